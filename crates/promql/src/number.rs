@@ -38,9 +38,13 @@ pub(crate) fn parse(word: &str) -> Option<f64> {
     }
     if let Some(digits) = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
         let digits = digits.replace('_', "");
-        return i64::from_str_radix(&digits, 16).ok().filter(|_| !digits.starts_with(['+', '-'])).map(|n| n as f64);
+        return i64::from_str_radix(&digits, 16)
+            .ok()
+            .filter(|_| !digits.starts_with(['+', '-']))
+            .map(|n| n as f64);
     }
-    let plain = word.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-' | b'_'));
+    let plain =
+        word.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-' | b'_'));
     if !plain {
         return None;
     }
@@ -155,7 +159,9 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_unstable_by(|a, b| b.is_nan().cmp(&a.is_nan()).then(a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal)));
+    values.sort_unstable_by(|a, b| {
+        b.is_nan().cmp(&a.is_nan()).then(a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal))
+    });
     let rank = q * (values.len() - 1) as f64;
     let lower = rank.floor() as usize;
     let upper = (lower + 1).min(values.len() - 1);

@@ -267,7 +267,9 @@ impl Parser<'_> {
             return self.call();
         }
         // These can only be modifiers and operators.
-        if ["bool", "on", "ignoring", "group_left", "group_right", "atan2"].contains(&self.lower_word().as_str()) {
+        if ["bool", "on", "ignoring", "group_left", "group_right", "atan2"]
+            .contains(&self.lower_word().as_str())
+        {
             return Err(self.unexpected("", ""));
         }
         let name = self.word().to_owned();

@@ -228,7 +228,12 @@ impl Planner<'_> {
         Ok(NodeKind::Call { function: call.function, args })
     }
 
-    fn scalar_call(&mut self, call: &Call, function: ScalarFunction, grid: Grid) -> Result<NodeKind, PlanError> {
+    fn scalar_call(
+        &mut self,
+        call: &Call,
+        function: ScalarFunction,
+        grid: Grid,
+    ) -> Result<NodeKind, PlanError> {
         let seconds = |time: i64| time as f64 / 1000.0;
         let (start, end) = (self.params.start.millis(), self.params.end.millis());
         Ok(NodeKind::Constant(match function {
@@ -323,7 +328,14 @@ impl Planner<'_> {
 
     /// The selection that answers a selector: everything younger than `back` before the first time it looks at, up
     /// to `ahead` after the last one.
-    fn select(&mut self, matchers: &[Matcher], grid: Grid, reference: Reference, back: i64, ahead: i64) -> usize {
+    fn select(
+        &mut self,
+        matchers: &[Matcher],
+        grid: Grid,
+        reference: Reference,
+        back: i64,
+        ahead: i64,
+    ) -> usize {
         let first = reference.time(grid.first()).saturating_sub(back).saturating_add(1);
         let last = reference.time(grid.last()).saturating_add(ahead);
         let (start, end) = (Timestamp(first), Timestamp(last.max(first)));

@@ -55,8 +55,25 @@ pub(crate) enum TokenKind {
 
 /// Words that Prometheus reserves but accepts as names where nothing else can stand.
 const KEYWORDS: [&str; 19] = [
-    "and", "or", "unless", "atan2", "offset", "by", "without", "on", "ignoring", "group_left", "group_right",
-    "bool", "start", "end", "step", "range", "fill", "fill_left", "fill_right",
+    "and",
+    "or",
+    "unless",
+    "atan2",
+    "offset",
+    "by",
+    "without",
+    "on",
+    "ignoring",
+    "group_left",
+    "group_right",
+    "bool",
+    "start",
+    "end",
+    "step",
+    "range",
+    "fill",
+    "fill_left",
+    "fill_right",
 ];
 
 impl TokenKind {

@@ -33,30 +33,51 @@ impl<'a> Evaluator<'a> {
         let groups = Groups::new(&rows, grouping);
         let steps = grid.steps;
         let folded = match op {
-            AggregateOp::Sum => fold(&rows, &groups, steps, Sum::default(), |sum: &mut Sum, value| {
-                *sum = sum.plus(value);
-            }, |sum| sum.total()),
+            AggregateOp::Sum => fold(
+                &rows,
+                &groups,
+                steps,
+                Sum::default(),
+                |sum: &mut Sum, value| {
+                    *sum = sum.plus(value);
+                },
+                |sum| sum.total(),
+            ),
             AggregateOp::Avg => fold(&rows, &groups, steps, Mean::default(), Mean::push, |mean| mean.value()),
             AggregateOp::Count => {
                 fold(&rows, &groups, steps, 0.0, |count: &mut f64, _| *count += 1.0, |count| count)
             }
             AggregateOp::Group => fold(&rows, &groups, steps, (), |_: &mut (), _| {}, |()| 1.0),
-            AggregateOp::Min => fold(&rows, &groups, steps, f64::NAN, |best: &mut f64, value| {
-                if value < *best || best.is_nan() {
-                    *best = value;
-                }
-            }, |best| best),
-            AggregateOp::Max => fold(&rows, &groups, steps, f64::NAN, |best: &mut f64, value| {
-                if value > *best || best.is_nan() {
-                    *best = value;
-                }
-            }, |best| best),
+            AggregateOp::Min => fold(
+                &rows,
+                &groups,
+                steps,
+                f64::NAN,
+                |best: &mut f64, value| {
+                    if value < *best || best.is_nan() {
+                        *best = value;
+                    }
+                },
+                |best| best,
+            ),
+            AggregateOp::Max => fold(
+                &rows,
+                &groups,
+                steps,
+                f64::NAN,
+                |best: &mut f64, value| {
+                    if value > *best || best.is_nan() {
+                        *best = value;
+                    }
+                },
+                |best| best,
+            ),
             AggregateOp::Stdvar => {
                 fold(&rows, &groups, steps, Spread::default(), Spread::push, |spread| spread.variance())
             }
-            AggregateOp::Stddev => {
-                fold(&rows, &groups, steps, Spread::default(), Spread::push, |spread| spread.variance().sqrt())
-            }
+            AggregateOp::Stddev => fold(&rows, &groups, steps, Spread::default(), Spread::push, |spread| {
+                spread.variance().sqrt()
+            }),
             AggregateOp::Quantile => {
                 scalars.values().iter().for_each(|q| self.notes.invalid_quantile(*q, span));
                 quantiles(&rows, &groups, steps, &scalars)
@@ -78,7 +99,8 @@ struct Groups {
 
 impl Groups {
     fn new(rows: &[Row], grouping: Option<&Grouping>) -> Self {
-        let mut groups = Self { ids: Vec::with_capacity(rows.len()), labels: Vec::new(), drop_name: Vec::new() };
+        let mut groups =
+            Self { ids: Vec::with_capacity(rows.len()), labels: Vec::new(), drop_name: Vec::new() };
         let mut index: HashTable<usize> = HashTable::new();
         let names = Names::new(grouping);
         for row in rows {

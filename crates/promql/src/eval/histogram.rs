@@ -39,7 +39,11 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Several quantiles at once, each with its own value of a label.
-    pub(super) fn histogram_quantiles(&mut self, args: &'a [Node], grid: Grid) -> Result<Vec<Row>, EvalError> {
+    pub(super) fn histogram_quantiles(
+        &mut self,
+        args: &'a [Node],
+        grid: Grid,
+    ) -> Result<Vec<Row>, EvalError> {
         let histograms = self.histograms(&args[0], grid)?;
         let label = text(&args[1]);
         let mut found = Vec::new();

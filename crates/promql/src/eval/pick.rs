@@ -12,7 +12,12 @@ use crate::span::Span;
 
 impl Evaluator<'_> {
     /// Refuses parameters that no step can work with.
-    pub(super) fn check_pick(&mut self, op: AggregateOp, params: &Scalars, span: Span) -> Result<(), EvalError> {
+    pub(super) fn check_pick(
+        &mut self,
+        op: AggregateOp,
+        params: &Scalars,
+        span: Span,
+    ) -> Result<(), EvalError> {
         let fault = |text: String| Err(EvalError::Argument(text));
         match op {
             AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk => {
@@ -57,7 +62,9 @@ impl Evaluator<'_> {
         let mut present: Vec<Vec<usize>> = vec![Vec::new(); groups];
         for step in 0..grid.steps {
             self.check_cancelled()?;
-            for (index, id) in ids.iter().enumerate().filter(|(index, _)| !is_absent(rows[*index].values[step])) {
+            for (index, id) in
+                ids.iter().enumerate().filter(|(index, _)| !is_absent(rows[*index].values[step]))
+            {
                 present[*id].push(index);
             }
             for group in &mut present {
