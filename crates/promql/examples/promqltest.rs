@@ -1,5 +1,6 @@
-//! Runs files of Prometheus' PromQL test format: `cargo run -p promql --example promqltest -- FILE…`. Prints how many
-//! evaluations of each file passed and every failure; ends with 1 if there is any, with 2 if a file cannot be read.
+//! Runs files of Prometheus' PromQL test format: `cargo run -p promql --example promqltest --
+//! FILE…`. Prints how many evaluations of each file passed and every failure; ends with 1 if there
+//! is any, with 2 if a file cannot be read.
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -9,8 +9,9 @@ use crate::token::{Token, TokenKind};
 /// How a fault ends that is about bytes which are no text.
 pub(crate) const NOT_UTF8: &str = " is not valid UTF-8";
 
-/// Cuts a text into words. Never fails: what cannot be read becomes a [`TokenKind::Fault`] in its place, so that the
-/// parser reports whichever fault comes first. The last token is always the end or a fault.
+/// Cuts a text into words. Never fails: what cannot be read becomes a [`TokenKind::Fault`] in its
+/// place, so that the parser reports whichever fault comes first. The last token is always the end
+/// or a fault.
 pub(crate) fn tokens(text: &str) -> Vec<Token> {
     let mut lexer = Lexer { text, at: 0, line: 1, line_start: 0, braces: 0, brackets: 0, parens: Vec::new() };
     let mut found = Vec::new();

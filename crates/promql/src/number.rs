@@ -11,7 +11,8 @@ pub(crate) fn special(word: &str) -> Option<f64> {
     }
 }
 
-/// How many bytes at the start of a text look like one number or duration. The sign of an exponent belongs to it.
+/// How many bytes at the start of a text look like one number or duration. The sign of an exponent
+/// belongs to it.
 pub(crate) fn extent(text: &str) -> usize {
     let bytes = text.as_bytes();
     let hex = text.starts_with("0x") || text.starts_with("0X");
@@ -30,8 +31,8 @@ pub(crate) fn extent(text: &str) -> usize {
     at
 }
 
-/// Reads a number without a sign: decimal, hexadecimal, octal with a leading zero, an exponent, underscores between
-/// digits. `None` for anything else.
+/// Reads a number without a sign: decimal, hexadecimal, octal with a leading zero, an exponent,
+/// underscores between digits. `None` for anything else.
 pub(crate) fn parse(word: &str) -> Option<f64> {
     if word.starts_with('_') || word.ends_with('_') || word.contains("__") {
         return None;
@@ -147,8 +148,8 @@ impl Mean {
     }
 }
 
-/// The quantile of values, with linear interpolation between neighbours. NaN counts as the smallest value; the slice
-/// is sorted in place.
+/// The quantile of values, with linear interpolation between neighbours. NaN counts as the smallest
+/// value; the slice is sorted in place.
 pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if values.is_empty() || q.is_nan() {
         return f64::NAN;
@@ -234,9 +235,9 @@ mod tests {
     fn a_mean_survives_the_overflow_of_its_sum() {
         let mut mean = Mean::default();
         for _ in 0..4 {
-            mean.push(9.988465674311579e+307);
+            mean.push(9.988_465_674_311_58e307);
         }
-        assert!(almost_equal(mean.value(), 9.988465674311579e+307, 1e-12));
+        assert!(almost_equal(mean.value(), 9.988_465_674_311_58e307, 1e-12));
     }
 
     #[test]

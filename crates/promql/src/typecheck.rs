@@ -138,7 +138,8 @@ fn check_call(call: &Call, span: Span) -> Result<(), ParseError> {
     Ok(())
 }
 
-// The second argument of info() picks labels: it may match everything, but it may not be anything else.
+// The second argument of info() picks labels: it may match everything, but it may not be anything
+// else.
 fn check_info_selector(arg: &Expr) -> Result<(), ParseError> {
     let ExprKind::Selector(selector) = &arg.kind else {
         return fault(arg.span, "expected label selectors only");

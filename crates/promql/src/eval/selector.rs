@@ -83,8 +83,8 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-/// The index of the first sample after a time, searched from `from` on. Times mostly move a little, so a few samples
-/// are looked at one by one before the search is halved.
+/// The index of the first sample after a time, searched from `from` on. Times mostly move a little,
+/// so a few samples are looked at one by one before the search is halved.
 pub(super) fn first_after(samples: &[Sample], from: usize, time: i64) -> usize {
     let mut at = from;
     for _ in 0..8 {

@@ -6,7 +6,8 @@ use crate::error::ParseError;
 use crate::token::TokenKind;
 
 impl Parser<'_> {
-    /// `bool`, `on`/`ignoring`, `group_left`/`group_right`, `fill`. The matching is `None` when none was written.
+    /// `bool`, `on`/`ignoring`, `group_left`/`group_right`, `fill`. The matching is `None` when
+    /// none was written.
     pub(super) fn matching(&mut self, op: BinaryOp) -> Result<(bool, Option<Matching>), ParseError> {
         let bool_span = self.span();
         let return_bool = self.accept_keyword("bool");

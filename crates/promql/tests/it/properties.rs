@@ -1,4 +1,5 @@
-//! Properties: the parser survives anything, printing loses nothing, evaluation survives anything that parses.
+//! Properties: the parser survives anything, printing loses nothing, evaluation survives anything
+//! that parses.
 
 use std::time::Duration;
 

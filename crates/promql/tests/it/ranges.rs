@@ -5,7 +5,8 @@ use std::time::Duration;
 use model::Timestamp;
 use promql::{Params, parse, plan};
 
-/// The selections of an expression over 1000 s to 1600 s, as (name, start, end) in seconds; the start is excluded.
+/// The selections of an expression over 1000 s to 1600 s, as (name, start, end) in seconds; the
+/// start is excluded.
 #[track_caller]
 fn check(text: &str, wanted: &[(&str, i64, i64)]) {
     let expr = parse(text).expect("the expression is well formed");

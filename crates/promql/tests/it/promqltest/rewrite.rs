@@ -1,4 +1,5 @@
-//! The same expression pinned to a moment: `@` on every selector and outermost subquery that has none.
+//! The same expression pinned to a moment: `@` on every selector and outermost subquery that has
+//! none.
 
 use promql::{At, Expr, ExprKind};
 

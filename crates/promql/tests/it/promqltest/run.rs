@@ -66,7 +66,8 @@ fn check(store: &Store, eval: &Eval) -> Result<(), String> {
     repeat(store, eval, &expr, at)
 }
 
-/// The result must be the same when the expression is pinned and evaluated at other times, and in a range query.
+/// The result must be the same when the expression is pinned and evaluated at other times, and in a
+/// range query.
 fn repeat(store: &Store, eval: &Eval, expr: &Expr, at: i64) -> Result<(), String> {
     let mut pinned = expr.clone();
     rewrite::pin(&mut pinned, At::Millis(at));
