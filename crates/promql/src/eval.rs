@@ -7,6 +7,7 @@ mod column;
 pub(crate) mod date;
 mod extended;
 mod histogram;
+mod info;
 mod labels;
 mod matching;
 mod over_time;
@@ -156,6 +157,7 @@ impl<'a> Evaluator<'a> {
             }
             NodeKind::Timestamp(selector) => self.timestamps(selector, grid).map(Computed::Vector),
             NodeKind::Call { function, args } => self.call(function, args, node.span, grid),
+            NodeKind::Info(info) => self.info(info, grid).map(Computed::Vector),
             NodeKind::Invariant(inner) => {
                 let once = self.eval(inner, Grid { steps: grid.steps.min(1), ..grid })?;
                 Ok(once.repeated(grid.steps))

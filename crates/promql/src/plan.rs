@@ -1,6 +1,7 @@
 //! What to fetch and how to compute: an expression made ready for given times.
 
 mod duration;
+mod info;
 mod node;
 
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::eval::scalar_operation;
 use crate::functions::{Kind, ScalarFunction, VectorFunction, WindowFunction};
 use crate::span::Span;
 
-pub(crate) use node::{Grid, Node, NodeKind, RangeNode, RangeSource, Reference, SelectorNode};
+pub(crate) use node::{Grid, InfoNode, Node, NodeKind, RangeNode, RangeSource, Reference, SelectorNode};
 
 /// When to evaluate, and within which limits.
 #[derive(Debug, Clone, PartialEq)]
@@ -212,7 +213,8 @@ impl Planner<'_> {
                 ExprKind::Selector(selector) => Ok(NodeKind::Timestamp(self.selector(selector, grid)?)),
                 _ => self.plain_call(call, grid),
             },
-            Kind::Vector(VectorFunction::Info | VectorFunction::StartTimestamp) => {
+            Kind::Vector(VectorFunction::Info) => self.info(call, grid),
+            Kind::Vector(VectorFunction::StartTimestamp) => {
                 Err(PlanError::Unsupported { span, feature: format!("function {:?}", call.function.name) })
             }
             Kind::Scalar(function) => self.scalar_call(call, function, grid),

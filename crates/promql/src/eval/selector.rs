@@ -31,7 +31,7 @@ impl<'a> Evaluator<'a> {
         self.without_names(rows)
     }
 
-    fn newest(
+    pub(super) fn newest(
         &mut self,
         selector: &'a SelectorNode,
         grid: Grid,
