@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 use model::{Labels, METRIC_NAME, Matcher};
 
 use super::Evaluator;
-use super::column::{self, ABSENT, Row, is_absent};
+use super::column::{self, Row, is_absent};
 use crate::error::EvalError;
 use crate::plan::{Grid, InfoNode};
 
@@ -14,7 +14,12 @@ const IDENTIFYING: [&str; 2] = ["instance", "job"];
 impl<'a> Evaluator<'a> {
     pub(super) fn info(&mut self, node: &'a InfoNode, grid: Grid) -> Result<Vec<Row>, EvalError> {
         let base = self.vector(&node.base, grid)?;
-        let infos = self.newest(&node.info, grid, |sample| sample.timestamp.seconds_f64())?;
+        let inputs = self.inputs;
+        if inputs[node.info.selection].iter().any(|series| !series.histograms.is_empty()) {
+            let text = "this should be an info metric, with float samples: it has native histograms";
+            return Err(EvalError::Argument(text.to_owned()));
+        }
+        let infos = self.sample_times(&node.info, grid)?;
         let mut by_identity: HashMap<Labels, Vec<&Row>> = HashMap::new();
         for info in &infos {
             by_identity.entry(info.labels.only(&IDENTIFYING)).or_default().push(info);
@@ -45,7 +50,7 @@ fn optional(labels: &[Matcher]) -> bool {
 /// times of their samples.
 fn enrich(row: &Row, infos: &[&Row], wanted: &[Matcher], rows: &mut Vec<Row>) -> Result<(), EvalError> {
     let mut slots: HashMap<Vec<usize>, usize> = HashMap::new();
-    for (step, value) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
+    for (step, _) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
         let chosen = latest(infos, step)?;
         if chosen.is_empty() && !optional(wanted) {
             continue;
@@ -54,13 +59,12 @@ fn enrich(row: &Row, infos: &[&Row], wanted: &[Matcher], rows: &mut Vec<Row>) ->
             Some(slot) => *slot,
             None => {
                 let labels = enriched(&row.labels, chosen.iter().map(|index| infos[*index]), wanted)?;
-                let values = vec![ABSENT; row.values.len()];
-                rows.push(Row { labels, drop_name: row.drop_name, values });
+                rows.push(Row::absent(labels, row.drop_name, row.values.len()));
                 slots.insert(chosen, rows.len() - 1);
                 rows.len() - 1
             }
         };
-        rows[slot].values[step] = *value;
+        rows[slot].set(step, row.point(step));
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ impl Planner<'_> {
         let reference = self.info_reference(&call.args[0])?.unwrap_or(Reference { at: None, offset: 0 });
         let matchers: Vec<Matcher> = names.iter().chain(&labels).cloned().collect();
         let selection = self.select(&matchers, grid, reference, millis(self.params.lookback), 0);
-        let info = SelectorNode { selection, reference, smoothed: false };
+        let info = SelectorNode { selection, reference, smoothed: false, stats: false };
         Ok(NodeKind::Info(Box::new(InfoNode { base, info, names, labels })))
     }
 

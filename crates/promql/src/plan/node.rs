@@ -98,6 +98,8 @@ pub(crate) struct SelectorNode {
     pub(crate) selection: usize,
     pub(crate) reference: Reference,
     pub(crate) smoothed: bool,
+    /// Whether only counts and sums of native histograms are looked at.
+    pub(crate) stats: bool,
 }
 
 #[derive(Debug)]
@@ -107,6 +109,8 @@ pub(crate) struct RangeNode {
     pub(crate) range: i64,
     pub(crate) reference: Reference,
     pub(crate) extension: Option<Extension>,
+    /// Whether only counts and sums of native histograms are looked at.
+    pub(crate) stats: bool,
     pub(crate) span: Span,
 }
 
