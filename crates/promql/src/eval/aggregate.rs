@@ -33,8 +33,8 @@ impl<'a> Evaluator<'a> {
         self.check_pick(op, &scalars, span)?;
         let mut rows = self.vector(expr, grid)?;
         if ignores_histograms(op) {
-            let ignored = rows.iter_mut().fold(false, |any, row| row.keep_floats() || any);
-            if ignored {
+            let ignored = rows.iter_mut().filter_map(|row| row.keep_floats().then_some(())).count();
+            if ignored > 0 {
                 self.notes.ignored_in_aggregation(op.as_str(), expr.span);
             }
             rows.retain(Row::has_values);

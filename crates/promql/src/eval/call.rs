@@ -56,7 +56,9 @@ impl<'a> Evaluator<'a> {
         let rows = match function {
             VectorFunction::Scalar => {
                 let mut rows = self.vector(&args[0], grid)?;
-                rows.iter_mut().for_each(|row| drop(row.keep_floats()));
+                for row in &mut rows {
+                    row.keep_floats();
+                }
                 return Ok(Computed::Scalar(only_value(&rows, grid.steps)));
             }
             VectorFunction::Vector => {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use model::Sample;
+
 use super::Evaluator;
 use super::column::Point;
 use super::range::Window;
@@ -15,7 +17,7 @@ type Place<'p> = (&'p str, Span);
 
 /// A sample of either kind, in order of time.
 #[derive(Clone, Copy)]
-enum Either<'w> {
+pub(super) enum Either<'w> {
     Float(f64),
     Histogram(&'w Arc<Histogram>),
 }
@@ -76,7 +78,10 @@ impl Evaluator<'_> {
         let outcome = if average { Total::mean(all) } else { total(all) };
         match outcome {
             Ok(found) => {
-                let (histogram, findings) = found?;
+                let (histogram, mut findings) = found?;
+                // A gauge among them hides the conflict of hints from the sum, but it is there.
+                let seen = |hint| all.iter().any(|histogram| histogram.reset == hint);
+                findings.conflicting_resets = seen(ResetHint::Reset) && seen(ResetHint::NotReset);
                 self.notes.histogram_findings(findings, "aggregation", place.1);
                 Some(histogram)
             }
@@ -212,17 +217,20 @@ fn point(sample: Either<'_>) -> Point {
     }
 }
 
-/// The samples of a window, with their times.
 fn in_order<'w>(window: &Window<'w>) -> Vec<(i64, Either<'w>)> {
-    let floats = window.samples.iter().map(|s| (s.timestamp.millis(), Either::Float(s.value)));
-    let histograms =
-        window.histograms.iter().map(|s| (s.timestamp.millis(), Either::Histogram(&s.histogram)));
+    merged(window.samples, window.histograms)
+}
+
+/// Samples of both kinds with their times, in order.
+pub(super) fn merged<'w>(samples: &'w [Sample], histograms: &'w [HistogramSample]) -> Vec<(i64, Either<'w>)> {
+    let floats = samples.iter().map(|s| (s.timestamp.millis(), Either::Float(s.value)));
+    let histograms = histograms.iter().map(|s| (s.timestamp.millis(), Either::Histogram(&s.histogram)));
     let mut all: Vec<_> = floats.chain(histograms).collect();
     all.sort_by_key(|(time, _)| *time);
     all
 }
 
-fn changes(all: &[(i64, Either<'_>)]) -> f64 {
+pub(super) fn changes(all: &[(i64, Either<'_>)]) -> f64 {
     let changed = |pair: &&[(i64, Either<'_>)]| match (pair[0].1, pair[1].1) {
         (Either::Float(a), Either::Float(b)) => a != b && !(a.is_nan() && b.is_nan()),
         (Either::Histogram(a), Either::Histogram(b)) => !a.same_as(b),
@@ -231,7 +239,7 @@ fn changes(all: &[(i64, Either<'_>)]) -> f64 {
     all.windows(2).filter(changed).count() as f64
 }
 
-fn resets(all: &[(i64, Either<'_>)]) -> f64 {
+pub(super) fn resets(all: &[(i64, Either<'_>)]) -> f64 {
     let reset = |pair: &&[(i64, Either<'_>)]| match (pair[0].1, pair[1].1) {
         (Either::Float(a), Either::Float(b)) => b < a,
         (Either::Histogram(a), Either::Histogram(b)) => b.is_reset_after(a),

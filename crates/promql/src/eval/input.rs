@@ -64,3 +64,14 @@ pub(super) fn with_known_resets(samples: &[HistogramSample], wanted: bool) -> Co
     }
     Cow::Owned(known)
 }
+
+/// The samples without what is known about resets: it was known about other neighbours.
+pub(super) fn with_unknown_resets(mut samples: Vec<HistogramSample>) -> Vec<HistogramSample> {
+    for sample in &mut samples {
+        if matches!(sample.histogram.reset, ResetHint::Reset | ResetHint::NotReset) {
+            let unknown = Histogram { reset: ResetHint::Unknown, ..Histogram::clone(&sample.histogram) };
+            sample.histogram = Arc::new(unknown);
+        }
+    }
+    samples
+}

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use model::{Labels, Sample, Series};
 
 use super::column::{self, ABSENT, Point, Row, Scalars, is_absent, is_histogram};
-use super::input::{Input, with_known_resets};
+use super::extended_native::Extended;
+use super::input::{Input, with_known_resets, with_unknown_resets};
 use super::selector::{first_after, first_histogram_after};
 use super::{Evaluator, extended, over_time};
 use crate::error::EvalError;
@@ -70,7 +71,7 @@ impl<'a> Evaluator<'a> {
                 let rows = column::unify(self.vector(node, *grid)?)?;
                 let computed = |row: Row| RangeSeries {
                     samples: Cow::Owned(row.samples(*grid)),
-                    histograms: Cow::Owned(row.histogram_samples(*grid)),
+                    histograms: Cow::Owned(with_unknown_resets(row.histogram_samples(*grid))),
                     labels: row.labels,
                     drop_name: row.drop_name,
                 };
@@ -106,8 +107,9 @@ impl<'a> Evaluator<'a> {
                 let window = Window { params, ..window };
                 let value = match range.extension {
                     Some(extension) if !series.histograms.is_empty() => {
-                        let all = (series.samples.as_ref(), series.histograms.as_ref());
-                        self.extended_histograms(function, extension, &window, all, (name, range.span))
+                        let (samples, histograms) = (&series.samples, &series.histograms);
+                        let extended = Extended { extension, window, samples, histograms, near };
+                        self.extended_histograms(function, &extended, (name, range.span))
                     }
                     Some(extension) => {
                         let samples = &series.samples;

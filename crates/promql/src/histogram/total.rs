@@ -177,7 +177,7 @@ impl Total {
     }
 
     /// The mean of histograms: a quotient until a number overflows, incremental from there on.
-    pub(crate) fn mean<'h>(all: &[&'h Histogram]) -> Result<Option<(Histogram, Findings)>, Incompatible> {
+    pub(crate) fn mean(all: &[&Histogram]) -> Result<Option<(Histogram, Findings)>, Incompatible> {
         let Some((first, rest)) = all.split_first() else { return Ok(None) };
         let mut total = Self::new(first);
         let mut incremental = false;
