@@ -41,11 +41,13 @@ pub struct Histogram {
     pub count: f64,
     /// Their sum.
     pub sum: f64,
-    /// Counts by bucket index, ascending. Bucket `i` ends at 2^(i * 2^-schema), or at `bounds[i]` in custom schema.
+    /// Counts by bucket index, ascending. Bucket `i` ends at 2^(i * 2^-schema), or at `bounds[i]`
+    /// in custom schema.
     pub positive: Vec<(i32, f64)>,
     /// Counts of negative observations, by the index of the mirrored bucket.
     pub negative: Vec<(i32, f64)>,
-    /// Upper bounds of the buckets in custom schema, ascending; the last bucket, without a bound, is not listed.
+    /// Upper bounds of the buckets in custom schema, ascending; the last bucket, without a bound,
+    /// is not listed.
     pub bounds: Vec<f64>,
     /// What is known about a reset.
     pub reset: ResetHint,
@@ -169,14 +171,16 @@ impl Histogram {
         Some(total.finish())
     }
 
-    /// The difference of two histograms; `None` when one has listed bounds and the other computed ones.
+    /// The difference of two histograms; `None` when one has listed bounds and the other computed
+    /// ones.
     pub fn minus(&self, other: &Self) -> Option<Self> {
         let mut total = Total::new(self);
         total.subtract(other).ok()?;
         Some(total.finish())
     }
 
-    /// Whether two histograms hold the same, empty buckets left out; what is known about resets does not count.
+    /// Whether two histograms hold the same, empty buckets left out; what is known about resets
+    /// does not count.
     pub fn same_as(&self, other: &Self) -> bool {
         let same = |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan());
         let filled = |buckets: &[(i32, f64)]| -> Vec<(i32, f64)> {

@@ -129,7 +129,8 @@ impl Evaluator<'_> {
         Ok(rows)
     }
 
-    /// An operator between two elements, at least one of which may be a native histogram. A filter keeps the left one.
+    /// An operator between two elements, at least one of which may be a native histogram. A filter
+    /// keeps the left one.
     pub(super) fn combined(&mut self, operation: Operation, left: &Point, right: &Point) -> Option<Point> {
         let op = operation.op;
         let boolean = |holds: bool| if holds { 1.0 } else { 0.0 };

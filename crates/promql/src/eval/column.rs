@@ -111,7 +111,8 @@ impl Row {
         self.values.iter().any(|value| !is_absent(*value))
     }
 
-    /// Changes every number there is. Native histograms are dropped: functions of numbers ignore them.
+    /// Changes every number there is. Native histograms are dropped: functions of numbers ignore
+    /// them.
     pub(super) fn map(&mut self, change: impl Fn(f64) -> f64) {
         self.keep_floats();
         for value in self.values.iter_mut().filter(|value| !is_absent(**value)) {

@@ -98,7 +98,9 @@ impl Evaluator<'_> {
         let is_gauge = |sample: &Timed<'_>| sample.1.reset == ResetHint::Gauge;
         if counter && samples.iter().any(is_gauge) {
             self.notes.histogram_not_counter(name, span);
-        } else if !counter && !(is_gauge(first) && is_gauge(last)) {
+        }
+        let all_gauges = is_gauge(first) && is_gauge(last);
+        if !counter && !all_gauges {
             self.notes.histogram_not_gauge(name, span);
         }
         if samples.iter().any(|sample| sample.1.is_custom() != last.1.is_custom()) {
@@ -130,8 +132,8 @@ impl Evaluator<'_> {
         Some(Histogram { reset: ResetHint::Gauge, ..total.finish() })
     }
 
-    /// Sets the value of a smoothed instant selector where native histograms are near. `near`: the moment and the
-    /// lookback in milliseconds.
+    /// Sets the value of a smoothed instant selector where native histograms are near. `near`: the
+    /// moment and the lookback in milliseconds.
     pub(super) fn smooth_histograms(
         &mut self,
         row: &mut Row,
@@ -170,7 +172,8 @@ impl Evaluator<'_> {
     }
 }
 
-/// The histogram between two others; `None` when they cannot be added. A counter that was reset starts at zero.
+/// The histogram between two others; `None` when they cannot be added. A counter that was reset
+/// starts at zero.
 fn interpolate(before: Timed<'_>, after: Timed<'_>, time: i64, counter: bool) -> Option<Histogram> {
     let part = (time - before.0) as f64 / (after.0 - before.0) as f64;
     if before.1.is_custom() != after.1.is_custom() {
@@ -184,8 +187,8 @@ fn interpolate(before: Timed<'_>, after: Timed<'_>, time: i64, counter: bool) ->
     Some(Histogram { reset: after.1.reset, ..between })
 }
 
-/// What a counter had reached whenever it was reset. The sample after the left edge is no reset when the edge lies
-/// between it and the one before: the edge has been reckoned from zero already.
+/// What a counter had reached whenever it was reset. The sample after the left edge is no reset
+/// when the edge lies between it and the one before: the edge has been reckoned from zero already.
 fn lost_in_resets<'h>(
     samples: &'h [Timed<'h>],
     left: &'h Histogram,

@@ -92,7 +92,8 @@ impl Evaluator<'_> {
         }
     }
 
-    /// `rate`, `increase` and `delta`: as for numbers, with the count deciding how far a counter may be extrapolated.
+    /// `rate`, `increase` and `delta`: as for numbers, with the count deciding how far a counter
+    /// may be extrapolated.
     fn extrapolated(
         &mut self,
         function: WindowFunction,

@@ -46,8 +46,8 @@ fn optional(labels: &[Matcher]) -> bool {
     labels.iter().all(Matcher::matches_empty)
 }
 
-/// Adds labels step by step: which info series describes a series may change over time. The values of `infos` are the
-/// times of their samples.
+/// Adds labels step by step: which info series describes a series may change over time. The values
+/// of `infos` are the times of their samples.
 fn enrich(row: &Row, infos: &[&Row], wanted: &[Matcher], rows: &mut Vec<Row>) -> Result<(), EvalError> {
     let mut slots: HashMap<Vec<usize>, usize> = HashMap::new();
     for (step, _) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {

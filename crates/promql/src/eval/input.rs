@@ -47,8 +47,9 @@ pub(super) fn join<'a>(
     joined
 }
 
-/// The samples with what is not known about resets found out by comparing neighbours. Prometheus does so where only
-/// counts and sums of histograms are asked for, and some of its warnings depend on it.
+/// The samples with what is not known about resets found out by comparing neighbours. Prometheus
+/// does so where only counts and sums of histograms are asked for, and some of its warnings depend
+/// on it.
 pub(super) fn with_known_resets(samples: &[HistogramSample], wanted: bool) -> Cow<'_, [HistogramSample]> {
     if !wanted || samples.is_empty() {
         return Cow::Borrowed(samples);

@@ -213,8 +213,8 @@ impl Evaluator<'_> {
         }
     }
 
-    /// Combines a row with a value to fill in, at the steps where none of its partners has a value. `fill` says
-    /// whether it stands for the "one" side.
+    /// Combines a row with a value to fill in, at the steps where none of its partners has a value.
+    /// `fill` says whether it stands for the "one" side.
     fn combine_lonely(
         &mut self,
         sides: &Sides<'_>,

@@ -14,8 +14,9 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// By how much a change over the samples grows when it is extrapolated to the edges of the window. A counter is
-    /// never extrapolated below zero: `origin` is its first value and its change.
+    /// By how much a change over the samples grows when it is extrapolated to the edges of the
+    /// window. A counter is never extrapolated below zero: `origin` is its first value and its
+    /// change.
     pub(super) fn factor(&self, window: &Window<'_>, origin: Option<(f64, f64)>) -> f64 {
         let seconds = |millis: i64| millis as f64 / 1000.0;
         let span = seconds(self.last - self.first);

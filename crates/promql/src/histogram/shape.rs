@@ -26,8 +26,8 @@ impl Histogram {
         self
     }
 
-    /// With a zero bucket that reaches at least to `threshold`: further when that lies inside a bucket that is not
-    /// empty. Buckets inside are taken up.
+    /// With a zero bucket that reaches at least to `threshold`: further when that lies inside a
+    /// bucket that is not empty. Buckets inside are taken up.
     pub(crate) fn widen_zero(mut self, threshold: f64) -> Self {
         let mut threshold = threshold;
         if threshold <= self.zero_threshold {

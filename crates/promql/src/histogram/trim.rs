@@ -14,8 +14,8 @@ pub(crate) enum Quantile {
 }
 
 impl Histogram {
-    /// The buckets with the zero bucket cut to the side that observations are on, and the lowest listed bucket
-    /// starting at zero when it ends above.
+    /// The buckets with the zero bucket cut to the side that observations are on, and the lowest
+    /// listed bucket starting at zero when it ends above.
     fn sided_buckets(&self) -> Vec<Bucket> {
         let mut buckets = self.buckets();
         let (no_negative, no_positive) = (self.negative.is_empty(), self.positive.is_empty());
@@ -154,8 +154,8 @@ impl Histogram {
         }
     }
 
-    /// What lies below a value (`</`) or above it (`>/`). Count and sum are estimated from the buckets that are left,
-    /// unless all of them are.
+    /// What lies below a value (`</`) or above it (`>/`). Count and sum are estimated from the
+    /// buckets that are left, unless all of them are.
     pub(crate) fn trimmed(&self, value: f64, keep_below: bool) -> Self {
         let mut kept = Self { sum: 0.0, count: 0.0, zero_count: 0.0, ..self.clone() };
         let mut changed = false;

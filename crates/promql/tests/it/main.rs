@@ -55,3 +55,18 @@ fn subqueries_run_on_multiples_of_their_step() {
 fn texts_are_values_too() {
     check_file("texts.test", include_str!("data/texts.test"));
 }
+
+#[test]
+fn native_histograms_are_values_too() {
+    check_file("native.test", include_str!("data/native.test"));
+}
+
+#[test]
+fn info_series_lend_their_labels() {
+    check_file("info.test", include_str!("data/info.test"));
+}
+
+#[test]
+fn missing_sides_are_filled_in() {
+    check_file("fill.test", include_str!("data/fill.test"));
+}

@@ -67,8 +67,8 @@ impl Store {
     }
 }
 
-/// A histogram as Prometheus' storage gives it back: within a chunk it knows that there was no reset, and across
-/// chunks it knows nothing.
+/// A histogram as Prometheus' storage gives it back: within a chunk it knows that there was no
+/// reset, and across chunks it knows nothing.
 fn as_stored(histogram: &Histogram, previous: Option<&Histogram>) -> Histogram {
     let continues = previous.is_some_and(|previous| {
         previous.reset != ResetHint::Gauge
