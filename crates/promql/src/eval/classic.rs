@@ -287,8 +287,12 @@ fn rank_of(bound: f64, buckets: &[Bucket]) -> f64 {
         if bucket.bound > bound {
             // The first bucket is taken to start at zero when it ends above.
             let start = if position == 0 && bucket.bound > 0.0 { 0.0 } else { low };
-            if start.is_infinite() || bucket.bound.is_infinite() {
+            if bucket.bound.is_infinite() {
                 return rank;
+            }
+            // A bucket without a lower end cannot be cut.
+            if start.is_infinite() {
+                return bucket.count;
             }
             return rank + (bucket.count - rank) * ((bound - start) / (bucket.bound - start)).max(0.0);
         }
