@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::route::parse_matcher;
 
 /// The longest name of a receiver in bytes; it is part of keys in the store.
-pub const RECEIVER_NAME_BYTES_MAX: usize = 64;
+pub const RECEIVER_NAME_BYTES_MAX: usize = 40;
 /// How many receivers there may be.
 pub const RECEIVERS_MAX: usize = 256;
 
