@@ -25,7 +25,10 @@ pub(crate) async fn export(config: Config, fleet: Arc<Mutex<Fleet>>, metrics: Me
             Ok(()) => context.has("transfer"),
             Err(error) => {
                 metrics.age_export_failures.inc();
-                tracing::warn!(error = format!("{error:#}"), "the heartbeat ages of this round were not taken");
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "the heartbeat ages of this round were not taken"
+                );
                 context.lacks("transfer", format!("{error:#}"));
             }
         }

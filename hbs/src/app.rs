@@ -29,7 +29,10 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
 
     let (db, in_writer, counted, ctx) = (deps.db.clone(), fleet.clone(), metrics.clone(), context.clone());
     context.spawn_graceful("host writer", move |stop| writer::store(db, in_writer, counted, ctx, stop));
-    context.spawn("heartbeat ages", age::export(config.clone(), fleet.clone(), metrics.clone(), context.clone()));
+    context.spawn(
+        "heartbeat ages",
+        age::export(config.clone(), fleet.clone(), metrics.clone(), context.clone()),
+    );
 
     let app = App { clock: context.clock.clone(), db: deps.db, fleet, metrics, config };
     let listen = app.config.listen;

@@ -45,7 +45,10 @@ impl Config {
     /// Notes what is wrong, key by key.
     pub fn validate(&self, faults: &mut Faults) {
         if !self.transfer_url.starts_with("http://") && !self.transfer_url.starts_with("https://") {
-            faults.add("hbs.transfer_url", format!("{:?} must start with http:// or https://", self.transfer_url));
+            faults.add(
+                "hbs.transfer_url",
+                format!("{:?} must start with http:// or https://", self.transfer_url),
+            );
         }
         if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&self.heartbeat_interval) {
             faults.add("hbs.heartbeat_interval", "must be between 1s and 1h");
@@ -54,7 +57,10 @@ impl Config {
             faults.add("hbs.age_interval", "must be at least 1s");
         }
         if self.start_grace < self.heartbeat_interval * 2 {
-            faults.add("hbs.start_grace", "must be at least two heartbeat_intervals, or a restart of hbs looks like silent hosts");
+            faults.add(
+                "hbs.start_grace",
+                "must be at least two heartbeat_intervals, or a restart of hbs looks like silent hosts",
+            );
         }
         if self.hosts_max == 0 {
             faults.add("hbs.hosts_max", "must be at least 1");

@@ -93,8 +93,11 @@ impl Fleet {
     /// are left out: it cannot know whether they or it was away.
     pub(crate) fn ages(&self, now: Timestamp, grace: Duration) -> Vec<(&str, Duration)> {
         let in_grace = now.since(self.started_at) < grace;
-        let known = self.hosts.values().filter(|host| !in_grace || host.row.seen_at >= self.started_at.millis());
-        known.map(|host| (host.row.name.as_str(), now.since(Timestamp::from_millis(host.row.seen_at)))).collect()
+        let known =
+            self.hosts.values().filter(|host| !in_grace || host.row.seen_at >= self.started_at.millis());
+        known
+            .map(|host| (host.row.name.as_str(), now.since(Timestamp::from_millis(host.row.seen_at))))
+            .collect()
     }
 
     /// All hosts, by name.

@@ -66,7 +66,9 @@ async fn take_heartbeat(State(app): State<Arc<App>>, PeerAddr(peer): PeerAddr, b
     app.metrics.count(result_of(heard));
     app.metrics.hosts.set(i64::try_from(hosts).unwrap_or(i64::MAX));
     if heard == Heard::Full {
-        let text = format!("hbs holds {hosts} hosts, its limit hbs.hosts_max; raise it or remove hosts that are gone\n");
+        let text = format!(
+            "hbs holds {hosts} hosts, its limit hbs.hosts_max; raise it or remove hosts that are gone\n"
+        );
         return (StatusCode::TOO_MANY_REQUESTS, text).into_response();
     }
     let interval = u32::try_from(app.config.heartbeat_interval.as_secs()).unwrap_or(u32::MAX);
@@ -77,7 +79,8 @@ async fn take_heartbeat(State(app): State<Arc<App>>, PeerAddr(peer): PeerAddr, b
 // Open-Falcon's shape, kept byte for byte for the runbooks that read it.
 async fn agent_versions(State(app): State<Arc<App>>) -> Json<Value> {
     let fleet = app.fleet();
-    let versions: BTreeMap<&str, &str> = fleet.rows().map(|row| (row.name.as_str(), row.agent_version.as_str())).collect();
+    let versions: BTreeMap<&str, &str> =
+        fleet.rows().map(|row| (row.name.as_str(), row.agent_version.as_str())).collect();
     Json(json!({ "msg": "success", "data": versions }))
 }
 
@@ -92,7 +95,8 @@ async fn list_hosts(State(app): State<Arc<App>>, Query(page): Query<Page>) -> Js
     let limit = page.limit.unwrap_or(PAGE_SIZE_DEFAULT).clamp(1, PAGE_SIZE_MAX);
     let now = app.clock.now();
     let fleet = app.fleet();
-    let mut rows = fleet.rows().skip_while(|row| !page.after.is_empty() && row.name.as_str() <= page.after.as_str());
+    let mut rows =
+        fleet.rows().skip_while(|row| !page.after.is_empty() && row.name.as_str() <= page.after.as_str());
     let hosts: Vec<Value> = rows
         .by_ref()
         .take(limit)

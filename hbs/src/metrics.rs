@@ -42,7 +42,11 @@ impl Metrics {
         let mut registry = context.registry();
         registry.register("hbs_heartbeats", "Heartbeats by what became of them", metrics.heartbeats.clone());
         registry.register("hbs_hosts", "Hosts that hbs knows", metrics.hosts.clone());
-        registry.register("hbs_hosts_stored", "Host rows written to the database", metrics.hosts_stored.clone());
+        registry.register(
+            "hbs_hosts_stored",
+            "Host rows written to the database",
+            metrics.hosts_stored.clone(),
+        );
         registry.register(
             "hbs_store_failures",
             "Batches of host rows that could not be written and are tried again",

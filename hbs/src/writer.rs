@@ -32,7 +32,11 @@ async fn store_once(db: &Db, fleet: &Mutex<Fleet>, metrics: &Metrics, context: &
         }
         Err(error) => {
             metrics.store_failures.inc();
-            tracing::warn!(hosts = rows.len(), error = &error as &dyn std::error::Error, "hosts wait to be stored");
+            tracing::warn!(
+                hosts = rows.len(),
+                error = &error as &dyn std::error::Error,
+                "hosts wait to be stored"
+            );
             context.lacks("database", error.to_string());
             lock(fleet).store_again(rows);
         }
