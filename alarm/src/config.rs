@@ -4,19 +4,20 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use daemon::Faults;
 use model::duration_text;
 use reqwest::Url;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::route::parse_matcher;
 
 /// The longest name of a receiver in bytes; it is part of keys in the store.
-pub const RECEIVER_NAME_BYTES_MAX: usize = 40;
+pub(crate) const RECEIVER_NAME_BYTES_MAX: usize = 40;
 /// How many receivers there may be.
-pub const RECEIVERS_MAX: usize = 256;
+pub(crate) const RECEIVERS_MAX: usize = 256;
 
 /// Settings of the alarm role.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where the API and the web view listen. Anything but loopback makes the alerts readable by the network.
@@ -71,7 +72,7 @@ impl Default for Config {
 }
 
 /// One `[[alarm.receivers]]`: a webhook that takes Alertmanager's body, version 4.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReceiverConfig {
     /// Its name in the web view, in metrics and in the notification.
@@ -95,17 +96,29 @@ pub struct ReceiverConfig {
     pub concurrency: usize,
 }
 
-/// An address that may hold a token: `Debug` shows scheme and host only.
-#[derive(Clone, Deserialize)]
+/// An address that may hold a token: `Debug` and `Serialize` show scheme and host only.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct SecretUrl(pub String);
 
+impl SecretUrl {
+    fn redacted(&self) -> String {
+        match Url::parse(&self.0) {
+            Ok(url) => format!("{}://{}/…", url.scheme(), url.host_str().unwrap_or("")),
+            Err(_) => "(not a URL)".to_owned(),
+        }
+    }
+}
+
 impl fmt::Debug for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match Url::parse(&self.0) {
-            Ok(url) => write!(f, "{}://{}/…", url.scheme(), url.host_str().unwrap_or("")),
-            Err(_) => f.write_str("(not a URL)"),
-        }
+        f.write_str(&self.redacted())
+    }
+}
+
+impl Serialize for SecretUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.redacted())
     }
 }
 
@@ -126,47 +139,43 @@ const fn one_hour() -> Duration {
 }
 
 impl Config {
-    /// Everything that is wrong with the settings, each with its key and what would be right. Empty when all is well.
-    pub fn validate(&self) -> Vec<String> {
-        let mut faults = Vec::new();
-        let mut refuse_if = |wrong: bool, fault: String| {
-            if wrong {
-                faults.push(fault);
-            }
-        };
-        let external = Url::parse(&self.external_url);
-        let is_web = external.is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-        refuse_if(!is_web, format!("alarm.external_url: {:?} is not an http or https URL", self.external_url));
-        refuse_if(self.time_zone().is_err(), format!(
-            "alarm.time_zone: {:?} is not a time zone of this system; write an IANA name such as \"Asia/Shanghai\"",
-            self.time_zone
-        ));
+    /// Notes everything that is wrong with the settings, each fault with its key and what would be right.
+    pub fn validate(&self, faults: &mut Faults) {
+        if !is_web_address(&self.external_url) {
+            faults.add("alarm.external_url", format!("{:?} is not an http or https URL", self.external_url));
+        }
+        if self.time_zone().is_err() {
+            let advice = "is not a time zone of this system; write an IANA name such as \"Asia/Shanghai\"";
+            faults.add("alarm.time_zone", format!("{:?} {advice}", self.time_zone));
+        }
         for (key, span) in [
-            ("resolve_timeout", self.resolve_timeout),
-            ("repeat_interval", self.repeat_interval),
-            ("retention", self.retention),
+            ("alarm.resolve_timeout", self.resolve_timeout),
+            ("alarm.repeat_interval", self.repeat_interval),
+            ("alarm.retention", self.retention),
         ] {
-            refuse_if(span < Duration::from_secs(1), format!("alarm.{key}: must be at least 1s"));
+            if span < Duration::from_secs(1) {
+                faults.add(key, "must be at least 1s");
+            }
         }
         for (key, limit) in [
-            ("body_bytes_max", self.body_bytes_max),
-            ("alerts_per_request_max", self.alerts_per_request_max),
-            ("alerts_max", usize::try_from(self.alerts_max).unwrap_or(usize::MAX)),
-            ("labels_per_alert_max", self.labels_per_alert_max),
-            ("label_value_bytes_max", self.label_value_bytes_max),
-            ("annotation_bytes_max", self.annotation_bytes_max),
+            ("alarm.body_bytes_max", self.body_bytes_max),
+            ("alarm.alerts_per_request_max", self.alerts_per_request_max),
+            ("alarm.alerts_max", usize::try_from(self.alerts_max).unwrap_or(usize::MAX)),
+            ("alarm.labels_per_alert_max", self.labels_per_alert_max),
+            ("alarm.label_value_bytes_max", self.label_value_bytes_max),
+            ("alarm.annotation_bytes_max", self.annotation_bytes_max),
         ] {
-            refuse_if(limit == 0, format!("alarm.{key}: must be at least 1"));
+            if limit == 0 {
+                faults.add(key, "must be at least 1");
+            }
         }
-        refuse_if(
-            self.receivers.len() > RECEIVERS_MAX,
-            format!("alarm.receivers: {} are more than {RECEIVERS_MAX}", self.receivers.len()),
-        );
+        if self.receivers.len() > RECEIVERS_MAX {
+            faults.add("alarm.receivers", format!("{} are more than {RECEIVERS_MAX}", self.receivers.len()));
+        }
         for (position, receiver) in self.receivers.iter().enumerate() {
             let twin = self.receivers[..position].iter().any(|other| other.name == receiver.name);
-            receiver.faults(position, twin, &mut faults);
+            receiver.validate(position, twin, faults);
         }
-        faults
     }
 
     /// The time zone of the web view.
@@ -179,29 +188,36 @@ impl Config {
 }
 
 impl ReceiverConfig {
-    fn faults(&self, position: usize, name_is_taken: bool, faults: &mut Vec<String>) {
-        let key = format!("alarm.receivers[{position}]");
+    fn validate(&self, position: usize, name_is_taken: bool, faults: &mut Faults) {
+        let mut add = |field: &str, fault: String| {
+            faults.add(&format!("alarm.receivers[{position}].{field}"), fault);
+        };
         if self.name.is_empty() || self.name.len() > RECEIVER_NAME_BYTES_MAX {
-            faults.push(format!("{key}.name: must have 1 to {RECEIVER_NAME_BYTES_MAX} bytes"));
+            add("name", format!("must have 1 to {RECEIVER_NAME_BYTES_MAX} bytes"));
         }
         if name_is_taken {
-            faults.push(format!("{key}.name: {:?} is there twice; give each receiver its own name", self.name));
+            add("name", format!("{:?} is there twice; give each receiver its own name", self.name));
         }
-        if !Url::parse(&self.webhook_url.0).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
-            faults.push(format!("{key}.webhook_url: not an http or https URL"));
+        if !is_web_address(&self.webhook_url.0) {
+            add("webhook_url", "not an http or https URL".to_owned());
         }
         for matcher in &self.matchers {
             if let Err(fault) = parse_matcher(matcher) {
-                faults.push(format!("{key}.matchers: {fault}"));
+                add("matchers", fault.to_string());
             }
         }
         if self.timeout.is_zero() || self.timeout > Duration::from_secs(300) {
-            faults.push(format!("{key}.timeout: must be between 1ms and 5m"));
+            add("timeout", "must be between 1ms and 5m".to_owned());
         }
         if self.concurrency == 0 || self.concurrency > 256 {
-            faults.push(format!("{key}.concurrency: must be between 1 and 256"));
+            add("concurrency", "must be between 1 and 256".to_owned());
         }
     }
+}
+
+/// Whether a text is an absolute http or https address: the only kind that is linked to or posted to.
+pub(crate) fn is_web_address(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
 #[cfg(test)]
@@ -212,17 +228,23 @@ mod tests {
         toml::from_str(text).expect("the text is well formed")
     }
 
+    fn faults(config: &Config) -> Vec<String> {
+        let mut faults = Faults::default();
+        config.validate(&mut faults);
+        faults.list().to_vec()
+    }
+
     #[test]
     fn the_defaults_are_valid_and_on_loopback() {
         let config = Config::default();
-        assert_eq!(config.validate(), Vec::<String>::new());
+        assert!(faults(&config).is_empty());
         assert!(config.listen.ip().is_loopback());
     }
 
     #[test]
     fn a_receiver_needs_only_a_name_and_an_address() {
         let config = read("[[receivers]]\nname = \"ops\"\nwebhook_url = \"http://127.0.0.1:5001/hook\"\n");
-        assert_eq!(config.validate(), Vec::<String>::new());
+        assert!(faults(&config).is_empty());
         assert!(config.receivers[0].send_resolved);
     }
 
@@ -245,7 +267,7 @@ mod tests {
             concurrency = 0
             "#,
         );
-        let faults = config.validate().join("\n");
+        let faults = faults(&config).join("\n");
         for key in [
             "alarm.external_url",
             "alarm.time_zone",
@@ -268,8 +290,10 @@ mod tests {
 
     #[test]
     fn a_token_in_an_address_is_not_shown() {
-        let config = read("[[receivers]]\nname = \"o\"\nwebhook_url = \"https://u:pw@im.example/send?token=s3cret\"\n");
-        let shown = format!("{config:?}");
+        let config = read(
+            "[[receivers]]\nname = \"o\"\nwebhook_url = \"https://u:pw@im.example/send?token=s3cret\"\n",
+        );
+        let shown = format!("{config:?} {}", toml::to_string(&config).unwrap());
         assert!(shown.contains("https://im.example"));
         assert!(!shown.contains("s3cret") && !shown.contains("pw"));
     }

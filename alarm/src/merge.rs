@@ -5,30 +5,25 @@
 
 use db::alerts::{AlertStatus, EventKind, StoredAlert};
 use model::{Alert, Timestamp};
+use wire::alert::Accepted;
 
-/// News of one alert, validated and complete.
-#[derive(Debug, Clone, PartialEq)]
-pub struct News {
-    /// The alert with its start and end filled in.
-    pub alert: Alert,
-    /// Whether the end is ours (now plus the resolve timeout) because the sender gave none.
-    pub ends_by_timeout: bool,
-}
+use crate::severity::Severity;
 
 /// The alert to store, and what happened to it if anything did.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Merged {
+pub(crate) struct Merged {
     /// The new current state.
-    pub stored: StoredAlert,
+    pub(crate) stored: StoredAlert,
     /// The transition, for the history and the receivers. `None` for a mere refresh.
-    pub transition: Option<EventKind>,
+    pub(crate) transition: Option<EventKind>,
 }
 
 /// Merges news into what is stored under the same fingerprint.
-pub fn merge(old: Option<&StoredAlert>, news: News, now: Timestamp) -> Merged {
+pub(crate) fn merge(old: Option<&StoredAlert>, news: Accepted, now: Timestamp) -> Merged {
     let status = if news.alert.is_resolved_at(now) { AlertStatus::Resolved } else { AlertStatus::Firing };
-    let mut stored =
-        StoredAlert { alert: news.alert, status, updated_at: now, ends_by_timeout: news.ends_by_timeout };
+    let priority = Severity::of(&news.alert.labels).rank();
+    let ends_by_timeout = news.end_is_timeout;
+    let mut stored = StoredAlert { alert: news.alert, status, priority, updated_at: now, ends_by_timeout };
     let Some(old) = old else {
         // A resolve for an alert nobody ever heard of is kept, but it is not something that happened here.
         let transition = (status == AlertStatus::Firing).then_some(EventKind::Firing);
@@ -42,10 +37,9 @@ pub fn merge(old: Option<&StoredAlert>, news: News, now: Timestamp) -> Merged {
     Merged { stored, transition }
 }
 
-/// What becomes of a firing alert whose lease ran out without news.
-pub fn expire(old: StoredAlert) -> Merged {
-    let stored = StoredAlert { status: AlertStatus::Stale, ..old };
-    Merged { stored, transition: Some(EventKind::Stale) }
+/// What becomes of a firing alert whose lease ran out without news. Its latest news stays what it was.
+pub(crate) fn expire(firing: StoredAlert) -> StoredAlert {
+    StoredAlert { status: AlertStatus::Stale, ..firing }
 }
 
 fn overlaps(old: &Alert, new: &Alert) -> bool {
@@ -90,7 +84,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(1_000);
 
-    fn news(starts: i64, ends: i64) -> News {
+    fn news(starts: i64, ends: i64) -> Accepted {
         let alert = Alert {
             labels: Labels::from_pairs([("alertname", "disk full")]),
             annotations: BTreeMap::from([("summary".to_owned(), format!("{starts}-{ends}"))]),
@@ -98,14 +92,14 @@ mod tests {
             ends_at: Timestamp(ends),
             generator_url: String::new(),
         };
-        News { alert, ends_by_timeout: false }
+        Accepted { alert, end_is_timeout: false }
     }
 
     fn stored(starts: i64, ends: i64) -> StoredAlert {
         merge(None, news(starts, ends), NOW).stored
     }
 
-    fn check(old: StoredAlert, new: News, expected: (i64, i64, Option<EventKind>)) {
+    fn check(old: StoredAlert, new: Accepted, expected: (i64, i64, Option<EventKind>)) {
         let merged = merge(Some(&old), new, NOW);
         let alert = &merged.stored.alert;
         assert_eq!((alert.starts_at.0, alert.ends_at.0, merged.transition), expected);
@@ -165,9 +159,8 @@ mod tests {
 
     #[test]
     fn silence_makes_an_alert_stale_and_not_resolved() {
-        let merged = expire(stored(900, 1_001));
-        assert_eq!(merged.stored.status, AlertStatus::Stale);
-        assert_eq!(merged.transition, Some(EventKind::Stale));
+        let stale = expire(stored(900, 1_001));
+        assert_eq!((stale.status, stale.alert.ends_at), (AlertStatus::Stale, Timestamp(1_001)));
     }
 
     #[test]
@@ -183,10 +176,11 @@ mod tests {
         fn the_same_news_twice_is_an_event_once(
             old in (0i64..2_000, 0i64..2_000), new in (0i64..2_000, 0i64..2_000),
         ) {
-            let first = merge(Some(&stored(old.0, old.1)), news(new.0, new.1), NOW);
-            let second = merge(Some(&first.stored), news(new.0, new.1), NOW);
+            let ends = |(starts, length)| starts + length;
+            let first = merge(Some(&stored(old.0, ends(old))), news(new.0, ends(new)), NOW);
+            let second = merge(Some(&first.stored), news(new.0, ends(new)), NOW);
             prop_assert_eq!(second.transition, None);
-            prop_assert_eq!(second.stored.alert.starts_at, first.stored.alert.starts_at);
+            prop_assert_eq!(second.stored.status, first.stored.status);
         }
     }
 }

@@ -16,27 +16,27 @@ use crate::route;
 
 /// An alert on its way to one receiver.
 #[derive(Debug, Clone)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// The alert as it is now, which may be newer than the event that put it here.
-    pub alert: StoredAlert,
+    pub(crate) alert: StoredAlert,
     /// What the receiver was told about it last; `None` when never.
-    pub told: Option<Told>,
+    pub(crate) told: Option<Told>,
 }
 
 /// What all candidates of a round have in common.
 #[derive(Debug)]
-pub struct Round<'a> {
+pub(crate) struct Round<'a> {
     /// Who would be told.
-    pub receiver: &'a Receiver,
+    pub(crate) receiver: &'a Receiver,
     /// The moment of the decision.
-    pub now: Timestamp,
+    pub(crate) now: Timestamp,
     /// After how long a firing alert is told again.
-    pub repeat_interval: Duration,
+    pub(crate) repeat_interval: Duration,
 }
 
 /// Why a receiver is not told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// The matchers of the receiver do not hold.
     NotRouted,
     /// The news of the alert ran out in silence: neither "firing" nor "resolved" would be true.
@@ -51,11 +51,11 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 5] =
+    pub(crate) const ALL: [Self; 5] =
         [Self::NotRouted, Self::LeaseExpired, Self::EndedUntold, Self::ResolvedNotWanted, Self::AlreadyTold];
 
     /// The word in metrics, in the store and in the catalogues.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::NotRouted => "not_routed",
             Self::LeaseExpired => "lease_expired",
@@ -68,11 +68,11 @@ impl Reason {
 
 /// The answer of a stage, and of all stages together.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Who goes on.
-    pub kept: Vec<Candidate>,
+    pub(crate) kept: Vec<Candidate>,
     /// Who does not, and why.
-    pub dropped: Vec<(Candidate, Reason)>,
+    pub(crate) dropped: Vec<(Candidate, Reason)>,
 }
 
 type Stage = fn(Vec<Candidate>, &Round<'_>) -> Outcome;
@@ -82,7 +82,7 @@ type Stage = fn(Vec<Candidate>, &Round<'_>) -> Outcome;
 const STAGES: [Stage; 4] = [routed, known_to_be_true, wanted, dedup::not_told_yet];
 
 /// Sends candidates through all stages.
-pub fn run(candidates: Vec<Candidate>, round: &Round<'_>) -> Outcome {
+pub(crate) fn run(candidates: Vec<Candidate>, round: &Round<'_>) -> Outcome {
     let mut outcome = Outcome { kept: candidates, dropped: Vec::new() };
     for stage in STAGES {
         let next = stage(outcome.kept, round);
@@ -149,7 +149,11 @@ pub(crate) mod tests {
         Receiver::from_config(&config).unwrap()
     }
 
-    pub(crate) fn candidate(status: AlertStatus, starts: i64, told: Option<(AlertStatus, i64, i64)>) -> Candidate {
+    pub(crate) fn candidate(
+        status: AlertStatus,
+        starts: i64,
+        told: Option<(AlertStatus, i64, i64)>,
+    ) -> Candidate {
         let alert = Alert {
             labels: Labels::from_pairs([("alertname", "disk full"), ("severity", "critical")]),
             annotations: BTreeMap::new(),
@@ -167,7 +171,8 @@ pub(crate) mod tests {
             code: 200,
             detail: String::new(),
         });
-        let alert = StoredAlert { alert, status, updated_at: Timestamp(0), ends_by_timeout: false };
+        let alert =
+            StoredAlert { alert, status, priority: 0, updated_at: Timestamp(0), ends_by_timeout: false };
         Candidate { alert, told }
     }
 
@@ -185,7 +190,11 @@ pub(crate) mod tests {
 
     #[test]
     fn an_alert_that_the_matchers_do_not_take_is_not_routed() {
-        check(&receiver(true, &["severity=info"]), candidate(AlertStatus::Firing, 0, None), Some(Reason::NotRouted));
+        check(
+            &receiver(true, &["severity=info"]),
+            candidate(AlertStatus::Firing, 0, None),
+            Some(Reason::NotRouted),
+        );
     }
 
     #[test]

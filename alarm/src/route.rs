@@ -8,7 +8,7 @@ use thiserror::Error;
 
 /// Why the text of a matcher cannot be used.
 #[derive(Debug, PartialEq, Error)]
-pub enum MatcherTextError {
+pub(crate) enum MatcherTextError {
     /// There is no operator after the name.
     #[error("matcher {0:?} has no operator: write it like severity=\"critical\" or team=~\"db|web\"")]
     NoOperator(String),
@@ -24,13 +24,13 @@ pub enum MatcherTextError {
 }
 
 /// Whether all of these matchers hold.
-pub fn matches_all(matchers: &[Matcher], labels: &Labels) -> bool {
+pub(crate) fn matches_all(matchers: &[Matcher], labels: &Labels) -> bool {
     matchers.iter().all(|matcher| matcher.matches_labels(labels))
 }
 
 /// Reads a matcher as Alertmanager writes it: `name="value"`, with `=`, `!=`, `=~` or `!~`, spaces allowed around the
 /// operator, quotes optional on both sides when the text has no quote, brace or comma of its own.
-pub fn parse_matcher(text: &str) -> Result<Matcher, MatcherTextError> {
+pub(crate) fn parse_matcher(text: &str) -> Result<Matcher, MatcherTextError> {
     let whole = || text.chars().take(200).collect::<String>();
     let trimmed = text.trim();
     let (name, rest) = match trimmed.strip_prefix('"') {

@@ -3,11 +3,11 @@
 use model::Labels;
 
 /// The label that says how urgent an alert is.
-pub const SEVERITY: &str = "severity";
+pub(crate) const SEVERITY: &str = "severity";
 
 /// How urgent an alert is, most urgent first. The number is the sort key in the store and the priority of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
+pub(crate) enum Severity {
     /// Wakes somebody: `critical`, `page`, `P0`, and Open-Falcon's phone level `P9`.
     Critical,
     /// Broken, but not burning: `error`, `P1`.
@@ -23,10 +23,10 @@ pub enum Severity {
 
 impl Severity {
     /// All of them, most urgent first.
-    pub const ALL: [Self; 5] = [Self::Critical, Self::Error, Self::Warning, Self::Minor, Self::Info];
+    pub(crate) const ALL: [Self; 5] = [Self::Critical, Self::Error, Self::Warning, Self::Minor, Self::Info];
 
     /// The severity of an alert with these labels.
-    pub fn of(labels: &Labels) -> Self {
+    pub(crate) fn of(labels: &Labels) -> Self {
         let text = labels.get(SEVERITY).unwrap_or("").to_ascii_lowercase();
         match text.as_str() {
             "critical" | "crit" | "fatal" | "emergency" | "disaster" | "page" | "p0" | "p9" => Self::Critical,
@@ -38,17 +38,17 @@ impl Severity {
     }
 
     /// 0 for the most urgent.
-    pub const fn rank(self) -> u8 {
+    pub(crate) const fn rank(self) -> u8 {
         self as u8
     }
 
     /// The severity with this rank; a rank beyond the last is the last.
-    pub fn from_rank(rank: u8) -> Self {
+    pub(crate) fn from_rank(rank: u8) -> Self {
         Self::ALL.get(usize::from(rank)).copied().unwrap_or(Self::Info)
     }
 
     /// The word in addresses, metrics, style sheets and catalogues.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Critical => "critical",
             Self::Error => "error",
@@ -59,7 +59,7 @@ impl Severity {
     }
 
     /// The severity with this word.
-    pub fn parse(word: &str) -> Option<Self> {
+    pub(crate) fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|severity| severity.as_str() == word)
     }
 }

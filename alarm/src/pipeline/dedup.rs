@@ -36,7 +36,12 @@ mod tests {
     use super::*;
     use AlertStatus::{Firing, Resolved};
 
-    fn check(alert: (AlertStatus, i64), told: Option<(AlertStatus, i64, i64)>, now: i64, expected: Option<Reason>) {
+    fn check(
+        alert: (AlertStatus, i64),
+        told: Option<(AlertStatus, i64, i64)>,
+        now: i64,
+        expected: Option<Reason>,
+    ) {
         let receiver = receiver(true, &[]);
         let round = Round { receiver: &receiver, now: Timestamp(now), repeat_interval: HOUR };
         assert_eq!(refuse(&candidate(alert.0, alert.1, told), &round), expected);

@@ -147,16 +147,17 @@ impl Alerts<'_> {
         self.tickets(query, "find due repeats").await
     }
 
-    /// Firing alerts that this receiver was never considered for, for example because it was added to the settings
-    /// later, the most urgent first: fingerprint, priority, start.
-    pub async fn never_considered(
+    /// Firing alerts that this receiver knows nothing of and is not being told of: it was added to the settings after
+    /// they began, or the settings it had then held them back. The most urgent first: fingerprint, priority, start.
+    pub async fn untold(
         &self,
         receiver: &str,
         max: u32,
     ) -> Result<Vec<(Fingerprint, u8, Timestamp)>, DbError> {
         let query = sqlx::query(
             "SELECT fingerprint, priority, starts_at AS last_at FROM alert WHERE status = 'firing' AND NOT EXISTS \
-             (SELECT 1 FROM notification_log WHERE notification_log.fingerprint = alert.fingerprint AND receiver = ?) \
+             (SELECT 1 FROM notification_log WHERE notification_log.fingerprint = alert.fingerprint AND receiver = ? \
+              AND (result <> 'skipped' OR sent_status <> '')) \
              ORDER BY priority, starts_at LIMIT ?",
         );
         self.tickets(query.bind(receiver).bind(max), "find alerts for a new receiver").await
@@ -349,14 +350,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_receiver_is_offered_what_fires_already() {
+    async fn a_receiver_is_offered_what_fires_and_it_knows_nothing_of() {
         let (db, _folder) = database().await;
         let known = stored("known", AlertStatus::Firing, 0, 1);
         let fresh = stored("fresh", AlertStatus::Firing, 2, 5);
         let over = stored("over", AlertStatus::Resolved, 0, 1);
-        db.alerts().store(&[known.clone(), fresh.clone(), over], &[]).await.unwrap();
-        db.alerts().record(&told(known.alert.fingerprint(), DeliveryResult::Skipped, 1), None).await.unwrap();
-        let offered = db.alerts().never_considered("ops", 9).await.unwrap();
-        assert_eq!(offered, [(fresh.alert.fingerprint(), 2, Timestamp(5))]);
+        let held_back = stored("held back", AlertStatus::Firing, 3, 1);
+        db.alerts().store(&[known.clone(), fresh.clone(), over, held_back.clone()], &[]).await.unwrap();
+        for (alert, result) in [(&known, DeliveryResult::Retrying), (&held_back, DeliveryResult::Skipped)] {
+            db.alerts().record(&told(alert.alert.fingerprint(), result, 1), None).await.unwrap();
+        }
+        let offered = db.alerts().untold("ops", 9).await.unwrap();
+        let expected =
+            [(fresh.alert.fingerprint(), 2, Timestamp(5)), (held_back.alert.fingerprint(), 3, Timestamp(1))];
+        assert_eq!(offered, expected);
     }
 }
