@@ -10,8 +10,9 @@ use anyhow::Context;
 use daemon::{Clock, Stop};
 use db::Db;
 use db::alerts::{DeliveryResult, StoredAlert, Told};
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use model::{Fingerprint, Matcher, Timestamp};
 use reqwest::Url;
 
@@ -111,45 +112,59 @@ impl Desk {
     }
 }
 
+/// What a notifier waits for.
+enum Step {
+    /// Tickets came from the queue.
+    Took(Vec<(String, Ticket)>),
+    /// An errand about this alert is done.
+    Done(Fingerprint),
+}
+
 impl Notifier {
     /// Works until the stop, then finishes what is under way.
     pub(crate) async fn run(self, stop: Stop) {
         let mut desk = Desk::default();
-        let mut under_way = FuturesUnordered::new();
+        // Taking tickets is one of the steps under way and not awaited by itself: while the loop waits elsewhere, the
+        // errands stand still, and one of them may hold the very lock of the store that the loop waits for.
+        let mut under_way: FuturesUnordered<BoxFuture<'_, Step>> = FuturesUnordered::new();
+        let (mut is_taking, mut may_take) = (false, true);
         let stop_requested = stop.clone().requested();
         tokio::pin!(stop_requested);
         loop {
-            let free = self.receiver.concurrency.saturating_sub(under_way.len() + desk.held.len());
-            if free > 0 && !stop.is_requested() {
-                for errand in desk.admit(self.take(free).await) {
-                    under_way.push(self.run_errand(errand));
-                }
+            let errands = under_way.len() - usize::from(is_taking) + desk.held.len();
+            let free = self.receiver.concurrency.saturating_sub(errands);
+            if may_take && !is_taking && free > 0 && !stop.is_requested() {
+                (is_taking, may_take) = (true, false);
+                under_way.push(self.take(free).boxed());
             }
             tokio::select! {
-                Some(fingerprint) = under_way.next() => {
-                    if let Some(errand) = desk.finish(fingerprint) {
-                        under_way.push(self.run_errand(errand));
+                Some(step) = under_way.next() => match step {
+                    Step::Took(tickets) => {
+                        is_taking = false;
+                        under_way.extend(desk.admit(tickets).into_iter().map(|errand| self.run_errand(errand).boxed()));
                     }
-                }
-                () = self.queue.rung() => {}
-                () = self.clock.sleep(POLL_INTERVAL) => {}
+                    Step::Done(fingerprint) => {
+                        may_take = true;
+                        under_way.extend(desk.finish(fingerprint).map(|errand| self.run_errand(errand).boxed()));
+                    }
+                },
+                () = self.queue.rung() => may_take = true,
+                () = self.clock.sleep(POLL_INTERVAL) => may_take = true,
                 () = &mut stop_requested, if under_way.is_empty() => return,
             }
         }
     }
 
-    async fn take(&self, max: usize) -> Vec<(String, Ticket)> {
+    async fn take(&self, max: usize) -> Step {
         let lease = self.receiver.timeout * 2 + LEASE_MARGIN;
-        match self.queue.take(max, lease, self.clock.now()).await {
-            Ok(tickets) => tickets,
-            Err(error) => {
-                self.store_failed("take tickets", &error);
-                Vec::new()
-            }
-        }
+        let taken = self.queue.take(max, lease, self.clock.now()).await;
+        Step::Took(taken.unwrap_or_else(|error| {
+            self.store_failed("take tickets", &error);
+            Vec::new()
+        }))
     }
 
-    async fn run_errand(&self, errand: Errand) -> Fingerprint {
+    async fn run_errand(&self, errand: Errand) -> Step {
         let again = match self.tell(&errand).await {
             Ok(again) => again,
             Err(error) => {
@@ -167,7 +182,7 @@ impl Notifier {
                 self.store_failed("settle a ticket", &error);
             }
         }
-        errand.fingerprint
+        Step::Done(errand.fingerprint)
     }
 
     /// Does what the state of the alert asks for; answers when to try again, if that makes sense.
