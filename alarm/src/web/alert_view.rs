@@ -8,6 +8,7 @@ use super::text::Language;
 use super::time::span_words;
 use super::{Page, time};
 use crate::config::is_web_address;
+use crate::pipeline::Reason;
 use crate::severity::{SEVERITY, Severity};
 
 /// Labels that a row shows beside the name; the page of the alert shows all.
@@ -66,6 +67,8 @@ pub(crate) struct MarkView {
     pub(crate) receiver: String,
     /// The whole story in a sentence.
     pub(crate) story: String,
+    /// Whether the alert is none of this receiver's business, so that the list leaves it out.
+    pub(crate) is_elsewhere: bool,
 }
 
 /// An alert with everything that a row or the head of its page shows.
@@ -172,6 +175,7 @@ fn waiting(receiver: &str, language: Language) -> MarkView {
         word: language.text("told.mark.waiting"),
         receiver: receiver.to_owned(),
         story: language.fill("told.waiting", &[("receiver", receiver)]),
+        is_elsewhere: false,
     }
 }
 
@@ -199,6 +203,7 @@ fn mark(told: &Told, page: &Page) -> MarkView {
         word,
         receiver: told.receiver.clone(),
         story: language.fill(story_key, &values),
+        is_elsewhere: told.sent.is_none() && told.detail == Reason::NotRouted.as_str(),
     }
 }
 
