@@ -121,8 +121,8 @@ pub(super) fn after_refusal(
     }
 }
 
-/// One second doubled with every attempt, at most a minute, and up to a quarter more that differs from alert to
-/// alert, so that a receiver that comes back is not met by all of them at once.
+/// One second doubled with every attempt, at most a minute, and up to a quarter more that differs from alert
+/// to alert, so that a receiver that comes back is not met by all of them at once.
 fn wait_after(attempts: u32, fingerprint: Fingerprint) -> Duration {
     let base = plain_wait(attempts);
     let spread = u32::try_from(fingerprint.0 % 256).unwrap_or(0);
@@ -134,8 +134,8 @@ fn plain_wait(attempts: u32) -> Duration {
     (FIRST_WAIT * factor).min(WAIT_MAX)
 }
 
-/// How long was waited between the first and this attempt. Counted in attempts and not by the clock: time in which
-/// alarm itself was down is no time in which it tried.
+/// How long was waited between the first and this attempt. Counted in attempts and not by the clock: time in
+/// which alarm itself was down is no time in which it tried.
 fn waited_before(attempts: u32) -> Duration {
     let doubling: Duration = (1..attempts.min(7)).map(plain_wait).sum();
     doubling + WAIT_MAX * attempts.saturating_sub(7)

@@ -54,8 +54,8 @@ impl Answer {
     }
 }
 
-/// Makes one attempt. `key` is the same for every attempt to tell the same thing, so a receiver can tell repeats
-/// apart after a crash between its answer and our note of it.
+/// Makes one attempt. `key` is the same for every attempt to tell the same thing, so a receiver can tell
+/// repeats apart after a crash between its answer and our note of it.
 pub(crate) async fn send(
     http: &Client,
     receiver: &Receiver,
@@ -84,8 +84,8 @@ fn message(receiver: &str, stored: &StoredAlert, external_url: &str, now: Timest
     WebhookMessage::new(receiver, &group_key, group_labels, external_url, &[alert], now)
 }
 
-/// The message says "resolved" of whatever ended before now. A firing alert whose lease has just run out must not be
-/// told as resolved.
+/// The message says "resolved" of whatever ended before now. A firing alert whose lease has just run out must
+/// not be told as resolved.
 fn end_in_message(stored: &StoredAlert, now: Timestamp) -> Timestamp {
     match stored.status {
         AlertStatus::Resolved => stored.alert.ends_at,

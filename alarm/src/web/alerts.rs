@@ -87,7 +87,7 @@ struct Found {
 
 impl Found {
     async fn look_up(web: &Web, filter: &Filter, now: Timestamp) -> Result<Self, DbError> {
-        let alerts_table = web.db.alerts();
+        let alerts_table = web.common.db.alerts();
         let offset = (filter.page - 1) * ROWS_PER_PAGE;
         let alerts = alerts_table.search(&filter.search(), offset, ROWS_PER_PAGE).await?;
         let fingerprints: Vec<Fingerprint> = alerts.iter().map(|stored| stored.alert.fingerprint()).collect();

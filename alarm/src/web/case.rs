@@ -56,7 +56,7 @@ struct Found {
 
 impl Found {
     async fn look_up(web: &Web, fingerprint: Fingerprint) -> Result<Option<Self>, DbError> {
-        let table = web.db.alerts();
+        let table = web.common.db.alerts();
         let Some(stored) = table.load(&[fingerprint]).await?.pop() else {
             return Ok(None);
         };
@@ -90,7 +90,10 @@ pub(super) async fn page(State(web): State<Arc<Web>>, Path(id): Path<String>, pa
 
 fn twin(found: &Found) -> Value {
     let mut body = to_json(&found.stored, &found.told);
-    let event = |event: &AlertEvent| json!({ "kind": event.kind.as_str(), "at": event.at.rfc3339(), "value": event.value });
+    let event = |event: &AlertEvent| {
+        let kind = event.kind.as_str();
+        json!({ "kind": kind, "at": event.at.rfc3339(), "value": event.value })
+    };
     let delivery = |delivery: &Delivery| {
         json!({
             "receiver": delivery.receiver, "status": delivery.status.as_str(), "at": delivery.at.rfc3339(),

@@ -71,7 +71,8 @@ async fn hostile_text_stays_text() {
     let alert = json!([{
         "labels": { "alertname": HOSTILE, "endpoint": HOSTILE, "severity": HOSTILE, HOSTILE: HOSTILE },
         "annotations": {
-            "summary": HOSTILE, "value": HOSTILE, "runbook_url": "javascript:alert(1)", "note": "data:text/html,x",
+            "summary": HOSTILE, "value": HOSTILE, "note": "data:text/html,x",
+            "runbook_url": "javascript:alert(1)",
             "link": "https://runbooks.example/\"><script>",
         },
         "generatorURL": "javascript:alert(2)",
