@@ -9,6 +9,7 @@ mod metrics;
 mod names;
 mod reason;
 mod receive;
+mod store_metrics;
 
 pub use app::{Deps, start};
 pub use config::Config;

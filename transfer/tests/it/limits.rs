@@ -3,7 +3,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::service::{Service, answer};
+use crate::service::{NOW, Service, answer};
 
 /// A request that has begun and does not go on: its turn is taken until it times out.
 async fn stuck_request(service: &Service) -> TcpStream {
@@ -54,6 +54,22 @@ async fn a_client_that_never_finishes_its_body_loses_its_turn() {
         service.metric("transfer_refused_requests_total", &[("reason", "request_timeout")]).await,
         1.0
     );
+}
+
+#[tokio::test]
+async fn a_store_that_takes_nothing_makes_a_503_and_no_sample_is_called_stored() {
+    let dir = tempfile::tempdir().expect("a directory can be made");
+    let config = storage::LocalConfig::new(dir.path());
+    let storage = storage::Storage::open(config, NOW).await.expect("the directory is empty");
+    let service = Service::over(storage.clone(), |_| {}).await;
+    storage.close().await.expect("nothing was written");
+    let item = r#"{"endpoint":"h","metric":"m","step":60,"value":1,"counterType":"GAUGE"}"#;
+    let (status, text) = answer(service.post("/api/push").body(format!("[{item}]"))).await;
+    assert_eq!(status, 503);
+    assert_eq!(text, "the store does not take samples at the moment: the store is closed\n");
+    assert_eq!(service.metric("transfer_refused_requests_total", &[("reason", "storage")]).await, 1.0);
+    assert_eq!(service.metric("transfer_stored_samples_total", &[]).await, 0.0);
+    assert_eq!(service.metric("transfer_store_wal_write_errors_total", &[]).await, 0.0);
 }
 
 #[tokio::test]

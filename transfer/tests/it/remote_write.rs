@@ -20,6 +20,7 @@ async fn a_sample_is_stored_when_the_client_is_answered() {
     assert_eq!(metadata, [("cpu_idle".to_owned(), about)]);
     assert_eq!(service.metric("transfer_received_samples_total", &[("protocol", "remote_write")]).await, 1.0);
     assert_eq!(service.metric("transfer_stored_samples_total", &[]).await, 1.0);
+    assert_eq!(service.metric("transfer_store_series", &[]).await, 1.0);
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ impl Service {
         let context = testkit::context_at(NOW).for_role("transfer");
         let mut config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
         change(&mut config);
-        let deps = Deps { writer: storage.writer(), reader: storage.reader() };
+        let deps = Deps { storage: storage.clone() };
         let addr = transfer::start(config, deps, &context).await.expect("port 0 is free");
         Self { context, storage, addr }
     }
