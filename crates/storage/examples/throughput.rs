@@ -1,8 +1,10 @@
-//! Measures the store on this machine: `cargo run --release -p storage --example throughput [series] [rounds]`.
+//! Measures the store on this machine: `cargo run --release -p storage --example throughput
+//! [series] [rounds]`.
 //!
-//! Prints samples per CPU second for writing and replay, added memory, bytes of the write-ahead log, and the time of a
-//! few queries. Rows are made before the clock starts. 39 % of the series are constant, 30 % whole-numbered counters,
-//! the rest percentages as full doubles, which is about what a host's `/proc` yields.
+//! Prints samples per CPU second for writing and replay, added memory, bytes of the write-ahead
+//! log, and the time of a few queries. Rows are made before the clock starts. 39 % of the series
+//! are constant, 30 % whole-numbered counters, the rest percentages as full doubles, which is about
+//! what a host's `/proc` yields.
 
 use std::fs;
 use std::io::Write;
