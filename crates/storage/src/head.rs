@@ -243,12 +243,14 @@ impl Head {
         plan.series.retain_mut(|(id, series)| {
             let Some(stored) = registry.get(*id) else { return false };
             let labels = &stored.labels;
-            let mut count = |verdict| match verdict {
+            let count = |verdict| match verdict {
                 Verdict::Unchanged => outcome.unchanged += 1,
                 Verdict::Refuse(reason) => outcome.refuse(reason, 1, labels),
                 Verdict::Store => {}
             };
-            put_in_order(&mut series.samples, &mut count);
+            if !series.samples.is_sorted_by_key(|sample| sample.timestamp) {
+                series.samples.sort_by_key(|sample| sample.timestamp);
+            }
             stored.samples.lock().admit(&mut series.samples, &admission, count);
             outcome.stored += series.samples.len();
             !series.samples.is_empty()
@@ -284,22 +286,6 @@ fn join_repeated(series: &mut Vec<(SeriesId, Series)>) {
         let repeated = later_id == id;
         if repeated {
             first.samples.append(&mut later.samples);
-        }
-        repeated
-    });
-}
-
-/// Sorts samples by time and keeps the first of each moment.
-fn put_in_order(samples: &mut Vec<Sample>, mut dropped: impl FnMut(Verdict)) {
-    if samples.is_sorted_by(|left, right| left.timestamp < right.timestamp) {
-        return;
-    }
-    samples.sort_by_key(|sample| sample.timestamp);
-    samples.dedup_by(|later, first| {
-        let repeated = later.timestamp == first.timestamp;
-        if repeated {
-            let same = *later == *first;
-            dropped(if same { Verdict::Unchanged } else { Verdict::Refuse(Refusal::Duplicate) });
         }
         repeated
     });

@@ -88,8 +88,8 @@ impl SeriesSamples {
             || self.late.as_deref().is_some_and(in_late)
     }
 
-    /// Keeps of `samples`, which ascend strictly in time, those that are to be stored; tells
-    /// `refused` of the others.
+    /// Keeps of `samples`, which are sorted by time, those that are to be stored; tells `refused` of
+    /// the others.
     pub(crate) fn admit(
         &self,
         samples: &mut Vec<Sample>,
@@ -99,18 +99,25 @@ impl SeriesSamples {
         let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return };
         let (first, last) = (first.timestamp.millis(), last.timestamp.millis());
         let newest = self.newest();
-        let in_order = newest.is_none_or(|newest| first > newest);
-        if in_order && first >= admission.horizon {
+        let is_newer = newest.is_none_or(|newest| first > newest);
+        let ascends = samples.is_sorted_by(|left, right| left.timestamp < right.timestamp);
+        if is_newer && ascends && first >= admission.horizon {
             return;
         }
-        let stored = if in_order { Vec::new() } else { self.snapshot(first, last).into_samples(first, last) };
+        let stored = if is_newer { Vec::new() } else { self.snapshot(first, last).into_samples(first, last) };
+        let mut accepted: Option<Sample> = None;
         samples.retain(|sample| {
-            let at = stored.binary_search_by_key(&sample.timestamp, |stored| stored.timestamp);
-            let verdict = admission.judge(*sample, newest, at.ok().map(|at| stored[at].value));
+            let at = stored.binary_search_by_key(&sample.timestamp, |stored| stored.timestamp).ok();
+            let present = at
+                .map(|at| stored[at])
+                .or(accepted.filter(|accepted| accepted.timestamp == sample.timestamp));
+            let verdict = admission.judge(*sample, newest, present.map(|present| present.value));
             if verdict != Verdict::Store {
                 refused(verdict);
+                return false;
             }
-            verdict == Verdict::Store
+            accepted = Some(*sample);
+            true
         });
     }
 
