@@ -113,9 +113,9 @@ impl Group {
         sections.flat_map(|section| section.metrics.iter().map(|metric| (metric, section.labels)))
     }
 
-    /// Canonical names and metadata of the group, as remote write carries them.
-    pub fn metadata(self) -> impl Iterator<Item = (String, Metadata)> {
-        self.metrics().map(|(metric, _)| (canonical_name(metric.original), metric.metadata()))
+    /// Canonical names and metadata of the group measured every `interval`, as remote write carries them.
+    pub fn metadata(self, interval: Duration) -> impl Iterator<Item = (String, Metadata)> {
+        self.metrics().map(move |(metric, _)| (canonical_name(metric.original), metric.metadata(interval)))
     }
 }
 
@@ -144,11 +144,14 @@ pub struct Metric {
 }
 
 impl Metric {
-    /// As remote write carries it. The help begins with the original name, from which the Open-Falcon API answers.
-    pub fn metadata(&self) -> Metadata {
+    /// As remote write carries it. The help begins with the original name, type and step in the form that
+    /// [`wire::falcon_json::original_name`] reads, so that the Open-Falcon API answers with them.
+    pub fn metadata(&self, interval: Duration) -> Metadata {
+        let counter_type = if self.kind == MetricKind::Counter { "COUNTER" } else { "GAUGE" };
+        let step = interval.as_secs();
         Metadata {
             kind: self.kind,
-            help: format!("{}: {}", self.original, self.help),
+            help: format!("Open-Falcon metric {}, {counter_type}, step {step} s. {}", self.original, self.help),
             unit: self.unit.to_owned(),
         }
     }
@@ -194,8 +197,11 @@ mod tests {
 
     #[test]
     fn the_original_name_travels_in_the_help() {
-        let metadata: Vec<_> = Group::Load.metadata().collect();
-        assert_eq!(metadata[0].0, "load_1min");
-        assert!(metadata[0].1.help.starts_with("load.1min: "), "{metadata:?}");
+        for group in Group::ALL {
+            for ((name, metadata), (metric, _)) in group.metadata(group.interval()).zip(group.metrics()) {
+                assert_eq!(wire::falcon_json::original_name(&metadata.help), Some(metric.original));
+                assert_eq!(name, canonical_name(metric.original));
+            }
+        }
     }
 }

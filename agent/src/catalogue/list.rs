@@ -183,6 +183,7 @@ pub const SECTIONS: &[Section] = &[
     ] },
     Section { group: Group::Clock, labels: &[], metrics: &[
         gauge("sys.ntp.offset", "milliseconds", "Local time minus server time; positive when the local clock is ahead."),
+        gauge("agent.clock.offset", "milliseconds", "Local time minus that of hbs at the last heartbeat, as exact as half its round trip; positive when the local clock is ahead."),
     ] },
     Section { group: Group::Static, labels: &[], metrics: &[
         gauge("host.cpucores", "", "Processors that are on line."),
