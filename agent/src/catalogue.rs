@@ -151,7 +151,10 @@ impl Metric {
         let step = interval.as_secs();
         Metadata {
             kind: self.kind,
-            help: format!("Open-Falcon metric {}, {counter_type}, step {step} s. {}", self.original, self.help),
+            help: format!(
+                "Open-Falcon metric {}, {counter_type}, step {step} s. {}",
+                self.original, self.help
+            ),
             unit: self.unit.to_owned(),
         }
     }
@@ -192,7 +195,10 @@ mod tests {
             assert_eq!(Group::named(group.as_str()), Some(group));
         }
         assert_eq!(Group::named("cpus"), None);
-        assert_eq!(SECTIONS.iter().map(|section| section.group).collect::<BTreeSet<_>>().len(), Group::ALL.len());
+        assert_eq!(
+            SECTIONS.iter().map(|section| section.group).collect::<BTreeSet<_>>().len(),
+            Group::ALL.len()
+        );
     }
 
     #[test]

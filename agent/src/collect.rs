@@ -91,6 +91,8 @@ mod testing {
         let mut readings = Readings::new([("endpoint", "h")]);
         collect(&mut readings);
         let written = readings.take().into_iter();
-        written.map(|reading| format!("{} {}", reading.labels, reading.value).replace(r#"endpoint="h""#, "h")).collect()
+        written
+            .map(|reading| format!("{} {}", reading.labels, reading.value).replace(r#"endpoint="h""#, "h"))
+            .collect()
     }
 }

@@ -168,11 +168,36 @@ impl Default for Collect {
         Self {
             deadline: Duration::from_secs(5),
             mount_deadline: Duration::from_secs(1),
-            interfaces_ignored: texts(&["lo", "veth", "docker", "br-", "virbr", "cali", "flannel", "cni", "ifb", "dummy"]),
+            interfaces_ignored: texts(&[
+                "lo", "veth", "docker", "br-", "virbr", "cali", "flannel", "cni", "ifb", "dummy",
+            ]),
             fstypes_ignored: texts(&[
-                "autofs", "binfmt_misc", "bpf", "cgroup*", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs",
-                "fuse*", "hugetlbfs", "iso9660", "mqueue", "nsfs", "overlay", "proc", "pstore", "ramfs", "rootfs",
-                "rpc_pipefs", "securityfs", "selinuxfs", "squashfs", "sysfs", "tmpfs", "tracefs",
+                "autofs",
+                "binfmt_misc",
+                "bpf",
+                "cgroup*",
+                "configfs",
+                "debugfs",
+                "devpts",
+                "devtmpfs",
+                "efivarfs",
+                "fuse*",
+                "hugetlbfs",
+                "iso9660",
+                "mqueue",
+                "nsfs",
+                "overlay",
+                "proc",
+                "pstore",
+                "ramfs",
+                "rootfs",
+                "rpc_pipefs",
+                "securityfs",
+                "selinuxfs",
+                "squashfs",
+                "sysfs",
+                "tmpfs",
+                "tracefs",
             ]),
             mounts_ignored: texts(&["/dev", "/proc", "/sys", "/var/lib/docker", "/var/lib/kubelet", "/run"]),
         }
@@ -216,7 +241,8 @@ impl Config {
     pub fn enabled_groups(&self) -> Vec<(Group, Duration)> {
         let settings = |group| self.groups.get(&group);
         let is_on = |group: &Group| settings(*group).and_then(|s| s.enabled).unwrap_or(group.is_default());
-        let interval = |group: Group| settings(group).and_then(|s| s.interval).map_or(group.interval(), |i| i.0);
+        let interval =
+            |group: Group| settings(group).and_then(|s| s.interval).map_or(group.interval(), |i| i.0);
         Group::ALL.into_iter().filter(is_on).map(|group| (group, interval(group))).collect()
     }
 
@@ -227,13 +253,17 @@ impl Config {
         }
         for name in self.labels.keys() {
             if !is_label_name(name) || name == ENDPOINT || name == METRIC_NAME {
-                faults.add(&format!("labels.{name}"), "is not a label name that may be set (letters, digits, _)");
+                faults.add(
+                    &format!("labels.{name}"),
+                    "is not a label name that may be set (letters, digits, _)",
+                );
             }
         }
         check_addresses("transfer.addresses", &self.transfer.addresses, faults);
         check_addresses("hbs.addresses", &self.hbs.addresses, faults);
         if self.transfer.addresses.is_empty() {
-            faults.add("transfer.addresses", "must name at least one transfer, such as http://127.0.0.1:6060");
+            faults
+                .add("transfer.addresses", "must name at least one transfer, such as http://127.0.0.1:6060");
         }
         for (key, span) in [
             ("transfer.timeout", self.transfer.timeout),
@@ -322,8 +352,14 @@ mod tests {
         "#;
         let told = parse(text).expect_err("faults");
         for key in [
-            "endpoint:", "labels.endpoint:", "labels.a-b:", "transfer.addresses:", "transfer.spread:",
-            "spool.bytes_max:", "groups.cpu.interval:", "ntp.servers:",
+            "endpoint:",
+            "labels.endpoint:",
+            "labels.a-b:",
+            "transfer.addresses:",
+            "transfer.spread:",
+            "spool.bytes_max:",
+            "groups.cpu.interval:",
+            "ntp.servers:",
         ] {
             assert!(told.contains(key), "{key} in {told}");
         }
@@ -337,7 +373,9 @@ mod tests {
 
     #[test]
     fn groups_can_be_moved_and_switched() {
-        let config = parse("[groups.percore]\nenabled = true\n[groups.cpu]\ninterval = \"30s\"\n[groups.load]\nenabled = false");
+        let config = parse(
+            "[groups.percore]\nenabled = true\n[groups.cpu]\ninterval = \"30s\"\n[groups.load]\nenabled = false",
+        );
         let groups = config.unwrap().enabled_groups();
         assert!(groups.contains(&(Group::Percore, Duration::from_secs(10))));
         assert!(groups.contains(&(Group::Cpu, Duration::from_secs(30))));

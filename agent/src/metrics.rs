@@ -115,20 +115,45 @@ impl Metrics {
     /// Makes the metrics visible on `/metrics`.
     pub fn register(&self, registry: &mut Registry) {
         let r = registry;
-        r.register("agent_collected_samples", "Samples measured on this host.", self.collected_samples.clone());
-        r.register("agent_collector_rounds", "Rounds a collector came back from.", self.collector_rounds.clone());
+        r.register(
+            "agent_collected_samples",
+            "Samples measured on this host.",
+            self.collected_samples.clone(),
+        );
+        r.register(
+            "agent_collector_rounds",
+            "Rounds a collector came back from.",
+            self.collector_rounds.clone(),
+        );
         r.register("agent_collector_seconds", "Time collectors took.", self.collector_seconds.clone());
-        let help = "Rounds in which a collector failed (error), was cut off (timeout) or was still away (busy).";
+        let help =
+            "Rounds in which a collector failed (error), was cut off (timeout) or was still away (busy).";
         r.register("agent_collector_faults", help, self.collector_faults.clone());
-        r.register("agent_missed_slots", "Slots nobody measured: the host slept or stood still.", self.missed_slots.clone());
+        r.register(
+            "agent_missed_slots",
+            "Slots nobody measured: the host slept or stood still.",
+            self.missed_slots.clone(),
+        );
         r.register("agent_pushed_samples", "Samples taken from local programs.", self.pushed_samples.clone());
         let help = "Samples of local programs that were refused.";
         r.register("agent_push_refused_samples", help, self.push_refused_samples.clone());
         r.register("agent_sent_samples", "Samples that transfer has taken.", self.sent_samples.clone());
         r.register("agent_sent_requests", "Requests that transfer has taken.", self.sent_requests.clone());
-        r.register("agent_failed_requests", "Requests to transfer that will be tried again.", self.failed_requests.clone());
-        r.register("agent_dropped_samples", "Samples lost after they were accepted.", self.dropped_samples.clone());
-        r.register("agent_spool_bytes", "What waits for transfer, on disk or in memory.", self.spool_bytes.clone());
+        r.register(
+            "agent_failed_requests",
+            "Requests to transfer that will be tried again.",
+            self.failed_requests.clone(),
+        );
+        r.register(
+            "agent_dropped_samples",
+            "Samples lost after they were accepted.",
+            self.dropped_samples.clone(),
+        );
+        r.register(
+            "agent_spool_bytes",
+            "What waits for transfer, on disk or in memory.",
+            self.spool_bytes.clone(),
+        );
         let help = "Batches that could not be written to the spool and are in memory only.";
         r.register("agent_spool_write_failures", help, self.spool_write_failures.clone());
         r.register("agent_heartbeats", "Heartbeats by their outcome.", self.heartbeats.clone());
@@ -179,7 +204,8 @@ impl Metrics {
 
     /// Samples lost so far, for any reason.
     pub fn dropped_total(&self) -> u64 {
-        let count = |reason: DropReason| self.dropped_samples.get_or_create(&[("reason", reason.as_str())]).get();
+        let count =
+            |reason: DropReason| self.dropped_samples.get_or_create(&[("reason", reason.as_str())]).get();
         DropReason::ALL.into_iter().map(count).sum()
     }
 

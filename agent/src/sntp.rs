@@ -43,7 +43,12 @@ pub fn question(nonce: u64) -> [u8; PACKET_BYTES] {
 ///
 /// # Errors
 /// When the answer cannot be trusted.
-pub fn offset_millis(answer: &[u8], nonce: u64, sent: Timestamp, received: Timestamp) -> Result<f64, SntpError> {
+pub fn offset_millis(
+    answer: &[u8],
+    nonce: u64,
+    sent: Timestamp,
+    received: Timestamp,
+) -> Result<f64, SntpError> {
     let packet: &[u8; PACKET_BYTES] = answer.first_chunk().ok_or(SntpError::Short)?;
     let (leap, mode, stratum) = (packet[0] >> 6, packet[0] & 0b111, packet[1]);
     if mode != 4 || packet[24..32] != nonce.to_be_bytes() {

@@ -99,14 +99,17 @@ mod tests {
         let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
         let servers = vec![silent.local_addr().unwrap().to_string(), server()];
         let config = Ntp { servers, timeout: Duration::from_millis(300) };
-        let found = lines(|out| ClockOffset::new(&config, Arc::default()).collect(Duration::ZERO, out).unwrap());
+        let found =
+            lines(|out| ClockOffset::new(&config, Arc::default()).collect(Duration::ZERO, out).unwrap());
         let offset: f64 = found[0].strip_prefix("sys_ntp_offset{h} ").unwrap().parse().unwrap();
         assert!((3_599_000.0..=3_602_000.0).contains(&offset), "{offset}");
     }
 
     #[test]
     fn without_servers_there_is_no_offset_to_tell() {
-        let found = lines(|out| ClockOffset::new(&Ntp::default(), Arc::default()).collect(Duration::ZERO, out).unwrap());
+        let found = lines(|out| {
+            ClockOffset::new(&Ntp::default(), Arc::default()).collect(Duration::ZERO, out).unwrap()
+        });
         assert!(found.is_empty());
     }
 

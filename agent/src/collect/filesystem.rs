@@ -229,12 +229,17 @@ mod tests {
     fn a_file_system_that_stopped_writing_is_read_only_whatever_its_flag_says() {
         let stopped = Mount { emergency_read_only: true, ..mount("/", "ext4") };
         let found = lines(|out| measure(&stopped, Answer::Usage(USAGE), out));
-        assert!(found.iter().any(|line| line.starts_with("df_readonly") && line.ends_with(" 1")), "{found:?}");
+        assert!(
+            found.iter().any(|line| line.starts_with("df_readonly") && line.ends_with(" 1")),
+            "{found:?}"
+        );
     }
 
     #[test]
     fn a_file_system_without_inodes_or_size_gives_no_shares_of_nothing() {
-        let found = lines(|out| measure(&mount("/", "btrfs"), Answer::Usage(Usage { inodes_total: 0, ..USAGE }), out));
+        let found = lines(|out| {
+            measure(&mount("/", "btrfs"), Answer::Usage(Usage { inodes_total: 0, ..USAGE }), out)
+        });
         assert_eq!(found.len(), 7);
         check(|out| measure(&mount("/x", "odd"), Answer::Usage(Usage::default()), out), "");
     }

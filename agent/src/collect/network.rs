@@ -73,7 +73,11 @@ mod tests {
     use super::*;
 
     fn stats() -> NetworkStats {
-        NetworkStats { interface: "eth0".to_owned(), received: [1, 2, 3, 4, 5, 6, 7, 8], sent: [10, 20, 30, 40, 50, 60, 70, 80] }
+        NetworkStats {
+            interface: "eth0".to_owned(),
+            received: [1, 2, 3, 4, 5, 6, 7, 8],
+            sent: [10, 20, 30, 40, 50, 60, 70, 80],
+        }
     }
 
     #[test]
@@ -97,10 +101,13 @@ mod tests {
     #[test]
     fn the_load_of_the_line_is_told_only_when_its_speed_is_known() {
         let found = lines(|out| count(&stats(), Some(800.0), out));
-        assert_eq!(found[23..], [
-            r#"net_if_speed_bits{h, iface="eth0"} 800"#,
-            r#"net_if_in_percent{h, iface="eth0"} 1"#,
-            r#"net_if_out_percent{h, iface="eth0"} 10"#,
-        ]);
+        assert_eq!(
+            found[23..],
+            [
+                r#"net_if_speed_bits{h, iface="eth0"} 800"#,
+                r#"net_if_in_percent{h, iface="eth0"} 1"#,
+                r#"net_if_out_percent{h, iface="eth0"} 10"#,
+            ]
+        );
     }
 }

@@ -26,7 +26,8 @@ impl Sockets {
 impl Collector for Sockets {
     fn collect(&mut self, _: Duration, out: &mut Readings) -> Result<(), HostError> {
         // A host without IPv6 has no second table.
-        let in_use6 = self.sockstat6.read().ok().and_then(|table| socket_count(table, "TCP6", "inuse")).unwrap_or(0);
+        let in_use6 =
+            self.sockstat6.read().ok().and_then(|table| socket_count(table, "TCP6", "inuse")).unwrap_or(0);
         count(self.sockstat.read()?, in_use6, out);
         counters(self.snmp.read()?, "Tcp", |name, value| {
             if name == "CurrEstab" {

@@ -38,13 +38,23 @@ pub fn parse(table: &[u8], keep: impl Fn(&str) -> bool) -> Vec<DiskStats> {
 
 fn device(line: &[u8], keep: impl Fn(&str) -> bool) -> Option<DiskStats> {
     let mut columns = fields(line).skip(2);
-    let device = columns.next().and_then(|field| std::str::from_utf8(field).ok()).filter(|device| keep(device))?;
+    let device =
+        columns.next().and_then(|field| std::str::from_utf8(field).ok()).filter(|device| keep(device))?;
     let mut values = [0; 11];
     if numbers(columns, &mut values) < values.len() {
         return None;
     }
-    let [reads, reads_merged, sectors_read, read_millis, writes, writes_merged, sectors_written, write_millis, ..] =
-        values;
+    let [
+        reads,
+        reads_merged,
+        sectors_read,
+        read_millis,
+        writes,
+        writes_merged,
+        sectors_written,
+        write_millis,
+        ..,
+    ] = values;
     let [.., in_progress, busy_millis, weighted_millis] = values;
     Some(DiskStats {
         device: name(device.as_bytes()),
@@ -66,10 +76,14 @@ fn device(line: &[u8], keep: impl Fn(&str) -> bool) -> Option<DiskStats> {
 /// optical drives tell nothing. Xen numbers its disks like partitions (`xvda1`), so all of them are kept.
 pub fn is_whole_disk(device: &str) -> bool {
     let letters_after = |prefix: &str| {
-        device.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_lowercase()))
+        device
+            .strip_prefix(prefix)
+            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_lowercase()))
     };
     let digits_after = |prefix: &str| {
-        device.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
+        device
+            .strip_prefix(prefix)
+            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
     };
     let is_namespace = device.strip_prefix("nvme").is_some_and(|rest| {
         let mut parts = rest.split('n');
@@ -114,12 +128,26 @@ mod tests {
 
     #[test]
     fn whole_disks_are_told_from_their_partitions() {
-        for disk in ["sda", "sdaa", "vdb", "hdc", "xvda", "xvda1", "nvme0n1", "nvme12n3", "dm-0", "md127", "nbd3", "mmcblk0"]
-        {
+        for disk in [
+            "sda", "sdaa", "vdb", "hdc", "xvda", "xvda1", "nvme0n1", "nvme12n3", "dm-0", "md127", "nbd3",
+            "mmcblk0",
+        ] {
             assert!(is_whole_disk(disk), "{disk}");
         }
-        for other in ["sda1", "vdb12", "nvme0n1p2", "nvme0", "nvme0c0n1", "mmcblk0p1", "loop0", "ram1", "zram0", "sr0", "sd", ""]
-        {
+        for other in [
+            "sda1",
+            "vdb12",
+            "nvme0n1p2",
+            "nvme0",
+            "nvme0c0n1",
+            "mmcblk0p1",
+            "loop0",
+            "ram1",
+            "zram0",
+            "sr0",
+            "sd",
+            "",
+        ] {
             assert!(!is_whole_disk(other), "{other}");
         }
     }

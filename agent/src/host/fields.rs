@@ -1,17 +1,17 @@
 //! Cutting the kernel's tables into fields, in place.
 
 /// The lines of a table, without their ends.
-pub fn lines(table: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn lines(table: &[u8]) -> impl Iterator<Item = &[u8]> {
     table.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }
 
 /// What stands between blanks on a line.
-pub fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|field| !field.is_empty())
 }
 
 /// A decimal number without sign; what does not fit is the largest number. `None` when anything else is in the field.
-pub fn number(field: &[u8]) -> Option<u64> {
+pub(super) fn number(field: &[u8]) -> Option<u64> {
     if field.is_empty() {
         return None;
     }
@@ -22,13 +22,13 @@ pub fn number(field: &[u8]) -> Option<u64> {
 }
 
 /// A decimal number that may have a sign and a fraction; `None` when it is something else or not finite.
-pub fn decimal(field: &[u8]) -> Option<f64> {
+pub(super) fn decimal(field: &[u8]) -> Option<f64> {
     std::str::from_utf8(field).ok()?.trim().parse().ok().filter(|value: &f64| value.is_finite())
 }
 
 /// The next numbers of an iterator over fields, as many as `into` has; the ones that are missing stay 0, because older
 /// kernels have fewer columns. Returns how many there were.
-pub fn numbers<'a>(from: impl Iterator<Item = &'a [u8]>, into: &mut [u64]) -> usize {
+pub(super) fn numbers<'a>(from: impl Iterator<Item = &'a [u8]>, into: &mut [u64]) -> usize {
     let mut count = 0;
     for (slot, field) in into.iter_mut().zip(from) {
         let Some(value) = number(field) else { break };
@@ -39,7 +39,7 @@ pub fn numbers<'a>(from: impl Iterator<Item = &'a [u8]>, into: &mut [u64]) -> us
 }
 
 /// A name from a table; bytes that are no UTF-8 are replaced.
-pub fn name(field: &[u8]) -> String {
+pub(super) fn name(field: &[u8]) -> String {
     String::from_utf8_lossy(field).into_owned()
 }
 

@@ -32,7 +32,8 @@ fn mount(line: &[u8]) -> Option<Mount> {
     let device = unescape(columns.next()?);
     let path = unescape(columns.next()?);
     let fstype = unescape(columns.next()?);
-    let emergency_read_only = columns.next()?.split(|byte| *byte == b',').any(|option| option == b"emergency_ro");
+    let emergency_read_only =
+        columns.next()?.split(|byte| *byte == b',').any(|option| option == b"emergency_ro");
     Some(Mount { device, path, fstype, emergency_read_only })
 }
 
@@ -133,14 +134,18 @@ short /x
     #[test]
     fn the_shortest_path_of_a_device_is_kept() {
         let table = b"/dev/a /var/lib/x ext4 rw 0 0\n/dev/a / ext4 rw 0 0\n/dev/a /y ext4 rw 0 0\n/dev/b /b xfs rw 0 0\n";
-        let paths: Vec<_> = one_per_device(parse(table, |_| true)).into_iter().map(|mount| mount.path).collect();
+        let paths: Vec<_> =
+            one_per_device(parse(table, |_| true)).into_iter().map(|mount| mount.path).collect();
         assert_eq!(paths, ["/", "/b"]);
     }
 
     #[test]
     fn the_root_file_system_has_a_size() {
         let usage = Usage::of(Path::new("/")).unwrap();
-        assert!(usage.bytes_total >= usage.bytes_free && usage.bytes_free >= usage.bytes_available, "{usage:?}");
+        assert!(
+            usage.bytes_total >= usage.bytes_free && usage.bytes_free >= usage.bytes_available,
+            "{usage:?}"
+        );
         assert!(Usage::of(Path::new("/nonexistent")).is_err());
     }
 

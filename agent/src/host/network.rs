@@ -74,7 +74,8 @@ mod tests {
             fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join("speed"), speed).unwrap();
         }
-        let speeds = ["eth0", "virt0", "odd0", "none", "../net/eth0"].map(|name| speed_bits(dir.path(), name));
+        let speeds =
+            ["eth0", "virt0", "odd0", "none", "../net/eth0"].map(|name| speed_bits(dir.path(), name));
         assert_eq!(speeds, [Some(1e9), None, None, None, None]);
     }
 

@@ -109,7 +109,8 @@ mod tests {
     #[test]
     fn totals_cores_and_switches_are_read() {
         let mut stat = Stat::default();
-        let table = b"cpu  10 1 5 80 4 0 1 2 3 1\ncpu0 10 1 5 80 4 0 1 2 3 1\ncpu7 1 2 3 4\nintr 5 0 0\nctxt 977\n";
+        let table =
+            b"cpu  10 1 5 80 4 0 1 2 3 1\ncpu0 10 1 5 80 4 0 1 2 3 1\ncpu7 1 2 3 4\nintr 5 0 0\nctxt 977\n";
         assert!(stat.read_from(table));
         assert_eq!((stat.total.user, stat.total.steal, stat.total.guest), (10, 2, 3));
         assert_eq!(stat.cores.iter().map(|(core, _)| *core).collect::<Vec<_>>(), [0, 7]);
