@@ -1,1 +1,3 @@
-//! Placeholder.
+//! judge.
+pub mod alert_state;
+pub mod slot;
