@@ -1,3 +1,6 @@
 //! judge.
 pub mod alert_state;
+pub mod humanize;
 pub mod slot;
+pub mod template;
+mod template_functions;
