@@ -12,7 +12,7 @@ use gotmpl::Value;
 use model::Labels;
 use regex::Regex;
 
-use crate::template_functions;
+use crate::{template_check, template_functions};
 
 /// What a rendered text may have; a template that writes more fails.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
@@ -55,11 +55,17 @@ impl Template {
         if !source.contains("{{") {
             return Ok(Self { source: source.to_owned(), program: None });
         }
+        let functions = template_functions::all();
+        let whole = format!("{PREAMBLE}{source}");
+        let unknown = template_check::unknown_function(&whole, &functions);
+        if let Some((name, line)) = unknown.map_err(|error| parse_fault(&error))? {
+            return Err(format!("template line {line}: there is no function {name:?}"));
+        }
         let parsed = gotmpl::Template::new("")
-            .funcs(template_functions::all())
+            .funcs(functions)
             .max_range_iters(LOOP_ROUNDS_MAX)
             .missing_key(gotmpl::MissingKey::ZeroValue)
-            .parse(&format!("{PREAMBLE}{source}"))
+            .parse(&whole)
             .map_err(|error| parse_fault(&error))?;
         let mentioned = LABEL_NAMES.captures_iter(source).map(|found| Arc::from(&found[1])).collect();
         Ok(Self { source: source.to_owned(), program: Some(Arc::new(Program { parsed, mentioned })) })
@@ -182,17 +188,29 @@ mod tests {
     }
 
     #[test]
-    fn a_large_value_is_written_as_go_writes_it() {
-        assert_eq!(render("{{ $value }}", 1e21), "1e+21");
-        assert_eq!(render("{{ $value }}", 3.0), "3");
+    fn a_value_is_written_as_go_writes_it() {
+        for (value, text) in [(3.0, "3"), (0.1, "0.1"), (f64::NAN, "NaN")] {
+            assert_eq!(render("{{ $value }}", value), text);
+        }
     }
 
     #[test]
     fn a_template_that_does_not_parse_says_where() {
         let fault = Template::parse("disk {{ $labels.mount").expect_err("the action is not closed");
         assert!(fault.starts_with("template 1:"), "{fault}");
-        assert!(Template::parse("{{ query \"up\" }}").is_err(), "an unknown function is found at load");
         assert!(Template::parse("{{ if }}").is_err());
+    }
+
+    #[test]
+    fn an_unknown_function_is_found_when_the_template_is_loaded() {
+        for source in [
+            "{{ if $labels.x }}\n{{ else }}\n{{ humanise $value }}{{ end }}",
+            "\n\n{{ with (humanise $value).x }}{{ end }}",
+            "\n\n{{ define \"d\" }}{{ range $labels }}{{ . | humanise }}{{ end }}{{ end }}",
+        ] {
+            let fault = Template::parse(source).expect_err("humanise is mistyped");
+            assert_eq!(fault, "template line 3: there is no function \"humanise\"", "{source}");
+        }
     }
 
     #[test]
