@@ -53,7 +53,7 @@ impl Template {
     /// Parses a template. The error says what is wrong, with line and column where known.
     pub fn parse(source: &str) -> Result<Self, String> {
         if !source.contains("{{") {
-            return Ok(Self { source: source.to_owned(), program: None });
+            return Ok(Self::verbatim(source));
         }
         let functions = template_functions::all();
         let whole = format!("{PREAMBLE}{source}");
@@ -69,6 +69,11 @@ impl Template {
             .map_err(|error| parse_fault(&error))?;
         let mentioned = LABEL_NAMES.captures_iter(source).map(|found| Arc::from(&found[1])).collect();
         Ok(Self { source: source.to_owned(), program: Some(Arc::new(Program { parsed, mentioned })) })
+    }
+
+    /// A text that is no template, whatever is in it.
+    pub fn verbatim(text: &str) -> Self {
+        Self { source: text.to_owned(), program: None }
     }
 
     /// The text as it was written.
