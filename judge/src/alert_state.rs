@@ -4,10 +4,10 @@
 //! store) is not ended by its mere absence until data had time to return: see [`Settling`]. And ended alerts are not
 //! forgotten here but by [`forget`], since the news of the end must have been delivered first.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use model::{Fingerprint, Labels, Timestamp};
+use model::{Labels, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// How long an alert that ended is remembered and told again, as in Prometheus.
@@ -200,14 +200,14 @@ pub fn retire(old: Alerts, now: Timestamp) -> Alerts {
     old.into_iter().filter_map(|(labels, alert)| Some((labels, ended(alert)?))).collect()
 }
 
-/// Forgets alerts that ended more than fifteen minutes ago, unless the end is still to be delivered. Answers whether
+/// Forgets alerts that ended more than fifteen minutes ago, unless their end is still to be delivered. Answers whether
 /// any was forgotten.
-pub fn forget(alerts: &mut Alerts, now: Timestamp, undelivered: &HashSet<Fingerprint>) -> bool {
+pub fn forget(alerts: &mut Alerts, now: Timestamp, is_undelivered: impl Fn(&Labels) -> bool) -> bool {
     let before = alerts.len();
     alerts.retain(|labels, alert| match alert.phase {
         Phase::Resolved { resolved_at, .. } => {
-            let waits = undelivered.contains(&Fingerprint(labels.hash()));
-            now.since(resolved_at) <= if waits { UNDELIVERED_RETENTION } else { RESOLVED_RETENTION }
+            let age = now.since(resolved_at);
+            age <= RESOLVED_RETENTION || (age <= UNDELIVERED_RETENTION && is_undelivered(labels))
         }
         _ => true,
     });
@@ -322,7 +322,7 @@ mod tests {
                 '.' => step(alerts, vec![], at(tick), &timing).alerts,
                 _ => alerts,
             };
-            forget(&mut alerts, at(tick), &HashSet::new());
+            forget(&mut alerts, at(tick), |_| false);
             states.push(letter(&alerts));
         }
         (states, alerts)
@@ -432,10 +432,10 @@ mod tests {
     #[test]
     fn an_end_that_nobody_took_is_kept_until_it_is_delivered_or_a_day_old() {
         let (_, mut alerts) = run(timing(0, 0), "x.");
-        let waiting = HashSet::from([Fingerprint(active(0.0).labels.hash())]);
-        assert!(!forget(&mut alerts, at(600), &waiting));
-        assert!(forget(&mut alerts.clone(), at(600), &HashSet::new()));
-        assert!(forget(&mut alerts, at(1 + 24 * 60 + 1), &waiting));
+        let waits = |labels: &Labels| *labels == active(0.0).labels;
+        assert!(!forget(&mut alerts, at(600), waits));
+        assert!(forget(&mut alerts.clone(), at(600), |_| false));
+        assert!(forget(&mut alerts, at(1 + 24 * 60 + 1), waits));
     }
 
     #[test]
