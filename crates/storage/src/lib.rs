@@ -10,7 +10,15 @@ mod config;
 mod error;
 mod stats;
 
+mod local;
 mod memory;
+
+mod dir_lock;
+mod frame;
+mod record;
+mod replay;
+mod retention;
+mod wal;
 
 mod head;
 mod query;

@@ -1,0 +1,9 @@
+//! Behaviour of the store through its public ends.
+
+mod crash;
+mod damage;
+mod reading;
+mod restart;
+mod retention;
+mod support;
+mod writing;
