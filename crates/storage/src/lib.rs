@@ -1,7 +1,8 @@
 //! Where samples are kept: [`Writer`] and [`Reader`] over a store in memory or on local disk.
 //!
-//! A store is a head of compressed chunks in memory, with an index of labels. On disk stands a write-ahead log before
-//! it: a batch is acknowledged when the log has it, and opening the store replays the log.
+//! A store is a head of compressed chunks in memory, with an index of labels. On disk stands a
+//! write-ahead log before it: a batch is acknowledged when the log has it, and opening the store
+//! replays the log.
 
 mod storage;
 
