@@ -9,6 +9,11 @@ pub(crate) type SeriesId = u32;
 
 type Values = BTreeMap<Box<str>, Vec<SeriesId>>;
 
+// What it takes to try a pattern on a value of the index, and to try a matcher on a series, whose
+// labels are somewhere in memory; both in copied ids, each about a nanosecond.
+const PATTERN_COST: usize = 64;
+const SERIES_COST: usize = 256;
+
 /// The lists. Every list ascends, so that lists can be intersected by walking along them.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
@@ -71,7 +76,7 @@ impl Index {
         let mut picked: Option<Vec<SeriesId>> = None;
         for matcher in requiring {
             picked = Some(match picked {
-                Some(ids) if ids.len() < self.cost(matcher) => ids
+                Some(ids) if ids.len().saturating_mul(SERIES_COST) < self.cost(matcher) => ids
                     .into_iter()
                     .filter(|id| labels_of(*id).is_some_and(|l| matcher.matches_labels(l)))
                     .collect(),
@@ -86,14 +91,13 @@ impl Index {
         ids
     }
 
-    /// How much work it is to list the series of a matcher, roughly: ids to copy for exact values,
-    /// values to try for a pattern.
+    /// How much work it is to list the series of a matcher, in copied ids.
     fn cost(&self, matcher: &Matcher) -> usize {
         let Some(values) = self.names.get(matcher.name.as_str()) else { return 0 };
         match matcher.exact_values() {
             Some(exact) => exact.iter().filter_map(|value| values.get(*value)).map(Vec::len).sum(),
             None if matcher.op == MatchOp::NotEqual => usize::MAX,
-            None => values.len().saturating_mul(16),
+            None => values.len().saturating_mul(PATTERN_COST),
         }
     }
 
