@@ -80,15 +80,26 @@ impl Index {
                     .into_iter()
                     .filter(|id| labels_of(*id).is_some_and(|l| matcher.matches_labels(l)))
                     .collect(),
-                Some(ids) => intersect(ids, &self.having(matcher)),
+                Some(mut ids) => {
+                    keep_by(&mut ids, &self.having(matcher), true);
+                    ids
+                }
                 None => self.having(matcher),
             });
         }
         let mut ids = picked.unwrap_or_else(all);
         for matcher in excluding {
+            if matcher.op == MatchOp::NotEqual {
+                keep_by(&mut ids, self.ids_of(&matcher.name, &matcher.value), false);
+                continue;
+            }
             ids.retain(|id| labels_of(*id).is_some_and(|labels| matcher.matches_labels(labels)));
         }
         ids
+    }
+
+    fn ids_of(&self, name: &str, value: &str) -> &[SeriesId] {
+        self.names.get(name).and_then(|values| values.get(value)).map_or(&[], Vec::as_slice)
     }
 
     /// How much work it is to list the series of a matcher, in copied ids.
@@ -126,13 +137,13 @@ fn entry<'a, V: Default>(map: &'a mut BTreeMap<Box<str>, V>, key: &str) -> &'a m
     map.get_mut(key).expect("it was there or has just been inserted")
 }
 
-fn intersect(mut ids: Vec<SeriesId>, others: &[SeriesId]) -> Vec<SeriesId> {
+/// Keeps of `ids` those that are among `others`, or those that are not.
+fn keep_by(ids: &mut Vec<SeriesId>, others: &[SeriesId], present: bool) {
     let mut rest = others;
     ids.retain(|id| {
         rest = &rest[rest.partition_point(|other| other < id)..];
-        rest.first() == Some(id)
+        (rest.first() == Some(id)) == present
     });
-    ids
 }
 
 #[cfg(test)]
