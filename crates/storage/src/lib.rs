@@ -24,6 +24,8 @@ mod wal;
 mod head;
 mod query;
 
+mod expression;
+
 mod bits;
 mod chunk;
 mod index;
@@ -33,5 +35,6 @@ mod samples;
 pub use batch::{Batch, Refusal, Refused, WriteOutcome};
 pub use config::{Limits, LocalConfig};
 pub use error::{MaintainError, OpenError, ReadError, WriteError};
+pub use expression::{QueryError, query};
 pub use stats::{ReplayReport, Stats, WalFault, WalStats};
 pub use storage::{Reader, Storage, Writer};
