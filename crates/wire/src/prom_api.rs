@@ -1,5 +1,5 @@
-//! The Prometheus HTTP API: envelope, error types, parameters, and results written straight into a text, since a
-//! matrix can have millions of values.
+//! The Prometheus HTTP API: envelope, error types, parameters, and results written straight into a
+//! text, since a matrix can have millions of values.
 
 use std::fmt::Write;
 
@@ -47,7 +47,8 @@ impl ErrorKind {
         }
     }
 
-    /// The status that goes with it. 499 is not a registered one; Prometheus uses it, and nobody is there to read it.
+    /// The status that goes with it. 499 is not a registered one; Prometheus uses it, and nobody is
+    /// there to read it.
     pub const fn http_status(self) -> u16 {
         match self {
             Self::BadData => 400,
@@ -201,8 +202,8 @@ fn put_timestamp(out: &mut String, at: Timestamp) {
     };
 }
 
-/// Appends a value as Prometheus writes it: the shortest text that reads back, with an exponent below 1e-6 and from
-/// 1e21, `NaN`, `+Inf`, `-Inf`.
+/// Appends a value as Prometheus writes it: the shortest text that reads back, with an exponent
+/// below 1e-6 and from 1e21, `NaN`, `+Inf`, `-Inf`.
 pub fn put_value(out: &mut String, value: f64) {
     let size = value.abs();
     match size {
@@ -219,7 +220,8 @@ fn put_decimal(out: &mut String, value: f64) {
     let _ = write!(out, "{value}");
     let digits = out[from..].split_once('.').map_or(0, |(_, fraction)| fraction.len());
     let odd = out.as_bytes().last().is_some_and(|digit| digit % 2 == 1);
-    // Two shortest texts may be equally near, as for 12511696 / 2^20. Go takes the even one and Rust the upper one.
+    // Two shortest texts may be equally near, as for 12511696 / 2^20. Go takes the even one and
+    // Rust the upper one.
     if digits > 0 && odd && fraction_digits(value) == digits + 1 {
         let exact = format!("{value:.*}", digits + 1);
         let lower = &exact[..exact.len() - 1];
@@ -246,7 +248,8 @@ pub fn format_value(value: f64) -> String {
     out
 }
 
-/// A value with an exponent of at least two digits, as the alerts of `/api/v1/alerts` have it: `1e+00`.
+/// A value with an exponent of at least two digits, as the alerts of `/api/v1/alerts` have it:
+/// `1e+00`.
 pub fn format_exponent(value: f64) -> String {
     if !value.is_finite() {
         return format_value(value);
@@ -257,7 +260,8 @@ pub fn format_exponent(value: f64) -> String {
     format!("{digits}e{sign}{exponent:0>2}")
 }
 
-/// Reads a moment parameter: seconds since the epoch with a fraction, or RFC 3339. Rounded to milliseconds.
+/// Reads a moment parameter: seconds since the epoch with a fraction, or RFC 3339. Rounded to
+/// milliseconds.
 pub fn parse_time(text: &str) -> Option<Timestamp> {
     match text.parse::<f64>() {
         Ok(seconds) => seconds.is_finite().then(|| Timestamp::from_seconds_f64(seconds)),
@@ -265,8 +269,8 @@ pub fn parse_time(text: &str) -> Option<Timestamp> {
     }
 }
 
-/// Reads a duration parameter: seconds with a fraction, or a Prometheus duration such as `1h30m`. In milliseconds;
-/// may be zero or negative, which the caller refuses in its own words.
+/// Reads a duration parameter: seconds with a fraction, or a Prometheus duration such as `1h30m`.
+/// In milliseconds; may be zero or negative, which the caller refuses in its own words.
 pub fn parse_duration_millis(text: &str) -> Option<i64> {
     if let Ok(seconds) = text.parse::<f64>() {
         // Prometheus counts nanoseconds in 64 bits; what does not fit there is refused here too.
@@ -276,8 +280,8 @@ pub fn parse_duration_millis(text: &str) -> Option<i64> {
     i64::try_from(span.as_millis()).ok()
 }
 
-/// Reads a label name from a path: `U__` marks one where `_HEX_` stands for a character and `__` for `_`. A text
-/// without the mark, or with a broken escape, is taken as it is.
+/// Reads a label name from a path: `U__` marks one where `_HEX_` stands for a character and `__`
+/// for `_`. A text without the mark, or with a broken escape, is taken as it is.
 pub fn unescape_label_name(text: &str) -> String {
     let read = |mut rest: &str| -> Option<String> {
         let mut out = String::new();
