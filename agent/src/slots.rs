@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use model::Timestamp;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// The next moment after `now` at which any of the intervals has a slot; `None` without intervals.
 pub fn next(now: Timestamp, intervals: impl IntoIterator<Item = Duration>) -> Option<Timestamp> {
@@ -49,10 +50,7 @@ pub fn missed_between(last: Option<Timestamp>, slot: Timestamp, shortest: Durati
 /// The share of `spread` that a host waits after a slot before it sends, by a hash of its name: a fleet whose clocks
 /// agree does not send in one moment, and each host keeps its own moment.
 pub fn send_offset(host: &str, spread: Duration) -> Duration {
-    // FNV-1a: the same on every platform and version, which a hash of the standard library does not promise.
-    let hash = host.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = xxh3_64(host.as_bytes());
     spread.mul_f64((hash >> 11) as f64 / (1u64 << 53) as f64)
 }
 

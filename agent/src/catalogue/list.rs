@@ -279,7 +279,7 @@ pub const SECTIONS: &[Section] = &[
         group: Group::Filesystem,
         labels: &["mount", "fstype"],
         metrics: &[
-            gauge("df.bytes.total", "bytes", "Size."),
+            gauge("df.bytes.total", "bytes", "Size of the file system."),
             gauge("df.bytes.used", "bytes", "Space in use."),
             gauge("df.bytes.free", "bytes", "Space that users may still write."),
             gauge("df.bytes.used.percent", "percent", "Space in use, of used and free."),
