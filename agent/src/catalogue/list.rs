@@ -323,7 +323,7 @@ pub const SECTIONS: &[Section] = &[
             gauge(
                 "agent.clock.offset",
                 "milliseconds",
-                "Local time minus that of hbs at the last heartbeat, as exact as half its round trip; positive when the local clock is ahead.",
+                "Local time minus that of hbs, as exact as half a heartbeat; positive when local is ahead.",
             ),
         ],
     },

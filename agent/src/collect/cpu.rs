@@ -60,7 +60,8 @@ fn read(file: &mut KeptFile, into: &mut Stat) -> Result<(), HostError> {
     if into.read_from(file.read()?) { Ok(()) } else { Err(file.lacks("line `cpu`")) }
 }
 
-// No tick since the last round means that the table did not move, not that the processors were idle: no reading.
+// No tick since the last round means that the table did not move, not that the processors were idle: no
+// reading.
 fn measure(now: &CpuTimes, before: &CpuTimes, out: &mut Readings) {
     let spent = now.since(before);
     let total = spent.total();

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use model::Timestamp;
+use prometheus_client::registry::Registry;
 use saker_agent::catalogue::Group;
 use saker_agent::collect::{Collector, Readings};
 use saker_agent::host::file::HostError;
@@ -55,11 +56,9 @@ async fn run(rounds: &mut Rounds) -> Vec<Vec<Group>> {
     deliveries
 }
 
-fn faults(metrics: &Metrics) -> Vec<String> {
-    let mut registry = prometheus_client::registry::Registry::default();
-    metrics.register(&mut registry);
+fn faults(registry: &Registry) -> Vec<String> {
     let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
     let faults =
         text.lines().filter(|line| line.starts_with("agent_collector_faults_total") && !line.ends_with(" 0"));
     let mut faults: Vec<_> =
@@ -70,14 +69,15 @@ fn faults(metrics: &Metrics) -> Vec<String> {
 
 #[tokio::test]
 async fn one_that_hangs_is_cut_off_skipped_and_taken_back_when_it_returns() {
-    let metrics = Arc::new(Metrics::default());
+    let mut registry = Registry::default();
+    let metrics = Arc::new(Metrics::new(&mut registry));
     let (open, gate) = gate();
-    let mut rounds = rounds(gate.clone(), &metrics);
+    let mut rounds = rounds(gate, &metrics);
     assert_eq!(run(&mut rounds).await, [vec![Group::Load]]);
     assert_eq!(run(&mut rounds).await, [vec![Group::Load]]);
     let panicked = r#"{group="memory",reason="error"} 2"#;
     assert_eq!(
-        faults(&metrics),
+        faults(&registry),
         [r#"{group="cpu",reason="busy"} 1"#, r#"{group="cpu",reason="timeout"} 1"#, panicked]
     );
     open.send(()).unwrap();
