@@ -1,4 +1,5 @@
-//! Samples of one series, compressed: delta of delta for times, XOR for values (the Gorilla scheme).
+//! Samples of one series, compressed: delta of delta for times, XOR for values (the Gorilla
+//! scheme).
 
 use std::sync::Arc;
 
@@ -6,12 +7,12 @@ use model::Sample;
 
 use crate::bits::{BitReader, BitWriter};
 
-/// A chunk is sealed at this many samples: long enough that its fixed cost vanishes, short enough that a query for
-/// a moment decodes little.
+/// A chunk is sealed at this many samples: long enough that its fixed cost vanishes, short enough
+/// that a query for a moment decodes little.
 pub(crate) const CHUNK_SAMPLES_MAX: u16 = 120;
 
-// Widths of a delta of delta by length of the prefix `10`, `110`, `1110`; `1111` is followed by all 64 bits.
-// 14 bits hold the jitter of a 10 s interval in milliseconds.
+// Widths of a delta of delta by length of the prefix `10`, `110`, `1110`; `1111` is followed by all
+// 64 bits. 14 bits hold the jitter of a 10 s interval in milliseconds.
 const DELTA_WIDTHS: [u32; 3] = [14, 17, 20];
 
 // Leading zeros are written in five bits.
@@ -29,7 +30,8 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    /// Compresses samples that ascend in time. `None` when there are none, or more than a chunk counts.
+    /// Compresses samples that ascend in time. `None` when there are none, or more than a chunk
+    /// counts.
     pub(crate) fn from_samples(samples: &[Sample]) -> Option<Self> {
         let mut open = OpenChunk::default();
         u16::try_from(samples.len()).ok()?;

@@ -6,10 +6,12 @@ pub(crate) const SEGMENT_HEADER: &[u8; 8] = b"SAKRWAL1";
 /// Length and checksum before each record.
 pub(crate) const FRAME_HEADER_BYTES: usize = 8;
 
-/// A record is at most this long. A batch at the default limits of transfer takes a hundredth of it.
+/// A record is at most this long. A batch at the default limits of transfer takes a hundredth of
+/// it.
 pub(crate) const RECORD_BYTES_MAX: usize = 64 << 20;
 
-/// Fills in the frame header of the record that begins after `FRAME_HEADER_BYTES` placeholder bytes at `start`.
+/// Fills in the frame header of the record that begins after `FRAME_HEADER_BYTES` placeholder bytes
+/// at `start`.
 pub(crate) fn seal(buffer: &mut [u8], start: usize) {
     let Some((header, record)) = buffer[start..].split_at_mut_checked(FRAME_HEADER_BYTES) else { return };
     header[..4].copy_from_slice(&(record.len() as u32).to_le_bytes());
@@ -24,8 +26,8 @@ pub(crate) struct Frames<'a> {
 }
 
 impl<'a> Frames<'a> {
-    /// Checks the segment's header. An empty file is a segment without records: a process died between making it and
-    /// writing to it.
+    /// Checks the segment's header. An empty file is a segment without records: a process died
+    /// between making it and writing to it.
     pub(crate) fn new(bytes: &'a [u8]) -> Result<Self, &'static str> {
         if bytes.is_empty() || bytes.starts_with(SEGMENT_HEADER) {
             return Ok(Self { bytes, offset: SEGMENT_HEADER.len().min(bytes.len()) });

@@ -19,7 +19,8 @@ const SILENT_MILLIS: i64 = 3_600_000;
 // A sweep looks at every series; nothing it does is urgent.
 const SWEEP_MILLIS: i64 = 60_000;
 
-/// The series in memory. Writers take turns (the stores see to that); readers never wait for a whole batch.
+/// The series in memory. Writers take turns (the stores see to that); readers never wait for a
+/// whole batch.
 #[derive(Debug)]
 pub(crate) struct Head {
     limits: Limits,
@@ -75,7 +76,8 @@ impl Head {
     }
 
     pub(crate) fn move_horizon(&self, now: Timestamp) {
-        self.horizon.fetch_max(now.minus(self.limits.retention).millis(), Ordering::Relaxed);
+        // Also backwards: a clock that was wrong for a while must not refuse samples for good.
+        self.horizon.store(now.minus(self.limits.retention).millis(), Ordering::Relaxed);
     }
 
     /// Judges a batch. New series are entered; [`Head::apply`] or [`Head::abandon`] must follow.
@@ -116,7 +118,8 @@ impl Head {
         self.remove_empty(&mut plan.fresh);
     }
 
-    /// Finds or makes series that replay has come upon. `None` stands for one that no number was left for.
+    /// Finds or makes series that replay has come upon. `None` stands for one that no number was
+    /// left for.
     pub(crate) fn declare(&self, labels: &[Labels]) -> Vec<Option<SeriesId>> {
         if labels.is_empty() {
             return Vec::new();
@@ -125,7 +128,8 @@ impl Head {
         labels.iter().map(|labels| Some(registry.find_or_insert(labels)?.0)).collect()
     }
 
-    /// Stores what was accepted once, as the write-ahead log has it. Samples that have expired meanwhile stay out.
+    /// Stores what was accepted once, as the write-ahead log has it. Samples that have expired
+    /// meanwhile stay out.
     pub(crate) fn restore(
         &self,
         rows: &[(SeriesId, Sample)],
@@ -148,8 +152,8 @@ impl Head {
         now.millis().saturating_sub(self.swept.load(Ordering::Relaxed)) >= SWEEP_MILLIS
     }
 
-    /// Drops chunks before the horizon and seals silent series. Answers the series that may have become empty, for
-    /// [`Head::remove_series`].
+    /// Drops chunks before the horizon and seals silent series. Answers the series that may have
+    /// become empty, for [`Head::remove_series`].
     pub(crate) fn sweep(&self, now: Timestamp) -> Vec<SeriesId> {
         self.swept.store(now.millis(), Ordering::Relaxed);
         let horizon = self.horizon();
@@ -158,7 +162,8 @@ impl Head {
         let mut empty = Vec::new();
         let mut dropped = 0;
         for id in ids {
-            // Taken anew for each series, so that a writer with a new series never waits for the whole sweep.
+            // Taken anew for each series, so that a writer with a new series never waits for the
+            // whole sweep.
             let Some(series) = self.registry.read().get(id).cloned() else { continue };
             let mut samples = series.samples.lock();
             dropped += samples.drop_before(horizon);
@@ -177,8 +182,12 @@ impl Head {
     }
 
     fn plan_metadata(&self, metadata: Vec<(String, Metadata)>, plan: &mut Plan) {
+        if metadata.is_empty() {
+            return;
+        }
+        let latest: BTreeMap<String, Metadata> = metadata.into_iter().collect();
         let known = self.metadata.read();
-        for (name, metadata) in metadata {
+        for (name, metadata) in latest {
             if known.get(&name) == Some(&metadata) {
                 continue;
             }
@@ -234,12 +243,14 @@ impl Head {
         plan.series.retain_mut(|(id, series)| {
             let Some(stored) = registry.get(*id) else { return false };
             let labels = &stored.labels;
-            let mut count = |verdict| match verdict {
+            let count = |verdict| match verdict {
                 Verdict::Unchanged => outcome.unchanged += 1,
                 Verdict::Refuse(reason) => outcome.refuse(reason, 1, labels),
                 Verdict::Store => {}
             };
-            put_in_order(&mut series.samples, &mut count);
+            if !series.samples.is_sorted_by_key(|sample| sample.timestamp) {
+                series.samples.sort_by_key(|sample| sample.timestamp);
+            }
             stored.samples.lock().admit(&mut series.samples, &admission, count);
             outcome.stored += series.samples.len();
             !series.samples.is_empty()
@@ -263,7 +274,8 @@ impl Head {
     }
 }
 
-/// Sorts by number, and joins the samples of series that occur more than once in a batch, so that they are judged together.
+/// Sorts by number, and joins the samples of series that occur more than once in a batch, so that
+/// they are judged together.
 fn join_repeated(series: &mut Vec<(SeriesId, Series)>) {
     // The usual sender keeps its order, and numbers were given in that order.
     if series.is_sorted_by(|(left, _), (right, _)| left < right) {
@@ -274,22 +286,6 @@ fn join_repeated(series: &mut Vec<(SeriesId, Series)>) {
         let repeated = later_id == id;
         if repeated {
             first.samples.append(&mut later.samples);
-        }
-        repeated
-    });
-}
-
-/// Sorts samples by time and keeps the first of each moment.
-fn put_in_order(samples: &mut Vec<Sample>, mut dropped: impl FnMut(Verdict)) {
-    if samples.is_sorted_by(|left, right| left.timestamp < right.timestamp) {
-        return;
-    }
-    samples.sort_by_key(|sample| sample.timestamp);
-    samples.dedup_by(|later, first| {
-        let repeated = later.timestamp == first.timestamp;
-        if repeated {
-            let same = *later == *first;
-            dropped(if same { Verdict::Unchanged } else { Verdict::Refuse(Refusal::Duplicate) });
         }
         repeated
     });

@@ -57,8 +57,9 @@ impl Index {
         self.names.get(name).into_iter().flat_map(|values| values.keys().map(|value| &**value))
     }
 
-    /// The series that all matchers pick, ascending. `labels_of` answers for every id of the index; `all` lists every
-    /// id, and is asked only when each matcher would also pick series without its label.
+    /// The series that all matchers pick, ascending. `labels_of` answers for every id of the index;
+    /// `all` lists every id, and is asked only when each matcher would also pick series without its
+    /// label.
     pub(crate) fn resolve<'a>(
         &self,
         matchers: &[Matcher],
@@ -85,8 +86,8 @@ impl Index {
         ids
     }
 
-    /// How much work it is to list the series of a matcher, roughly: ids to copy for exact values, values to try for
-    /// a pattern.
+    /// How much work it is to list the series of a matcher, roughly: ids to copy for exact values,
+    /// values to try for a pattern.
     fn cost(&self, matcher: &Matcher) -> usize {
         let Some(values) = self.names.get(matcher.name.as_str()) else { return 0 };
         match matcher.exact_values() {

@@ -1,7 +1,8 @@
 //! Where samples are kept: [`Writer`] and [`Reader`] over a store in memory or on local disk.
 //!
-//! A store is a head of compressed chunks in memory, with an index of labels. On disk stands a write-ahead log before
-//! it: a batch is acknowledged when the log has it, and opening the store replays the log.
+//! A store is a head of compressed chunks in memory, with an index of labels. On disk stands a
+//! write-ahead log before it: a batch is acknowledged when the log has it, and opening the store
+//! replays the log.
 
 mod storage;
 
@@ -23,6 +24,8 @@ mod wal;
 mod head;
 mod query;
 
+mod expression;
+
 mod bits;
 mod chunk;
 mod index;
@@ -32,5 +35,6 @@ mod samples;
 pub use batch::{Batch, Refusal, Refused, WriteOutcome};
 pub use config::{Limits, LocalConfig};
 pub use error::{MaintainError, OpenError, ReadError, WriteError};
+pub use expression::{QueryError, query};
 pub use stats::{ReplayReport, Stats, WalFault, WalStats};
 pub use storage::{Reader, Storage, Writer};

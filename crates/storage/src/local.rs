@@ -23,6 +23,8 @@ pub(crate) struct Local {
     last_sync_error: Mutex<Option<String>>,
     replay: ReplayReport,
     wal: Mutex<Wal>,
+    // Kept apart, so that whoever asks for figures never waits for a slow disk.
+    wal_size: Mutex<(usize, u64)>,
     lock: Mutex<Option<DirLock>>,
 }
 
@@ -32,10 +34,13 @@ impl Local {
         let wal_dir = config.dir.join("wal");
         fs::create_dir_all(&wal_dir).map_err(|source| failed(wal_dir.clone(), source))?;
         let lock = DirLock::take(&config.dir)?;
+        let sync_dir = || fs::File::open(&config.dir)?.sync_all();
+        sync_dir().map_err(|source| failed(config.dir.clone(), source))?;
         let paths = wal::list(&wal_dir).map_err(|source| failed(wal_dir.clone(), source))?;
         let head = Head::new(config.limits.clone());
         head.move_horizon(now);
         let (segments, report) = replay(paths, &head, now).map_err(|(path, source)| failed(path, source))?;
+        let wal = Wal::new(config, wal_dir, segments, now);
         // Series whose samples have all expired were declared nevertheless.
         head.remove_series(head.sweep(now));
         Ok(Self {
@@ -44,13 +49,14 @@ impl Local {
             write_errors: AtomicU64::new(0),
             last_sync_error: Mutex::new(None),
             replay: report,
-            wal: Mutex::new(Wal::new(config, wal_dir, segments, now)),
+            wal_size: Mutex::new(wal.size()),
+            wal: Mutex::new(wal),
             lock: Mutex::new(Some(lock)),
         })
     }
 
-    /// Judges, logs and applies a batch. The log is held all the while, so that it has the batches in the order in
-    /// which they were judged.
+    /// Judges, logs and applies a batch. The log is held all the while, so that it has the batches
+    /// in the order in which they were judged.
     pub(crate) fn write(&self, batch: Batch) -> Result<WriteOutcome, WriteError> {
         let mut wal = self.wal.lock();
         if wal.is_closed() {
@@ -59,7 +65,9 @@ impl Local {
         let plan = self.head.plan(batch);
         if !plan.is_empty() {
             let known = || self.head.metadata(None, 0);
-            if let Err(error) = wal.append(&plan.series, &plan.metadata, known) {
+            let appended = wal.append(&plan.series, &plan.metadata, known);
+            *self.wal_size.lock() = wal.size();
+            if let Err(error) = appended {
                 self.write_errors.fetch_add(1, Ordering::Relaxed);
                 self.head.abandon(plan);
                 return Err(error);
@@ -84,7 +92,9 @@ impl Local {
             // The directory may be another process' by now.
             return synced;
         }
-        synced.and(wal.remove_expired(self.head.horizon()))
+        let removed = wal.remove_expired(self.head.horizon());
+        *self.wal_size.lock() = wal.size();
+        synced.and(removed)
     }
 
     pub(crate) fn close(&self) -> Result<(), MaintainError> {
@@ -99,7 +109,7 @@ impl Local {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let (segments, bytes) = self.wal.lock().size();
+        let (segments, bytes) = *self.wal_size.lock();
         Stats {
             series: self.head.series_count(),
             samples: self.head.sample_count(),

@@ -1,8 +1,8 @@
 //! Records of the write-ahead log: one batch in bytes and back.
 //!
-//! A record refers to series by numbers that an earlier record of the same segment, or it itself, has declared, and a
-//! value is written as its difference (XOR) to the value before it of that series in the segment. So a segment can be
-//! read without any other, and only from its beginning.
+//! A record refers to series by numbers that an earlier record of the same segment, or it itself,
+//! has declared, and a value is written as its difference (XOR) to the value before it of that
+//! series in the segment. So a segment can be read without any other, and only from its beginning.
 //!
 //! ```text
 //! record   := count declaration*  base-time  count row*  count metadata*
@@ -129,8 +129,8 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    /// Reads the next record into `record`, whose content is replaced. `None` when the bytes are no record; the rest
-    /// of the segment cannot be read then.
+    /// Reads the next record into `record`, whose content is replaced. `None` when the bytes are no
+    /// record; the rest of the segment cannot be read then.
     pub(crate) fn decode(&mut self, bytes: &[u8], record: &mut Record) -> Option<()> {
         record.declared.clear();
         record.samples.clear();

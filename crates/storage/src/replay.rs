@@ -13,8 +13,9 @@ use crate::record::{Decoder, Record};
 use crate::retention::FinishedSegment;
 use crate::stats::{ReplayReport, WalFault};
 
-/// Reads segments, oldest first, into an empty head. Damage costs the rest of its segment and nothing else: the
-/// segments after it declare their series themselves. Fails only when a segment cannot be opened at all.
+/// Reads segments, oldest first, into an empty head. Damage costs the rest of its segment and
+/// nothing else: the segments after it declare their series themselves. Fails only when a segment
+/// cannot be opened at all.
 pub(crate) fn replay(
     paths: Vec<PathBuf>,
     head: &Head,
@@ -92,8 +93,9 @@ fn report_fault(
 ) {
     let offset = offset as u64;
     let bytes_lost = segment.bytes - offset;
-    // Only the last segment can be torn by a crash. Damage elsewhere is another matter, and whoever looks into it wants
-    // to find it as it was; so does whoever has started an older version on a newer format by mistake.
+    // Only the last segment can be torn by a crash. Damage elsewhere is another matter, and whoever
+    // looks into it wants to find it as it was; so does whoever has started an older version on a
+    // newer format by mistake.
     let cut = is_last && offset > 0 && cut(&segment.path, offset);
     tracing::warn!(
         wal.path = %segment.path.display(),

@@ -11,8 +11,9 @@ pub(crate) struct FinishedSegment {
     pub(crate) newest: Option<i64>,
 }
 
-/// Takes out of `segments`, which ascend, those with no sample at or after the horizon. `active` says whether a newer
-/// segment is being written. The newest of all stays: only a newer segment repeats the metadata it holds.
+/// Takes out of `segments`, which ascend, those with no sample at or after the horizon. `active`
+/// says whether a newer segment is being written. The newest of all stays: only a newer segment
+/// repeats the metadata it holds.
 pub(crate) fn take_expired(
     segments: &mut Vec<FinishedSegment>,
     active: bool,

@@ -52,8 +52,8 @@ impl Storage {
         Self { backend: Backend::Memory(Arc::new(Memory::new(limits))) }
     }
 
-    /// Opens or makes the store of a directory and replays its write-ahead log. Damage in the log is reported in
-    /// [`Stats`] and logged, and never a reason not to open.
+    /// Opens or makes the store of a directory and replays its write-ahead log. Damage in the log
+    /// is reported in [`Stats`] and logged, and never a reason not to open.
     pub async fn open(config: LocalConfig, now: Timestamp) -> Result<Self, OpenError> {
         let local =
             spawn_blocking(move || Local::open(&config, now)).await.map_err(|_| OpenError::Interrupted)??;
@@ -70,8 +70,8 @@ impl Storage {
         Reader { backend: self.backend.clone() }
     }
 
-    /// Upkeep, to be called about once a second: brings written records to disk and, once a minute, drops what has
-    /// outlived the retention and seals what has fallen silent.
+    /// Upkeep, to be called about once a second: brings written records to disk and, once a minute,
+    /// drops what has outlived the retention and seals what has fallen silent.
     pub async fn maintain(&self, now: Timestamp) -> Result<(), MaintainError> {
         let backend = self.backend.clone();
         let upkeep = move || match &backend {
@@ -84,7 +84,8 @@ impl Storage {
         spawn_blocking(upkeep).await.map_err(|_| MaintainError::Interrupted)?
     }
 
-    /// Brings everything to disk, refuses further writes and lets go of the directory. Reading stays possible.
+    /// Brings everything to disk, refuses further writes and lets go of the directory. Reading
+    /// stays possible.
     pub async fn close(&self) -> Result<(), MaintainError> {
         let Backend::Local(local) = self.backend.clone() else { return Ok(()) };
         spawn_blocking(move || local.close()).await.map_err(|_| MaintainError::Interrupted)?
@@ -100,9 +101,10 @@ impl Storage {
 }
 
 impl Writer {
-    /// Stores a batch. Once this has returned, the accepted samples survive the death of the process, and about a
-    /// second later (see [`Storage::maintain`]) also a power cut. One bad sample never costs the others; a sample that
-    /// is there already with the same value is no fault. When the future is dropped, the batch may be stored or not.
+    /// Stores a batch. Once this has returned, the accepted samples survive the death of the
+    /// process, and about a second later (see [`Storage::maintain`]) also a power cut. One bad
+    /// sample never costs the others; a sample that is there already with the same value is no
+    /// fault. When the future is dropped, the batch may be stored or not.
     pub async fn write(&self, batch: Batch) -> Result<WriteOutcome, WriteError> {
         let backend = self.backend.clone();
         let write = move || match &backend {
@@ -114,21 +116,23 @@ impl Writer {
 }
 
 impl Reader {
-    /// The series that match and have samples in the span, in no particular order; the samples ascend in time,
-    /// staleness markers among them.
+    /// The series that match and have samples in the span, in no particular order; the samples
+    /// ascend in time, staleness markers among them.
     pub async fn select(&self, selection: &Selection) -> Result<Vec<Series>, ReadError> {
         let selection = selection.clone();
         self.ask(move |head| head.select(&selection)).await
     }
 
-    /// The label sets of all selections together, sorted, at most `limit` (0: all). Each selection's span is judged by
-    /// chunks, so that a series with samples just outside may be among them.
+    /// The label sets of all selections together, sorted, at most `limit` (0: all). Each
+    /// selection's span is judged by chunks, so that a series with samples just outside may be
+    /// among them.
     pub async fn series(&self, selections: &[Selection], limit: usize) -> Result<Vec<Labels>, ReadError> {
         let selections = selections.to_vec();
         self.ask(move |head| head.series(&selections, limit)).await
     }
 
-    /// Names of labels, sorted, at most `limit` (0: all). Without selections: of all series, whatever the span.
+    /// Names of labels, sorted, at most `limit` (0: all). Without selections: of all series,
+    /// whatever the span.
     pub async fn label_names(
         &self,
         selections: &[Selection],
@@ -140,7 +144,8 @@ impl Reader {
         self.ask(move |head| head.label_names(&selections, (start, end), limit)).await
     }
 
-    /// Values of a label, sorted, at most `limit` (0: all). Without selections: of all series, whatever the span.
+    /// Values of a label, sorted, at most `limit` (0: all). Without selections: of all series,
+    /// whatever the span.
     pub async fn label_values(
         &self,
         name: &str,

@@ -65,7 +65,8 @@ impl Unsynced {
 }
 
 impl Wal {
-    /// Goes on after the segments that replay has read. They are never appended to: the next batch begins a new one.
+    /// Goes on after the segments that replay has read. They are never appended to: the next batch
+    /// begins a new one.
     pub(crate) fn new(
         config: &LocalConfig,
         dir: PathBuf,
@@ -88,8 +89,8 @@ impl Wal {
         }
     }
 
-    /// Appends one record and hands it to the operating system. After an error nothing of it remains.
-    /// `known` is the metadata that a new segment repeats.
+    /// Appends one record and hands it to the operating system. After an error nothing of it
+    /// remains. `known` is the metadata that a new segment repeats.
     pub(crate) fn append(
         &mut self,
         series: &[(SeriesId, Series)],
@@ -112,7 +113,8 @@ impl Wal {
             write(&active, &self.buffer)
         };
         if written.is_err() {
-            // The encoder has already counted on this record, so the segment cannot be gone on with.
+            // The encoder has already counted on this record, so the segment cannot be gone on
+            // with.
             self.active = Some(active);
             self.finish();
             return written;
@@ -132,7 +134,8 @@ impl Wal {
         ids.iter().for_each(|id| self.encoder.forget(*id));
     }
 
-    /// What is to be synced now. The caller does it without holding the log, and returns what failed.
+    /// What is to be synced now. The caller does it without holding the log, and returns what
+    /// failed.
     pub(crate) fn take_unsynced(&mut self, now: Timestamp) -> Vec<Unsynced> {
         self.now = now;
         let mut files = std::mem::take(&mut self.unsynced);
@@ -215,7 +218,8 @@ impl Wal {
         Ok(active)
     }
 
-    /// Ends the active segment. One without a batch is removed, so that a disk that stays full does not collect them.
+    /// Ends the active segment. One without a batch is removed, so that a disk that stays full does
+    /// not collect them.
     fn finish(&mut self) {
         let Some(active) = self.active.take() else { return };
         self.encoder.reset();

@@ -159,8 +159,9 @@ impl Stack {
     fn agent_config(&self) -> String {
         let Ports { transfer, hbs, agent, .. } = self.ports;
         format!(
-            "endpoint = {HOST:?}\nlisten = \"127.0.0.1:{agent}\"\ntransfer_urls = [\"http://127.0.0.1:{transfer}\"]\n\
-             hbs_urls = [\"http://127.0.0.1:{hbs}\"]\ndata_dir = {data:?}\n",
+            "endpoint = {HOST:?}\nlisten = \"127.0.0.1:{agent}\"\ndata_dir = {data:?}\n\
+             [transfer]\naddresses = [\"http://127.0.0.1:{transfer}\"]\n\
+             [hbs]\naddresses = [\"http://127.0.0.1:{hbs}\"]\n",
             data = self.file("agent"),
         )
     }

@@ -1,4 +1,5 @@
-//! A process that dies, and a disk that is full. Both need a process of their own: the test binary runs itself again.
+//! A process that dies, and a disk that is full. Both need a process of their own: the test binary
+//! runs itself again.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
@@ -32,7 +33,8 @@ fn writer_process(dir: &Path, first_round: usize) -> Child {
         .expect("the test binary can be started")
 }
 
-/// Does nothing unless the test below started it; then it writes and acknowledges until it is killed.
+/// Does nothing unless the test below started it; then it writes and acknowledges until it is
+/// killed.
 #[tokio::test]
 async fn writer_that_is_killed() {
     let (Some(dir), Some(first)) = (setting(DIR), setting(FIRST_ROUND)) else { return };
@@ -108,7 +110,8 @@ async fn writer_on_a_full_disk() {
 #[test]
 fn a_full_disk_refuses_whole_batches_and_later_writes_work_again() {
     let dir = tempfile::tempdir().unwrap();
-    // The kernel takes of a write what fits below the bound and fails the rest, as a full disk does.
+    // The kernel takes of a write what fits below the bound and fails the rest, as a full disk
+    // does.
     let output = Command::new("sh")
         .args(["-c", "ulimit -f 200; trap '' XFSZ; exec \"$@\"", "sh"])
         .arg(std::env::current_exe().unwrap())

@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod random;
 mod reading;
 mod restart;
 mod retention;

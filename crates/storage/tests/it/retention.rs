@@ -73,3 +73,12 @@ async fn a_number_given_out_again_is_not_mixed_up_after_a_restart() {
     assert_eq!(times(&storage.reader(), "new").await, [11 * HOUR]);
     assert_eq!(content(&storage.reader()).await.len(), 1);
 }
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_for_a_while_refuses_nothing_afterwards() {
+    let storage = Storage::memory(limits());
+    storage.maintain(after(100_000)).await.unwrap();
+    assert_eq!(write(&storage, batch("m", &[(0, 1.0)])).await.stored, 0);
+    storage.maintain(after(0)).await.unwrap();
+    assert_eq!(write(&storage, batch("m", &[(0, 1.0)])).await.stored, 1);
+}
