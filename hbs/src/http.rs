@@ -11,7 +11,7 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use daemon::{Clock, PeerAddr};
 use db::Db;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use wire::heartbeat::{self, DesiredState, HeartbeatReply, HeartbeatRequest};
 
@@ -77,11 +77,15 @@ async fn take_heartbeat(State(app): State<Arc<App>>, PeerAddr(peer): PeerAddr, b
 }
 
 // Open-Falcon's shape, kept byte for byte for the runbooks that read it.
-async fn agent_versions(State(app): State<Arc<App>>) -> Json<Value> {
+async fn agent_versions(State(app): State<Arc<App>>) -> Response {
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        msg: &'static str,
+        data: BTreeMap<&'a str, &'a str>,
+    }
     let fleet = app.fleet();
-    let versions: BTreeMap<&str, &str> =
-        fleet.rows().map(|row| (row.name.as_str(), row.agent_version.as_str())).collect();
-    Json(json!({ "msg": "success", "data": versions }))
+    let data = fleet.rows().map(|row| (row.name.as_str(), row.agent_version.as_str())).collect();
+    Json(Answer { msg: "success", data }).into_response()
 }
 
 #[derive(Debug, Deserialize)]

@@ -37,7 +37,7 @@ impl Metrics {
         let metrics = Self::default();
         use HeartbeatResult::{Changed, Full, Malformed, New, Same};
         for result in [New, Changed, Same, Malformed, Full] {
-            metrics.heartbeats.get_or_create(&ByResult { result });
+            drop(metrics.heartbeats.get_or_create(&ByResult { result }));
         }
         let mut registry = context.registry();
         registry.register("hbs_heartbeats", "Heartbeats by what became of them", metrics.heartbeats.clone());

@@ -10,6 +10,7 @@ mod config;
 mod context;
 mod exit;
 mod http_client;
+mod listener;
 mod log;
 mod run;
 mod server;

@@ -17,9 +17,12 @@ use tower_http::decompression::RequestDecompressionLayer;
 
 use crate::context::{Context, Shared, Stop};
 use crate::exit::StartError;
+use crate::listener::BoundedListener;
 
 /// Requests that one listener works on at a time; further ones wait in their connections.
 const REQUESTS_IN_FLIGHT_MAX: usize = 1024;
+/// Connections that one listener holds; further clients wait in the kernel's backlog.
+const CONNECTIONS_MAX: usize = 20_000;
 
 /// The address of the socket's other end, never what a header claims.
 #[derive(Debug, Clone, Copy)]
@@ -29,8 +32,8 @@ impl<S: Sync> FromRequestParts<S> for PeerAddr {
     type Rejection = StatusCode;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        peer.map(|ConnectInfo(addr)| Self(*addr)).ok_or(StatusCode::INTERNAL_SERVER_ERROR)
+        let peer = parts.extensions.get::<ConnectInfo<Self>>();
+        peer.map(|ConnectInfo(peer)| *peer).ok_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 }
 
@@ -42,6 +45,7 @@ pub(crate) async fn listen(
 ) -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind(addr).await.map_err(|error| bind_error(context.role(), addr, &error))?;
     let bound = listener.local_addr()?;
+    let listener = BoundedListener::new(listener, CONNECTIONS_MAX);
     let router = routes
         .merge(common_routes(context.shared()))
         .layer(CompressionLayer::new())
@@ -50,7 +54,7 @@ pub(crate) async fn listen(
         .layer(ConcurrencyLimitLayer::new(REQUESTS_IN_FLIGHT_MAX));
     tracing::info!(role = context.role(), address = %bound, "listening");
     context.spawn_graceful("http", move |stop: Stop| async move {
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let service = router.into_make_service_with_connect_info::<PeerAddr>();
         let serving = axum::serve(listener, service).with_graceful_shutdown(stop.requested());
         if let Err(error) = serving.await {
             tracing::error!(address = %bound, %error, "the HTTP listener failed");

@@ -9,10 +9,12 @@ mod error;
 mod hosts;
 mod migrate;
 mod pool;
+mod rules;
 mod state;
 
 pub use alerts::Alerts;
 pub use error::DbError;
 pub use hosts::{HostRow, Hosts};
 pub use pool::Db;
+pub use rules::{RuleGroupRow, RuleGroups};
 pub use state::{EventRow, LeaseRow, StateTables};

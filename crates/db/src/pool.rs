@@ -7,7 +7,7 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use crate::migrate::migrator;
-use crate::{Alerts, DbError, Hosts, StateTables};
+use crate::{Alerts, DbError, Hosts, RuleGroups, StateTables};
 
 // One writer at a time is SQLite's nature; the other connections let reads go on beside it.
 const CONNECTIONS_MAX: u32 = 4;
@@ -44,6 +44,11 @@ impl Db {
     /// Hosts and their heartbeats.
     pub fn hosts(&self) -> Hosts<'_> {
         Hosts { pool: &self.pool }
+    }
+
+    /// Rule groups created by API.
+    pub fn rule_groups(&self) -> RuleGroups<'_> {
+        RuleGroups { pool: &self.pool }
     }
 
     /// Alerts, their history and their notifications.

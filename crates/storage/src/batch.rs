@@ -5,7 +5,8 @@ use model::{Labels, Metadata, Series};
 /// What one call of [`Writer::write`](crate::Writer::write) stores.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
-    /// Series with their samples. Any order, also of the samples; a label set may occur more than once.
+    /// Series with their samples. Any order, also of the samples; a label set may occur more than
+    /// once.
     pub series: Vec<Series>,
     /// Metadata by metric name; the last one written stays.
     pub metadata: Vec<(String, Metadata)>,
@@ -63,7 +64,8 @@ pub struct Refused {
     pub example: Labels,
 }
 
-/// What became of a batch. `stored`, `unchanged` and the refused samples add up to what was handed in.
+/// What became of a batch. `stored`, `unchanged` and the refused samples add up to what was handed
+/// in.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct WriteOutcome {
     /// Samples that are new in the store.

@@ -10,19 +10,18 @@ pub(crate) struct BitWriter {
 impl BitWriter {
     /// Appends the lowest `bits` bits of `value`; at most 64.
     pub(crate) fn write(&mut self, value: u64, bits: u32) {
-        let mut left = bits;
-        while left > 0 {
-            if self.unused == 0 {
-                self.bytes.push(0);
-                self.unused = 8;
-            }
-            let take = left.min(self.unused);
-            let part = (value >> (left - take)) & ((1 << take) - 1);
-            self.unused -= take;
-            left -= take;
-            if let Some(last) = self.bytes.last_mut() {
-                *last |= (part as u8) << self.unused;
-            }
+        let into_last = bits.min(self.unused);
+        let left = bits - into_last;
+        if let Some(last) = self.bytes.last_mut().filter(|_| into_last > 0) {
+            let part = (value >> left) & ((1 << into_last) - 1);
+            self.unused -= into_last;
+            *last |= (part as u8) << self.unused;
+        }
+        if left > 0 {
+            let count = left.div_ceil(8);
+            let aligned = (value << (64 - left)).to_be_bytes();
+            self.bytes.extend_from_slice(&aligned[..count as usize]);
+            self.unused = count * 8 - left;
         }
     }
 

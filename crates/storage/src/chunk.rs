@@ -1,4 +1,5 @@
-//! Samples of one series, compressed: delta of delta for times, XOR for values (the Gorilla scheme).
+//! Samples of one series, compressed: delta of delta for times, XOR for values (the Gorilla
+//! scheme).
 
 use std::sync::Arc;
 
@@ -6,12 +7,12 @@ use model::Sample;
 
 use crate::bits::{BitReader, BitWriter};
 
-/// A chunk is sealed at this many samples: long enough that its fixed cost vanishes, short enough that a query for
-/// a moment decodes little.
+/// A chunk is sealed at this many samples: long enough that its fixed cost vanishes, short enough
+/// that a query for a moment decodes little.
 pub(crate) const CHUNK_SAMPLES_MAX: u16 = 120;
 
-// Widths of a delta of delta by length of the prefix `10`, `110`, `1110`; `1111` is followed by all 64 bits.
-// 14 bits hold the jitter of a 10 s interval in milliseconds.
+// Widths of a delta of delta by length of the prefix `10`, `110`, `1110`; `1111` is followed by all
+// 64 bits. 14 bits hold the jitter of a 10 s interval in milliseconds.
 const DELTA_WIDTHS: [u32; 3] = [14, 17, 20];
 
 // Leading zeros are written in five bits.
@@ -29,7 +30,8 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    /// Compresses samples that ascend in time. `None` when there are none, or more than a chunk counts.
+    /// Compresses samples that ascend in time. `None` when there are none, or more than a chunk
+    /// counts.
     pub(crate) fn from_samples(samples: &[Sample]) -> Option<Self> {
         let mut open = OpenChunk::default();
         u16::try_from(samples.len()).ok()?;
@@ -129,8 +131,8 @@ impl OpenChunk {
         }
         for (prefix, width) in (2..).zip(DELTA_WIDTHS) {
             if fits(change, width) {
-                self.bits.write((1 << prefix) - 2, prefix);
-                self.bits.write(change as u64, width);
+                let low = change as u64 & ((1 << width) - 1);
+                self.bits.write(((1 << prefix) - 2) << width | low, prefix + width);
                 return;
             }
         }
@@ -154,10 +156,9 @@ impl OpenChunk {
             }
         }
         let significant = 64 - leading - trailing;
-        self.bits.write(0b11, 2);
-        self.bits.write(u64::from(leading), 5);
         // 64 does not fit six bits, and 0 never happens: it stands for 64.
-        self.bits.write(u64::from(significant % 64), 6);
+        let header = 0b11 << 11 | u64::from(leading) << 6 | u64::from(significant % 64);
+        self.bits.write(header, 13);
         self.bits.write(xor >> trailing, significant);
         self.window = Some(Window { leading: leading as u8, significant: significant as u8 });
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 /// Bounds that hold for every store of this process.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
-    /// Most series at a time; samples of further ones are refused. A series takes about half a kilobyte of memory and
-    /// a sample about 1.4 bytes on top.
+    /// Most series at a time; samples of further ones are refused. A series takes about half a
+    /// kilobyte of memory besides its labels, and a sample about two bytes.
     pub series_max: usize,
     /// Most metric names with metadata; further ones are refused.
     pub metadata_max: usize,
@@ -31,13 +31,15 @@ impl Default for Limits {
 /// Settings of the store on local disk.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LocalConfig {
-    /// The directory of the store; created when it is missing. One process at a time may have it open.
+    /// The directory of the store; created when it is missing. One process at a time may have it
+    /// open.
     pub dir: PathBuf,
     /// Bounds of the series in memory.
     pub limits: Limits,
     /// A segment of the write-ahead log is finished when it has reached this many bytes.
     pub segment_bytes_max: u64,
-    /// A segment of the write-ahead log is finished when it is this old, so that retention can delete it in time.
+    /// A segment of the write-ahead log is finished when it is this old, so that retention can
+    /// delete it in time.
     pub segment_span: Duration,
 }
 

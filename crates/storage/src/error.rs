@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why a store on disk cannot be opened. A damaged write-ahead log is not among the reasons: it is opened with what
-/// can be read, and [`ReplayReport`](crate::ReplayReport) names the rest.
+/// Why a store on disk cannot be opened. A damaged write-ahead log is not among the reasons: it is
+/// opened with what can be read, and [`ReplayReport`](crate::ReplayReport) names the rest.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// Another process has the directory open.
@@ -40,7 +40,8 @@ pub enum OpenError {
 /// Why a batch was not stored. None of its samples is.
 #[derive(Debug, Error)]
 pub enum WriteError {
-    /// The write-ahead log took no more, for instance because the disk is full. A later write may succeed.
+    /// The write-ahead log took no more, for instance because the disk is full. A later write may
+    /// succeed.
     #[error("cannot append to the write-ahead log {path}: nothing of the batch was stored")]
     Wal {
         /// The segment.
@@ -59,8 +60,8 @@ pub enum WriteError {
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,
-    /// The task that wrote was cancelled or panicked; whether the batch is stored is unknown. Writing it again is
-    /// harmless.
+    /// The task that wrote was cancelled or panicked; whether the batch is stored is unknown.
+    /// Writing it again is harmless.
     #[error("the write was interrupted; writing the batch again is harmless")]
     Interrupted,
 }
@@ -71,6 +72,12 @@ pub enum ReadError {
     /// The task that read was cancelled or panicked.
     #[error("the read was interrupted")]
     Interrupted,
+    /// The selection has more samples than the caller wants to hold.
+    #[error("the selection has more than {limit} samples: narrow its matchers or its span")]
+    TooManySamples {
+        /// What the caller wanted at most.
+        limit: usize,
+    },
 }
 
 /// Why upkeep failed. Samples stay readable, and the next round tries again.

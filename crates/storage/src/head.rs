@@ -16,26 +16,38 @@ use crate::samples::{Admission, Verdict};
 // A series without a sample for this long is sealed and its spare memory given back.
 const SILENT_MILLIS: i64 = 3_600_000;
 
-/// The series in memory. Writers take turns (the stores see to that); readers never wait for a whole batch.
+// A sweep looks at every series; nothing it does is urgent.
+const SWEEP_MILLIS: i64 = 60_000;
+
+/// The series in memory. Writers take turns (the stores see to that); readers never wait for a
+/// whole batch.
 #[derive(Debug)]
 pub(crate) struct Head {
     limits: Limits,
     pub(crate) registry: RwLock<Registry>,
     pub(crate) metadata: RwLock<BTreeMap<String, Metadata>>,
     horizon: AtomicI64,
+    swept: AtomicI64,
     samples: AtomicU64,
 }
 
 /// A batch that has been judged and is to be applied: every sample in it will be stored.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Accepted series with their numbers.
+    /// Accepted series with their numbers, ascending.
     pub(crate) series: Vec<(SeriesId, Series)>,
     /// Accepted metadata that differs from what is known.
     pub(crate) metadata: Vec<(String, Metadata)>,
     /// What the caller will be told.
     pub(crate) outcome: WriteOutcome,
     fresh: Vec<SeriesId>,
+}
+
+impl Plan {
+    /// Whether there is nothing to store.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.series.is_empty() && self.metadata.is_empty()
+    }
 }
 
 impl Head {
@@ -45,6 +57,7 @@ impl Head {
             registry: RwLock::default(),
             metadata: RwLock::default(),
             horizon: AtomicI64::new(i64::MIN),
+            swept: AtomicI64::new(i64::MIN),
             samples: AtomicU64::new(0),
         }
     }
@@ -63,7 +76,8 @@ impl Head {
     }
 
     pub(crate) fn move_horizon(&self, now: Timestamp) {
-        self.horizon.fetch_max(now.minus(self.limits.retention).millis(), Ordering::Relaxed);
+        // Also backwards: a clock that was wrong for a while must not refuse samples for good.
+        self.horizon.store(now.minus(self.limits.retention).millis(), Ordering::Relaxed);
     }
 
     /// Judges a batch. New series are entered; [`Head::apply`] or [`Head::abandon`] must follow.
@@ -78,7 +92,9 @@ impl Head {
         self.number(batch.series, &mut plan);
         join_repeated(&mut plan.series);
         self.judge(&mut plan);
-        self.remove_empty(&mut plan.fresh);
+        let is_used = |id: &SeriesId| plan.series.binary_search_by_key(id, |(id, _)| *id).is_ok();
+        let mut unused = plan.fresh.extract_if(.., |id| !is_used(id)).collect();
+        self.remove_empty(&mut unused);
         plan
     }
 
@@ -102,30 +118,52 @@ impl Head {
         self.remove_empty(&mut plan.fresh);
     }
 
-    /// Stores samples that were accepted once, as the write-ahead log has them.
-    pub(crate) fn restore(&self, id: SeriesId, samples: impl Iterator<Item = Sample>) {
+    /// Finds or makes series that replay has come upon. `None` stands for one that no number was
+    /// left for.
+    pub(crate) fn declare(&self, labels: &[Labels]) -> Vec<Option<SeriesId>> {
+        if labels.is_empty() {
+            return Vec::new();
+        }
+        let mut registry = self.registry.write();
+        labels.iter().map(|labels| Some(registry.find_or_insert(labels)?.0)).collect()
+    }
+
+    /// Stores what was accepted once, as the write-ahead log has it. Samples that have expired
+    /// meanwhile stay out.
+    pub(crate) fn restore(
+        &self,
+        rows: &[(SeriesId, Sample)],
+        metadata: impl Iterator<Item = (String, Metadata)>,
+    ) {
+        self.metadata.write().extend(metadata);
         let horizon = self.horizon();
         let registry = self.registry.read();
-        let Some(series) = registry.get(id) else { return };
-        let mut stored = series.samples.lock();
         let mut count = 0;
-        for sample in samples.filter(|sample| sample.timestamp.millis() >= horizon) {
-            stored.store(sample);
+        for (id, sample) in rows.iter().filter(|(_, sample)| sample.timestamp.millis() >= horizon) {
+            let Some(series) = registry.get(*id) else { continue };
+            series.samples.lock().store(*sample);
             count += 1;
         }
         self.samples.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Drops chunks before the horizon and seals silent series. Answers the series that may have become empty, for
-    /// [`Head::remove_series`].
+    /// Whether the last sweep is long enough ago for another one.
+    pub(crate) fn is_sweep_due(&self, now: Timestamp) -> bool {
+        now.millis().saturating_sub(self.swept.load(Ordering::Relaxed)) >= SWEEP_MILLIS
+    }
+
+    /// Drops chunks before the horizon and seals silent series. Answers the series that may have
+    /// become empty, for [`Head::remove_series`].
     pub(crate) fn sweep(&self, now: Timestamp) -> Vec<SeriesId> {
+        self.swept.store(now.millis(), Ordering::Relaxed);
         let horizon = self.horizon();
         let silent_since = now.minus(Duration::from_millis(SILENT_MILLIS.unsigned_abs())).millis();
         let ids = self.registry.read().ids();
         let mut empty = Vec::new();
         let mut dropped = 0;
         for id in ids {
-            // Taken anew for each series, so that a writer with a new series never waits for the whole sweep.
+            // Taken anew for each series, so that a writer with a new series never waits for the
+            // whole sweep.
             let Some(series) = self.registry.read().get(id).cloned() else { continue };
             let mut samples = series.samples.lock();
             dropped += samples.drop_before(horizon);
@@ -144,8 +182,12 @@ impl Head {
     }
 
     fn plan_metadata(&self, metadata: Vec<(String, Metadata)>, plan: &mut Plan) {
+        if metadata.is_empty() {
+            return;
+        }
+        let latest: BTreeMap<String, Metadata> = metadata.into_iter().collect();
         let known = self.metadata.read();
-        for (name, metadata) in metadata {
+        for (name, metadata) in latest {
             if known.get(&name) == Some(&metadata) {
                 continue;
             }
@@ -201,12 +243,14 @@ impl Head {
         plan.series.retain_mut(|(id, series)| {
             let Some(stored) = registry.get(*id) else { return false };
             let labels = &stored.labels;
-            let mut count = |verdict| match verdict {
+            let count = |verdict| match verdict {
                 Verdict::Unchanged => outcome.unchanged += 1,
                 Verdict::Refuse(reason) => outcome.refuse(reason, 1, labels),
                 Verdict::Store => {}
             };
-            put_in_order(&mut series.samples, &mut count);
+            if !series.samples.is_sorted_by_key(|sample| sample.timestamp) {
+                series.samples.sort_by_key(|sample| sample.timestamp);
+            }
             stored.samples.lock().admit(&mut series.samples, &admission, count);
             outcome.stored += series.samples.len();
             !series.samples.is_empty()
@@ -230,7 +274,8 @@ impl Head {
     }
 }
 
-/// Joins the samples of series that occur more than once in a batch, so that they are judged together.
+/// Sorts by number, and joins the samples of series that occur more than once in a batch, so that
+/// they are judged together.
 fn join_repeated(series: &mut Vec<(SeriesId, Series)>) {
     // The usual sender keeps its order, and numbers were given in that order.
     if series.is_sorted_by(|(left, _), (right, _)| left < right) {
@@ -241,22 +286,6 @@ fn join_repeated(series: &mut Vec<(SeriesId, Series)>) {
         let repeated = later_id == id;
         if repeated {
             first.samples.append(&mut later.samples);
-        }
-        repeated
-    });
-}
-
-/// Sorts samples by time and keeps the first of each moment.
-fn put_in_order(samples: &mut Vec<Sample>, mut dropped: impl FnMut(Verdict)) {
-    if samples.is_sorted_by(|left, right| left.timestamp < right.timestamp) {
-        return;
-    }
-    samples.sort_by_key(|sample| sample.timestamp);
-    samples.dedup_by(|later, first| {
-        let repeated = later.timestamp == first.timestamp;
-        if repeated {
-            let same = *later == *first;
-            dropped(if same { Verdict::Unchanged } else { Verdict::Refuse(Refusal::Duplicate) });
         }
         repeated
     });

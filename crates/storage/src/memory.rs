@@ -29,6 +29,9 @@ impl Memory {
 
     pub(crate) fn maintain(&self, now: Timestamp) {
         self.head.move_horizon(now);
+        if !self.head.is_sweep_due(now) {
+            return;
+        }
         let empty = self.head.sweep(now);
         let _turn = self.turn.lock();
         self.head.remove_series(empty);

@@ -48,7 +48,8 @@ impl Registry {
         self.table.find(hash, same).map(|entry| entry.id)
     }
 
-    /// The series with these labels, made when it is missing; whether it is new. `None` when all numbers are taken.
+    /// The series with these labels, made when it is missing; whether it is new. `None` when all
+    /// numbers are taken.
     pub(crate) fn find_or_insert(&mut self, labels: &Labels) -> Option<(SeriesId, bool)> {
         if let Some(id) = self.find(labels) {
             return Some((id, false));

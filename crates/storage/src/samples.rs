@@ -3,7 +3,7 @@
 use model::{Sample, Timestamp};
 
 use crate::batch::Refusal;
-use crate::chunk::{CHUNK_SAMPLES_MAX, Chunk, OpenChunk};
+use crate::chunk::{CHUNK_SAMPLES_MAX, Chunk, Decoder, OpenChunk};
 
 /// What a store accepts at this moment.
 #[derive(Debug, Clone, Copy)]
@@ -49,14 +49,16 @@ pub(crate) struct SeriesSamples {
     late: Option<Box<Late>>,
 }
 
-/// Samples that came after a newer one of their series. The chunks may overlap each other and those in order.
+/// Samples that came after a newer one of their series. The chunks may overlap each other and those
+/// in order.
 #[derive(Debug, Default)]
 struct Late {
     sealed: Vec<Chunk>,
     sorted: Vec<Sample>,
 }
 
-/// What a query needs of one series: chunks to be decoded without holding the lock, and the rest already decoded.
+/// What a query needs of one series: chunks to be decoded without holding the lock, and the rest
+/// already decoded.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     chunks: Vec<Chunk>,
@@ -86,7 +88,8 @@ impl SeriesSamples {
             || self.late.as_deref().is_some_and(in_late)
     }
 
-    /// Keeps of `samples`, which ascend strictly in time, those that are to be stored; tells `refused` of the others.
+    /// Keeps of `samples`, which are sorted by time, those that are to be stored; tells `refused` of
+    /// the others.
     pub(crate) fn admit(
         &self,
         samples: &mut Vec<Sample>,
@@ -96,18 +99,25 @@ impl SeriesSamples {
         let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return };
         let (first, last) = (first.timestamp.millis(), last.timestamp.millis());
         let newest = self.newest();
-        let in_order = newest.is_none_or(|newest| first > newest);
-        if in_order && first >= admission.horizon {
+        let is_newer = newest.is_none_or(|newest| first > newest);
+        let ascends = samples.is_sorted_by(|left, right| left.timestamp < right.timestamp);
+        if is_newer && ascends && first >= admission.horizon {
             return;
         }
-        let stored = if in_order { Vec::new() } else { self.snapshot(first, last).into_samples(first, last) };
+        let stored = if is_newer { Vec::new() } else { self.snapshot(first, last).into_samples(first, last) };
+        let mut accepted: Option<Sample> = None;
         samples.retain(|sample| {
-            let at = stored.binary_search_by_key(&sample.timestamp, |stored| stored.timestamp);
-            let verdict = admission.judge(*sample, newest, at.ok().map(|at| stored[at].value));
+            let at = stored.binary_search_by_key(&sample.timestamp, |stored| stored.timestamp).ok();
+            let present = at
+                .map(|at| stored[at])
+                .or(accepted.filter(|accepted| accepted.timestamp == sample.timestamp));
+            let verdict = admission.judge(*sample, newest, present.map(|present| present.value));
             if verdict != Verdict::Store {
                 refused(verdict);
+                return false;
             }
-            verdict == Verdict::Store
+            accepted = Some(*sample);
+            true
         });
     }
 
@@ -128,7 +138,8 @@ impl SeriesSamples {
         self.sealed.extend(self.open.seal());
     }
 
-    /// Seals the open chunk when its newest sample is older than `before`, and gives spare memory back.
+    /// Seals the open chunk when its newest sample is older than `before`, and gives spare memory
+    /// back.
     pub(crate) fn seal_silent(&mut self, before: i64) {
         if self.open.span().is_some_and(|(_, last)| last < before) {
             self.seal();
@@ -162,8 +173,8 @@ impl SeriesSamples {
         dropped
     }
 
-    /// What a query over the span needs. Sealed chunks are shared, not copied; the caller decodes them after it has
-    /// let go of the lock.
+    /// What a query over the span needs. Sealed chunks are shared, not copied; the caller decodes
+    /// them after it has let go of the lock.
     pub(crate) fn snapshot(&self, start: i64, end: i64) -> Snapshot {
         let from = self.sealed.partition_point(|chunk| chunk.last < start);
         let to = self.sealed.partition_point(|chunk| chunk.first <= end);
@@ -173,7 +184,7 @@ impl SeriesSamples {
         };
         if self.open.span().is_some_and(|(first, last)| first <= end && last >= start) {
             snapshot.recent.reserve(self.open.len());
-            snapshot.recent.extend(self.open.samples().filter(|sample| is_within(sample, start, end)));
+            snapshot.recent.extend(cut_out(self.open.samples(), start, end));
         }
         if let Some(late) = self.late.as_deref() {
             let sealed = late.sealed.iter().filter(|chunk| chunk.overlaps(start, end));
@@ -204,24 +215,35 @@ impl Snapshot {
     /// All samples of the span in order of time, one a moment.
     pub(crate) fn into_samples(self, start: i64, end: i64) -> Vec<Sample> {
         if self.chunks.is_empty() && !self.overlapping {
-            return self.recent;
+            return shrunk(self.recent);
         }
         let count = self.chunks.iter().map(Chunk::len).sum::<usize>() + self.recent.len();
         let mut samples = Vec::with_capacity(count);
         for chunk in &self.chunks {
-            samples.extend(chunk.samples().filter(|sample| is_within(sample, start, end)));
+            samples.extend(cut_out(chunk.samples(), start, end));
         }
         samples.extend_from_slice(&self.recent);
         if self.overlapping {
             samples.sort_by_key(|sample| sample.timestamp);
             samples.dedup_by_key(|sample| sample.timestamp);
         }
-        samples
+        shrunk(samples)
     }
 }
 
-fn is_within(sample: &Sample, start: i64, end: i64) -> bool {
-    (start..=end).contains(&sample.timestamp.millis())
+/// The samples of a chunk that lie in the span; what comes after it is not even decoded.
+fn cut_out(samples: Decoder<'_>, start: i64, end: i64) -> impl Iterator<Item = Sample> {
+    samples
+        .skip_while(move |sample| sample.timestamp.millis() < start)
+        .take_while(move |sample| sample.timestamp.millis() <= end)
+}
+
+/// Room was made for whole chunks; a query for a moment over many series must not hold all of it.
+fn shrunk(mut samples: Vec<Sample>) -> Vec<Sample> {
+    if samples.capacity() > 2 * samples.len() {
+        samples.shrink_to_fit();
+    }
+    samples
 }
 
 fn within(sorted: &[Sample], start: i64, end: i64) -> &[Sample] {

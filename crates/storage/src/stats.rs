@@ -61,7 +61,8 @@ pub struct WalFault {
     pub bytes_lost: u64,
     /// What is wrong with that record.
     pub reason: &'static str,
-    /// Whether the segment was cut at the offset. Only the last one is; others are left as they are until they expire.
+    /// Whether the segment was cut at the offset. Only the last one is; others are left as they are
+    /// until they expire.
     pub cut: bool,
 }
 

@@ -1,0 +1,12 @@
+//! What a user sees: the binaries as they ship, real neighbours, real files.
+#![cfg(test)]
+
+mod stack;
+
+mod bad_input;
+mod borders;
+mod browser;
+mod crash;
+mod main_job;
+mod prometheus;
+mod quickstart;

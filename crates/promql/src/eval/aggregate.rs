@@ -1,0 +1,220 @@
+//! Aggregations: rows fall into groups with dense ids, and every group folds its rows step by step.
+
+use hashbrown::{HashMap, HashTable};
+use model::{Labels, METRIC_NAME};
+
+use super::Evaluator;
+use super::column::{ABSENT, Row, Scalars, is_absent};
+use crate::ast::{AggregateOp, Grouping};
+use crate::error::EvalError;
+use crate::number::{self, Mean, Sum};
+use crate::plan::{Grid, Node, NodeKind};
+
+impl<'a> Evaluator<'a> {
+    pub(super) fn aggregate(
+        &mut self,
+        op: AggregateOp,
+        param: Option<&'a Node>,
+        expr: &'a Node,
+        grouping: Option<&Grouping>,
+        grid: Grid,
+    ) -> Result<Vec<Row>, EvalError> {
+        if let Some(Node { kind: NodeKind::Text(label), .. }) = param {
+            let rows = self.vector(expr, grid)?;
+            return Ok(count_values(rows, label, grouping, grid.steps));
+        }
+        let scalars = match param {
+            Some(param) => self.scalar(param, grid)?,
+            None => Scalars::Same(0.0),
+        };
+        let span = param.map_or(expr.span, |param| param.span);
+        self.check_pick(op, &scalars, span)?;
+        let rows = self.vector(expr, grid)?;
+        let groups = Groups::new(&rows, grouping);
+        let steps = grid.steps;
+        let folded = match op {
+            AggregateOp::Quantile => {
+                scalars.values().iter().for_each(|q| self.notes.invalid_quantile(*q, span));
+                quantiles(&rows, &groups, steps, &scalars)
+            }
+            _ => match folded(op, &rows, &groups, steps) {
+                Some(folded) => folded,
+                None => return self.pick(op, &scalars, rows, groups.ids, grid),
+            },
+        };
+        let rows = groups.labels.into_iter().zip(groups.drop_name).zip(folded);
+        let rows = rows.map(|((labels, drop_name), values)| Row { labels, drop_name, values });
+        Ok(rows.filter(Row::has_values).collect())
+    }
+}
+
+/// Which group every row belongs to.
+struct Groups {
+    ids: Vec<usize>,
+    labels: Vec<Labels>,
+    drop_name: Vec<bool>,
+}
+
+impl Groups {
+    fn new(rows: &[Row], grouping: Option<&Grouping>) -> Self {
+        let mut groups =
+            Self { ids: Vec::with_capacity(rows.len()), labels: Vec::new(), drop_name: Vec::new() };
+        let mut index: HashTable<usize> = HashTable::new();
+        let names = Names::new(grouping);
+        for row in rows {
+            let key = names.key(&row.labels);
+            let hash = key.hash();
+            let known = index.find(hash, |id| groups.labels[*id] == key).copied();
+            let id = known.unwrap_or_else(|| {
+                groups.labels.push(key);
+                groups.drop_name.push(row.drop_name);
+                let id = groups.labels.len() - 1;
+                index.insert_unique(hash, id, |id| groups.labels[*id].hash());
+                id
+            });
+            groups.ids.push(id);
+        }
+        groups
+    }
+
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+}
+
+/// The labels that make up the key of a group.
+struct Names<'g> {
+    without: bool,
+    names: Vec<&'g str>,
+}
+
+impl<'g> Names<'g> {
+    fn new(grouping: Option<&'g Grouping>) -> Self {
+        let Some(grouping) = grouping else { return Self { without: false, names: Vec::new() } };
+        let mut names: Vec<&str> = grouping.labels.iter().map(String::as_str).collect();
+        if grouping.without {
+            names.push(METRIC_NAME);
+        }
+        Self { without: grouping.without, names }
+    }
+
+    fn key(&self, labels: &Labels) -> Labels {
+        if self.without { labels.without(&self.names) } else { labels.only(&self.names) }
+    }
+}
+
+/// Groups folded by an operator that makes one value of many; `None` for those that pick.
+fn folded(op: AggregateOp, rows: &[Row], groups: &Groups, steps: usize) -> Option<Vec<Vec<f64>>> {
+    let add = |sum: &mut Sum, value| *sum = sum.plus(value);
+    let least =
+        |best: &mut f64, value: f64| *best = if value < *best || best.is_nan() { value } else { *best };
+    let most =
+        |best: &mut f64, value: f64| *best = if value > *best || best.is_nan() { value } else { *best };
+    let variance = |spread: Spread| spread.variance();
+    Some(match op {
+        AggregateOp::Sum => fold(rows, groups, steps, Sum::default(), add, Sum::total),
+        AggregateOp::Avg => fold(rows, groups, steps, Mean::default(), Mean::push, Mean::value),
+        AggregateOp::Count => fold(rows, groups, steps, 0.0, |count, _| *count += 1.0, |count| count),
+        AggregateOp::Group => fold(rows, groups, steps, (), |(), _| {}, |()| 1.0),
+        AggregateOp::Min => fold(rows, groups, steps, f64::NAN, least, |best| best),
+        AggregateOp::Max => fold(rows, groups, steps, f64::NAN, most, |best| best),
+        AggregateOp::Stdvar => fold(rows, groups, steps, Spread::default(), Spread::push, variance),
+        AggregateOp::Stddev => {
+            fold(rows, groups, steps, Spread::default(), Spread::push, |spread| variance(spread).sqrt())
+        }
+        _ => return None,
+    })
+}
+
+/// Folds every group step by step. A group has a value where any of its rows has one.
+fn fold<C: Copy>(
+    rows: &[Row],
+    groups: &Groups,
+    steps: usize,
+    empty: C,
+    push: impl Fn(&mut C, f64),
+    finish: impl Fn(C) -> f64,
+) -> Vec<Vec<f64>> {
+    let mut cells: Vec<Option<C>> = vec![None; groups.len() * steps];
+    for (row, id) in rows.iter().zip(&groups.ids) {
+        let cells = &mut cells[id * steps..(id + 1) * steps];
+        for (value, cell) in row.values.iter().zip(cells).filter(|(value, _)| !is_absent(**value)) {
+            push(cell.get_or_insert(empty), *value);
+        }
+    }
+    let finished = |cell: &Option<C>| cell.map_or(ABSENT, &finish);
+    (0..groups.len()).map(|id| cells[id * steps..(id + 1) * steps].iter().map(finished).collect()).collect()
+}
+
+/// Welford's running variance. Anything infinite or NaN makes it NaN.
+#[derive(Debug, Clone, Copy, Default)]
+struct Spread {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Spread {
+    fn push(&mut self, value: f64) {
+        self.count += 1.0;
+        if self.count == 1.0 {
+            self.mean = value;
+            self.squares = if value.is_finite() { 0.0 } else { f64::NAN };
+            return;
+        }
+        let delta = value - self.mean;
+        self.mean += delta / self.count;
+        self.squares += delta * (value - self.mean);
+    }
+
+    fn variance(self) -> f64 {
+        self.squares / self.count
+    }
+}
+
+fn quantiles(rows: &[Row], groups: &Groups, steps: usize, q: &Scalars) -> Vec<Vec<f64>> {
+    let mut folded = vec![vec![ABSENT; steps]; groups.len()];
+    let mut values: Vec<Vec<f64>> = vec![Vec::new(); groups.len()];
+    for step in 0..steps {
+        for (row, id) in rows.iter().zip(&groups.ids).filter(|(row, _)| !is_absent(row.values[step])) {
+            values[*id].push(row.values[step]);
+        }
+        for (values, folded) in values.iter_mut().zip(&mut folded).filter(|(values, _)| !values.is_empty()) {
+            folded[step] = number::quantile(q.at(step), values);
+            values.clear();
+        }
+    }
+    folded
+}
+
+/// `count_values`: how often every value occurs, as a series a value.
+fn count_values(rows: Vec<Row>, label: &str, grouping: Option<&Grouping>, steps: usize) -> Vec<Row> {
+    let mut names = Names::new(grouping);
+    if !names.without {
+        names.names.push(label);
+    }
+    let mut index: HashMap<Labels, usize> = HashMap::new();
+    let mut counted: Vec<Row> = Vec::new();
+    for row in rows {
+        // Values mostly repeat from step to step.
+        let mut last: Option<(u64, usize)> = None;
+        for (step, value) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
+            let slot = match last {
+                Some((bits, slot)) if bits == value.to_bits() => slot,
+                _ => {
+                    let labels = names.key(&row.labels.with(label, &number::plain(*value)));
+                    *index.entry(labels).or_insert_with_key(|labels| {
+                        let mut new = Row::new(labels.clone(), vec![ABSENT; steps]);
+                        new.drop_name = row.drop_name;
+                        counted.push(new);
+                        counted.len() - 1
+                    })
+                }
+            };
+            last = Some((value.to_bits(), slot));
+            let cell = &mut counted[slot].values[step];
+            *cell = if is_absent(*cell) { 1.0 } else { *cell + 1.0 };
+        }
+    }
+    counted
+}

@@ -1,0 +1,222 @@
+//! Columns: the values of one series over all steps.
+
+use hashbrown::HashTable;
+use model::{Labels, METRIC_NAME, STALE_NAN_BITS, Sample, Series, Timestamp};
+
+use crate::error::EvalError;
+use crate::plan::Grid;
+
+/// Stands in a column where the series has no value. It is the bit pattern of the staleness marker,
+/// which never is a value of a result, and which no arithmetic produces.
+pub(super) const ABSENT: f64 = f64::from_bits(STALE_NAN_BITS);
+
+/// Whether there is no value.
+pub(super) fn is_absent(value: f64) -> bool {
+    value.to_bits() == STALE_NAN_BITS
+}
+
+/// The labels that make up the identity of a metric and are dropped when values become something
+/// else.
+const IDENTITY: [&str; 3] = [METRIC_NAME, "__type__", "__unit__"];
+
+/// One series of a result.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub(super) labels: Labels,
+    /// Whether the name is to be dropped at the end.
+    pub(super) drop_name: bool,
+    /// A value a step.
+    pub(super) values: Vec<f64>,
+}
+
+impl Row {
+    pub(super) fn new(labels: Labels, values: Vec<f64>) -> Self {
+        Self { labels, drop_name: false, values }
+    }
+
+    pub(super) fn has_values(&self) -> bool {
+        self.values.iter().any(|value| !is_absent(*value))
+    }
+
+    /// Changes every value there is.
+    pub(super) fn map(&mut self, change: impl Fn(f64) -> f64) {
+        for value in self.values.iter_mut().filter(|value| !is_absent(**value)) {
+            *value = change(*value);
+        }
+    }
+
+    /// Changes every value there is, knowing its step.
+    pub(super) fn map_steps(&mut self, change: impl Fn(usize, f64) -> f64) {
+        for (step, value) in self.values.iter_mut().enumerate().filter(|(_, value)| !is_absent(**value)) {
+            *value = change(step, *value);
+        }
+    }
+
+    /// The steps that have a value, as samples.
+    pub(super) fn samples(&self, grid: Grid) -> Vec<Sample> {
+        let present = self.values.iter().enumerate().filter(|(_, value)| !is_absent(**value));
+        present.map(|(step, value)| Sample { timestamp: Timestamp(grid.time(step)), value: *value }).collect()
+    }
+
+    pub(super) fn into_series(self, grid: Grid) -> Series {
+        let samples = self.samples(grid);
+        Series { labels: self.labels, samples }
+    }
+}
+
+/// A scalar over all steps.
+#[derive(Debug, Clone)]
+pub(super) enum Scalars {
+    /// The same at every step.
+    Same(f64),
+    /// A value a step.
+    Steps(Vec<f64>),
+}
+
+impl Scalars {
+    pub(super) fn at(&self, step: usize) -> f64 {
+        match self {
+            Self::Same(value) => *value,
+            Self::Steps(values) => values.get(step).copied().unwrap_or(f64::NAN),
+        }
+    }
+
+    pub(super) fn map(self, change: impl Fn(f64) -> f64) -> Self {
+        match self {
+            Self::Same(value) => Self::Same(change(value)),
+            Self::Steps(values) => Self::Steps(values.into_iter().map(change).collect()),
+        }
+    }
+
+    /// Combines two scalars step by step.
+    pub(super) fn zip(&self, other: &Self, combine: impl Fn(f64, f64) -> f64) -> Self {
+        let steps = match (self, other) {
+            (Self::Same(a), Self::Same(b)) => return Self::Same(combine(*a, *b)),
+            (Self::Steps(values), _) | (_, Self::Steps(values)) => values.len(),
+        };
+        Self::Steps((0..steps).map(|step| combine(self.at(step), other.at(step))).collect())
+    }
+
+    /// The distinct values in question: one, or one a step.
+    pub(super) fn values(&self) -> &[f64] {
+        match self {
+            Self::Same(value) => std::slice::from_ref(value),
+            Self::Steps(values) => values,
+        }
+    }
+}
+
+/// What a node evaluates to.
+#[derive(Debug, Clone)]
+pub(super) enum Computed {
+    Scalar(Scalars),
+    Text(String),
+    Vector(Vec<Row>),
+}
+
+impl Computed {
+    /// How many values it holds.
+    pub(super) fn points(&self) -> usize {
+        match self {
+            Self::Scalar(scalars) => scalars.values().len(),
+            Self::Text(_) => 0,
+            Self::Vector(rows) => rows.iter().map(|row| row.values.len()).sum(),
+        }
+    }
+
+    /// One step spread over many.
+    pub(super) fn repeated(self, steps: usize) -> Self {
+        match self {
+            Self::Scalar(scalars) => Self::Scalar(Scalars::Same(scalars.at(0))),
+            Self::Vector(mut rows) => {
+                for row in &mut rows {
+                    let value = row.values.first().copied().unwrap_or(ABSENT);
+                    row.values = vec![value; steps];
+                }
+                Self::Vector(rows)
+            }
+            text @ Self::Text(_) => text,
+        }
+    }
+}
+
+/// Removes the names that were marked to be dropped.
+pub(super) fn strip_names(mut rows: Vec<Row>) -> Vec<Row> {
+    for row in rows.iter_mut().filter(|row| row.drop_name) {
+        row.labels = row.labels.without(&IDENTITY);
+        row.drop_name = false;
+    }
+    rows
+}
+
+/// The labels without the identity of the metric.
+pub(super) fn without_identity(labels: &Labels) -> Labels {
+    labels.without(&IDENTITY)
+}
+
+/// Joins rows of the same labels. Two values at the same step are an error.
+pub(super) fn unify(rows: Vec<Row>) -> Result<Vec<Row>, EvalError> {
+    unify_or(rows, || EvalError::DuplicateLabels)
+}
+
+/// Joins rows of the same labels, with the error to give when two of them have values at the same
+/// step.
+pub(super) fn unify_or(rows: Vec<Row>, fault: impl Fn() -> EvalError) -> Result<Vec<Row>, EvalError> {
+    if rows.len() < 2 {
+        return Ok(rows);
+    }
+    let mut unified: Vec<Row> = Vec::with_capacity(rows.len());
+    let mut index: HashTable<usize> = HashTable::with_capacity(rows.len());
+    for row in rows {
+        let hash = row.labels.hash();
+        let same = |known: &usize| {
+            let known: &Row = &unified[*known];
+            known.labels == row.labels && known.drop_name == row.drop_name
+        };
+        let Some(&known) = index.find(hash, same) else {
+            index.insert_unique(hash, unified.len(), |known| unified[*known].labels.hash());
+            unified.push(row);
+            continue;
+        };
+        for (kept, value) in unified[known].values.iter_mut().zip(row.values) {
+            if is_absent(value) {
+                continue;
+            }
+            if !is_absent(*kept) {
+                return Err(fault());
+            }
+            *kept = value;
+        }
+    }
+    Ok(unified)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, values: &[f64]) -> Row {
+        Row::new(Labels::from_pairs([("a", name)]), values.to_vec())
+    }
+
+    #[test]
+    fn rows_of_the_same_labels_are_joined_where_they_do_not_overlap() {
+        let rows = unify(vec![row("x", &[1.0, ABSENT]), row("y", &[5.0, 5.0]), row("x", &[ABSENT, 2.0])]);
+        let rows = rows.expect("they do not overlap");
+        assert_eq!(rows.len(), 2);
+        assert_eq!(rows[0].values, [1.0, 2.0]);
+    }
+
+    #[test]
+    fn two_values_at_the_same_step_are_an_error() {
+        let rows = unify(vec![row("x", &[1.0]), row("x", &[1.0])]);
+        assert_eq!(rows.map(|rows| rows.len()), Err(EvalError::DuplicateLabels));
+    }
+
+    #[test]
+    fn arithmetic_never_makes_a_value_look_absent() {
+        for value in [ABSENT + 1.0, ABSENT * 0.0, f64::NAN, -f64::NAN, f64::INFINITY - f64::INFINITY] {
+            assert!(!is_absent(value));
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Aggregations that pick elements instead of folding them: `topk`, `bottomk`, `limitk`,
+//! `limit_ratio`.
+
+use std::cmp::Ordering;
+
+use super::Evaluator;
+use super::column::{ABSENT, Row, Scalars, is_absent};
+use crate::ast::AggregateOp;
+use crate::error::EvalError;
+use crate::number;
+use crate::plan::Grid;
+use crate::span::Span;
+
+impl Evaluator<'_> {
+    /// Refuses parameters that no step can work with.
+    pub(super) fn check_pick(
+        &mut self,
+        op: AggregateOp,
+        params: &Scalars,
+        span: Span,
+    ) -> Result<(), EvalError> {
+        let fault = |text: String| Err(EvalError::Argument(text));
+        match op {
+            AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk => {
+                for k in params.values() {
+                    if k.is_nan() {
+                        return fault("Parameter value is NaN".to_owned());
+                    }
+                    if *k >= i64::MAX as f64 {
+                        return fault(format!("Scalar value {} overflows int64", number::general(*k)));
+                    }
+                    if *k <= i64::MIN as f64 {
+                        return fault(format!("Scalar value {} underflows int64", number::general(*k)));
+                    }
+                }
+            }
+            AggregateOp::LimitRatio => {
+                for ratio in params.values() {
+                    if ratio.is_nan() {
+                        return fault("Ratio value is NaN".to_owned());
+                    }
+                    if ratio.abs() > 1.0 {
+                        self.notes.invalid_ratio(*ratio, ratio.clamp(-1.0, 1.0), span);
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn pick(
+        &mut self,
+        op: AggregateOp,
+        params: &Scalars,
+        mut rows: Vec<Row>,
+        ids: Vec<usize>,
+        grid: Grid,
+    ) -> Result<Vec<Row>, EvalError> {
+        let groups = ids.iter().max().map_or(0, |id| id + 1);
+        let mut picked = vec![vec![ABSENT; grid.steps]; rows.len()];
+        let mut keep = |index: usize, step: usize| picked[index][step] = rows[index].values[step];
+        let mut order = Vec::new();
+        let mut present: Vec<Vec<usize>> = vec![Vec::new(); groups];
+        for step in 0..grid.steps {
+            self.check_cancelled()?;
+            for (index, id) in
+                ids.iter().enumerate().filter(|(index, _)| !is_absent(rows[*index].values[step]))
+            {
+                present[*id].push(index);
+            }
+            for group in &mut present {
+                choose(op, params.at(step), group, &rows, step);
+                group.iter().for_each(|index| keep(*index, step));
+                order.append(group);
+            }
+        }
+        for (row, values) in rows.iter_mut().zip(picked) {
+            row.values = values;
+        }
+        if grid.steps != 1 {
+            rows.retain(Row::has_values);
+            return Ok(rows);
+        }
+        // At a single step the result keeps the order of the pick.
+        let mut rows: Vec<Option<Row>> = rows.into_iter().map(Some).collect();
+        Ok(order.into_iter().filter_map(|index| rows[index].take()).collect())
+    }
+}
+
+/// Reduces the present rows of a group to the picked ones, in order of preference.
+fn choose(op: AggregateOp, param: f64, group: &mut Vec<usize>, rows: &[Row], step: usize) {
+    let value = |index: &usize| rows[*index].values[step];
+    match op {
+        AggregateOp::LimitRatio => {
+            let ratio = param.clamp(-1.0, 1.0);
+            group.retain(|index| in_ratio(ratio, &rows[*index]));
+            return;
+        }
+        AggregateOp::Topk => group.sort_by(|a, b| nan_last(value(a), value(b), true)),
+        AggregateOp::Bottomk => group.sort_by(|a, b| nan_last(value(a), value(b), false)),
+        _ => {}
+    }
+    group.truncate(if param >= 1.0 { param as usize } else { 0 });
+}
+
+/// Orders values with NaN last in either direction.
+pub(super) fn nan_last(a: f64, b: f64, descending: bool) -> Ordering {
+    if a.is_nan() || b.is_nan() {
+        return a.is_nan().cmp(&b.is_nan());
+    }
+    let ascending = a.partial_cmp(&b).unwrap_or(Ordering::Equal);
+    if descending { ascending.reverse() } else { ascending }
+}
+
+/// Whether a series falls into a share of all. The complement of `ratio` is `ratio - 1`, so that
+/// both shares together are everything.
+fn in_ratio(ratio: f64, row: &Row) -> bool {
+    let position = row.labels.hash() as f64 / u64::MAX as f64;
+    if ratio >= 0.0 { position < ratio } else { position >= 1.0 + ratio }
+}

@@ -1,0 +1,107 @@
+//! How fast values change: `rate` and its relatives.
+
+use super::range::Window;
+use crate::number::Sum;
+
+/// `rate`, `increase` and `delta`: the change over the window, extrapolated to its edges.
+pub(super) fn extrapolated(window: &Window<'_>, counter: bool, per_second: bool) -> Option<f64> {
+    let [first, .., last] = window.samples else { return None };
+    let mut change = last.value - first.value;
+    if counter {
+        change += lost_in_resets(window);
+    }
+    let seconds = |millis: i64| millis as f64 / 1000.0;
+    let span = seconds(last.timestamp.millis() - first.timestamp.millis());
+    let gap = span / (window.samples.len() - 1) as f64;
+    // Up to one gap and a tenth the series is taken to reach the edge; beyond that, half a gap.
+    let reach = |distance: f64| if distance >= gap * 1.1 { gap / 2.0 } else { distance };
+    let mut before = reach(seconds(first.timestamp.millis() - window.start));
+    if counter && change > 0.0 && first.value >= 0.0 {
+        // A counter is never extrapolated below zero.
+        before = before.min(span * (first.value / change));
+    }
+    let after = reach(seconds(window.end - last.timestamp.millis()));
+    let factor = (span + before + after) / span;
+    Some(change * if per_second { factor / window.seconds() } else { factor })
+}
+
+fn lost_in_resets(window: &Window<'_>) -> f64 {
+    let drops = window.samples.windows(2).filter(|pair| pair[1].value < pair[0].value);
+    drops.map(|pair| pair[0].value).sum()
+}
+
+/// `irate` and `idelta`: the change between the last two samples.
+pub(super) fn instant(window: &Window<'_>, counter: bool) -> Option<f64> {
+    let [.., previous, last] = window.samples else { return None };
+    let millis = last.timestamp.millis() - previous.timestamp.millis();
+    if millis == 0 {
+        return None;
+    }
+    if !counter {
+        return Some(last.value - previous.value);
+    }
+    let change = if last.value < previous.value { last.value } else { last.value - previous.value };
+    Some(change / (millis as f64 / 1000.0))
+}
+
+/// `resets`: how often the value fell.
+pub(super) fn resets(window: &Window<'_>) -> Option<f64> {
+    Some(window.samples.windows(2).filter(|pair| pair[1].value < pair[0].value).count() as f64)
+}
+
+/// `changes`: how often the value became another one. NaN after NaN is no change.
+pub(super) fn changes(window: &Window<'_>) -> Option<f64> {
+    let changed = |a: f64, b: f64| a != b && !(a.is_nan() && b.is_nan());
+    Some(window.samples.windows(2).filter(|pair| changed(pair[0].value, pair[1].value)).count() as f64)
+}
+
+/// `deriv`: the slope of the least-squares line, per second.
+pub(super) fn deriv(window: &Window<'_>) -> Option<f64> {
+    let [first, _, ..] = window.samples else { return None };
+    Some(line(window, first.timestamp.millis()).0)
+}
+
+/// `predict_linear`: where the least-squares line is so many seconds after the evaluation time.
+pub(super) fn predict_linear(window: &Window<'_>) -> Option<f64> {
+    if window.samples.len() < 2 {
+        return None;
+    }
+    let (slope, intercept) = line(window, window.evaluation);
+    Some(slope * window.params[0] + intercept)
+}
+
+/// Slope and the value at `origin` of the least-squares line.
+fn line(window: &Window<'_>, origin: i64) -> (f64, f64) {
+    let initial = window.samples[0].value;
+    if window.samples.iter().all(|sample| sample.value == initial) {
+        return if initial.is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, initial) };
+    }
+    let [mut x_sum, mut y_sum, mut xy_sum, mut xx_sum] = [Sum::default(); 4];
+    for sample in window.samples {
+        let x = (sample.timestamp.millis() - origin) as f64 / 1000.0;
+        x_sum = x_sum.plus(x);
+        y_sum = y_sum.plus(sample.value);
+        xy_sum = xy_sum.plus(x * sample.value);
+        xx_sum = xx_sum.plus(x * x);
+    }
+    let n = window.samples.len() as f64;
+    let [x, y, xy, xx] = [x_sum, y_sum, xy_sum, xx_sum].map(|sum| sum.value + sum.rest);
+    let slope = (xy - x * y / n) / (xx - x * x / n);
+    (slope, y / n - slope * x / n)
+}
+
+/// `double_exponential_smoothing` with the factors for value and trend.
+pub(super) fn smoothing(window: &Window<'_>) -> Option<f64> {
+    let [first, second, ..] = window.samples else { return None };
+    let [smooth, trend_factor] = window.params;
+    let (mut before, mut level) = (0.0, first.value);
+    let mut trend = second.value - first.value;
+    for (position, sample) in window.samples.iter().enumerate().skip(1) {
+        if position > 1 {
+            trend = trend_factor * (level - before) + (1.0 - trend_factor) * trend;
+        }
+        let next = smooth * sample.value + (1.0 - smooth) * (level + trend);
+        (before, level) = (level, next);
+    }
+    Some(level)
+}

@@ -1,0 +1,409 @@
+//! What to fetch and how to compute: an expression made ready for given times.
+
+mod duration;
+mod node;
+
+use std::time::Duration;
+
+use model::{Labels, METRIC_NAME, MatchOp, Matcher, Selection, Timestamp};
+
+use crate::ast::{
+    Aggregate, At, Binary, Call, Expr, ExprKind, Extension, Shift, Subquery, ValueType, VectorSelector,
+};
+use crate::error::PlanError;
+use crate::eval::scalar_operation;
+use crate::functions::{Kind, ScalarFunction, VectorFunction, WindowFunction};
+use crate::span::Span;
+
+pub(crate) use node::{Grid, Node, NodeKind, RangeNode, RangeSource, Reference, SelectorNode};
+
+/// When to evaluate, and within which limits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Params {
+    /// First evaluation time.
+    pub start: Timestamp,
+    /// Last evaluation time; the same as the first for an instant query.
+    pub end: Timestamp,
+    /// Distance of evaluation times; zero for an instant query. Whole milliseconds count.
+    pub step: Duration,
+    /// How old the newest sample of a series may be to still be its value.
+    pub lookback: Duration,
+    /// The step of subqueries that name none: the evaluation interval of the rules.
+    pub subquery_step: Duration,
+    /// Whether names are dropped from results at the very end (a Prometheus feature flag) instead
+    /// of at once. Then `label_replace` still sees the name that `rate` is about to drop.
+    pub delayed_name_removal: bool,
+    /// What the evaluation may use.
+    pub limits: Limits,
+}
+
+impl Params {
+    /// One evaluation at a moment, with the defaults: lookback 5 minutes, subquery step 1 minute.
+    pub fn instant(at: Timestamp) -> Self {
+        Self::range(at, at, Duration::ZERO)
+    }
+
+    /// Evaluations every `step` from `start` to `end`, with the defaults.
+    pub fn range(start: Timestamp, end: Timestamp, step: Duration) -> Self {
+        Self {
+            start,
+            end,
+            step,
+            lookback: Duration::from_secs(300),
+            subquery_step: Duration::from_secs(60),
+            delayed_name_removal: false,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What an evaluation may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Samples held at one time, inputs and intermediate results together.
+    pub samples_max: usize,
+    /// Series in any input or intermediate result.
+    pub series_max: usize,
+    /// Levels of nesting of the expression.
+    pub depth_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { samples_max: 50_000_000, series_max: 5_000_000, depth_max: crate::parser::DEPTH_MAX }
+    }
+}
+
+/// An expression ready to be evaluated once its inputs are there.
+#[derive(Debug)]
+pub struct Plan {
+    pub(crate) root: Node,
+    pub(crate) grid: Grid,
+    pub(crate) instant: bool,
+    pub(crate) params: Params,
+    selections: Vec<Selection>,
+}
+
+impl Plan {
+    /// What to fetch. The evaluation wants one list of series for each, in this order. Selections
+    /// that another one contains are left out.
+    pub fn selections(&self) -> &[Selection] {
+        &self.selections
+    }
+}
+
+/// Plans an expression for given times.
+pub fn plan(expr: &Expr, params: Params) -> Result<Plan, PlanError> {
+    if params.end < params.start {
+        return Err(PlanError::EndBeforeStart);
+    }
+    let instant = params.step.is_zero();
+    let found = expr.value_type();
+    if !instant && !matches!(found, ValueType::Scalar | ValueType::Vector) {
+        return Err(PlanError::RangeQueryType(found.to_string()));
+    }
+    let (start, end) = (params.start.millis(), params.end.millis());
+    let step = if instant { 1 } else { millis(params.step).max(1) };
+    let end = if instant { start } else { end };
+    let mut planner = Planner { params: &params, selections: Vec::new(), depth: 0, step };
+    let grid = planner.grid(start, end, step, expr.span)?;
+    let root = planner.node(expr, grid)?;
+    let selections = planner.selections;
+    Ok(Plan { root, grid, instant, selections, params })
+}
+
+fn millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}
+
+struct Planner<'a> {
+    params: &'a Params,
+    selections: Vec<Selection>,
+    depth: usize,
+    step: i64,
+}
+
+impl Planner<'_> {
+    fn grid(&self, start: i64, end: i64, step: i64, span: Span) -> Result<Grid, PlanError> {
+        if end < start {
+            return Ok(Grid { start, step, steps: 0 });
+        }
+        let steps = (end.saturating_sub(start) / step) as u64 + 1;
+        let limit = self.params.limits.samples_max;
+        match usize::try_from(steps) {
+            Ok(steps) if steps <= limit => Ok(Grid { start, step, steps }),
+            _ => Err(PlanError::TooManySteps { span, steps, limit }),
+        }
+    }
+
+    fn node(&mut self, expr: &Expr, grid: Grid) -> Result<Node, PlanError> {
+        self.depth += 1;
+        let limit = self.params.limits.depth_max;
+        if self.depth > limit {
+            return Err(PlanError::TooDeep { span: expr.span, limit });
+        }
+        // What does not depend on the step is computed once.
+        let kind = if grid.steps > 1 && is_invariant(expr) {
+            let once = Grid { steps: 1, ..grid };
+            let inner = Node { kind: self.kind(expr, once)?, span: expr.span };
+            NodeKind::Invariant(Box::new(inner))
+        } else {
+            self.kind(expr, grid)?
+        };
+        self.depth -= 1;
+        Ok(Node { kind, span: expr.unwrapped().span })
+    }
+
+    fn boxed(&mut self, expr: &Expr, grid: Grid) -> Result<Box<Node>, PlanError> {
+        self.node(expr, grid).map(Box::new)
+    }
+
+    fn kind(&mut self, expr: &Expr, grid: Grid) -> Result<NodeKind, PlanError> {
+        Ok(match &expr.kind {
+            ExprKind::Number(number) => NodeKind::Constant(number.value),
+            ExprKind::Text(text) => NodeKind::Text(text.to_owned()),
+            ExprKind::Selector(selector) => NodeKind::Instant(self.selector(selector, grid)?),
+            ExprKind::Range(_) | ExprKind::Subquery(_) => NodeKind::Range(self.range(expr, grid)?),
+            ExprKind::Unary(unary) => {
+                let inner = self.node(&unary.expr, grid)?;
+                match (unary.negative, inner.kind) {
+                    (false, kind) => kind,
+                    (true, NodeKind::Constant(value)) => NodeKind::Constant(-value),
+                    (true, kind) => NodeKind::Negative(Box::new(Node { kind, ..inner })),
+                }
+            }
+            ExprKind::Binary(binary) => self.binary(binary, grid)?,
+            ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, grid)?,
+            ExprKind::Call(call) => self.call(call, expr.span, grid)?,
+            ExprKind::Paren(inner) => self.node(inner, grid)?.kind,
+        })
+    }
+
+    fn binary(&mut self, binary: &Binary, grid: Grid) -> Result<NodeKind, PlanError> {
+        let (lhs, rhs) = (self.boxed(&binary.lhs, grid)?, self.boxed(&binary.rhs, grid)?);
+        if let (NodeKind::Constant(left), NodeKind::Constant(right)) = (&lhs.kind, &rhs.kind) {
+            return Ok(NodeKind::Constant(scalar_operation(binary.op, *left, *right)));
+        }
+        let matching = binary.matching.as_ref().map(|matching| Box::new(matching.clone()));
+        Ok(NodeKind::Binary { op: binary.op, return_bool: binary.return_bool, matching, lhs, rhs })
+    }
+
+    fn aggregate(&mut self, aggregate: &Aggregate, grid: Grid) -> Result<NodeKind, PlanError> {
+        let param = match &aggregate.param {
+            Some(param) => Some(self.boxed(param, grid)?),
+            None => None,
+        };
+        let expr = self.boxed(&aggregate.expr, grid)?;
+        Ok(NodeKind::Aggregate { op: aggregate.op, param, expr, grouping: aggregate.grouping.clone() })
+    }
+
+    fn call(&mut self, call: &Call, span: Span, grid: Grid) -> Result<NodeKind, PlanError> {
+        match call.function.kind {
+            Kind::Window(function) => self.window(call, function, grid),
+            Kind::AbsentOverTime => {
+                let labels = absent_labels(&call.args[0]);
+                Ok(NodeKind::AbsentOverTime { labels, range: self.range(&call.args[0], grid)? })
+            }
+            Kind::Vector(VectorFunction::Absent) => {
+                let labels = absent_labels(&call.args[0]);
+                Ok(NodeKind::Absent { labels, expr: self.boxed(&call.args[0], grid)? })
+            }
+            Kind::Vector(VectorFunction::Timestamp) => match &call.args[0].unwrapped().kind {
+                ExprKind::Selector(selector) => Ok(NodeKind::Timestamp(self.selector(selector, grid)?)),
+                _ => self.plain_call(call, grid),
+            },
+            Kind::Vector(VectorFunction::Info | VectorFunction::StartTimestamp) => {
+                Err(PlanError::Unsupported { span, feature: format!("function {:?}", call.function.name) })
+            }
+            Kind::Scalar(function) => self.scalar_call(call, function, grid),
+            _ => self.plain_call(call, grid),
+        }
+    }
+
+    fn plain_call(&mut self, call: &Call, grid: Grid) -> Result<NodeKind, PlanError> {
+        let mut args = Vec::with_capacity(call.args.len());
+        for arg in &call.args {
+            args.push(self.node(arg, grid)?);
+        }
+        Ok(NodeKind::Call { function: call.function, args })
+    }
+
+    fn scalar_call(
+        &mut self,
+        call: &Call,
+        function: ScalarFunction,
+        grid: Grid,
+    ) -> Result<NodeKind, PlanError> {
+        let seconds = |time: i64| time as f64 / 1000.0;
+        let (start, end) = (self.params.start.millis(), self.params.end.millis());
+        Ok(NodeKind::Constant(match function {
+            ScalarFunction::Pi => std::f64::consts::PI,
+            ScalarFunction::Start => seconds(start),
+            ScalarFunction::End => seconds(end),
+            ScalarFunction::Step => self.step_seconds(),
+            ScalarFunction::Range => seconds(end.saturating_sub(start)),
+            ScalarFunction::Time | ScalarFunction::MinOf | ScalarFunction::MaxOf => {
+                return self.plain_call(call, grid);
+            }
+        }))
+    }
+
+    fn step_seconds(&self) -> f64 {
+        if self.params.step.is_zero() { 0.0 } else { self.step as f64 / 1000.0 }
+    }
+
+    fn window(&mut self, call: &Call, function: WindowFunction, grid: Grid) -> Result<NodeKind, PlanError> {
+        let (mut range, mut params) = (None, Vec::new());
+        for arg in &call.args {
+            if arg.value_type() == ValueType::Matrix {
+                range = Some(self.range(arg, grid)?);
+            } else {
+                params.push(self.node(arg, grid)?);
+            }
+        }
+        let range = range.expect("the type checker saw a range vector among the arguments");
+        Ok(NodeKind::Window { function, range, params })
+    }
+
+    fn reference(&self, shift: &Shift, span: Span) -> Result<Reference, PlanError> {
+        let offset = match &shift.offset {
+            Some(offset) => self.duration(offset, span)?,
+            None => 0,
+        };
+        let at = shift.at.map(|at| match at {
+            At::Millis(millis) => millis,
+            At::Start => self.params.start.millis(),
+            At::End => self.params.end.millis(),
+        });
+        Ok(Reference { at, offset })
+    }
+
+    fn selector(&mut self, selector: &VectorSelector, grid: Grid) -> Result<SelectorNode, PlanError> {
+        let reference = self.reference(&selector.at, selector.span)?;
+        let back = millis(self.params.lookback);
+        let ahead = if selector.extension.is_some() { back } else { 0 };
+        let selection = self.select(&selector.matchers, grid, reference, back, ahead);
+        let smoothed = selector.extension == Some(Extension::Smoothed);
+        Ok(SelectorNode { selection, reference, smoothed })
+    }
+
+    /// Plans a range vector: a selector or a subquery.
+    fn range(&mut self, expr: &Expr, grid: Grid) -> Result<RangeNode, PlanError> {
+        let span = expr.unwrapped().span;
+        match &expr.unwrapped().kind {
+            ExprKind::Range(selector) => {
+                let inner = &selector.selector;
+                let range = self.positive(&selector.range, span)?;
+                let reference = self.reference(&inner.at, span)?;
+                let lookback = millis(self.params.lookback);
+                let back = if inner.extension.is_some() { lookback } else { 0 };
+                let ahead = if inner.extension == Some(Extension::Smoothed) { lookback } else { 0 };
+                let selection =
+                    self.select(&inner.matchers, grid, reference, range.saturating_add(back), ahead);
+                let source = RangeSource::Series(selection);
+                Ok(RangeNode { source, range, reference, extension: inner.extension, span })
+            }
+            ExprKind::Subquery(subquery) => self.subquery(subquery, span, grid),
+            _ => Err(PlanError::Unsupported { span, feature: "this kind of range vector".to_owned() }),
+        }
+    }
+
+    fn subquery(&mut self, subquery: &Subquery, span: Span, grid: Grid) -> Result<RangeNode, PlanError> {
+        let range = self.positive(&subquery.range, span)?;
+        let step = match &subquery.step {
+            Some(step) => self.positive(step, span)?,
+            None => millis(self.params.subquery_step).max(1),
+        };
+        let reference = self.reference(&subquery.at, span)?;
+        let (first, last) = (reference.time(grid.first()), reference.time(grid.last()));
+        // Inner times are multiples of the step, the first one strictly inside the left-open range.
+        let before = first.saturating_sub(range);
+        let start = before.div_euclid(step).saturating_add(1).saturating_mul(step);
+        let end = if grid.steps == 0 { start.saturating_sub(1) } else { last };
+        let inner = self.grid(start, end, step, span)?;
+        let node = self.boxed(&subquery.expr, inner)?;
+        let source = RangeSource::Subquery { node, grid: inner };
+        Ok(RangeNode { source, range, reference, extension: None, span })
+    }
+
+    /// The selection that answers a selector: everything younger than `back` before the first time
+    /// it looks at, up to `ahead` after the last one.
+    fn select(
+        &mut self,
+        matchers: &[Matcher],
+        grid: Grid,
+        reference: Reference,
+        back: i64,
+        ahead: i64,
+    ) -> usize {
+        let first = reference.time(grid.first()).saturating_sub(back).saturating_add(1);
+        let last = reference.time(grid.last()).saturating_add(ahead);
+        let (start, end) = (Timestamp(first), Timestamp(last.max(first)));
+        // A wider selection of the same series serves a narrower one; the evaluation cuts what it
+        // needs.
+        for (index, known) in self.selections.iter_mut().enumerate() {
+            if known.matchers != matchers {
+                continue;
+            }
+            if known.start <= start && end <= known.end {
+                return index;
+            }
+            if start <= known.start && known.end <= end {
+                (known.start, known.end) = (start, end);
+                return index;
+            }
+        }
+        self.selections.push(Selection { matchers: matchers.to_vec(), start, end });
+        self.selections.len() - 1
+    }
+}
+
+/// Whether an expression has the same value at every step because all its selectors are pinned with
+/// `@`.
+fn is_invariant(expr: &Expr) -> bool {
+    !expr.selectors().is_empty() && pinned(expr)
+}
+
+fn pinned(expr: &Expr) -> bool {
+    match &expr.kind {
+        ExprKind::Number(_) | ExprKind::Text(_) => true,
+        ExprKind::Selector(selector) => selector.at.at.is_some(),
+        ExprKind::Range(range) => range.selector.at.at.is_some(),
+        ExprKind::Subquery(subquery) => subquery.at.at.is_some(),
+        ExprKind::Call(call) => !moves(call) && call.args.iter().all(pinned),
+        _ => expr.children().into_iter().all(pinned),
+    }
+}
+
+/// Whether a function depends on the evaluation time itself.
+fn moves(call: &Call) -> bool {
+    match call.function.kind {
+        Kind::Date(_) => call.args.is_empty(),
+        Kind::Scalar(ScalarFunction::Time) | Kind::Window(WindowFunction::PredictLinear) => true,
+        Kind::Vector(VectorFunction::Timestamp) => {
+            !matches!(call.args[0].unwrapped().kind, ExprKind::Selector(_))
+        }
+        _ => false,
+    }
+}
+
+/// The labels of the element that `absent` makes up: those that equality matchers of a bare
+/// selector pin down.
+fn absent_labels(arg: &Expr) -> Labels {
+    let matchers = match &arg.unwrapped().kind {
+        ExprKind::Selector(selector) => &selector.matchers,
+        ExprKind::Range(range) => &range.selector.matchers,
+        _ => return Labels::empty(),
+    };
+    let mut builder = Labels::empty().edit();
+    let mut seen: Vec<&str> = Vec::new();
+    for matcher in matchers.iter().filter(|matcher| matcher.name != METRIC_NAME) {
+        if matcher.op == MatchOp::Equal && !seen.contains(&matcher.name.as_str()) {
+            builder.set(&matcher.name, &matcher.value);
+            seen.push(&matcher.name);
+        } else {
+            builder.remove(&matcher.name);
+        }
+    }
+    builder.build()
+}

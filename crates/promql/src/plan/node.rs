@@ -1,0 +1,116 @@
+//! The tree that the evaluator walks: everything resolved that does not depend on data.
+
+use model::Labels;
+
+use crate::ast::{AggregateOp, BinaryOp, Extension, Grouping, Matching};
+use crate::functions::{Function, WindowFunction};
+use crate::span::Span;
+
+/// Evaluation times: `steps` of them, `step` milliseconds apart, from `start`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Grid {
+    pub(crate) start: i64,
+    pub(crate) step: i64,
+    pub(crate) steps: usize,
+}
+
+impl Grid {
+    pub(crate) fn time(self, step: usize) -> i64 {
+        self.start.saturating_add((step as i64).saturating_mul(self.step))
+    }
+
+    pub(crate) fn first(self) -> i64 {
+        self.start
+    }
+
+    pub(crate) fn last(self) -> i64 {
+        self.time(self.steps.saturating_sub(1))
+    }
+}
+
+/// When a selector looks, given the evaluation time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reference {
+    pub(crate) at: Option<i64>,
+    pub(crate) offset: i64,
+}
+
+impl Reference {
+    pub(crate) fn time(self, evaluation: i64) -> i64 {
+        self.at.unwrap_or(evaluation).saturating_sub(self.offset)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) kind: NodeKind,
+    /// Where it stands, parentheses left out: annotations point here.
+    pub(crate) span: Span,
+}
+
+#[derive(Debug)]
+pub(crate) enum NodeKind {
+    Constant(f64),
+    Text(String),
+    Instant(SelectorNode),
+    Range(RangeNode),
+    Negative(Box<Node>),
+    Binary {
+        op: BinaryOp,
+        return_bool: bool,
+        matching: Option<Box<Matching>>,
+        lhs: Box<Node>,
+        rhs: Box<Node>,
+    },
+    Aggregate {
+        op: AggregateOp,
+        param: Option<Box<Node>>,
+        expr: Box<Node>,
+        grouping: Option<Grouping>,
+    },
+    Window {
+        function: WindowFunction,
+        range: RangeNode,
+        params: Vec<Node>,
+    },
+    Absent {
+        labels: Labels,
+        expr: Box<Node>,
+    },
+    AbsentOverTime {
+        labels: Labels,
+        range: RangeNode,
+    },
+    /// `timestamp` of a selector: the times of its samples.
+    Timestamp(SelectorNode),
+    Call {
+        function: &'static Function,
+        args: Vec<Node>,
+    },
+    /// The same at every step.
+    Invariant(Box<Node>),
+}
+
+#[derive(Debug)]
+pub(crate) struct SelectorNode {
+    /// Which of the plan's selections holds its series.
+    pub(crate) selection: usize,
+    pub(crate) reference: Reference,
+    pub(crate) smoothed: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct RangeNode {
+    pub(crate) source: RangeSource,
+    /// Milliseconds.
+    pub(crate) range: i64,
+    pub(crate) reference: Reference,
+    pub(crate) extension: Option<Extension>,
+    pub(crate) span: Span,
+}
+
+#[derive(Debug)]
+pub(crate) enum RangeSource {
+    Series(usize),
+    Subquery { node: Box<Node>, grid: Grid },
+}
