@@ -18,7 +18,9 @@ use tokio::sync::Notify;
 
 use crate::app::Common;
 
-const EVENTS_PER_ROUND: u32 = 500;
+// Few, so that an urgent event waits for little of a storm of others: every round begins with the most
+// urgent.
+const EVENTS_PER_ROUND: u32 = 50;
 // Only after a failure of the store: events that were just stored ring the bell.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -317,4 +317,50 @@ pub(crate) mod tests {
         }
         assert!(!STYLE.contains("url(") && !STYLE.contains("@import"));
     }
+
+    /// The value of a custom property: light, dark.
+    fn colours(name: &str) -> [String; 2] {
+        let definition =
+            STYLE.split(&format!("--{name}: light-dark(#")).nth(1).unwrap_or_else(|| panic!("{name}"));
+        let (light, rest) = definition.split_at(6);
+        [light.to_owned(), rest[3..9].to_owned()]
+    }
+
+    /// Relative luminance as WCAG 2 defines it.
+    fn luminance(colour: &str) -> f64 {
+        let channel = |at: usize| {
+            let value = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap()) / 255.0;
+            if value <= 0.040_45 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * channel(0) + 0.7152 * channel(2) + 0.0722 * channel(4)
+    }
+
+    #[test]
+    fn every_text_has_the_contrast_of_wcag_aa_in_both_schemes() {
+        let mut pairs = Vec::new();
+        for ground in ["ground", "card", "raised"] {
+            pairs.extend(
+                ["ink", "ink-quiet", "link", "critical", "warning", "good"]
+                    .map(|text| (text.to_owned(), ground.to_owned())),
+            );
+        }
+        for tone in ["critical", "error", "warning", "minor", "info", "good"] {
+            pairs.push((tone.to_owned(), format!("{tone}-ground")));
+            pairs.push((tone.to_owned(), "card".to_owned()));
+            pairs.push(("ink-quiet".to_owned(), format!("{tone}-ground")));
+        }
+        pairs.extend(
+            [("accent", "accent-ground"), ("ink", "info-ground"), ("error", "card")]
+                .map(|(a, b)| (a.into(), b.into())),
+        );
+        for (text, ground) in pairs {
+            for (scheme, (text_colour, ground_colour)) in
+                colours(&text).iter().zip(colours(&ground)).enumerate()
+            {
+                let (a, b) = (luminance(text_colour), luminance(&ground_colour));
+                let ratio = (a.max(b) + 0.05) / (a.min(b) + 0.05);
+                assert!(ratio >= 4.5, "{text} on {ground}, scheme {scheme}: {ratio:.2}");
+            }
+        }
+    }
 }

@@ -128,6 +128,21 @@ async fn one_receiver_that_is_away_does_not_hold_up_another() {
 }
 
 #[tokio::test]
+async fn an_urgent_alert_overtakes_a_storm() {
+    let (webhook, _context) = webhook().await;
+    let alarm = Alarm::telling(&webhook).await;
+    let storm = (0..300).map(|n| json!({ "labels": { "alertname": format!("A{n}"), "severity": "info" } }));
+    assert_eq!(alarm.post(json!(storm.collect::<Vec<_>>()).to_string()).await.0, 200);
+    alarm.fire("Urgent", "critical").await;
+    let position = testkit::eventually("the urgent one is told", PATIENCE, async || {
+        let bodies = webhook.bodies();
+        bodies.iter().position(|body| body["alerts"][0]["labels"]["alertname"] == "Urgent")
+    })
+    .await;
+    assert!(position < 200, "{position} others went first");
+}
+
+#[tokio::test]
 async fn who_is_not_told_has_a_reason() {
     let (webhook, _context) = webhook().await;
     let settings =
