@@ -20,7 +20,7 @@ use crate::config::ReceiverConfig;
 use crate::pipeline::{self, Candidate, Reason, Round};
 use crate::queue::{Queue, Ticket};
 use crate::route::parse_matcher;
-use log::{after_attempt, after_refusal};
+use log::{after_attempt, after_refusal, message_key};
 use webhook::Answer;
 
 // Tickets that come back by themselves (retries) and those of other instances ring no bell here.
@@ -222,9 +222,9 @@ impl Notifier {
     ) -> anyhow::Result<Option<Timestamp>> {
         let began_at = self.common.clock.now();
         let stopwatch = tokio::time::Instant::now();
-        let key = errand.ids.first().map_or("", String::as_str);
+        let key = message_key(&alert, told.as_ref());
         let answer =
-            webhook::send(&self.http, &self.receiver, &alert, &self.external_url, key, began_at).await;
+            webhook::send(&self.http, &self.receiver, &alert, &self.external_url, &key, began_at).await;
         let took = stopwatch.elapsed();
         let attempt = after_attempt(&alert, told, &self.receiver, &answer, began_at, took);
         self.common.db.alerts().record(&attempt.told, Some(&attempt.delivery)).await?;

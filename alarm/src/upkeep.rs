@@ -28,10 +28,15 @@ pub(crate) struct Upkeep {
 impl Upkeep {
     /// Works every few seconds for as long as the process runs.
     pub(crate) async fn run(self) {
-        self.report("offer firing alerts to the receivers", self.offer().await);
+        let mut may_be_untold = true;
         let mut prune_at = self.common.clock.now();
         loop {
             let now = self.common.clock.now();
+            if may_be_untold {
+                let offered = self.offer(now).await;
+                may_be_untold = offered.as_ref().copied().unwrap_or(true);
+                self.report("offer firing alerts to the receivers", offered.map(drop));
+            }
             self.report("queue repeats", self.repeat(now).await);
             self.report("update the gauges", self.measure(now).await);
             if now >= prune_at {
@@ -49,15 +54,16 @@ impl Upkeep {
         }
     }
 
-    /// After a start the settings may be others: every receiver is offered what fires and it knows nothing
-    /// of.
-    async fn offer(&self) -> anyhow::Result<()> {
-        let now = self.common.clock.now();
+    /// After a start the settings may be others: every receiver is offered what fires and it knows nothing of.
+    /// Answers whether there may be more.
+    async fn offer(&self, now: Timestamp) -> anyhow::Result<bool> {
+        let mut is_full = false;
         for queue in &self.queues {
             let untold = self.common.db.alerts().untold(queue.receiver(), TICKETS_PER_ROUND).await?;
+            is_full |= untold.len() >= TICKETS_PER_ROUND as usize;
             push_all(queue, "offer", untold, now).await?;
         }
-        Ok(())
+        Ok(is_full)
     }
 
     async fn repeat(&self, now: Timestamp) -> anyhow::Result<()> {
