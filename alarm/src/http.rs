@@ -82,10 +82,14 @@ impl Api {
     fn gettable(&self, stored: StoredAlert) -> GettableAlert {
         let takes = |receiver: &&Receiver| matches_all(&receiver.matchers, &stored.alert.labels);
         let receivers = self.receivers.iter().filter(takes);
-        let receivers = receivers.map(|receiver| ReceiverName { name: receiver.name.clone() }).collect();
+        let receivers = receivers.map(name_of).collect();
         let status = alert::AlertStatus { state: AlertState::Active, ..alert::AlertStatus::default() };
         GettableAlert::new(stored.alert, stored.updated_at, receivers, status)
     }
+}
+
+fn name_of(receiver: &Receiver) -> ReceiverName {
+    ReceiverName { name: receiver.name.clone() }
 }
 
 fn body_fault(rejection: &BytesRejection, limit: usize) -> (StatusCode, String) {
@@ -181,8 +185,7 @@ impl Wanted {
 }
 
 async fn list_receivers(State(api): State<Arc<Api>>) -> Response {
-    let names = api.receivers.iter().map(|receiver| ReceiverName { name: receiver.name.clone() });
-    Json(names.collect::<Vec<_>>()).into_response()
+    Json(api.receivers.iter().map(name_of).collect::<Vec<_>>()).into_response()
 }
 
 async fn status(State(api): State<Arc<Api>>) -> Response {

@@ -93,11 +93,8 @@ impl Found {
         let fingerprints: Vec<Fingerprint> = alerts.iter().map(|stored| stored.alert.fingerprint()).collect();
         let told = alerts_table.told(&fingerprints).await?;
         let all = alerts_table.counts(&AlertSearch::default()).await?;
-        let with_text = if filter.text.is_empty() {
-            all.clone()
-        } else {
-            alerts_table.counts(&AlertSearch { text: filter.text.clone(), ..AlertSearch::default() }).await?
-        };
+        let any_of_text = AlertSearch { statuses: Vec::new(), priorities: Vec::new(), ..filter.search() };
+        let with_text = alerts_table.counts(&any_of_text).await?;
         let last_update = alerts_table.last_update().await?;
         let undelivered = alerts_table.failed_since(now.minus(UNDELIVERED_FOR)).await?;
         Ok(Self { alerts, told, all, with_text, last_update, undelivered })

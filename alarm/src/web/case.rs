@@ -112,17 +112,24 @@ fn compose(found: Found, receivers: &[String], page: Page) -> CasePage {
     let is_over = stored.status == AlertStatus::Resolved;
     let end = MomentView::absolute(alert.ends_at, &page);
     let (ended, lease) = if is_over { (Some(end), None) } else { (None, Some(end)) };
-    let annotation = |(name, text): (&String, &String)| (name.clone(), text.clone(), is_web_address(text));
+    let view = AlertView::new(&stored, &told, receivers, &page);
+    let (silent_for, since) = (silent_for(&stored, &page), MomentView::absolute(alert.starts_at, &page));
+    let updated = MomentView::absolute(stored.updated_at, &page);
+    let labels = alert.labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let annotation = |(name, text): (String, String)| {
+        let is_link = is_web_address(&text);
+        (name, text, is_link)
+    };
     CasePage {
-        alert: AlertView::new(&stored, &told, receivers, &page),
-        silent_for: silent_for(&stored, &page),
-        since: MomentView::absolute(alert.starts_at, &page),
+        alert: view,
+        silent_for,
+        since,
         ended,
         lease,
-        updated: MomentView::absolute(stored.updated_at, &page),
-        source: Some(alert.generator_url.clone()).filter(|address| is_web_address(address)),
-        labels: alert.labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        annotations: alert.annotations.iter().map(annotation).collect(),
+        updated,
+        source: Some(stored.alert.generator_url).filter(|address| is_web_address(address)),
+        labels,
+        annotations: stored.alert.annotations.into_iter().map(annotation).collect(),
         timeline: timeline(&events, &deliveries, &page),
         page,
     }
