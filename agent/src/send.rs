@@ -151,9 +151,11 @@ impl Sender {
             .body(batch.body.clone());
         match request.send().await.with_context(|| format!("post to {url}")) {
             Ok(response) if response.status().is_success() => Outcome::Taken,
-            Ok(response) => {
-                let (status, headers) = (response.status(), response.headers().clone());
-                let text = response.text().await.unwrap_or_default();
+            Ok(mut response) => {
+                let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+                // The first piece of the answer says enough, and whoever answers cannot fill the memory.
+                let first = response.chunk().await.ok().flatten().unwrap_or_default();
+                let text = String::from_utf8_lossy(&first);
                 let text: String = text.trim().chars().take(ANSWER_CHARS_MAX).collect();
                 judge(status, &headers, format!("{url} answered {status}: {text}"))
             }
