@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use daemon::Clock;
+use daemon::Context;
 use model::{HostId, Timestamp};
 use reqwest::Url;
 use tokio::net::{UdpSocket, lookup_host};
@@ -33,8 +33,7 @@ pub struct Heartbeat {
     current: usize,
     interval: Duration,
     timeout: Duration,
-    http: reqwest::Client,
-    clock: Clock,
+    ctx: Context,
     metrics: Arc<Metrics>,
     is_away: bool,
 }
@@ -46,8 +45,7 @@ impl Heartbeat {
         endpoint: &str,
         labels: BTreeMap<String, String>,
         root: PathBuf,
-        http: reqwest::Client,
-        clock: Clock,
+        ctx: &Context,
         metrics: Arc<Metrics>,
     ) -> Self {
         let url = |address: &String| format!("{}{PATH}", address.trim_end_matches('/'));
@@ -59,8 +57,7 @@ impl Heartbeat {
             current: 0,
             interval: config.interval,
             timeout: config.timeout,
-            http,
-            clock,
+            ctx: ctx.clone(),
             metrics,
             is_away: false,
         }
@@ -71,7 +68,7 @@ impl Heartbeat {
     pub async fn run(mut self) {
         loop {
             self.beat().await;
-            self.clock.sleep(self.interval).await;
+            self.ctx.clock.sleep(self.interval).await;
         }
     }
 
@@ -84,6 +81,7 @@ impl Heartbeat {
                     self.metrics.heartbeat(Some(clock_offset_millis));
                     self.interval = interval;
                     if std::mem::take(&mut self.is_away) {
+                        self.ctx.has("hbs");
                         tracing::info!(hbs.url = self.urls[self.current], "hbs answers again");
                     }
                     return;
@@ -94,14 +92,16 @@ impl Heartbeat {
         }
         self.metrics.heartbeat(None);
         if !std::mem::replace(&mut self.is_away, true) {
-            tracing::warn!("no hbs answers: {}", faults.join("; "));
+            let why = faults.join("; ");
+            tracing::warn!("no hbs answers: {why}");
+            self.ctx.lacks("hbs", why);
         }
     }
 
     async fn post(&self, url: &str) -> anyhow::Result<Answer> {
         let ip = local_address(url).await.map(|ip| ip.to_string()).unwrap_or_default();
-        let sent = self.clock.now();
-        let request = self.http.post(url).timeout(self.timeout).json(&self.request(ip, sent));
+        let sent = self.ctx.clock.now();
+        let request = self.ctx.http.post(url).timeout(self.timeout).json(&self.request(ip, sent));
         let mut response = request.send().await.with_context(|| format!("post to {url}"))?;
         let status = response.status();
         anyhow::ensure!(status.is_success(), "{url} answered {status}");
@@ -116,7 +116,7 @@ impl Heartbeat {
         let reply: HeartbeatReply =
             serde_json::from_slice(&body).with_context(|| format!("understand the answer of {url}"))?;
         Ok(Answer {
-            clock_offset_millis: clock_offset_millis(sent, reply.server_time, self.clock.now()),
+            clock_offset_millis: clock_offset_millis(sent, reply.server_time, self.ctx.clock.now()),
             interval: interval(reply.desired.heartbeat_interval_seconds),
         })
     }
