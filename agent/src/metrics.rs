@@ -111,11 +111,7 @@ impl Metrics {
             push_refused_samples: add(r, "agent_push_refused_samples", "Samples of local programs refused"),
             sent_samples: add(r, "agent_sent_samples", "Samples that transfer has taken"),
             sent_requests: add(r, "agent_sent_requests", "Requests that transfer has taken"),
-            failed_requests: add(
-                r,
-                "agent_failed_requests",
-                "Requests to transfer that will be tried again",
-            ),
+            failed_requests: add(r, "agent_failed_requests", "Requests to transfer that will be tried again"),
             dropped_samples: add(r, "agent_dropped_samples", "Samples lost after they were accepted"),
             spool_bytes: add(r, "agent_spool_bytes", "What waits for transfer, on disk or in memory"),
             spool_write_failures: add(r, "agent_spool_write_failures", write_failures),
