@@ -102,7 +102,8 @@ impl Heartbeat {
         let ip = local_address(url).await.map(|ip| ip.to_string()).unwrap_or_default();
         let sent = self.ctx.clock.now();
         let request = self.ctx.http.post(url).timeout(self.timeout).json(&self.request(ip, sent));
-        let mut response = request.send().await.with_context(|| format!("post to {url}"))?;
+        let sent_request = request.send().await.map_err(reqwest::Error::without_url);
+        let mut response = sent_request.with_context(|| format!("post to {url}"))?;
         let status = response.status();
         anyhow::ensure!(status.is_success(), "{url} answered {status}");
         let mut body = Vec::new();

@@ -151,7 +151,12 @@ impl Sender {
             .header(CONTENT_ENCODING, remote_write::CONTENT_ENCODING)
             .header(version_header, version)
             .body(batch.body.clone());
-        match request.send().await.with_context(|| format!("post to {url}")) {
+        match request
+            .send()
+            .await
+            .map_err(reqwest::Error::without_url)
+            .with_context(|| format!("post to {url}"))
+        {
             Ok(response) if response.status().is_success() => Outcome::Taken,
             Ok(mut response) => {
                 let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
