@@ -59,10 +59,18 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
         };
         ctx.spawn_graceful("notify", move |stop| notifier.run(stop));
     }
-    let stored = Arc::new(Notify::new());
-    ctx.spawn("queue", queue::fill(common.clone(), queues.clone(), stored.clone()));
     let (repeat_interval, retention) = (config.repeat_interval, config.retention);
-    ctx.spawn("upkeep", Upkeep { common: common.clone(), queues, repeat_interval, retention }.run());
+    let mut upkeep = Upkeep {
+        common: common.clone(),
+        queues: queues.clone(),
+        repeat_interval,
+        retention,
+        may_be_untold: true,
+    };
+    upkeep.offer_rest(ctx.clock.now()).await;
+    ctx.spawn("upkeep", upkeep.run());
+    let stored = Arc::new(Notify::new());
+    ctx.spawn("queue", queue::fill(common.clone(), queues, stored.clone()));
     let (intake, writer) = intake::open(common.clone(), config.alerts_max, stored);
     ctx.spawn("intake", writer.run(config.resolve_timeout));
 

@@ -47,12 +47,20 @@ pub(crate) enum Reason {
     ResolvedNotWanted,
     /// The receiver knows, and the repeat interval is not over.
     AlreadyTold,
+    /// The receiver could not be told, and the repeat interval is not over.
+    GivenUp,
 }
 
 impl Reason {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::NotRouted, Self::LeaseExpired, Self::EndedUntold, Self::ResolvedNotWanted, Self::AlreadyTold];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::NotRouted,
+        Self::LeaseExpired,
+        Self::EndedUntold,
+        Self::ResolvedNotWanted,
+        Self::AlreadyTold,
+        Self::GivenUp,
+    ];
 
     /// The word in metrics, in the store and in the catalogues.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -62,6 +70,7 @@ impl Reason {
             Self::EndedUntold => "ended_untold",
             Self::ResolvedNotWanted => "resolved_not_wanted",
             Self::AlreadyTold => "already_told",
+            Self::GivenUp => "given_up",
         }
     }
 }

@@ -23,20 +23,17 @@ pub(crate) struct Upkeep {
     pub(crate) queues: Vec<Queue>,
     pub(crate) repeat_interval: Duration,
     pub(crate) retention: Duration,
+    /// Whether a receiver may still not know of something that fired before the start.
+    pub(crate) may_be_untold: bool,
 }
 
 impl Upkeep {
     /// Works every few seconds for as long as the process runs.
-    pub(crate) async fn run(self) {
-        let mut may_be_untold = true;
+    pub(crate) async fn run(mut self) {
         let mut prune_at = self.common.clock.now();
         loop {
             let now = self.common.clock.now();
-            if may_be_untold {
-                let offered = self.offer(now).await;
-                may_be_untold = offered.as_ref().copied().unwrap_or(true);
-                self.report("offer firing alerts to the receivers", offered.map(drop));
-            }
+            self.offer_rest(now).await;
             self.report("queue repeats", self.repeat(now).await);
             self.report("update the gauges", self.measure(now).await);
             if now >= prune_at {
@@ -54,7 +51,16 @@ impl Upkeep {
         }
     }
 
-    /// After a start the settings may be others: every receiver is offered what fires and it knows nothing of.
+    /// After a start the settings may be others: every receiver is offered what fires and it knows nothing
+    /// of. Done once before the first new alert comes in, whose own ticket would be a second one.
+    pub(crate) async fn offer_rest(&mut self, now: Timestamp) {
+        if self.may_be_untold {
+            let offered = self.offer(now).await;
+            self.may_be_untold = offered.as_ref().copied().unwrap_or(true);
+            self.report("offer firing alerts to the receivers", offered.map(drop));
+        }
+    }
+
     /// Answers whether there may be more.
     async fn offer(&self, now: Timestamp) -> anyhow::Result<bool> {
         let mut is_full = false;

@@ -120,7 +120,7 @@ pub(super) fn after_refusal(
         (Some(_), Reason::AlreadyTold) if told.result != DeliveryResult::Sent => {
             Some(Told { result: DeliveryResult::Sent, detail: String::new(), ..told })
         }
-        (Some(_), _) => None,
+        (_, Reason::GivenUp) | (Some(_), _) => None,
         (None, _) if told.result == DeliveryResult::Skipped && told.detail == reason.as_str() => None,
         (None, _) => {
             let detail = reason.as_str().to_owned();

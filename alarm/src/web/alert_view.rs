@@ -216,6 +216,7 @@ fn reason_words(reason: &str, language: Language) -> &str {
         "ended_untold" => language.text("reason.ended_untold"),
         "resolved_not_wanted" => language.text("reason.resolved_not_wanted"),
         "already_told" => language.text("reason.already_told"),
+        "given_up" => language.text("reason.given_up"),
         _ => "",
     }
 }

@@ -148,9 +148,9 @@ impl Alerts<'_> {
         self.tickets(query, "find due repeats").await
     }
 
-    /// Firing alerts that this receiver knows nothing of and is not being told of: it was added to the
-    /// settings after they began, or the settings it had then held them back. The most urgent first:
-    /// fingerprint, priority, start.
+    /// Firing alerts that this receiver knows nothing of and that no waiting event will tell it of: it was
+    /// added to the settings after they began, or the settings it had then held them back. The most urgent
+    /// first: fingerprint, priority, start.
     pub async fn untold(
         &self,
         receiver: &str,
@@ -162,6 +162,8 @@ impl Alerts<'_> {
              (SELECT 1 FROM notification_log \
               WHERE notification_log.fingerprint = alert.fingerprint AND receiver = ? \
               AND (result <> 'skipped' OR sent_status <> '')) \
+             AND NOT EXISTS \
+             (SELECT 1 FROM event WHERE event.fingerprint = alert.fingerprint AND queued = 0) \
              ORDER BY priority, starts_at LIMIT ?",
         );
         self.tickets(query.bind(receiver).bind(max), "find alerts for a new receiver").await
@@ -283,6 +285,7 @@ fn read_delivery(row: &SqliteRow) -> Result<Delivery, sqlx::Error> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{database, stored};
+    use super::super::{AlertEvent, EventKind};
     use super::*;
 
     fn told(fingerprint: Fingerprint, result: DeliveryResult, at: i64) -> Told {
@@ -366,6 +369,9 @@ mod tests {
         for (alert, result) in [(&known, DeliveryResult::Retrying), (&held_back, DeliveryResult::Skipped)] {
             db.alerts().record(&told(alert.alert.fingerprint(), result, 1), None).await.unwrap();
         }
+        let begun = stored("begun", AlertStatus::Firing, 0, 1);
+        let event = AlertEvent::new(&begun, EventKind::Firing, Timestamp(1));
+        db.alerts().store(&[begun], &[event]).await.unwrap();
         let offered = db.alerts().untold("ops", 9).await.unwrap();
         let expected =
             [(fresh.alert.fingerprint(), 2, Timestamp(5)), (held_back.alert.fingerprint(), 3, Timestamp(1))];
