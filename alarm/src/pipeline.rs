@@ -1,8 +1,8 @@
 //! From "something happened" to "tell this receiver now": one array of stages in order. Pure.
 //!
-//! A stage looks at all candidates of a round at once, because grouping and inhibition will need that, and answers with
-//! those it keeps and a named reason for each of the others. The reason is stored and shown: for every alert one can
-//! see who was told, and why somebody was not.
+//! A stage looks at all candidates of a round at once, because grouping and inhibition will need that, and
+//! answers with those it keeps and a named reason for each of the others. The reason is stored and shown: for
+//! every alert one can see who was told, and why somebody was not.
 
 mod dedup;
 
@@ -77,8 +77,8 @@ pub(crate) struct Outcome {
 
 type Stage = fn(Vec<Candidate>, &Round<'_>) -> Outcome;
 
-/// The stages in the order of `docs/ARCHITECTURE.md`. Grouping, inhibition, active times, silences and mutes get their
-/// places between `routed` and `wanted`.
+/// The stages in the order of `docs/ARCHITECTURE.md`. Grouping, inhibition, active times, silences and mutes
+/// get their places between `routed` and `wanted`.
 const STAGES: [Stage; 4] = [routed, known_to_be_true, wanted, dedup::not_told_yet];
 
 /// Sends candidates through all stages.

@@ -4,8 +4,8 @@ use db::alerts::AlertStatus;
 
 use super::{Candidate, Outcome, Reason, Round, each};
 
-/// Keeps what the receiver does not know yet, and what is due to be repeated. The key of what is "the same" is
-/// fingerprint, start and status.
+/// Keeps what the receiver does not know yet, and what is due to be repeated. The key of what is "the same"
+/// is fingerprint, start and status.
 pub(super) fn not_told_yet(candidates: Vec<Candidate>, round: &Round<'_>) -> Outcome {
     each(candidates, |candidate| refuse(candidate, round))
 }
