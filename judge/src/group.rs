@@ -22,6 +22,8 @@ const DOCUMENT_VERSION: u32 = 1;
 /// is known for how long nobody looked.
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 
+const NEVER_SAVED: Saved = Saved { at: Timestamp::MIN, fencing: 0 };
+
 /// A group and its state.
 #[derive(Debug)]
 pub(crate) struct GroupRun {
@@ -41,7 +43,14 @@ pub(crate) struct GroupRun {
     pub(crate) last: Option<(Timestamp, Duration)>,
     /// Something happened that must be stored before it is told.
     pub(crate) is_dirty: bool,
-    saved_at: Timestamp,
+    saved: Saved,
+}
+
+/// Which document was saved last: when and under which lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Saved {
+    at: Timestamp,
+    fencing: u64,
 }
 
 /// Whether this judge speaks for a group.
@@ -79,7 +88,7 @@ pub(crate) enum Health {
 #[derive(Serialize, Deserialize)]
 struct Document {
     version: u32,
-    saved_at: Timestamp,
+    saved: Saved,
     rules: Vec<RuleDocument>,
     ended: Vec<(Labels, HeldAlert)>,
 }
@@ -102,7 +111,7 @@ impl GroupRun {
             claim: Claim::None,
             is_removed: false,
             last: None,
-            saved_at: Timestamp::MIN,
+            saved: NEVER_SAVED,
             is_dirty: false,
         }
     }
@@ -113,23 +122,30 @@ impl GroupRun {
         *self = Self { is_removed, ..Self::new(self.group.clone()) };
     }
 
-    /// Takes over the stored state. `None` is a group that was never saved. The error says why the document cannot be
-    /// read; the group starts empty then.
+    /// Takes over the stored state under a new lease. `None` is a group that was never saved. A judge whose lease
+    /// lapsed and that finds the document it saved itself goes on with what it has: nobody wrote in between. The error
+    /// says why the document cannot be read; the group starts empty then.
     pub(crate) fn restore(
         &mut self,
         document: Option<&[u8]>,
         fencing: u64,
         now: Timestamp,
     ) -> Result<(), String> {
+        let document = document.map(serde_json::from_slice::<Document>).transpose();
+        let stored = document
+            .as_ref()
+            .map_or(None, |document| Some(document.as_ref().map_or(NEVER_SAVED, |document| document.saved)));
+        if self.claim != Claim::None && stored == Some(self.saved) {
+            self.claim = Claim::Held(fencing);
+            return Ok(());
+        }
         self.lose();
         self.claim = Claim::Held(fencing);
-        let Some(bytes) = document else { return Ok(()) };
-        let document: Document = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let Some(document) = document.map_err(|error| error.to_string())? else { return Ok(()) };
         if document.version != DOCUMENT_VERSION {
             return Err(format!("its version is {}, this judge reads {DOCUMENT_VERSION}", document.version));
         }
-        let gap = now.since(document.saved_at);
-        self.saved_at = document.saved_at;
+        self.saved = document.saved;
         let mut stored = ByIdentity::default();
         for rule in document.rules {
             let state = RuleState { alerts: rule.alerts.into_iter().collect(), ..RuleState::default() };
@@ -138,6 +154,7 @@ impl GroupRun {
         self.take_over(stored, now);
         self.ended.extend(document.ended);
         // The document of a pending alert is at most this old while somebody looks.
+        let gap = now.since(document.saved.at);
         if gap > SAVE_INTERVAL + self.group.interval * 2 {
             self.rules.iter_mut().for_each(|rule| alert_state::skip_gap(&mut rule.alerts, gap));
         }
@@ -177,10 +194,10 @@ impl GroupRun {
     }
 
     /// The document to save now, if there is need.
-    pub(crate) fn document(&self, now: Timestamp) -> Option<Vec<u8>> {
+    pub(crate) fn document(&self, now: Timestamp, fencing: u64) -> Option<Vec<u8>> {
         let is_pending =
             |rule: &RuleState| rule.alerts.values().any(|alert| alert.phase.fired_at().is_none());
-        let is_old = now.since(self.saved_at) >= SAVE_INTERVAL;
+        let is_old = now.since(self.saved.at) >= SAVE_INTERVAL;
         let is_needed = self.is_dirty || (is_old && self.rules.iter().any(is_pending));
         if !is_needed {
             return None;
@@ -192,7 +209,7 @@ impl GroupRun {
             .map(|(rule, state)| RuleDocument { identity: rule.identity(), alerts: list(&state.alerts) });
         let document = Document {
             version: DOCUMENT_VERSION,
-            saved_at: now,
+            saved: Saved { at: now, fencing },
             rules: rules.collect(),
             ended: list(&self.ended),
         };
@@ -200,8 +217,8 @@ impl GroupRun {
     }
 
     /// Notes that the document is stored.
-    pub(crate) fn saved(&mut self, now: Timestamp) {
-        self.saved_at = now;
+    pub(crate) fn note_saved(&mut self, now: Timestamp, fencing: u64) {
+        self.saved = Saved { at: now, fencing };
         self.is_dirty = false;
     }
 
@@ -332,7 +349,7 @@ mod tests {
     }
 
     fn restarted(run: &GroupRun, rules: &str, now: Timestamp) -> GroupRun {
-        let document = run.document(at(0)).expect("the run is dirty");
+        let document = run.document(at(0), 1).expect("the run is dirty");
         let mut next = GroupRun::new(group(rules));
         next.restore(Some(&document), 2, now).expect("the document was just written");
         next
@@ -352,6 +369,23 @@ mod tests {
         assert_eq!(told.len(), 2);
         assert!(told.iter().all(|told| told.starts_at == at(-3) && told.news == News::Firing));
         assert_eq!(next.claim, Claim::Held(2));
+    }
+
+    #[test]
+    fn a_judge_whose_lease_lapsed_goes_on_unless_another_one_wrote() {
+        let mut run = run();
+        let own = run.document(at(0), 1).expect("the run is dirty");
+        run.note_saved(at(0), 1);
+        run.restore(Some(&own), 2, at(1)).expect("readable");
+        assert_eq!((run.rules[0].series.len(), run.claim), (1, Claim::Held(2)));
+        run.is_dirty = true;
+        let other = run.document(at(0), 3).expect("the run is dirty");
+        run.restore(Some(&other), 4, at(1)).expect("readable");
+        assert_eq!(
+            (run.rules[0].series.len(), run.rules[0].alerts.len()),
+            (0, 1),
+            "it starts from the document"
+        );
     }
 
     #[test]
@@ -391,13 +425,13 @@ mod tests {
     #[test]
     fn a_document_is_written_only_when_there_is_need() {
         let mut run = run();
-        assert!(run.document(at(1)).is_some());
-        run.saved(at(1));
-        assert!(run.document(at(100)).is_none(), "firing alerts alone need no saving");
+        assert!(run.document(at(1), 1).is_some());
+        run.note_saved(at(1), 1);
+        assert!(run.document(at(100), 1).is_none(), "firing alerts alone need no saving");
         run.rules[0].alerts.insert(labels("P"), held(Phase::Pending { active_at: at(100) }));
-        assert!(run.document(at(100)).is_some(), "pending ones do, once a minute");
-        run.saved(at(100));
-        assert!(run.document(at(100)).is_none());
+        assert!(run.document(at(100), 1).is_some(), "pending ones do, once a minute");
+        run.note_saved(at(100), 1);
+        assert!(run.document(at(100), 1).is_none());
     }
 
     #[test]
@@ -412,7 +446,7 @@ mod tests {
 
     #[test]
     fn an_unreadable_document_is_told_and_the_group_starts_empty() {
-        for bytes in [&b"{"[..], br#"{"version":9,"saved_at":0,"rules":[],"ended":[]}"#] {
+        for bytes in [&b"{"[..], br#"{"version":9,"saved":{"at":0,"fencing":1},"rules":[],"ended":[]}"#] {
             let mut run = run();
             assert!(run.restore(Some(bytes), 3, at(0)).is_err());
             assert!(run.told(at(0), &Labels::empty(), "").is_empty());

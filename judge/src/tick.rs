@@ -116,10 +116,10 @@ impl Ticker {
 
     async fn save(&self, run: &mut GroupRun, slot: Timestamp) -> Result<(), StateError> {
         let Claim::Held(fencing) = run.claim else { return Ok(()) };
-        if let Some(document) = run.document(slot) {
+        if let Some(document) = run.document(slot, fencing) {
             let name = state_name(&run.group.key);
             self.state.save_document(DOCUMENT_KIND, &name, &document, fencing).await?;
-            run.saved(slot);
+            run.note_saved(slot, fencing);
         }
         Ok(())
     }

@@ -1,10 +1,8 @@
 //! Several judges with the same rules.
 
-use std::time::Duration;
-
 use judge::Config;
 
-use crate::world::{INTERVAL, Judge, World};
+use crate::world::{INTERVAL, Judge, LEASE_TIME, PATIENCE, World};
 
 const DOWN: &str = "  - {alert: Down, expr: up == 0}\n";
 const UP: [(&str, &str); 2] = [("__name__", "up"), ("endpoint", "web-1")];
@@ -37,15 +35,15 @@ async fn the_groups_of_a_killed_judge_are_taken_over_with_their_alerts() {
     let fired = world.heard().remove(0);
     first.kill();
     let told_before = world.heard().len();
-    world.clock.advance(Duration::from_secs(16));
+    world.clock.advance(LEASE_TIME);
     world.step(&second, INTERVAL).await;
     world.push(&UP, 0.0).await;
     world.step(&second, INTERVAL).await;
-    let heard = testkit::eventually("the second judge tells", Duration::from_secs(20), async || {
+    let heard = testkit::eventually("the second judge tells", PATIENCE, async || {
         world.heard().split_off(told_before).pop()
     })
     .await;
-    assert_eq!((heard.labels, heard.starts_at), (fired.labels, fired.starts_at));
+    assert_eq!(heard.identity(), fired.identity());
     assert!(!world.heard_of_an_end());
 }
 

@@ -11,24 +11,28 @@ use serde_json::Value;
 use state::State;
 use storage::{Batch, Limits, Storage};
 use tempfile::TempDir;
-use testkit::{Webhook, eventually, get_json};
+use testkit::{eventually, get_json};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::alarm::{Alarm, Heard};
+
 /// Far above what any step takes on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// The tests' clock starts here: 2026-01-01.
 pub(crate) const START: Timestamp = Timestamp::from_seconds(1_767_225_600);
 /// Interval of the group that [`World::judge`] runs.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(15);
 
+/// Lease of a judge on its groups.
+pub(crate) const LEASE_TIME: Duration = Duration::from_secs(60);
+
 /// Everything around the judges.
 pub(crate) struct World {
     pub(crate) clock: Clock,
     pub(crate) storage: Storage,
-    pub(crate) alarm: Webhook,
+    pub(crate) alarm: Alarm,
     pub(crate) folder: TempDir,
     pub(crate) http: reqwest::Client,
-    _alarm_context: Context,
 }
 
 /// A running judge with a runtime of its own.
@@ -38,25 +42,15 @@ pub(crate) struct Judge {
     runtime: Option<Runtime>,
 }
 
-/// An alert as the alarm got it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Heard {
-    pub(crate) labels: Labels,
-    pub(crate) starts_at: Timestamp,
-    pub(crate) ends_at: Timestamp,
-    pub(crate) annotations: Value,
-}
-
 impl World {
     pub(crate) async fn new() -> Self {
         let clock = Clock::manual(START);
-        let context = Context::new("alarm", clock.clone()).unwrap();
+        let context = Context::new("test", clock.clone()).unwrap();
         Self {
-            alarm: Webhook::start(&context).await,
+            alarm: Alarm::start(&clock).await,
             storage: Storage::memory(Limits::default()),
             folder: tempfile::tempdir().unwrap(),
             http: context.http.clone(),
-            _alarm_context: context,
             clock,
         }
     }
@@ -68,6 +62,8 @@ impl World {
             instance: "judge-1".to_owned(),
             host_rules: false,
             alarm_urls: vec![self.alarm.url()],
+            // Longer than a step of the clock, which would otherwise look like a pause of the whole process.
+            lease_time: LEASE_TIME,
             ..Config::default()
         }
     }
@@ -84,8 +80,14 @@ impl World {
         Config { rule_files: vec![file], ..self.config() }
     }
 
+    /// Starts a judge and waits until it knows the rules of its files.
     pub(crate) async fn judge_with(&self, config: Config) -> Judge {
-        self.try_judge(config).await.unwrap()
+        let has_files = !config.rule_files.is_empty();
+        let judge = self.try_judge(config).await.unwrap();
+        if has_files {
+            eventually("the rules are known", PATIENCE, async || judge.group(self, "g").await).await;
+        }
+        judge
     }
 
     pub(crate) async fn try_judge(&self, config: Config) -> anyhow::Result<Judge> {
@@ -140,15 +142,7 @@ impl World {
 
     /// All alerts that the alarm has got so far, in order.
     pub(crate) fn heard(&self) -> Vec<Heard> {
-        let moment = |value: &Value| value.as_str().and_then(Timestamp::parse_rfc3339).expect("a moment");
-        let heard = |alert: &Value| Heard {
-            labels: serde_json::from_value(alert["labels"].clone()).expect("labels"),
-            starts_at: moment(&alert["startsAt"]),
-            ends_at: moment(&alert["endsAt"]),
-            annotations: alert["annotations"].clone(),
-        };
-        let bodies = self.alarm.bodies();
-        bodies.iter().flat_map(|body| body.as_array().expect("a list of alerts")).map(heard).collect()
+        self.alarm.heard()
     }
 
     /// Waits until the alarm has got an alert for which this holds, and answers it.
@@ -158,7 +152,7 @@ impl World {
 
     /// Whether the alarm has been told of an end so far.
     pub(crate) fn heard_of_an_end(&self) -> bool {
-        self.heard().iter().any(|heard| heard.ends_at <= self.clock.now())
+        self.heard().iter().any(Heard::is_end)
     }
 }
 
