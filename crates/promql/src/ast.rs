@@ -298,9 +298,9 @@ pub struct Matching {
     /// Labels of the "one" side that the result takes over.
     pub include: Vec<String>,
     /// Value that stands in for a missing left side.
-    pub fill_left: Option<f64>,
+    pub fill_left: Option<Number>,
     /// Value that stands in for a missing right side.
-    pub fill_right: Option<f64>,
+    pub fill_right: Option<Number>,
 }
 
 /// An aggregation.
@@ -460,7 +460,9 @@ impl Expr {
     /// The expressions directly inside it, from left to right.
     pub fn children(&self) -> Vec<&Expr> {
         match &self.kind {
-            ExprKind::Number(_) | ExprKind::Text(_) | ExprKind::Selector(_) | ExprKind::Range(_) => Vec::new(),
+            ExprKind::Number(_) | ExprKind::Text(_) | ExprKind::Selector(_) | ExprKind::Range(_) => {
+                Vec::new()
+            }
             ExprKind::Subquery(subquery) => vec![&subquery.expr],
             ExprKind::Unary(unary) => vec![&unary.expr],
             ExprKind::Binary(binary) => vec![&binary.lhs, &binary.rhs],

@@ -54,8 +54,9 @@ pub enum Value {
     Matrix(Vec<Series>),
 }
 
-/// Evaluates a plan. `inputs[i]` answers `plan.selections()[i]`: series with samples in ascending order of time, all
-/// within the selection. `cancelled` is asked now and then; once it says yes, the evaluation ends with an error.
+/// Evaluates a plan. `inputs[i]` answers `plan.selections()[i]`: series with samples in ascending
+/// order of time, all within the selection. `cancelled` is asked now and then; once it says yes,
+/// the evaluation ends with an error.
 pub fn evaluate(
     plan: &Plan,
     inputs: &[Vec<Series>],
@@ -188,7 +189,8 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// Drops the names of a result: at once, or at the very end when that is how the query is to be run.
+    /// Drops the names of a result: at once, or at the very end when that is how the query is to be
+    /// run.
     fn without_names(&self, mut rows: Vec<Row>) -> Result<Vec<Row>, EvalError> {
         rows.retain(Row::has_values);
         rows.iter_mut().for_each(|row| row.drop_name = true);

@@ -6,8 +6,12 @@ use crate::number;
 use crate::span::Span;
 use crate::token::{Token, TokenKind};
 
-/// Cuts a text into words. Never fails: what cannot be read becomes a [`TokenKind::Fault`] in its place, so that the
-/// parser reports whichever fault comes first. The last token is always the end or a fault.
+/// How a fault ends that is about bytes which are no text.
+pub(crate) const NOT_UTF8: &str = " is not valid UTF-8";
+
+/// Cuts a text into words. Never fails: what cannot be read becomes a [`TokenKind::Fault`] in its
+/// place, so that the parser reports whichever fault comes first. The last token is always the end
+/// or a fault.
 pub(crate) fn tokens(text: &str) -> Vec<Token> {
     let mut lexer = Lexer { text, at: 0, line: 1, line_start: 0, braces: 0, brackets: 0, parens: Vec::new() };
     let mut found = Vec::new();
@@ -252,7 +256,12 @@ mod tests {
     #[test]
     fn what_is_left_open_is_named() {
         assert_eq!(kinds("(1").last(), Some(&TokenKind::Fault("unclosed left parenthesis".to_owned())));
-        assert_eq!(kinds("1)").last(), Some(&TokenKind::Fault("unexpected right parenthesis ')'".to_owned())));
-        assert!(matches!(kinds("5mm").last(), Some(TokenKind::Fault(reason)) if reason.contains("bad number")));
+        assert_eq!(
+            kinds("1)").last(),
+            Some(&TokenKind::Fault("unexpected right parenthesis ')'".to_owned()))
+        );
+        assert!(
+            matches!(kinds("5mm").last(), Some(TokenKind::Fault(reason)) if reason.contains("bad number"))
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! PromQL: parse, plan, evaluate. No I/O, no async, no clock.
 //!
-//! [`parse`] turns text into a typed tree with positions, [`plan`] says which samples are needed, the caller fetches
-//! them, [`evaluate`] computes. See the crate's README for an example and what is covered.
+//! [`parse`] turns text into a typed tree with positions, [`plan`] says which samples are needed,
+//! the caller fetches them, [`evaluate`] computes. See the crate's README for an example and what
+//! is covered.
 
 mod annotations;
 mod ast;

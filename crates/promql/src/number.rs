@@ -11,7 +11,8 @@ pub(crate) fn special(word: &str) -> Option<f64> {
     }
 }
 
-/// How many bytes at the start of a text look like one number or duration. The sign of an exponent belongs to it.
+/// How many bytes at the start of a text look like one number or duration. The sign of an exponent
+/// belongs to it.
 pub(crate) fn extent(text: &str) -> usize {
     let bytes = text.as_bytes();
     let hex = text.starts_with("0x") || text.starts_with("0X");
@@ -30,17 +31,21 @@ pub(crate) fn extent(text: &str) -> usize {
     at
 }
 
-/// Reads a number without a sign: decimal, hexadecimal, octal with a leading zero, an exponent, underscores between
-/// digits. `None` for anything else.
+/// Reads a number without a sign: decimal, hexadecimal, octal with a leading zero, an exponent,
+/// underscores between digits. `None` for anything else.
 pub(crate) fn parse(word: &str) -> Option<f64> {
     if word.starts_with('_') || word.ends_with('_') || word.contains("__") {
         return None;
     }
     if let Some(digits) = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
         let digits = digits.replace('_', "");
-        return i64::from_str_radix(&digits, 16).ok().filter(|_| !digits.starts_with(['+', '-'])).map(|n| n as f64);
+        return i64::from_str_radix(&digits, 16)
+            .ok()
+            .filter(|_| !digits.starts_with(['+', '-']))
+            .map(|n| n as f64);
     }
-    let plain = word.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-' | b'_'));
+    let plain =
+        word.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-' | b'_'));
     if !plain {
         return None;
     }
@@ -143,8 +148,8 @@ impl Mean {
     }
 }
 
-/// The quantile of values, with linear interpolation between neighbours. NaN counts as the smallest value; the slice
-/// is sorted in place.
+/// The quantile of values, with linear interpolation between neighbours. NaN counts as the smallest
+/// value; the slice is sorted in place.
 pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if values.is_empty() || q.is_nan() {
         return f64::NAN;
@@ -155,7 +160,9 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_unstable_by(|a, b| b.is_nan().cmp(&a.is_nan()).then(a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal)));
+    values.sort_unstable_by(|a, b| {
+        b.is_nan().cmp(&a.is_nan()).then(a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal))
+    });
     let rank = q * (values.len() - 1) as f64;
     let lower = rank.floor() as usize;
     let upper = (lower + 1).min(values.len() - 1);
@@ -228,9 +235,9 @@ mod tests {
     fn a_mean_survives_the_overflow_of_its_sum() {
         let mut mean = Mean::default();
         for _ in 0..4 {
-            mean.push(9.988465674311579e+307);
+            mean.push(9.988_465_674_311_58e307);
         }
-        assert!(almost_equal(mean.value(), 9.988465674311579e+307, 1e-12));
+        assert!(almost_equal(mean.value(), 9.988_465_674_311_58e307, 1e-12));
     }
 
     #[test]

@@ -13,12 +13,12 @@ use crate::span::Span;
 use crate::token::{Token, TokenKind};
 use crate::typecheck;
 
-/// How deep an expression may be nested, chains of operators included. Parser, checker and evaluator recurse, so this
-/// bounds their stack.
+/// How deep an expression may be nested, chains of operators included. Parser, checker and
+/// evaluator recurse, so this bounds their stack.
 pub(crate) const DEPTH_MAX: usize = 256;
 
-/// Parses and type-checks an expression of the stable language. Experimental parts are refused by name; use
-/// [`parse_with`] to switch them on.
+/// Parses and type-checks an expression of the stable language. Experimental parts are refused by
+/// name; use [`parse_with`] to switch them on.
 pub fn parse(text: &str) -> Result<Expr, ParseError> {
     parse_with(text, Features::default())
 }
@@ -267,7 +267,9 @@ impl Parser<'_> {
             return self.call();
         }
         // These can only be modifiers and operators.
-        if ["bool", "on", "ignoring", "group_left", "group_right", "atan2"].contains(&self.lower_word().as_str()) {
+        if ["bool", "on", "ignoring", "group_left", "group_right", "atan2"]
+            .contains(&self.lower_word().as_str())
+        {
             return Err(self.unexpected("", ""));
         }
         let name = self.word().to_owned();

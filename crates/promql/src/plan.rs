@@ -30,8 +30,8 @@ pub struct Params {
     pub lookback: Duration,
     /// The step of subqueries that name none: the evaluation interval of the rules.
     pub subquery_step: Duration,
-    /// Whether names are dropped from results at the very end (a Prometheus feature flag) instead of at once. Then
-    /// `label_replace` still sees the name that `rate` is about to drop.
+    /// Whether names are dropped from results at the very end (a Prometheus feature flag) instead
+    /// of at once. Then `label_replace` still sees the name that `rate` is about to drop.
     pub delayed_name_removal: bool,
     /// What the evaluation may use.
     pub limits: Limits,
@@ -85,8 +85,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// What to fetch. The evaluation wants one list of series for each, in this order. Selections that another one
-    /// contains are left out.
+    /// What to fetch. The evaluation wants one list of series for each, in this order. Selections
+    /// that another one contains are left out.
     pub fn selections(&self) -> &[Selection] {
         &self.selections
     }
@@ -228,7 +228,12 @@ impl Planner<'_> {
         Ok(NodeKind::Call { function: call.function, args })
     }
 
-    fn scalar_call(&mut self, call: &Call, function: ScalarFunction, grid: Grid) -> Result<NodeKind, PlanError> {
+    fn scalar_call(
+        &mut self,
+        call: &Call,
+        function: ScalarFunction,
+        grid: Grid,
+    ) -> Result<NodeKind, PlanError> {
         let seconds = |time: i64| time as f64 / 1000.0;
         let (start, end) = (self.params.start.millis(), self.params.end.millis());
         Ok(NodeKind::Constant(match function {
@@ -321,13 +326,21 @@ impl Planner<'_> {
         Ok(RangeNode { source, range, reference, extension: None, span })
     }
 
-    /// The selection that answers a selector: everything younger than `back` before the first time it looks at, up
-    /// to `ahead` after the last one.
-    fn select(&mut self, matchers: &[Matcher], grid: Grid, reference: Reference, back: i64, ahead: i64) -> usize {
+    /// The selection that answers a selector: everything younger than `back` before the first time
+    /// it looks at, up to `ahead` after the last one.
+    fn select(
+        &mut self,
+        matchers: &[Matcher],
+        grid: Grid,
+        reference: Reference,
+        back: i64,
+        ahead: i64,
+    ) -> usize {
         let first = reference.time(grid.first()).saturating_sub(back).saturating_add(1);
         let last = reference.time(grid.last()).saturating_add(ahead);
         let (start, end) = (Timestamp(first), Timestamp(last.max(first)));
-        // A wider selection of the same series serves a narrower one; the evaluation cuts what it needs.
+        // A wider selection of the same series serves a narrower one; the evaluation cuts what it
+        // needs.
         for (index, known) in self.selections.iter_mut().enumerate() {
             if known.matchers != matchers {
                 continue;
@@ -345,7 +358,8 @@ impl Planner<'_> {
     }
 }
 
-/// Whether an expression has the same value at every step because all its selectors are pinned with `@`.
+/// Whether an expression has the same value at every step because all its selectors are pinned with
+/// `@`.
 fn is_invariant(expr: &Expr) -> bool {
     !expr.selectors().is_empty() && pinned(expr)
 }
@@ -373,7 +387,8 @@ fn moves(call: &Call) -> bool {
     }
 }
 
-/// The labels of the element that `absent` makes up: those that equality matchers of a bare selector pin down.
+/// The labels of the element that `absent` makes up: those that equality matchers of a bare
+/// selector pin down.
 fn absent_labels(arg: &Expr) -> Labels {
     let matchers = match &arg.unwrapped().kind {
         ExprKind::Selector(selector) => &selector.matchers,

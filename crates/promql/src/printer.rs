@@ -107,7 +107,17 @@ fn print_series(selector: &VectorSelector, f: &mut fmt::Formatter<'_>) -> fmt::R
 // Words that would be read as something else need their quotes.
 fn is_bare_name(name: &str) -> bool {
     let reserved = [
-        "inf", "nan", "bool", "on", "ignoring", "group_left", "group_right", "atan2", "fill", "fill_left", "fill_right",
+        "inf",
+        "nan",
+        "bool",
+        "on",
+        "ignoring",
+        "group_left",
+        "group_right",
+        "atan2",
+        "fill",
+        "fill_left",
+        "fill_right",
     ];
     model::is_metric_name(name) && !reserved.iter().any(|word| name.eq_ignore_ascii_case(word))
 }
@@ -137,16 +147,11 @@ fn print_matching(matching: &Matching, f: &mut fmt::Formatter<'_>) -> fmt::Resul
         let side = if matching.cardinality == Cardinality::ManyToOne { "group_left" } else { "group_right" };
         write!(f, " {side} ({})", labels(&matching.include))?;
     }
-    let same = |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan());
     match (matching.fill_left, matching.fill_right) {
-        (Some(left), Some(right)) if same(left, right) => write!(f, " fill ({})", number::plain(left)),
+        (Some(left), Some(right)) if left == right => write!(f, " fill ({left})"),
         (left, right) => {
-            for (side, value) in [("left", left), ("right", right)] {
-                if let Some(value) = value {
-                    write!(f, " fill_{side} ({})", number::plain(value))?;
-                }
-            }
-            Ok(())
+            left.map_or(Ok(()), |value| write!(f, " fill_left ({value})"))?;
+            right.map_or(Ok(()), |value| write!(f, " fill_right ({value})"))
         }
     }
 }

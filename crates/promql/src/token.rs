@@ -9,8 +9,8 @@ pub(crate) struct Token {
     pub(crate) span: Span,
 }
 
-/// What kind of word. Names keep their text in the source: keywords are told apart by the parser, since nearly all of
-/// them are also legal metric and label names.
+/// What kind of word. Names keep their text in the source: keywords are told apart by the parser,
+/// since nearly all of them are also legal metric and label names.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum TokenKind {
     Name,
@@ -55,12 +55,30 @@ pub(crate) enum TokenKind {
 
 /// Words that Prometheus reserves but accepts as names where nothing else can stand.
 const KEYWORDS: [&str; 19] = [
-    "and", "or", "unless", "atan2", "offset", "by", "without", "on", "ignoring", "group_left", "group_right",
-    "bool", "start", "end", "step", "range", "fill", "fill_left", "fill_right",
+    "and",
+    "or",
+    "unless",
+    "atan2",
+    "offset",
+    "by",
+    "without",
+    "on",
+    "ignoring",
+    "group_left",
+    "group_right",
+    "bool",
+    "start",
+    "end",
+    "step",
+    "range",
+    "fill",
+    "fill_left",
+    "fill_right",
 ];
 
 impl TokenKind {
-    /// The word as Prometheus names it in its messages: `identifier "x"`, `<aggr:sum>`, `<op:+>`, `")"`.
+    /// The word as Prometheus names it in its messages: `identifier "x"`, `<aggr:sum>`, `<op:+>`,
+    /// `")"`.
     pub(crate) fn describe(&self, text: &str) -> String {
         match self {
             Self::End => "end of input".to_owned(),

@@ -1,6 +1,8 @@
 //! Types and the rules that the grammar alone does not hold.
 
-use crate::ast::{Aggregate, Binary, Call, Cardinality, Expr, ExprKind, Extension, ValueType, VectorSelector};
+use crate::ast::{
+    Aggregate, Binary, Call, Cardinality, Expr, ExprKind, Extension, ValueType, VectorSelector,
+};
 use crate::error::ParseError;
 use crate::functions::{Kind, VectorFunction, WindowFunction};
 use crate::span::Span;
@@ -26,7 +28,9 @@ pub(crate) fn check(expr: &Expr) -> Result<(), ParseError> {
             }
             fault(
                 expr.span,
-                format!("unary expression only allowed on expressions of type scalar or instant vector, got \"{found}\""),
+                format!(
+                    "unary expression only allowed on expressions of type scalar or instant vector, got \"{found}\""
+                ),
             )
         }
         ExprKind::Binary(binary) => check_binary(binary, expr.span),
@@ -134,7 +138,8 @@ fn check_call(call: &Call, span: Span) -> Result<(), ParseError> {
     Ok(())
 }
 
-// The second argument of info() picks labels: it may match everything, but it may not be anything else.
+// The second argument of info() picks labels: it may match everything, but it may not be anything
+// else.
 fn check_info_selector(arg: &Expr) -> Result<(), ParseError> {
     let ExprKind::Selector(selector) = &arg.kind else {
         return fault(arg.span, "expected label selectors only");

@@ -68,6 +68,15 @@ impl Fleet {
     }
 }
 
+/// The same series and values at another time.
+fn moved(batch: &Batch, millis: i64) -> Batch {
+    let mut batch = batch.clone();
+    for sample in batch.series.iter_mut().flat_map(|series| &mut series.samples) {
+        *sample = Sample::new(sample.timestamp.millis() + millis, sample.value);
+    }
+    batch
+}
+
 /// CPU seconds of all threads that live.
 fn cpu_seconds() -> f64 {
     let tasks = fs::read_dir("/proc/self/task").expect("/proc is mounted");
@@ -123,15 +132,29 @@ async fn main() {
         }
         storage.maintain(Timestamp(START + round as i64 * 10_000)).await.expect("the disk works");
     }
-    let samples = (series * rounds) as f64;
-    let wal = storage.stats().wal.expect("the store is on disk");
-    say(&format!("{series} series x {rounds} rounds in batches of {BATCH}"));
-    say(&format!("write: {:.2} M samples per CPU s, slowest batch {worst:.1} ms", samples / cpu / 1e6));
     say(&format!(
         "added RSS: {:.1} MB, {:.0} B a series",
         rss_megabytes() - rss,
         (rss_megabytes() - rss) * 1e6 / series as f64
     ));
+    // What a sender does whose answer got lost, and what one does that was cut off for a while.
+    let repeated = fleet.round(rounds);
+    let late = repeated.iter().map(|batch| moved(batch, -(rounds as i64) * 10_000 - 5_000)).collect();
+    let stored: Vec<Batch> = repeated.iter().map(|batch| moved(batch, 0)).collect();
+    let mut lines = Vec::new();
+    for (name, batches) in [("new", stored), ("repeated", repeated), ("late", late)] {
+        let cpu_before = cpu_seconds();
+        for batch in batches {
+            storage.writer().write(batch).await.expect("the disk has room");
+        }
+        lines.push(format!("{name} {:.2}", series as f64 / (cpu_seconds() - cpu_before) / 1e6));
+    }
+    say(&format!("one more round, M samples per CPU s: {}", lines.join(", ")));
+    let samples = (series * (rounds + 2)) as f64;
+    let wal = storage.stats().wal.expect("the store is on disk");
+    say(&format!("{series} series x {rounds} rounds in batches of {BATCH}"));
+    let written = (series * rounds) as f64 / cpu / 1e6;
+    say(&format!("write: {written:.2} M samples per CPU s, slowest batch {worst:.1} ms"));
     say(&format!("log: {:.2} B a sample", wal.bytes as f64 / samples));
     let metric = || Matcher::equal("__name__", "host_metric_5_total");
     let pattern = Matcher::new("endpoint", MatchOp::Regex, "host-0000.*").expect("the pattern is valid");

@@ -131,8 +131,8 @@ impl OpenChunk {
         }
         for (prefix, width) in (2..).zip(DELTA_WIDTHS) {
             if fits(change, width) {
-                self.bits.write((1 << prefix) - 2, prefix);
-                self.bits.write(change as u64, width);
+                let low = change as u64 & ((1 << width) - 1);
+                self.bits.write(((1 << prefix) - 2) << width | low, prefix + width);
                 return;
             }
         }
@@ -156,10 +156,9 @@ impl OpenChunk {
             }
         }
         let significant = 64 - leading - trailing;
-        self.bits.write(0b11, 2);
-        self.bits.write(u64::from(leading), 5);
         // 64 does not fit six bits, and 0 never happens: it stands for 64.
-        self.bits.write(u64::from(significant % 64), 6);
+        let header = 0b11 << 11 | u64::from(leading) << 6 | u64::from(significant % 64);
+        self.bits.write(header, 13);
         self.bits.write(xor >> trailing, significant);
         self.window = Some(Window { leading: leading as u8, significant: significant as u8 });
     }

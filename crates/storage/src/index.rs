@@ -9,6 +9,11 @@ pub(crate) type SeriesId = u32;
 
 type Values = BTreeMap<Box<str>, Vec<SeriesId>>;
 
+// What it takes to try a pattern on a value of the index, and to try a matcher on a series, whose
+// labels are somewhere in memory; both in copied ids, each about a nanosecond.
+const PATTERN_COST: usize = 64;
+const SERIES_COST: usize = 256;
+
 /// The lists. Every list ascends, so that lists can be intersected by walking along them.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
@@ -71,29 +76,39 @@ impl Index {
         let mut picked: Option<Vec<SeriesId>> = None;
         for matcher in requiring {
             picked = Some(match picked {
-                Some(ids) if ids.len() < self.cost(matcher) => ids
+                Some(ids) if ids.len().saturating_mul(SERIES_COST) < self.cost(matcher) => ids
                     .into_iter()
                     .filter(|id| labels_of(*id).is_some_and(|l| matcher.matches_labels(l)))
                     .collect(),
-                Some(ids) => intersect(ids, &self.having(matcher)),
+                Some(mut ids) => {
+                    keep_by(&mut ids, &self.having(matcher), true);
+                    ids
+                }
                 None => self.having(matcher),
             });
         }
         let mut ids = picked.unwrap_or_else(all);
         for matcher in excluding {
+            if matcher.op == MatchOp::NotEqual {
+                keep_by(&mut ids, self.ids_of(&matcher.name, &matcher.value), false);
+                continue;
+            }
             ids.retain(|id| labels_of(*id).is_some_and(|labels| matcher.matches_labels(labels)));
         }
         ids
     }
 
-    /// How much work it is to list the series of a matcher, roughly: ids to copy for exact values,
-    /// values to try for a pattern.
+    fn ids_of(&self, name: &str, value: &str) -> &[SeriesId] {
+        self.names.get(name).and_then(|values| values.get(value)).map_or(&[], Vec::as_slice)
+    }
+
+    /// How much work it is to list the series of a matcher, in copied ids.
     fn cost(&self, matcher: &Matcher) -> usize {
         let Some(values) = self.names.get(matcher.name.as_str()) else { return 0 };
         match matcher.exact_values() {
             Some(exact) => exact.iter().filter_map(|value| values.get(*value)).map(Vec::len).sum(),
             None if matcher.op == MatchOp::NotEqual => usize::MAX,
-            None => values.len().saturating_mul(16),
+            None => values.len().saturating_mul(PATTERN_COST),
         }
     }
 
@@ -122,13 +137,13 @@ fn entry<'a, V: Default>(map: &'a mut BTreeMap<Box<str>, V>, key: &str) -> &'a m
     map.get_mut(key).expect("it was there or has just been inserted")
 }
 
-fn intersect(mut ids: Vec<SeriesId>, others: &[SeriesId]) -> Vec<SeriesId> {
+/// Keeps of `ids` those that are among `others`, or those that are not.
+fn keep_by(ids: &mut Vec<SeriesId>, others: &[SeriesId], present: bool) {
     let mut rest = others;
     ids.retain(|id| {
         rest = &rest[rest.partition_point(|other| other < id)..];
-        rest.first() == Some(id)
+        (rest.first() == Some(id)) == present
     });
-    ids
 }
 
 #[cfg(test)]

@@ -43,6 +43,15 @@ impl Local {
         let wal = Wal::new(config, wal_dir, segments, now);
         // Series whose samples have all expired were declared nevertheless.
         head.remove_series(head.sweep(now));
+        tracing::info!(
+            storage.dir = %config.dir.display(),
+            wal.segments = report.segments,
+            wal.bytes = report.bytes,
+            wal.faults = report.faults.len(),
+            "read {} samples of {} series back from the write-ahead log",
+            head.sample_count(),
+            head.series_count(),
+        );
         Ok(Self {
             head,
             counters: Counters::default(),

@@ -101,6 +101,9 @@ impl Head {
     /// The picked series that have a chunk in both the selection's span and the given one.
     fn present(&self, selection: &Selection, start: Timestamp, end: Timestamp) -> Vec<Arc<HeadSeries>> {
         let (start, end) = (selection.start.max(start).millis(), selection.end.min(end).millis());
+        if start > end {
+            return Vec::new();
+        }
         let mut picked = self.registry.read().resolve(&selection.matchers);
         picked.retain(|series| series.samples.lock().overlaps(start, end));
         picked

@@ -17,6 +17,9 @@ use crate::retention::{FinishedSegment, take_expired};
 // The names of metrics that a new segment repeats are spread over records of this many.
 const METADATA_PER_RECORD: usize = 1_000;
 
+// A batch far beyond the usual must not hold its memory for good.
+const BUFFER_BYTES_KEPT: usize = 8 << 20;
+
 /// The end that is written to.
 #[derive(Debug)]
 pub(crate) struct Wal {
@@ -105,6 +108,7 @@ impl Wal {
             None => self.begin(&known())?,
         };
         self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_BYTES_KEPT);
         self.encode(series, metadata);
         let bytes = self.buffer.len() - FRAME_HEADER_BYTES;
         let written = if bytes > RECORD_BYTES_MAX {

@@ -33,35 +33,14 @@ impl<'a> Evaluator<'a> {
         let groups = Groups::new(&rows, grouping);
         let steps = grid.steps;
         let folded = match op {
-            AggregateOp::Sum => fold(&rows, &groups, steps, Sum::default(), |sum: &mut Sum, value| {
-                *sum = sum.plus(value);
-            }, |sum| sum.total()),
-            AggregateOp::Avg => fold(&rows, &groups, steps, Mean::default(), Mean::push, |mean| mean.value()),
-            AggregateOp::Count => {
-                fold(&rows, &groups, steps, 0.0, |count: &mut f64, _| *count += 1.0, |count| count)
-            }
-            AggregateOp::Group => fold(&rows, &groups, steps, (), |_: &mut (), _| {}, |()| 1.0),
-            AggregateOp::Min => fold(&rows, &groups, steps, f64::NAN, |best: &mut f64, value| {
-                if value < *best || best.is_nan() {
-                    *best = value;
-                }
-            }, |best| best),
-            AggregateOp::Max => fold(&rows, &groups, steps, f64::NAN, |best: &mut f64, value| {
-                if value > *best || best.is_nan() {
-                    *best = value;
-                }
-            }, |best| best),
-            AggregateOp::Stdvar => {
-                fold(&rows, &groups, steps, Spread::default(), Spread::push, |spread| spread.variance())
-            }
-            AggregateOp::Stddev => {
-                fold(&rows, &groups, steps, Spread::default(), Spread::push, |spread| spread.variance().sqrt())
-            }
             AggregateOp::Quantile => {
                 scalars.values().iter().for_each(|q| self.notes.invalid_quantile(*q, span));
                 quantiles(&rows, &groups, steps, &scalars)
             }
-            _ => return self.pick(op, &scalars, rows, groups.ids, grid),
+            _ => match folded(op, &rows, &groups, steps) {
+                Some(folded) => folded,
+                None => return self.pick(op, &scalars, rows, groups.ids, grid),
+            },
         };
         let rows = groups.labels.into_iter().zip(groups.drop_name).zip(folded);
         let rows = rows.map(|((labels, drop_name), values)| Row { labels, drop_name, values });
@@ -78,7 +57,8 @@ struct Groups {
 
 impl Groups {
     fn new(rows: &[Row], grouping: Option<&Grouping>) -> Self {
-        let mut groups = Self { ids: Vec::with_capacity(rows.len()), labels: Vec::new(), drop_name: Vec::new() };
+        let mut groups =
+            Self { ids: Vec::with_capacity(rows.len()), labels: Vec::new(), drop_name: Vec::new() };
         let mut index: HashTable<usize> = HashTable::new();
         let names = Names::new(grouping);
         for row in rows {
@@ -121,6 +101,29 @@ impl<'g> Names<'g> {
     fn key(&self, labels: &Labels) -> Labels {
         if self.without { labels.without(&self.names) } else { labels.only(&self.names) }
     }
+}
+
+/// Groups folded by an operator that makes one value of many; `None` for those that pick.
+fn folded(op: AggregateOp, rows: &[Row], groups: &Groups, steps: usize) -> Option<Vec<Vec<f64>>> {
+    let add = |sum: &mut Sum, value| *sum = sum.plus(value);
+    let least =
+        |best: &mut f64, value: f64| *best = if value < *best || best.is_nan() { value } else { *best };
+    let most =
+        |best: &mut f64, value: f64| *best = if value > *best || best.is_nan() { value } else { *best };
+    let variance = |spread: Spread| spread.variance();
+    Some(match op {
+        AggregateOp::Sum => fold(rows, groups, steps, Sum::default(), add, Sum::total),
+        AggregateOp::Avg => fold(rows, groups, steps, Mean::default(), Mean::push, Mean::value),
+        AggregateOp::Count => fold(rows, groups, steps, 0.0, |count, _| *count += 1.0, |count| count),
+        AggregateOp::Group => fold(rows, groups, steps, (), |(), _| {}, |()| 1.0),
+        AggregateOp::Min => fold(rows, groups, steps, f64::NAN, least, |best| best),
+        AggregateOp::Max => fold(rows, groups, steps, f64::NAN, most, |best| best),
+        AggregateOp::Stdvar => fold(rows, groups, steps, Spread::default(), Spread::push, variance),
+        AggregateOp::Stddev => {
+            fold(rows, groups, steps, Spread::default(), Spread::push, |spread| variance(spread).sqrt())
+        }
+        _ => return None,
+    })
 }
 
 /// Folds every group step by step. A group has a value where any of its rows has one.

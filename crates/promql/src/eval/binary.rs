@@ -7,7 +7,11 @@ use crate::error::EvalError;
 
 /// An operator between two numbers; comparisons give 1 or 0.
 pub(crate) fn scalar_operation(op: BinaryOp, left: f64, right: f64) -> f64 {
-    if op.is_comparison() { f64::from(u8::from(compare(op, left, right))) } else { arithmetic(op, left, right) }
+    if op.is_comparison() {
+        f64::from(u8::from(compare(op, left, right)))
+    } else {
+        arithmetic(op, left, right)
+    }
 }
 
 fn arithmetic(op: BinaryOp, left: f64, right: f64) -> f64 {

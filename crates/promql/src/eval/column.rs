@@ -6,8 +6,8 @@ use model::{Labels, METRIC_NAME, STALE_NAN_BITS, Sample, Series, Timestamp};
 use crate::error::EvalError;
 use crate::plan::Grid;
 
-/// Stands in a column where the series has no value. It is the bit pattern of the staleness marker, which never is a
-/// value of a result, and which no arithmetic produces.
+/// Stands in a column where the series has no value. It is the bit pattern of the staleness marker,
+/// which never is a value of a result, and which no arithmetic produces.
 pub(super) const ABSENT: f64 = f64::from_bits(STALE_NAN_BITS);
 
 /// Whether there is no value.
@@ -15,7 +15,8 @@ pub(super) fn is_absent(value: f64) -> bool {
     value.to_bits() == STALE_NAN_BITS
 }
 
-/// The labels that make up the identity of a metric and are dropped when values become something else.
+/// The labels that make up the identity of a metric and are dropped when values become something
+/// else.
 const IDENTITY: [&str; 3] = [METRIC_NAME, "__type__", "__unit__"];
 
 /// One series of a result.
@@ -158,7 +159,8 @@ pub(super) fn unify(rows: Vec<Row>) -> Result<Vec<Row>, EvalError> {
     unify_or(rows, || EvalError::DuplicateLabels)
 }
 
-/// Joins rows of the same labels, with the error to give when two of them have values at the same step.
+/// Joins rows of the same labels, with the error to give when two of them have values at the same
+/// step.
 pub(super) fn unify_or(rows: Vec<Row>, fault: impl Fn() -> EvalError) -> Result<Vec<Row>, EvalError> {
     if rows.len() < 2 {
         return Ok(rows);

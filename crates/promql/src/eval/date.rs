@@ -8,7 +8,8 @@ fn seconds(value: f64) -> Option<i64> {
     (value.abs() <= SECONDS_MAX).then_some(value as i64)
 }
 
-/// Year, month from 1 and day from 1. Years count from March, so that the leap day is the last of its year.
+/// Year, month from 1 and day from 1. Years count from March, so that the leap day is the last of
+/// its year.
 fn civil(value: f64) -> Option<(i64, i64, i64)> {
     let days = seconds(value)?.div_euclid(86_400) + 719_468;
     let era = days.div_euclid(146_097);

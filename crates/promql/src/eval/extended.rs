@@ -7,8 +7,9 @@ use super::rate;
 use crate::ast::Extension;
 use crate::functions::WindowFunction;
 
-/// Computes a function over an extended window. `near` says where in `samples` the plain window begins and ends; the
-/// neighbours of the edges count when they are not further away than `lookback`.
+/// Computes a function over an extended window. `near` says where in `samples` the plain window
+/// begins and ends; the neighbours of the edges count when they are not further away than
+/// `lookback`.
 pub(super) fn value(
     function: WindowFunction,
     extension: Extension,
@@ -48,8 +49,8 @@ fn last_of_smoothed(samples: &[Sample], to: usize, end: i64, lookback: i64) -> O
     at_end.or(next).or(to.checked_sub(1))
 }
 
-/// How much the value changed from edge to edge. Samples beyond an edge are interpolated to it when they lie on the
-/// far side of a smoothed window, and stand for it in an anchored one.
+/// How much the value changed from edge to edge. Samples beyond an edge are interpolated to it when
+/// they lie on the far side of a smoothed window, and stand for it in an anchored one.
 fn change(window: &Window<'_>, reached: &[Sample], counter: bool, extension: Extension) -> f64 {
     let [first, inner @ .., last] = reached else { return 0.0 };
     let right = match inner.last().unwrap_or(first) {

@@ -1,4 +1,5 @@
-//! Quantiles and fractions of classic histograms: series with cumulative counts and their bounds in label `le`.
+//! Quantiles and fractions of classic histograms: series with cumulative counts and their bounds in
+//! label `le`.
 
 use hashbrown::HashMap;
 use model::Labels;
@@ -39,7 +40,11 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Several quantiles at once, each with its own value of a label.
-    pub(super) fn histogram_quantiles(&mut self, args: &'a [Node], grid: Grid) -> Result<Vec<Row>, EvalError> {
+    pub(super) fn histogram_quantiles(
+        &mut self,
+        args: &'a [Node],
+        grid: Grid,
+    ) -> Result<Vec<Row>, EvalError> {
         let histograms = self.histograms(&args[0], grid)?;
         let label = text(&args[1]);
         let mut found = Vec::new();
@@ -145,8 +150,8 @@ fn bound(le: &str) -> Option<f64> {
     }
 }
 
-/// Joins buckets of the same bound and makes counts rise. Answers whether counts had to be changed by more than noise;
-/// `None` when the highest bucket is not the one for everything.
+/// Joins buckets of the same bound and makes counts rise. Answers whether counts had to be changed
+/// by more than noise; `None` when the highest bucket is not the one for everything.
 fn prepare(buckets: &mut Vec<Bucket>) -> Option<bool> {
     if buckets.last()?.bound != f64::INFINITY {
         return None;
@@ -175,7 +180,8 @@ fn prepare(buckets: &mut Vec<Bucket>) -> Option<bool> {
     Some(forced)
 }
 
-/// The quantile, interpolated linearly inside its bucket, and whether counts had to be forced to rise.
+/// The quantile, interpolated linearly inside its bucket, and whether counts had to be forced to
+/// rise.
 fn quantile(q: f64, buckets: &mut Vec<Bucket>) -> (f64, bool) {
     if q.is_nan() {
         return (f64::NAN, false);

@@ -9,7 +9,8 @@ use crate::error::EvalError;
 // As for matchers: a hostile query must not eat the memory.
 const REGEX_BYTES_MAX: usize = 1 << 20;
 
-/// Sets a label from the parts of another one that a pattern catches. `args`: destination, replacement, source, pattern.
+/// Sets a label from the parts of another one that a pattern catches. `args`: destination,
+/// replacement, source, pattern.
 pub(super) fn replace(mut rows: Vec<Row>, args: [&str; 4]) -> Result<Vec<Row>, EvalError> {
     let [destination, replacement, source, pattern] = args;
     let compiled = RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(REGEX_BYTES_MAX).build();

@@ -154,11 +154,9 @@ impl Evaluator<'_> {
         let matching = matching.unwrap_or(&plain);
         let swapped = matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if swapped { (right, left) } else { (left, right) };
-        let (fill_many, fill_one) = if swapped {
-            (matching.fill_right, matching.fill_left)
-        } else {
-            (matching.fill_left, matching.fill_right)
-        };
+        // Prometheus swaps the sides of `group_right` but not the values to fill in; so do we.
+        let fill_many = matching.fill_left.map(|number| number.value);
+        let fill_one = matching.fill_right.map(|number| number.value);
         let sides = Sides { operation, matching, swapped, fill_many, fill_one };
         let mut groups = Groups::new(matching);
         let many_ids = groups.assign(&many);
@@ -207,9 +205,7 @@ impl Evaluator<'_> {
             rows = column::strip_names(rows);
         }
         let one_to_one = sides.one_to_one();
-        unify_or(rows, || {
-            if one_to_one { EvalError::DuplicateLabels } else { EvalError::GroupingNotUnique }
-        })
+        unify_or(rows, || if one_to_one { EvalError::DuplicateLabels } else { EvalError::GroupingNotUnique })
     }
 }
 

@@ -35,8 +35,12 @@ pub(super) fn function(function: WindowFunction) -> fn(&Window<'_>) -> Option<f6
         WindowFunction::TimeOfFirst => |window| window.samples.first().map(|s| s.timestamp.seconds_f64()),
         WindowFunction::TimeOfLast => |window| window.samples.last().map(|s| s.timestamp.seconds_f64()),
         // The last one of equal extremes counts.
-        WindowFunction::TimeOfMin => |window| extreme(window, |value, best| value <= best).map(|(time, _)| time),
-        WindowFunction::TimeOfMax => |window| extreme(window, |value, best| value >= best).map(|(time, _)| time),
+        WindowFunction::TimeOfMin => {
+            |window| extreme(window, |value, best| value <= best).map(|(time, _)| time)
+        }
+        WindowFunction::TimeOfMax => {
+            |window| extreme(window, |value, best| value >= best).map(|(time, _)| time)
+        }
     }
 }
 

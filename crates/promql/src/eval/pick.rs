@@ -1,4 +1,5 @@
-//! Aggregations that pick elements instead of folding them: `topk`, `bottomk`, `limitk`, `limit_ratio`.
+//! Aggregations that pick elements instead of folding them: `topk`, `bottomk`, `limitk`,
+//! `limit_ratio`.
 
 use std::cmp::Ordering;
 
@@ -12,7 +13,12 @@ use crate::span::Span;
 
 impl Evaluator<'_> {
     /// Refuses parameters that no step can work with.
-    pub(super) fn check_pick(&mut self, op: AggregateOp, params: &Scalars, span: Span) -> Result<(), EvalError> {
+    pub(super) fn check_pick(
+        &mut self,
+        op: AggregateOp,
+        params: &Scalars,
+        span: Span,
+    ) -> Result<(), EvalError> {
         let fault = |text: String| Err(EvalError::Argument(text));
         match op {
             AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk => {
@@ -53,16 +59,19 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Row>, EvalError> {
         let groups = ids.iter().max().map_or(0, |id| id + 1);
         let mut picked = vec![vec![ABSENT; grid.steps]; rows.len()];
+        let mut keep = |index: usize, step: usize| picked[index][step] = rows[index].values[step];
         let mut order = Vec::new();
         let mut present: Vec<Vec<usize>> = vec![Vec::new(); groups];
         for step in 0..grid.steps {
             self.check_cancelled()?;
-            for (index, id) in ids.iter().enumerate().filter(|(index, _)| !is_absent(rows[*index].values[step])) {
+            for (index, id) in
+                ids.iter().enumerate().filter(|(index, _)| !is_absent(rows[*index].values[step]))
+            {
                 present[*id].push(index);
             }
             for group in &mut present {
                 choose(op, params.at(step), group, &rows, step);
-                group.iter().for_each(|index| picked[*index][step] = rows[*index].values[step]);
+                group.iter().for_each(|index| keep(*index, step));
                 order.append(group);
             }
         }
@@ -104,8 +113,8 @@ pub(super) fn nan_last(a: f64, b: f64, descending: bool) -> Ordering {
     if descending { ascending.reverse() } else { ascending }
 }
 
-/// Whether a series falls into a share of all. The complement of `ratio` is `ratio - 1`, so that both shares together
-/// are everything.
+/// Whether a series falls into a share of all. The complement of `ratio` is `ratio - 1`, so that
+/// both shares together are everything.
 fn in_ratio(ratio: f64, row: &Row) -> bool {
     let position = row.labels.hash() as f64 / u64::MAX as f64;
     if ratio >= 0.0 { position < ratio } else { position >= 1.0 + ratio }

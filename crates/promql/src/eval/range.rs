@@ -193,7 +193,8 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-/// The bounds of the current window. Times never go back from step to step, so neither do the bounds.
+/// The bounds of the current window. Times never go back from step to step, so neither do the
+/// bounds.
 #[derive(Debug, Default)]
 struct Slide {
     from: usize,

@@ -22,7 +22,11 @@ impl<'a> Evaluator<'a> {
     }
 
     /// The times of the samples that [`Self::instant`] picks, in seconds.
-    pub(super) fn timestamps(&mut self, selector: &'a SelectorNode, grid: Grid) -> Result<Vec<Row>, EvalError> {
+    pub(super) fn timestamps(
+        &mut self,
+        selector: &'a SelectorNode,
+        grid: Grid,
+    ) -> Result<Vec<Row>, EvalError> {
         let rows = self.newest(selector, grid, |sample| sample.timestamp.seconds_f64())?;
         self.without_names(rows)
     }
@@ -46,7 +50,8 @@ impl<'a> Evaluator<'a> {
                 let time = selector.reference.time(grid.time(step));
                 next = first_after(samples, next, time);
                 let newest = samples[..next].last().filter(|sample| {
-                    sample.timestamp.millis() > time.saturating_sub(lookback) && !model::is_stale(sample.value)
+                    sample.timestamp.millis() > time.saturating_sub(lookback)
+                        && !model::is_stale(sample.value)
                 });
                 found |= newest.is_some();
                 values.push(newest.map_or(ABSENT, &value));
@@ -78,8 +83,8 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-/// The index of the first sample after a time, searched from `from` on. Times mostly move a little, so a few samples
-/// are looked at one by one before the search is halved.
+/// The index of the first sample after a time, searched from `from` on. Times mostly move a little,
+/// so a few samples are looked at one by one before the search is halved.
 pub(super) fn first_after(samples: &[Sample], from: usize, time: i64) -> usize {
     let mut at = from;
     for _ in 0..8 {

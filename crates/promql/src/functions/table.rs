@@ -8,7 +8,12 @@ const fn stable(name: &'static str, args: &'static [ValueType], returns: ValueTy
     Function { name, args, arity: (args.len(), Some(args.len())), returns, experimental: false, kind }
 }
 
-const fn experimental(name: &'static str, args: &'static [ValueType], returns: ValueType, kind: Kind) -> Function {
+const fn experimental(
+    name: &'static str,
+    args: &'static [ValueType],
+    returns: ValueType,
+    kind: Kind,
+) -> Function {
     Function { name, args, arity: (args.len(), Some(args.len())), returns, experimental: true, kind }
 }
 
@@ -43,26 +48,58 @@ pub(crate) static FUNCTIONS: [Function; 90] = [
     stable("deg", &[Vector], Vector, Kind::Map(f64::to_degrees)),
     stable("delta", &[Matrix], Vector, Kind::Window(WindowFunction::Delta)),
     stable("deriv", &[Matrix], Vector, Kind::Window(WindowFunction::Deriv)),
-    experimental("double_exponential_smoothing", &[Matrix, Scalar, Scalar], Vector, Kind::Window(WindowFunction::Smoothing)),
+    experimental(
+        "double_exponential_smoothing",
+        &[Matrix, Scalar, Scalar],
+        Vector,
+        Kind::Window(WindowFunction::Smoothing),
+    ),
     experimental("end", &[], Scalar, Kind::Scalar(ScalarFunction::End)),
     stable("exp", &[Vector], Vector, Kind::Map(f64::exp)),
     stable("first_over_time", &[Matrix], Vector, Kind::Window(WindowFunction::First)),
     stable("floor", &[Vector], Vector, Kind::Map(f64::floor)),
     stable("histogram_avg", &[Vector], Vector, Kind::Vector(VectorFunction::HistogramProperty)),
     stable("histogram_count", &[Vector], Vector, Kind::Vector(VectorFunction::HistogramProperty)),
-    stable("histogram_fraction", &[Scalar, Scalar, Vector], Vector, Kind::Vector(VectorFunction::HistogramFraction)),
+    stable(
+        "histogram_fraction",
+        &[Scalar, Scalar, Vector],
+        Vector,
+        Kind::Vector(VectorFunction::HistogramFraction),
+    ),
     stable("histogram_quantile", &[Scalar, Vector], Vector, Kind::Vector(VectorFunction::HistogramQuantile)),
-    with_arity(experimental("histogram_quantiles", &[Vector, Text, Scalar], Vector, Kind::Vector(VectorFunction::HistogramQuantiles)), 3, Some(12)),
+    with_arity(
+        experimental(
+            "histogram_quantiles",
+            &[Vector, Text, Scalar],
+            Vector,
+            Kind::Vector(VectorFunction::HistogramQuantiles),
+        ),
+        3,
+        Some(12),
+    ),
     stable("histogram_stddev", &[Vector], Vector, Kind::Vector(VectorFunction::HistogramProperty)),
     stable("histogram_stdvar", &[Vector], Vector, Kind::Vector(VectorFunction::HistogramProperty)),
     stable("histogram_sum", &[Vector], Vector, Kind::Vector(VectorFunction::HistogramProperty)),
     with_arity(stable("hour", &[Vector], Vector, Kind::Date(date::hour)), 0, Some(1)),
     stable("idelta", &[Matrix], Vector, Kind::Window(WindowFunction::Idelta)),
     stable("increase", &[Matrix], Vector, Kind::Window(WindowFunction::Increase)),
-    with_arity(experimental("info", &[Vector, Vector], Vector, Kind::Vector(VectorFunction::Info)), 1, Some(2)),
+    with_arity(
+        experimental("info", &[Vector, Vector], Vector, Kind::Vector(VectorFunction::Info)),
+        1,
+        Some(2),
+    ),
     stable("irate", &[Matrix], Vector, Kind::Window(WindowFunction::Irate)),
-    with_arity(stable("label_join", &[Vector, Text, Text, Text], Vector, Kind::Vector(VectorFunction::LabelJoin)), 3, None),
-    stable("label_replace", &[Vector, Text, Text, Text, Text], Vector, Kind::Vector(VectorFunction::LabelReplace)),
+    with_arity(
+        stable("label_join", &[Vector, Text, Text, Text], Vector, Kind::Vector(VectorFunction::LabelJoin)),
+        3,
+        None,
+    ),
+    stable(
+        "label_replace",
+        &[Vector, Text, Text, Text, Text],
+        Vector,
+        Kind::Vector(VectorFunction::LabelReplace),
+    ),
     stable("last_over_time", &[Matrix], Vector, Kind::Window(WindowFunction::Last)),
     stable("ln", &[Vector], Vector, Kind::Map(f64::ln)),
     stable("log10", &[Vector], Vector, Kind::Map(f64::log10)),
@@ -88,8 +125,21 @@ pub(crate) static FUNCTIONS: [Function; 90] = [
     stable("sin", &[Vector], Vector, Kind::Map(f64::sin)),
     stable("sinh", &[Vector], Vector, Kind::Map(f64::sinh)),
     stable("sort", &[Vector], Vector, Kind::Vector(VectorFunction::Sort)),
-    with_arity(experimental("sort_by_label", &[Vector, Text], Vector, Kind::Vector(VectorFunction::SortByLabel)), 1, None),
-    with_arity(experimental("sort_by_label_desc", &[Vector, Text], Vector, Kind::Vector(VectorFunction::SortByLabelDesc)), 1, None),
+    with_arity(
+        experimental("sort_by_label", &[Vector, Text], Vector, Kind::Vector(VectorFunction::SortByLabel)),
+        1,
+        None,
+    ),
+    with_arity(
+        experimental(
+            "sort_by_label_desc",
+            &[Vector, Text],
+            Vector,
+            Kind::Vector(VectorFunction::SortByLabelDesc),
+        ),
+        1,
+        None,
+    ),
     stable("sort_desc", &[Vector], Vector, Kind::Vector(VectorFunction::SortDesc)),
     stable("sqrt", &[Vector], Vector, Kind::Map(f64::sqrt)),
     experimental("start", &[], Scalar, Kind::Scalar(ScalarFunction::Start)),

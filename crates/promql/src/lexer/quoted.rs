@@ -20,7 +20,7 @@ pub(super) fn read(rest: &str) -> Result<(String, usize), String> {
             _ => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
-    let text = String::from_utf8(bytes).map_err(|_| format!("{} is not valid UTF-8", &rest[..=at]))?;
+    let text = String::from_utf8(bytes).map_err(|_| format!("{}{}", &rest[..=at], super::NOT_UTF8))?;
     Ok((text, at + 1))
 }
 

@@ -4,6 +4,7 @@ use super::Parser;
 use crate::ast::{Aggregate, AggregateOp, Call, Expr, ExprKind, Grouping};
 use crate::error::ParseError;
 use crate::functions::Function;
+use crate::lexer::NOT_UTF8;
 use crate::span::Span;
 use crate::token::TokenKind;
 
@@ -25,7 +26,9 @@ impl Parser<'_> {
         }
         self.advance();
         let mut grouping = self.grouping()?;
-        let (args, mut end) = self.args("aggregation")?;
+        let args = self.args("aggregation");
+        let (args, mut end) =
+            args.map_err(|error| if op == AggregateOp::CountValues { label_fault(error) } else { error })?;
         if grouping.is_none() {
             grouping = self.grouping()?;
             end = self.last_span();
@@ -39,7 +42,9 @@ impl Parser<'_> {
             let got = args.len();
             return Err(ParseError::new(
                 span,
-                format!("wrong number of arguments for aggregate expression provided, expected {expected}, got {got}"),
+                format!(
+                    "wrong number of arguments for aggregate expression provided, expected {expected}, got {got}"
+                ),
             ));
         }
         let mut args = args.into_iter().map(Box::new);
@@ -111,11 +116,22 @@ impl Parser<'_> {
             }
             self.expect(&TokenKind::Comma, context, "\",\" or \")\"")?;
             if self.peek() == &TokenKind::RightParen {
-                return Err(ParseError::new(self.last_span(), "trailing commas not allowed in function call args"));
+                return Err(ParseError::new(
+                    self.last_span(),
+                    "trailing commas not allowed in function call args",
+                ));
             }
         }
         let end = self.advance();
         self.grow(height)?;
         Ok((args, end))
+    }
+}
+
+// A text that is not UTF-8 cannot name a label; Prometheus says so in these words.
+fn label_fault(error: ParseError) -> ParseError {
+    match error.message().strip_suffix(NOT_UTF8) {
+        Some(text) => ParseError::new(error.span, format!("invalid label name {text}")),
+        None => error,
     }
 }

@@ -1,12 +1,13 @@
 //! What stands between a binary operator and its right operand.
 
 use super::Parser;
-use crate::ast::{BinaryOp, Cardinality, Matching};
+use crate::ast::{BinaryOp, Cardinality, Matching, Number};
 use crate::error::ParseError;
 use crate::token::TokenKind;
 
 impl Parser<'_> {
-    /// `bool`, `on`/`ignoring`, `group_left`/`group_right`, `fill`. The matching is `None` when none was written.
+    /// `bool`, `on`/`ignoring`, `group_left`/`group_right`, `fill`. The matching is `None` when
+    /// none was written.
     pub(super) fn matching(&mut self, op: BinaryOp) -> Result<(bool, Option<Matching>), ParseError> {
         let bool_span = self.span();
         let return_bool = self.accept_keyword("bool");
@@ -41,7 +42,10 @@ impl Parser<'_> {
         };
         let span = self.advance();
         if op.is_set() {
-            return Err(ParseError::new(span, format!("no grouping allowed for {:?} operation", op.as_str())));
+            return Err(ParseError::new(
+                span,
+                format!("no grouping allowed for {:?} operation", op.as_str()),
+            ));
         }
         matching.cardinality = cardinality;
         if self.peek() == &TokenKind::LeftParen {
@@ -75,7 +79,10 @@ impl Parser<'_> {
             let value = self.fill_value()?;
             let (left, right) = (word != "fill_right", word != "fill_left");
             if (left && matching.fill_left.is_some()) || (right && matching.fill_right.is_some()) {
-                return Err(ParseError::new(span, format!("{word} must not be given twice for the same side")));
+                return Err(ParseError::new(
+                    span,
+                    format!("{word} must not be given twice for the same side"),
+                ));
             }
             if left {
                 matching.fill_left = Some(value);
@@ -87,7 +94,7 @@ impl Parser<'_> {
         }
     }
 
-    fn fill_value(&mut self) -> Result<f64, ParseError> {
+    fn fill_value(&mut self) -> Result<Number, ParseError> {
         let context = "fill modifier";
         self.advance();
         let value = self.signed_number(context)?;
@@ -96,15 +103,17 @@ impl Parser<'_> {
     }
 
     /// A number with or without a sign.
-    pub(super) fn signed_number(&mut self, context: &str) -> Result<f64, ParseError> {
+    pub(super) fn signed_number(&mut self, context: &str) -> Result<Number, ParseError> {
         let negative = self.peek() == &TokenKind::Minus;
         if negative || self.peek() == &TokenKind::Plus {
             self.advance();
         }
-        let (TokenKind::Number(value) | TokenKind::Duration(value)) = *self.peek() else {
-            return Err(self.unexpected(context, "number"));
+        let (value, duration) = match *self.peek() {
+            TokenKind::Number(value) => (value, false),
+            TokenKind::Duration(value) => (value, true),
+            _ => return Err(self.unexpected(context, "number")),
         };
         self.advance();
-        Ok(if negative { -value } else { value })
+        Ok(Number { value: if negative { -value } else { value }, duration })
     }
 }

@@ -15,13 +15,8 @@ const IN_MATCHERS: &str = "label matching";
 impl Parser<'_> {
     /// A selector whose name, if it has one before the braces, was just read.
     pub(super) fn selector(&mut self, name: Option<String>, start: Span) -> Result<Expr, ParseError> {
-        let mut selector = VectorSelector {
-            name,
-            matchers: Vec::new(),
-            at: Shift::default(),
-            extension: None,
-            span: start,
-        };
+        let mut selector =
+            VectorSelector { name, matchers: Vec::new(), at: Shift::default(), extension: None, span: start };
         if self.accept(&TokenKind::LeftBrace) {
             self.matchers(&mut selector)?;
         }
@@ -148,7 +143,7 @@ impl Parser<'_> {
     }
 
     fn at_time(&mut self, start: Span) -> Result<At, ParseError> {
-        let seconds = self.signed_number("@ modifier")?;
+        let seconds = self.signed_number("@ modifier")?.value;
         let millis = (seconds * 1000.0).round();
         if !millis.is_finite() || millis.abs() >= i64::MAX as f64 {
             return Err(ParseError::new(
@@ -171,15 +166,22 @@ impl Parser<'_> {
             ExprKind::Selector(selector) if !anchored => selector,
             ExprKind::Range(range) => &mut range.selector,
             ExprKind::Subquery(_) => {
-                return Err(ParseError::new(span, format!("{word} modifier is not supported for subqueries")));
+                return Err(ParseError::new(
+                    span,
+                    format!("{word} modifier is not supported for subqueries"),
+                ));
             }
             _ => {
-                let place = if anchored { "a range vector selector" } else { "a range or instant vector selector" };
+                let place =
+                    if anchored { "a range vector selector" } else { "a range or instant vector selector" };
                 return Err(ParseError::new(span, format!("{word} modifier must be preceded by {place}")));
             }
         };
         if selector.extension.is_some() {
-            return Err(ParseError::new(span, "anchored and smoothed modifiers cannot be combined or repeated"));
+            return Err(ParseError::new(
+                span,
+                "anchored and smoothed modifiers cannot be combined or repeated",
+            ));
         }
         selector.extension = Some(extension);
         Ok(extended(expr, span))
@@ -198,12 +200,7 @@ fn twice(first: &str, second: &str, span: Span) -> ParseError {
     ParseError::new(span, format!("metric name must not be set twice: {first:?} or {second:?}"))
 }
 
-fn range_selector(
-    expr: Expr,
-    range: DurationExpr,
-    brackets: Span,
-    span: Span,
-) -> Result<Expr, ParseError> {
+fn range_selector(expr: Expr, range: DurationExpr, brackets: Span, span: Span) -> Result<Expr, ParseError> {
     let ExprKind::Selector(selector) = expr.kind else {
         return Err(ParseError::new(brackets, "ranges only allowed for vector selectors"));
     };

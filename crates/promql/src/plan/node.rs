@@ -62,13 +62,31 @@ pub(crate) enum NodeKind {
         lhs: Box<Node>,
         rhs: Box<Node>,
     },
-    Aggregate { op: AggregateOp, param: Option<Box<Node>>, expr: Box<Node>, grouping: Option<Grouping> },
-    Window { function: WindowFunction, range: RangeNode, params: Vec<Node> },
-    Absent { labels: Labels, expr: Box<Node> },
-    AbsentOverTime { labels: Labels, range: RangeNode },
+    Aggregate {
+        op: AggregateOp,
+        param: Option<Box<Node>>,
+        expr: Box<Node>,
+        grouping: Option<Grouping>,
+    },
+    Window {
+        function: WindowFunction,
+        range: RangeNode,
+        params: Vec<Node>,
+    },
+    Absent {
+        labels: Labels,
+        expr: Box<Node>,
+    },
+    AbsentOverTime {
+        labels: Labels,
+        range: RangeNode,
+    },
     /// `timestamp` of a selector: the times of its samples.
     Timestamp(SelectorNode),
-    Call { function: &'static Function, args: Vec<Node> },
+    Call {
+        function: &'static Function,
+        args: Vec<Node>,
+    },
     /// The same at every step.
     Invariant(Box<Node>),
 }

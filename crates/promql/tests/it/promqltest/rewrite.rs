@@ -1,11 +1,26 @@
-//! The same expression pinned to a moment: `@` on every selector and outermost subquery that has none.
+//! The same expression pinned to a moment: `@` on every selector and outermost subquery that has
+//! none.
 
 use promql::{At, Expr, ExprKind};
 
 /// Functions whose result depends on the evaluation time itself, so that pinning changes it.
 const MOVING: [&str; 16] = [
-    "days_in_month", "day_of_month", "day_of_week", "day_of_year", "hour", "minute", "month", "year",
-    "predict_linear", "time", "timestamp", "start", "end", "step", "range", "start_timestamp",
+    "days_in_month",
+    "day_of_month",
+    "day_of_week",
+    "day_of_year",
+    "hour",
+    "minute",
+    "month",
+    "year",
+    "predict_linear",
+    "time",
+    "timestamp",
+    "start",
+    "end",
+    "step",
+    "range",
+    "start_timestamp",
 ];
 
 /// Whether pinning changes nothing.

@@ -56,7 +56,9 @@ fn check(store: &Store, eval: &Eval) -> Result<(), String> {
         (Ok(outcome), None) => outcome,
         (Err(message), Some(text)) if text.accepts(&message) => return Ok(()),
         (Err(message), _) => return Err(format!("want {:?}\n      got error {message:?}", eval.fail)),
-        (Ok((_, output)), Some(text)) => return Err(format!("want error {text:?}\n      got {:?}", output.value)),
+        (Ok((_, output)), Some(text)) => {
+            return Err(format!("want error {text:?}\n      got {:?}", output.value));
+        }
     };
     compare::annotations(eval, &output)?;
     compare::value(eval, &output.value)?;
@@ -64,7 +66,8 @@ fn check(store: &Store, eval: &Eval) -> Result<(), String> {
     repeat(store, eval, &expr, at)
 }
 
-/// The result must be the same when the expression is pinned and evaluated at other times, and in a range query.
+/// The result must be the same when the expression is pinned and evaluated at other times, and in a
+/// range query.
 fn repeat(store: &Store, eval: &Eval, expr: &Expr, at: i64) -> Result<(), String> {
     let mut pinned = expr.clone();
     rewrite::pin(&mut pinned, At::Millis(at));
@@ -88,7 +91,8 @@ fn repeat(store: &Store, eval: &Eval, expr: &Expr, at: i64) -> Result<(), String
             continue;
         }
         let context = |fault: String| format!("{expr} around {time}: {fault}");
-        let output = evaluate(store, &expr, range_params(time - 60_000, time + 60_000, 60_000)).map_err(context)?;
+        let output =
+            evaluate(store, &expr, range_params(time - 60_000, time + 60_000, 60_000)).map_err(context)?;
         compare_middle(eval, &output, time).map_err(context)?;
     }
     Ok(())
@@ -115,6 +119,7 @@ fn range_params(start: i64, end: i64, step: i64) -> Params {
 fn evaluate(store: &Store, expr: &Expr, params: Params) -> Result<Output, String> {
     let params = Params { delayed_name_removal: true, ..params };
     let plan = promql::plan(expr, params).map_err(|error| error.to_string())?;
-    let inputs: Vec<Vec<Series>> = plan.selections().iter().map(|selection| store.select(selection)).collect();
+    let inputs: Vec<Vec<Series>> =
+        plan.selections().iter().map(|selection| store.select(selection)).collect();
     promql::evaluate(&plan, &inputs, &|| false).map_err(|error| error.to_string())
 }

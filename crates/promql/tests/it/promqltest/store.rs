@@ -40,7 +40,8 @@ impl Store {
     /// What a selection asks for and nothing else.
     pub(crate) fn select(&self, selection: &Selection) -> Vec<Series> {
         let picked = |series: &&Series| selection.matchers.iter().all(|m| m.matches_labels(&series.labels));
-        let inside = |sample: &&Sample| selection.start <= sample.timestamp && sample.timestamp <= selection.end;
+        let inside =
+            |sample: &&Sample| selection.start <= sample.timestamp && sample.timestamp <= selection.end;
         let cut = |series: &Series| Series {
             labels: series.labels.clone(),
             samples: series.samples.iter().filter(inside).copied().collect(),

@@ -1,0 +1,79 @@
+//! Limits hold, and a caller can stop an evaluation.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use model::{Labels, Sample, Series, Timestamp};
+use promql::{EvalError, Limits, Params, Plan, PlanError, parse, plan};
+
+fn planned(text: &str, limits: Limits) -> Result<Plan, PlanError> {
+    let mut params = Params::range(Timestamp(0), Timestamp(600_000), Duration::from_secs(1));
+    params.limits = limits;
+    plan(&parse(text).expect("the expression is well formed"), params)
+}
+
+fn inputs(plan: &Plan, count: usize) -> Vec<Vec<Series>> {
+    let series = |index: usize| Series {
+        labels: Labels::from_pairs([("__name__", "x"), ("i", &index.to_string())]),
+        samples: (0..600).map(|second| Sample::new(second * 1000, second as f64)).collect(),
+    };
+    plan.selections().iter().map(|_| (0..count).map(series).collect()).collect()
+}
+
+#[test]
+fn too_many_samples_end_the_query() {
+    let limits = Limits { samples_max: 10_000, ..Limits::default() };
+    let plan = planned("rate(x[1m]) * 2", limits).expect("it is small enough to plan");
+    assert!(promql::evaluate(&plan, &inputs(&plan, 4), &|| false).is_ok());
+    let refused = promql::evaluate(&plan, &inputs(&plan, 20), &|| false);
+    assert_eq!(refused, Err(EvalError::TooManySamples { limit: 10_000 }));
+}
+
+#[test]
+fn too_many_series_end_the_query() {
+    let plan =
+        planned("x", Limits { series_max: 3, ..Limits::default() }).expect("it is small enough to plan");
+    let refused = promql::evaluate(&plan, &inputs(&plan, 4), &|| false);
+    assert_eq!(refused, Err(EvalError::TooManySeries { limit: 3 }));
+}
+
+#[test]
+fn a_subquery_with_too_many_steps_is_refused_before_it_runs() {
+    let error = planned("sum_over_time(x[1y:1ms])", Limits::default()).map(|_| ());
+    assert!(matches!(error, Err(PlanError::TooManySteps { .. })), "{error:?}");
+}
+
+#[test]
+fn nesting_beyond_the_limit_is_refused() {
+    let error = planned("abs(abs(abs(x)))", Limits { depth_max: 3, ..Limits::default() }).map(|_| ());
+    assert!(matches!(error, Err(PlanError::TooDeep { limit: 3, .. })), "{error:?}");
+}
+
+#[test]
+fn a_query_can_be_cancelled_while_it_runs() {
+    let plan = planned("sum(rate(x[1m]))", Limits::default()).expect("it is small enough to plan");
+    let asked = Cell::new(0);
+    let cancelled = || {
+        asked.set(asked.get() + 1);
+        asked.get() > 3
+    };
+    assert_eq!(promql::evaluate(&plan, &inputs(&plan, 10), &cancelled), Err(EvalError::Cancelled));
+}
+
+#[test]
+fn the_number_of_inputs_must_be_that_of_the_selections() {
+    let plan = planned("x + y", Limits::default()).expect("it is small enough to plan");
+    assert_eq!(promql::evaluate(&plan, &[], &|| false), Err(EvalError::Inputs { expected: 2, got: 0 }));
+}
+
+#[test]
+fn the_deepest_expression_fits_a_small_stack() {
+    let text = vec!["x"; 256].join(" or ");
+    let work = move || {
+        let plan = planned(&text, Limits::default()).expect("it is just small enough");
+        promql::evaluate(&plan, &inputs(&plan, 1), &|| false).is_ok()
+    };
+    let thread =
+        std::thread::Builder::new().stack_size(1 << 20).spawn(work).expect("a thread can be started");
+    assert!(thread.join().expect("the thread does not panic"));
+}
