@@ -34,7 +34,8 @@ pub struct Deps {
     pub db: Db,
 }
 
-/// Starts judge; returns the address it listens on. A rule file with a fault is a usage error that tells all faults.
+/// Starts judge; returns the address it listens on. A rule file with a fault is a usage error that tells all
+/// faults.
 pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Result<SocketAddr> {
     let metrics = Metrics::register(context, &config.alarm_urls, config.outbox_alerts_max);
     let source = RuleSource::open(context.clone(), deps.db.clone(), config.clone(), metrics.clone());

@@ -17,8 +17,8 @@ use crate::rule_file::Defaults;
 pub struct Config {
     /// Where the API of the rules is reached.
     pub listen: SocketAddr,
-    /// Name of this judge among those that share the rules; empty for host name and `listen`. It must stay the same
-    /// over restarts, so that a judge finds its own leases again at once.
+    /// Name of this judge among those that share the rules; empty for host name and `listen`. It must stay
+    /// the same over restarts, so that a judge finds its own leases again at once.
     pub instance: String,
     /// Rule files in Prometheus' format; the last part of a path may hold `*`.
     pub rule_files: Vec<PathBuf>,
@@ -38,14 +38,16 @@ pub struct Config {
     /// Firing and ended alerts are sent again this often.
     #[serde(with = "model::duration_text")]
     pub resend_delay: Duration,
-    /// After a gap in the evaluations of a rule (a restart, an outage of the store), alerts last seen before it are
-    /// not ended by absence for this long: senders first deliver what they kept.
+    /// After a gap in the evaluations of a rule (a restart, an outage of the store), alerts last seen before
+    /// it are not ended by absence for this long: senders first deliver what they kept.
     #[serde(with = "model::duration_text")]
     pub settle_time: Duration,
-    /// How long this judge's claim on a group holds without renewal. When it dies, another takes over after this.
+    /// How long this judge's claim on a group holds without renewal. When it dies, another takes over after
+    /// this.
     #[serde(with = "model::duration_text")]
     pub lease_time: Duration,
-    /// Rule groups in the database are read again this often, for those that another judge has taken by its API.
+    /// Rule groups in the database are read again this often, for those that another judge has taken by its
+    /// API.
     #[serde(with = "model::duration_text")]
     pub database_poll: Duration,
     /// Groups that are evaluated at a time.

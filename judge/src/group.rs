@@ -1,8 +1,9 @@
 //! What judge holds of a group while it runs, and how that is stored.
 //!
-//! The alerts of all rules of a group are one document, saved in one step under the fencing number of the lease before
-//! anything is sent. News that no alarm has taken yet needs no list of its own: after a restart every firing and every
-//! remembered ended alert counts as not delivered, with its old times, and ended alerts are remembered until delivered.
+//! The alerts of all rules of a group are one document, saved in one step under the fencing number of the
+//! lease before anything is sent. News that no alarm has taken yet needs no list of its own: after a restart
+//! every firing and every remembered ended alert counts as not delivered, with its old times, and ended
+//! alerts are remembered until delivered.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -18,8 +19,8 @@ use crate::rules::{RuleGroup, RuleKind};
 use crate::template_functions::query_escape;
 
 const DOCUMENT_VERSION: u32 = 1;
-/// While alerts are pending, the document is saved this often even when nothing changed, so that after a restart it
-/// is known for how long nobody looked.
+/// While alerts are pending, the document is saved this often even when nothing changed, so that after a
+/// restart it is known for how long nobody looked.
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 
 const NEVER_SAVED: Saved = Saved { at: Timestamp::MIN, fencing: 0 };
@@ -122,9 +123,9 @@ impl GroupRun {
         *self = Self { is_removed, ..Self::new(self.group.clone()) };
     }
 
-    /// Takes over the stored state under a new lease. `None` is a group that was never saved. A judge whose lease
-    /// lapsed and that finds the document it saved itself goes on with what it has: nobody wrote in between. The error
-    /// says why the document cannot be read; the group starts empty then.
+    /// Takes over the stored state under a new lease. `None` is a group that was never saved. A judge whose
+    /// lease lapsed and that finds the document it saved itself goes on with what it has: nobody wrote in
+    /// between. The error says why the document cannot be read; the group starts empty then.
     pub(crate) fn restore(
         &mut self,
         document: Option<&[u8]>,
@@ -148,8 +149,8 @@ impl GroupRun {
         self.saved = document.saved;
         let mut stored = ByIdentity::default();
         for rule in document.rules {
-            let state = RuleState { alerts: rule.alerts.into_iter().collect(), ..RuleState::default() };
-            stored.put(rule.identity, state);
+            let (alerts, continuity) = (rule.alerts.into_iter().collect(), Continuity::begun(now));
+            stored.put(rule.identity, RuleState { alerts, continuity, ..RuleState::default() });
         }
         self.take_over(stored, now);
         self.ended.extend(document.ended);
@@ -161,7 +162,8 @@ impl GroupRun {
         Ok(())
     }
 
-    /// Goes on with other rules. Rules of the same kind, name and labels keep their state; alerts of the others end.
+    /// Goes on with other rules. Rules of the same kind, name and labels keep their state; alerts of the
+    /// others end.
     pub(crate) fn adopt(&mut self, group: Arc<RuleGroup>, now: Timestamp) {
         let mut stored = ByIdentity::default();
         for (rule, state) in self.group.rules.iter().zip(self.rules.drain(..)) {
@@ -222,37 +224,42 @@ impl GroupRun {
         self.is_dirty = false;
     }
 
-    /// Everything the group has to say to the alarms. Rules that failed for an hour are left out: their news has
-    /// become too old to be repeated.
+    /// Everything the group has to say to the alarms, one word an alert. Rules that failed for an hour are
+    /// left out: their news has become too old to be repeated.
     pub(crate) fn told(&self, now: Timestamp, external: &Labels, link_base: &str) -> Vec<Arc<Told>> {
-        let mut all = Vec::new();
+        let mut all = HashMap::new();
         let nowhere: Arc<str> = Arc::from(link_base);
         self.tell(&self.ended, &nowhere, external, &mut all);
         for (rule, state) in self.group.rules.iter().zip(&self.rules) {
-            let since_success = state.continuity.last().map_or(Duration::ZERO, |last| now.since(last));
-            if since_success <= RENEWAL_MAX {
+            if now.since(state.continuity.last_known()) <= RENEWAL_MAX {
                 let link = format!("{link_base}/graph?g0.expr={}&g0.tab=1", query_escape(&rule.query.text));
                 self.tell(&state.alerts, &Arc::from(link), external, &mut all);
             }
         }
-        all
+        all.into_values().map(Arc::new).collect()
     }
 
-    fn tell(&self, alerts: &Alerts, link: &Arc<str>, external: &Labels, all: &mut Vec<Arc<Told>>) {
+    fn tell(&self, alerts: &Alerts, link: &Arc<str>, external: &Labels, all: &mut HashMap<Labels, Told>) {
         for (labels, alert) in alerts {
             let Some(starts_at) = alert.phase.fired_at() else { continue };
             let news = match alert.phase {
                 alert_state::Phase::Resolved { resolved_at, .. } => News::Resolved(resolved_at),
                 _ => News::Firing,
             };
-            all.push(Arc::new(Told {
-                labels: with_external(labels, external),
-                annotations: alert.annotations.clone(),
-                generator_url: link.clone(),
-                starts_at,
-                news,
-                interval: self.group.interval,
-            }));
+            let labels = with_external(labels, external);
+            // Two rules may give the same alert. It fires as long as one of them says so.
+            let is_better = |other: &Told| news == News::Firing && other.news != News::Firing;
+            if all.get(&labels).is_none_or(is_better) {
+                let told = Told {
+                    labels: labels.clone(),
+                    annotations: alert.annotations.clone(),
+                    generator_url: link.clone(),
+                    starts_at,
+                    news,
+                    interval: self.group.interval,
+                };
+                all.insert(labels, told);
+            }
         }
     }
 
@@ -459,6 +466,24 @@ mod tests {
         run.rules[0].continuity.observe(at(0), Duration::from_secs(60), Duration::ZERO);
         assert_eq!(run.told(at(60), &Labels::empty(), "").len(), 2);
         assert_eq!(run.told(at(61), &Labels::empty(), "").len(), 1);
+        let restarted = restarted(&run, &format!("{A}, {B}"), at(100));
+        assert_eq!(restarted.told(at(160), &Labels::empty(), "").len(), 2);
+        assert_eq!(
+            restarted.told(at(161), &Labels::empty(), "").len(),
+            0,
+            "also when it never succeeds again"
+        );
+    }
+
+    #[test]
+    fn an_alert_that_one_rule_ended_and_another_fires_is_told_as_firing() {
+        let mut run = run();
+        run.ended.insert(labels("A"), held(Phase::Resolved { fired_at: at(-9), resolved_at: at(-8) }));
+        run.rules[1]
+            .alerts
+            .insert(labels("A"), held(Phase::Resolved { fired_at: at(-9), resolved_at: at(-7) }));
+        let expected = ["A", "B"].map(|name| (labels(name).to_string(), News::Firing));
+        assert_eq!(news(&run), expected);
     }
 
     #[test]

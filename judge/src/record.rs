@@ -1,5 +1,5 @@
-//! What rules write to the store: recorded series, `ALERTS` and `ALERTS_FOR_STATE`, and the markers that end a series
-//! which is no longer written. Pure; the writing is done by `eval`.
+//! What rules write to the store: recorded series, `ALERTS` and `ALERTS_FOR_STATE`, and the markers that end
+//! a series which is no longer written. Pure; the writing is done by `eval`.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,8 @@ use crate::rules::Rule;
 /// A series with the value it gets.
 pub(crate) type Written = (Labels, f64);
 
-/// The series of a recording rule: the result under the rule's name and with its labels. Two elements that become the
-/// same series are an error of the rule.
+/// The series of a recording rule: the result under the rule's name and with its labels. Two elements that
+/// become the same series are an error of the rule.
 pub(crate) fn recorded(rule: &Rule, vector: Vec<Written>) -> Result<Vec<Written>, String> {
     let mut seen = BTreeSet::new();
     let mut series = Vec::with_capacity(vector.len());
@@ -45,8 +45,8 @@ pub(crate) fn alerts_series(alerts: &Alerts) -> Vec<Written> {
     series
 }
 
-/// The alert's own labels for one element of the result: the element's without its metric name, then the rule's, then
-/// `alertname`.
+/// The alert's own labels for one element of the result: the element's without its metric name, then the
+/// rule's, then `alertname`.
 pub(crate) fn alert_labels(rule: &Rule, element: &Labels, render: impl Fn(usize) -> String) -> Labels {
     let mut builder = element.edit();
     builder.remove(METRIC_NAME);

@@ -1,5 +1,6 @@
-//! Rule files in Prometheus' format, and single groups of the same form from the API. All or nothing: a file with a
-//! fault gives no group, and every fault is told at once with file, line, group, rule and how to mend it.
+//! Rule files in Prometheus' format, and single groups of the same form from the API. All or nothing: a file
+//! with a fault gives no group, and every fault is told at once with file, line, group, rule and how to mend
+//! it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -432,7 +433,7 @@ groups:
     #[test]
     fn every_fault_is_told_at_once() {
         let faults = faults(
-            "groups:\n- name: g\n  interval: x\n  rules:\n  - alert: A\n  - expr: '('\n    alert: B\n- rules: []\n",
+            "groups:\n- name: g\n  interval: x\n  rules:\n  - alert: A\n  - {alert: B, expr: '('}\n- rules: []\n",
         );
         assert_eq!(faults.len(), 4, "{faults:#?}");
     }

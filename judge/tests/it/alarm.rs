@@ -50,14 +50,15 @@ impl Heard {
 impl Alarm {
     /// Listens on a free loopback port and answers 200 until told otherwise.
     pub(crate) async fn start(clock: &Clock) -> Self {
-        let context = Context::new("alarm", clock.clone()).unwrap();
+        let context = Context::new("alarm", clock.clone()).expect("the test world can be set up");
         let shared = Arc::new(Shared {
             clock: clock.clone(),
             batches: Mutex::default(),
             answer: Mutex::new(StatusCode::OK),
         });
         let routes = Router::new().route(wire::alert::PATH, post(take)).with_state(shared.clone());
-        let address = context.listen(([127, 0, 0, 1], 0).into(), routes).await.unwrap();
+        let address =
+            context.listen(([127, 0, 0, 1], 0).into(), routes).await.expect("the test world can be set up");
         Self { address, shared, _context: context }
     }
 
@@ -65,14 +66,16 @@ impl Alarm {
         format!("http://{}", self.address)
     }
 
-    /// From now on answers with this status. What it answers with an error counts as an attempt, not as heard.
+    /// From now on answers with this status. What it answers with an error counts as an attempt, not as
+    /// heard.
     pub(crate) fn answer_with(&self, status: u16) {
-        *self.shared.answer.lock().unwrap() = StatusCode::from_u16(status).unwrap();
+        *self.shared.answer.lock().expect("no holder panics") =
+            StatusCode::from_u16(status).expect("the test world can be set up");
     }
 
     /// Requests so far, refused ones included, by the number of their alerts.
     pub(crate) fn batches(&self) -> Vec<Vec<Heard>> {
-        self.shared.batches.lock().unwrap().clone()
+        self.shared.batches.lock().expect("no holder panics").clone()
     }
 
     /// All alerts so far, in order, refused ones included.
@@ -88,6 +91,6 @@ async fn take(State(shared): State<Arc<Shared>>, Json(alerts): Json<Vec<Postable
         Heard { at, alert: accepted.alert }
     };
     let batch = alerts.into_iter().map(heard).collect();
-    shared.batches.lock().unwrap().push(batch);
-    *shared.answer.lock().unwrap()
+    shared.batches.lock().expect("no holder panics").push(batch);
+    *shared.answer.lock().expect("no holder panics")
 }

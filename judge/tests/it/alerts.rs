@@ -69,7 +69,8 @@ async fn a_query_that_fails_leaves_the_alert_firing_and_says_why() {
 #[tokio::test]
 async fn alerts_are_series_too() {
     let world = World::new().await;
-    let rules = "  - {alert: Down, expr: up == 0, for: 1m}\n  - {alert: AnyAlert, expr: 'ALERTS{alertname=\"Down\"}'}\n";
+    let rules = "  - {alert: Down, expr: up == 0, for: 1m}\n  \
+                 - {alert: AnyAlert, expr: 'ALERTS{alertname=\"Down\"}'}\n";
     let judge = world.judge(rules).await;
     world.push(&UP, 0.0).await;
     world.step(&judge, INTERVAL).await;

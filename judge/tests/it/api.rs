@@ -9,10 +9,10 @@ use crate::world::{INTERVAL, Judge, PATIENCE, World};
 const UP: [(&str, &str); 2] = [("__name__", "up"), ("endpoint", "web-1")];
 
 async fn send(world: &World, method: &str, judge: &Judge, path: &str, body: &str) -> (u16, Value) {
-    let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+    let method = reqwest::Method::from_bytes(method.as_bytes()).expect("judge answers with JSON");
     let request = world.http.request(method, format!("{}{path}", judge.url)).body(body.to_owned());
-    let answer = request.send().await.unwrap();
-    (answer.status().as_u16(), answer.json().await.unwrap())
+    let answer = request.send().await.expect("judge answers with JSON");
+    (answer.status().as_u16(), answer.json().await.expect("judge answers with JSON"))
 }
 
 #[tokio::test]

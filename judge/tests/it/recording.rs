@@ -11,7 +11,7 @@ const IDLE: [(&str, &str); 2] = [("__name__", "cpu_idle"), ("endpoint", "web-1")
 async fn stored(world: &World, name: &str) -> Vec<Series> {
     let matchers = vec![Matcher::equal("__name__", name)];
     let selection = Selection { matchers, start: Timestamp::MIN, end: Timestamp::MAX };
-    world.storage.reader().select(&selection).await.unwrap()
+    world.storage.reader().select(&selection).await.expect("memory can be read")
 }
 
 #[tokio::test]

@@ -45,11 +45,11 @@ pub(crate) struct Judge {
 impl World {
     pub(crate) async fn new() -> Self {
         let clock = Clock::manual(START);
-        let context = Context::new("test", clock.clone()).unwrap();
+        let context = Context::new("test", clock.clone()).expect("the test world can be set up");
         Self {
             alarm: Alarm::start(&clock).await,
             storage: Storage::memory(Limits::default()),
-            folder: tempfile::tempdir().unwrap(),
+            folder: tempfile::tempdir().expect("the test world can be set up"),
             http: context.http.clone(),
             clock,
         }
@@ -76,14 +76,15 @@ impl World {
     /// The configuration of [`World::judge`].
     pub(crate) fn config_with(&self, rules: &str) -> Config {
         let file = self.folder.path().join("rules.yml");
-        std::fs::write(&file, format!("groups:\n- name: g\n  interval: 15s\n  rules:\n{rules}")).unwrap();
+        std::fs::write(&file, format!("groups:\n- name: g\n  interval: 15s\n  rules:\n{rules}"))
+            .expect("the test world can be set up");
         Config { rule_files: vec![file], ..self.config() }
     }
 
     /// Starts a judge and waits until it knows the rules of its files.
     pub(crate) async fn judge_with(&self, config: Config) -> Judge {
         let has_files = !config.rule_files.is_empty();
-        let judge = self.try_judge(config).await.unwrap();
+        let judge = self.try_judge(config).await.expect("the test world can be set up");
         if has_files {
             eventually("the rules are known", PATIENCE, async || judge.group(self, "g").await).await;
         }
@@ -91,8 +92,12 @@ impl World {
     }
 
     pub(crate) async fn try_judge(&self, config: Config) -> anyhow::Result<Judge> {
-        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let context = Context::new("judge", self.clock.clone()).unwrap();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("the test world can be set up");
+        let context = Context::new("judge", self.clock.clone()).expect("the test world can be set up");
         let (reader, writer) = (self.storage.reader(), self.storage.writer());
         let (path, inside) = (self.folder.path().join("saker.db"), context.clone());
         let starting = runtime.spawn(async move {
@@ -100,12 +105,11 @@ impl World {
             let deps = Deps { reader, writer, state: State::embedded(db.clone()), db };
             judge::start(config, deps, &inside).await
         });
-        let started: anyhow::Result<SocketAddr> = starting.await.unwrap();
-        let runtime = Some(runtime);
+        let started: anyhow::Result<SocketAddr> = starting.await.expect("the test world can be set up");
         match started {
-            Ok(address) => Ok(Judge { url: format!("http://{address}"), context, runtime }),
+            Ok(address) => Ok(Judge { url: format!("http://{address}"), context, runtime: Some(runtime) }),
             Err(error) => {
-                runtime.map(Runtime::shutdown_background);
+                runtime.shutdown_background();
                 Err(error)
             }
         }
@@ -116,7 +120,7 @@ impl World {
         let sample = Sample { timestamp: self.clock.now(), value };
         let series = Series { labels: Labels::from_pairs(series.iter().copied()), samples: vec![sample] };
         let batch = Batch { series: vec![series], metadata: Vec::new() };
-        let outcome = self.storage.writer().write(batch).await.unwrap();
+        let outcome = self.storage.writer().write(batch).await.expect("the test world can be set up");
         assert_eq!(outcome.refused_count(), 0, "{outcome:?}");
     }
 
@@ -169,8 +173,8 @@ impl Judge {
     }
 
     /// Ends the judge without giving it time to do anything, as kill -9 does.
-    pub(crate) fn kill(mut self) {
-        self.runtime.take().map(Runtime::shutdown_background);
+    pub(crate) fn kill(self) {
+        drop(self);
     }
 
     /// Ends the judge as SIGTERM does.
@@ -181,6 +185,8 @@ impl Judge {
 
 impl Drop for Judge {
     fn drop(&mut self) {
-        self.runtime.take().map(Runtime::shutdown_background);
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
