@@ -55,3 +55,30 @@ async fn a_stopped_judge_gives_its_groups_away_at_once() {
     world.push(&UP, 0.0).await;
     world.step(&second, INTERVAL).await;
 }
+
+#[tokio::test]
+async fn a_judge_that_was_overtaken_stores_and_tells_nothing() {
+    let world = World::new().await;
+    let config = world.config_with(DOWN);
+    let group = format!("{};g", config.rule_files[0].display());
+    let judge = world.judge_with(config).await;
+    world.push(&UP, 1.0).await;
+    world.step(&judge, INTERVAL).await;
+
+    // Another judge took the group over while this one was paused, and has written since.
+    let db = db::Db::open(&world.folder.path().join("saker.db")).await.expect("the database can be shared");
+    let state = state::State::embedded(db);
+    state.save_document("rule_group", &group, b"{}", 1_000).await.expect("the number is higher");
+    world.push(&UP, 0.0).await;
+    world.clock.advance(INTERVAL);
+    testkit::eventually("the judge notices", PATIENCE, async || {
+        let group = judge.group(&world, "g").await?;
+        (group["rules"][0]["health"] == "unknown").then_some(())
+    })
+    .await;
+    assert_eq!(world.heard(), []);
+    assert_eq!(
+        state.load_document("rule_group", &group).await.expect("it can be read").as_deref(),
+        Some(&b"{}"[..])
+    );
+}
