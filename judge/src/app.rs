@@ -50,7 +50,7 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
         board: Board::default(),
         metrics,
         external_labels: config.external_labels.clone(),
-        link_base: config.link_base(),
+        links: config.links(),
     });
 
     let app = App { clock: context.clock.clone(), db: deps.db, rules: rules.clone(), ticker: ticker.clone() };
@@ -72,7 +72,7 @@ fn evaluator(config: &Config, deps: &Deps, metrics: &Metrics) -> Evaluator {
         settle_time: config.settle_time,
         surroundings: Surroundings {
             external_labels: config.external_labels.clone(),
-            external_url: config.link_base(),
+            external_url: config.links().base().to_owned(),
         },
         metrics: metrics.clone(),
     }

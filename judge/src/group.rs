@@ -13,10 +13,10 @@ use model::{Labels, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::alert_state::{self, Alerts, HeldAlert};
+use crate::config::Links;
 use crate::continuity::Continuity;
 use crate::outbox::{News, RENEWAL_MAX, Told};
 use crate::rules::{RuleGroup, RuleKind};
-use crate::template_functions::query_escape;
 
 const DOCUMENT_VERSION: u32 = 1;
 /// While alerts are pending, the document is saved this often even when nothing changed, so that after a
@@ -226,14 +226,13 @@ impl GroupRun {
 
     /// Everything the group has to say to the alarms, one word an alert. Rules that failed for an hour are
     /// left out: their news has become too old to be repeated.
-    pub(crate) fn told(&self, now: Timestamp, external: &Labels, link_base: &str) -> Vec<Arc<Told>> {
+    pub(crate) fn told(&self, now: Timestamp, external: &Labels, links: &Links) -> Vec<Arc<Told>> {
         let mut all = HashMap::new();
-        let nowhere: Arc<str> = Arc::from(link_base);
+        let nowhere: Arc<str> = Arc::from(links.base());
         self.tell(&self.ended, &nowhere, external, &mut all);
         for (rule, state) in self.group.rules.iter().zip(&self.rules) {
             if now.since(state.continuity.last_known()) <= RENEWAL_MAX {
-                let link = format!("{link_base}/graph?g0.expr={}&g0.tab=1", query_escape(&rule.query.text));
-                self.tell(&state.alerts, &Arc::from(link), external, &mut all);
+                self.tell(&state.alerts, &Arc::from(links.of(rule)), external, &mut all);
             }
         }
         all.into_values().map(Arc::new).collect()
@@ -339,6 +338,10 @@ mod tests {
         HeldAlert { annotations: BTreeMap::new(), value: 1.0, phase, seen_at: at(0) }
     }
 
+    fn links() -> Links {
+        Links::Rules(String::new())
+    }
+
     fn firing() -> HeldAlert {
         held(Phase::Firing { active_at: at(-5), fired_at: at(-3) })
     }
@@ -363,7 +366,7 @@ mod tests {
     }
 
     fn news(run: &GroupRun) -> Vec<(String, News)> {
-        let told = run.told(at(1), &Labels::empty(), "http://judge");
+        let told = run.told(at(1), &Labels::empty(), &links());
         let mut news: Vec<_> = told.iter().map(|told| (told.labels.to_string(), told.news)).collect();
         news.sort_by(|a, b| a.0.cmp(&b.0));
         news
@@ -372,7 +375,7 @@ mod tests {
     #[test]
     fn a_restart_finds_every_alert_with_its_start() {
         let next = restarted(&run(), &format!("{A}, {B}"), at(30));
-        let told = next.told(at(30), &Labels::empty(), "http://judge");
+        let told = next.told(at(30), &Labels::empty(), &links());
         assert_eq!(told.len(), 2);
         assert!(told.iter().all(|told| told.starts_at == at(-3) && told.news == News::Firing));
         assert_eq!(next.claim, Claim::Held(2));
@@ -456,7 +459,7 @@ mod tests {
         for bytes in [&b"{"[..], br#"{"version":9,"saved":{"at":0,"fencing":1},"rules":[],"ended":[]}"#] {
             let mut run = run();
             assert!(run.restore(Some(bytes), 3, at(0)).is_err());
-            assert!(run.told(at(0), &Labels::empty(), "").is_empty());
+            assert!(run.told(at(0), &Labels::empty(), &links()).is_empty());
         }
     }
 
@@ -464,12 +467,12 @@ mod tests {
     fn a_rule_that_failed_for_an_hour_is_repeated_no_more() {
         let mut run = run();
         run.rules[0].continuity.observe(at(0), Duration::from_secs(60), Duration::ZERO);
-        assert_eq!(run.told(at(60), &Labels::empty(), "").len(), 2);
-        assert_eq!(run.told(at(61), &Labels::empty(), "").len(), 1);
+        assert_eq!(run.told(at(60), &Labels::empty(), &links()).len(), 2);
+        assert_eq!(run.told(at(61), &Labels::empty(), &links()).len(), 1);
         let restarted = restarted(&run, &format!("{A}, {B}"), at(100));
-        assert_eq!(restarted.told(at(160), &Labels::empty(), "").len(), 2);
+        assert_eq!(restarted.told(at(160), &Labels::empty(), &links()).len(), 2);
         assert_eq!(
-            restarted.told(at(161), &Labels::empty(), "").len(),
+            restarted.told(at(161), &Labels::empty(), &links()).len(),
             0,
             "also when it never succeeds again"
         );

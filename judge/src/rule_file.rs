@@ -76,7 +76,7 @@ pub(crate) fn read_file(file: &str, text: &str, defaults: &Defaults) -> Result<V
         }
         groups.push(reader.group(group));
     }
-    if reader.faults.is_empty() { Ok(groups) } else { Err(reader.faults) }
+    reader.outcome(groups)
 }
 
 /// Reads one group of the API, as YAML or JSON. Its name may be left out; when given it must be `name`.
@@ -88,7 +88,7 @@ pub(crate) fn read_group(name: &str, text: &str, defaults: &Defaults) -> Result<
         reader.fault(line_of(given), "", message);
     }
     let group = reader.group(spec);
-    if reader.faults.is_empty() { Ok(group) } else { Err(reader.faults) }
+    reader.outcome(group)
 }
 
 #[derive(Deserialize)]
@@ -132,6 +132,11 @@ impl Reader<'_> {
     fn fault(&mut self, line: u64, rule: &str, message: impl Into<String>) {
         let (file, group) = (self.file.to_owned(), self.group.clone());
         self.faults.push(Fault { file, line, group, rule: rule.to_owned(), message: message.into() });
+    }
+
+    fn outcome<T>(mut self, read: T) -> Result<T, Vec<Fault>> {
+        self.faults.sort_by_key(|fault| fault.line);
+        if self.faults.is_empty() { Ok(read) } else { Err(self.faults) }
     }
 
     fn yaml<T: for<'de> Deserialize<'de>>(&mut self, text: &str) -> Option<T> {

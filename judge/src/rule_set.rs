@@ -24,6 +24,15 @@ const FILES: &str = "rule files";
 /// What `/-/ready` calls rule groups in the database that cannot be read.
 const GROUPS: &str = "rule groups in the database";
 
+/// Why rules are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Occasion {
+    Start,
+    Reload,
+    /// Another judge may have taken a change of a group in the database.
+    Poll,
+}
+
 /// The rules as they were last read.
 #[derive(Debug)]
 pub(crate) struct RuleSource {
@@ -57,7 +66,7 @@ impl RuleSource {
     ) -> Result<Self, Vec<Fault>> {
         let (published, _) = watch::channel(Arc::new(RuleSet::new()));
         let source = Self { context, db, config, metrics, last_rows: Mutex::default(), published };
-        let faults = source.read(true).await;
+        let faults = source.read(Occasion::Start).await;
         if faults.iter().any(|fault| fault.file != DATABASE) { Err(faults) } else { Ok(source) }
     }
 
@@ -70,12 +79,12 @@ impl RuleSource {
     /// are answered.
     pub(crate) async fn reload(&self) -> Vec<Fault> {
         self.metrics.reloads.inc();
-        self.read(true).await
+        self.read(Occasion::Reload).await
     }
 
     /// Reads the database again, where another judge may have taken a change.
     pub(crate) async fn poll_database(&self) -> Vec<Fault> {
-        self.read(false).await
+        self.read(Occasion::Poll).await
     }
 
     /// Reads a group as the API takes it, without keeping it.
@@ -88,24 +97,21 @@ impl RuleSource {
         read_file("body", text, &self.config.rule_defaults())
     }
 
-    async fn read(&self, files_too: bool) -> Vec<Fault> {
+    async fn read(&self, occasion: Occasion) -> Vec<Fault> {
         let mut last_rows = self.last_rows.lock().await;
         let before = self.published.borrow().clone();
         let rows = self.db.rule_groups().all().await;
-        if !files_too && rows.as_ref().is_ok_and(|rows| *rows == *last_rows) {
+        if occasion == Occasion::Poll && rows.as_ref().is_ok_and(|rows| *rows == *last_rows) {
             return Vec::new();
         }
         let mut faults = Vec::new();
-        let mut next: RuleSet = if files_too {
-            self.read_files(&before, &mut faults)
+        let mut next: RuleSet = if occasion == Occasion::Poll {
+            of_file(&before, |file| file != DATABASE).collect()
         } else {
-            before
-                .iter()
-                .filter(|(key, _)| key.file != DATABASE)
-                .map(|(k, g)| (k.clone(), g.clone()))
-                .collect()
+            self.read_files(&before, &mut faults)
         };
-        if files_too {
+        // At the start a fault in a file ends the process, which tells all of them in its last message.
+        if occasion == Occasion::Reload {
             self.say(FILES, &faults);
         }
         let in_files = faults.len();
@@ -163,8 +169,7 @@ impl RuleSource {
                 Ok(groups) => set.extend(groups.into_iter().map(|g| (g.key.clone(), Arc::new(g)))),
                 Err(found) => {
                     faults.extend(found);
-                    let of_file = before.iter().filter(|(key, _)| key.file == file);
-                    set.extend(of_file.map(|(key, group)| (key.clone(), group.clone())));
+                    set.extend(of_file(before, |from| *from == file));
                 }
             }
         }
@@ -195,9 +200,17 @@ impl RuleSource {
     fn keep_groups(&self, error: DbError, before: &RuleSet, next: &mut RuleSet, faults: &mut Vec<Fault>) {
         let error = anyhow::Error::from(error);
         faults.push(fault(DATABASE, format!("{error:#}; the groups stay as they are")));
-        let known = before.iter().filter(|(key, _)| key.file == DATABASE);
-        next.extend(known.map(|(key, group)| (key.clone(), group.clone())));
+        next.extend(of_file(before, |file| file == DATABASE));
     }
+}
+
+/// The groups of those files.
+fn of_file(
+    rules: &RuleSet,
+    is_it: impl Fn(&str) -> bool,
+) -> impl Iterator<Item = (GroupKey, Arc<RuleGroup>)> {
+    let wanted = rules.iter().filter(move |(key, _)| is_it(&key.file));
+    wanted.map(|(key, group)| (key.clone(), group.clone()))
 }
 
 /// The texts of all files that the paths and patterns name, by path; for each that cannot be read the fault.

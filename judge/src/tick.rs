@@ -9,6 +9,7 @@ use model::{Fingerprint, Labels, Timestamp};
 use state::{Lease, State, StateError};
 
 use crate::board::Board;
+use crate::config::Links;
 use crate::deliver::Delivery;
 use crate::eval::Evaluator;
 use crate::group::{Claim, GroupRun, with_external};
@@ -32,7 +33,7 @@ pub(crate) struct Ticker {
     pub(crate) board: Board,
     pub(crate) metrics: Metrics,
     pub(crate) external_labels: Labels,
-    pub(crate) link_base: String,
+    pub(crate) links: Links,
 }
 
 impl Ticker {
@@ -57,7 +58,7 @@ impl Ticker {
             Err(error) => return self.state_is_away(run, &error),
         }
         if run.claim != Claim::None {
-            let told = run.told(due.slot, &self.external_labels, &self.link_base);
+            let told = run.told(due.slot, &self.external_labels, &self.links);
             self.delivery.publish(&told_as, &told, self.context.clock.now());
         }
         if !run.is_removed {
@@ -112,7 +113,7 @@ impl Ticker {
             tracing::error!(group = %run.group.key, reason, "stored alerts cannot be read; starting without");
         }
         // The alarms hear of the alerts at once, not only when the first query has succeeded.
-        let told = run.told(now, &self.external_labels, &self.link_base);
+        let told = run.told(now, &self.external_labels, &self.links);
         self.delivery.publish(&Arc::from(run.group.key.to_string()), &told, now);
         Ok(())
     }

@@ -111,3 +111,34 @@ async fn more_results_than_the_limit_fail_the_rule_and_end_nothing() {
     );
     assert!(!world.heard_of_an_end());
 }
+
+#[tokio::test]
+async fn external_labels_are_added_where_an_alert_lacks_them() {
+    let world = World::new().await;
+    let external_labels = Labels::from_pairs([("dc", "east"), ("endpoint", "judge")]);
+    let rules = "  - {alert: Down, expr: up == 0, annotations: {dc: '{{ $externalLabels.dc }}'}}\n";
+    let config = judge::Config { external_labels, ..world.config_with(rules) };
+    let judge = world.judge_with(config).await;
+    world.push(&UP, 0.0).await;
+    world.step(&judge, INTERVAL).await;
+    let heard = world.hears("the alert fires", |_| true).await;
+    assert_eq!(heard.alert.labels.to_string(), "{alertname=\"Down\", dc=\"east\", endpoint=\"web-1\"}");
+    assert_eq!(heard.alert.annotations["dc"], "east");
+}
+
+#[tokio::test]
+async fn keep_firing_for_bridges_a_short_recovery() {
+    let world = World::new().await;
+    let judge = world.judge("  - {alert: Down, expr: up == 0, keep_firing_for: 1m}\n").await;
+    world.push(&UP, 0.0).await;
+    world.steps(&judge, 1, &UP, 0.0).await;
+    world.hears("the alert fires", |_| true).await;
+    world.clock.advance(Duration::from_secs(1));
+    world.push(&UP, 1.0).await;
+    world.steps(&judge, 3, &UP, 1.0).await;
+    let alerts = judge.get(&world, "/api/v1/alerts").await.expect("the alerts");
+    assert!(alerts["alerts"][0]["keepFiringSince"].is_string(), "{alerts}");
+    assert!(!world.heard_of_an_end());
+    world.steps(&judge, 4, &UP, 1.0).await;
+    world.hears("the alert ends", Heard::is_end).await;
+}
