@@ -26,8 +26,8 @@ use crate::{browse, query};
 /// A form holds a query and a few times; a longer one is refused.
 const FORM_BYTES_MAX: usize = 1 << 20;
 
-/// The version whose API this is. Clients turn features on by it, so it names Prometheus and not Saker, whose own
-/// version is on `/version`.
+/// The version whose API this is. Clients turn features on by it, so it names Prometheus and not
+/// Saker, whose own version is on `/version`.
 const PROMETHEUS_VERSION: &str = "3.14.0";
 
 /// What the handlers share.
