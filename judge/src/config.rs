@@ -62,7 +62,8 @@ pub struct Config {
     pub batch_alerts_max: usize,
     /// Labels that every alert gets on its way out, where it does not have them already.
     pub external_labels: Labels,
-    /// Where users reach a query page with Prometheus' addresses, for links in alerts; empty for links to this API.
+    /// Where users reach a query page with Prometheus' addresses, for links in alerts; empty for links to
+    /// this API.
     pub external_url: String,
 }
 
@@ -151,8 +152,8 @@ impl Config {
         format!("{}/{}", host.trim(), self.listen)
     }
 
-    /// Where a user finds more about a rule: a graph of its expression on the query page, or, without such a page, the
-    /// rule on judge's own API.
+    /// Where a user finds more about a rule: a graph of its expression on the query page, or, without such a
+    /// page, the rule on judge's own API.
     pub(crate) fn links(&self) -> Links {
         if self.external_url.is_empty() {
             return Links::Rules(format!("http://{}", self.listen));

@@ -115,20 +115,19 @@ impl Evaluator {
         annotations: &[(String, Template)],
         vector: &[Written],
     ) -> Result<Vec<ActiveAlert>, String> {
-        let mut seen = BTreeSet::new();
-        let mut active = Vec::with_capacity(vector.len());
+        let mut active: Vec<ActiveAlert> = Vec::with_capacity(vector.len());
         for (element, value) in vector {
             // Templates see the element as the query gave it, before the rule's labels.
             let visible = element.without_metric_name();
             let render = |template: &Template| template.render(&visible, *value, &self.surroundings);
             let labels = record::alert_labels(rule, element, |at| render(&rule.labels[at].1));
-            if !seen.insert(labels.clone()) {
-                return Err(format!("two elements of the result give the same alert {labels}"));
-            }
             let annotations = annotations.iter().map(|(name, text)| (name.clone(), render(text))).collect();
             active.push(ActiveAlert { labels, annotations, value: *value });
         }
-        Ok(active)
+        match record::repeated(active.iter().map(|alert| &alert.labels)) {
+            Some(labels) => Err(format!("two elements of the result give the same alert {labels}")),
+            None => Ok(active),
+        }
     }
 
     /// Writes the series of a rule, and staleness markers for those that it wrote last time and does not now.

@@ -86,19 +86,23 @@ pub(crate) enum Health {
     Failed(String),
 }
 
+/// What is stored of a group. Written from references and read into values.
 #[derive(Serialize, Deserialize)]
-struct Document {
+struct Document<List> {
     version: u32,
     saved: Saved,
-    rules: Vec<RuleDocument>,
-    ended: Vec<(Labels, HeldAlert)>,
+    rules: Vec<RuleDocument<List>>,
+    ended: List,
 }
 
 #[derive(Serialize, Deserialize)]
-struct RuleDocument {
+struct RuleDocument<List> {
     identity: String,
-    alerts: Vec<(Labels, HeldAlert)>,
+    alerts: List,
 }
+
+/// A list and not a map, since keys of JSON objects are texts.
+type StoredAlerts = Vec<(Labels, HeldAlert)>;
 
 impl GroupRun {
     /// A group that was never evaluated.
@@ -132,7 +136,7 @@ impl GroupRun {
         fencing: u64,
         now: Timestamp,
     ) -> Result<(), String> {
-        let document = document.map(serde_json::from_slice::<Document>).transpose();
+        let document = document.map(serde_json::from_slice::<Document<StoredAlerts>>).transpose();
         let stored = document
             .as_ref()
             .map_or(None, |document| Some(document.as_ref().map_or(NEVER_SAVED, |document| document.saved)));
@@ -204,7 +208,9 @@ impl GroupRun {
         if !is_needed {
             return None;
         }
-        let list = |alerts: &Alerts| alerts.iter().map(|(l, alert)| (l.clone(), alert.clone())).collect();
+        fn list(alerts: &Alerts) -> Vec<(&Labels, &HeldAlert)> {
+            alerts.iter().collect()
+        }
         let rules = self.group.rules.iter().zip(&self.rules);
         let rules = rules
             .filter(|(rule, _)| matches!(rule.kind, RuleKind::Alerting { .. }))
