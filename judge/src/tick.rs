@@ -40,8 +40,12 @@ impl Ticker {
     /// Runs one slot of a group.
     pub(crate) async fn tick(&self, run: &mut GroupRun, due: Due) {
         match self.claim(run).await {
-            Ok(true) => {}
-            Ok(false) => return,
+            Ok(is_ours) => {
+                self.context.has(STATE);
+                if !is_ours {
+                    return;
+                }
+            }
             Err(error) => return self.state_is_away(run, &error),
         }
         let figures = self.evaluator.evaluate(run, due.slot).await;
@@ -51,15 +55,14 @@ impl Ticker {
             undelivered.contains(&Fingerprint(with_external(labels, &self.external_labels).hash()))
         });
         match self.save(run, due.slot).await {
-            Ok(()) => self.context.has(STATE),
+            Ok(()) => {
+                let told = run.told(due.slot, &self.external_labels, &self.links);
+                self.delivery.publish(&told_as, &told, self.context.clock.now());
+            }
             Err(StateError::Fenced { .. }) => self.lose(run),
             // Nothing is told that is not stored. The next slot stores both, and the alarms meanwhile hear
             // what was told before.
-            Err(error) => return self.state_is_away(run, &error),
-        }
-        if run.claim != Claim::None {
-            let told = run.told(due.slot, &self.external_labels, &self.links);
-            self.delivery.publish(&told_as, &told, self.context.clock.now());
+            Err(error) => self.state_is_away(run, &error),
         }
         if !run.is_removed {
             self.metrics.evaluated(&run.group.key, due.missed, &figures);

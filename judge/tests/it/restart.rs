@@ -135,3 +135,26 @@ async fn an_alert_whose_rule_is_removed_ends() {
     let ended = world.hears("the alert ends", Heard::is_end).await;
     assert_eq!(ended.identity(), fired.identity());
 }
+
+#[tokio::test]
+async fn without_shared_state_nothing_new_is_told_and_what_was_told_is_repeated() {
+    let world = World::new().await;
+    let judge = world.judge(DOWN).await;
+    world.push(&UP, 0.0).await;
+    world.step(&judge, INTERVAL).await;
+    let fired = world.hears("the alert fires", |_| true).await;
+    judge.db.close().await;
+    world.push(&[("__name__", "up"), ("endpoint", "web-2")], 0.0).await;
+    world.clock.advance(INTERVAL);
+    let ready = format!("{}/-/ready", judge.url);
+    testkit::eventually("the operator is told", MINUTE, async || {
+        let answer = world.http.get(&ready).send().await.ok()?.text().await.ok()?;
+        answer.contains("shared state").then_some(())
+    })
+    .await;
+    world.clock.advance(MINUTE);
+    let again = world.hears("the first alert is repeated", |heard| heard.at > fired.at).await;
+    assert_eq!(again.identity(), fired.identity());
+    assert!(world.heard().iter().all(|heard| heard.label("endpoint") == Some("web-1")));
+    assert!(!world.heard_of_an_end());
+}

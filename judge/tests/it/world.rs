@@ -39,6 +39,8 @@ pub(crate) struct World {
 pub(crate) struct Judge {
     pub(crate) url: String,
     pub(crate) context: Context,
+    /// What the judge keeps its state in; a test can close it.
+    pub(crate) db: Db,
     runtime: Option<Runtime>,
 }
 
@@ -102,12 +104,14 @@ impl World {
         let (path, inside) = (self.folder.path().join("saker.db"), context.clone());
         let starting = runtime.spawn(async move {
             let db = Db::open(&path).await?;
-            let deps = Deps { reader, writer, state: State::embedded(db.clone()), db };
-            judge::start(config, deps, &inside).await
+            let deps = Deps { reader, writer, state: State::embedded(db.clone()), db: db.clone() };
+            Ok((judge::start(config, deps, &inside).await?, db))
         });
-        let started: anyhow::Result<SocketAddr> = starting.await.expect("the test world can be set up");
+        let started: anyhow::Result<(SocketAddr, Db)> = starting.await.expect("the test world can be set up");
         match started {
-            Ok(address) => Ok(Judge { url: format!("http://{address}"), context, runtime: Some(runtime) }),
+            Ok((address, db)) => {
+                Ok(Judge { url: format!("http://{address}"), context, db, runtime: Some(runtime) })
+            }
             Err(error) => {
                 runtime.shutdown_background();
                 Err(error)
