@@ -146,15 +146,3 @@ async fn a_rule_file_with_a_fault_stops_the_start_with_every_fault() {
     );
     assert_eq!(daemon::StartError::reason_of(&error), daemon::ExitReason::Usage);
 }
-
-#[tokio::test]
-async fn the_rules_that_come_with_saker_are_used_when_no_file_is_named() {
-    let world = World::new().await;
-    let config = judge::Config { host_rules: true, ..world.config() };
-    let judge = world.judge_with(config).await;
-    let demo = eventually("the rules are known", PATIENCE, async || judge.group(&world, "demo").await).await;
-    assert_eq!(demo["file"], judge::HOST_RULES_FILE);
-    world.push(&[("__name__", "saker_demo"), ("endpoint", "web-1")], 1.0).await;
-    world.clock.advance(std::time::Duration::from_secs(5));
-    world.hears("the demonstration fires", |heard| heard.label("alertname") == Some("Demonstration")).await;
-}

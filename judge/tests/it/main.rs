@@ -4,6 +4,7 @@ mod alarm;
 mod alerts;
 mod api;
 mod delivery;
+mod host_rules;
 mod recording;
 mod restart;
 mod sharding;
