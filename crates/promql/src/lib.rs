@@ -10,6 +10,7 @@ mod error;
 mod eval;
 mod features;
 mod functions;
+mod histogram;
 mod lexer;
 mod number;
 mod parser;
@@ -24,9 +25,10 @@ pub use ast::{
     Grouping, Matching, Number, RangeSelector, Shift, Subquery, Unary, ValueType, VectorSelector,
 };
 pub use error::{EvalError, ParseError, PlanError};
-pub use eval::{Output, Value, evaluate};
+pub use eval::{Output, Value, evaluate, evaluate_with_histograms};
 pub use features::Features;
 pub use functions::Function;
+pub use histogram::{CUSTOM_SCHEMA, Histogram, HistogramSample, HistogramSeries, ResetHint};
 pub use parser::{parse, parse_with};
 pub use plan::{Limits, Params, Plan, plan};
 pub use span::Span;

@@ -131,6 +131,13 @@ impl Stack {
         request.send().await.is_ok_and(|answer| answer.status().is_success())
     }
 
+    /// Hands alerts to alarm as Prometheus would.
+    pub(crate) async fn post_alerts(&self, alerts: &Value) {
+        let url = format!("{}/api/v2/alerts", self.alarm());
+        let answer = self.context.http.post(url).json(alerts).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+
     async fn is_ready(&self) -> bool {
         for url in [self.transfer(), self.hbs(), self.alarm(), self.judge(), self.apiproxy()] {
             let answer = self.context.http.get(format!("{url}/-/ready")).send().await;

@@ -75,6 +75,7 @@ impl Evaluator<'_> {
                 order.append(group);
             }
         }
+        // What a row keeps of native histograms is decided by its values.
         for (row, values) in rows.iter_mut().zip(picked) {
             row.values = values;
         }

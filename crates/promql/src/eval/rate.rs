@@ -3,6 +3,37 @@
 use super::range::Window;
 use crate::number::Sum;
 
+/// Which part of a window its samples cover.
+pub(super) struct Span {
+    /// Time of the first sample.
+    pub(super) first: i64,
+    /// Time of the last sample.
+    pub(super) last: i64,
+    /// How many there are.
+    pub(super) samples: usize,
+}
+
+impl Span {
+    /// By how much a change over the samples grows when it is extrapolated to the edges of the window. A counter is
+    /// never extrapolated below zero: `origin` is its first value and its change.
+    pub(super) fn factor(&self, window: &Window<'_>, origin: Option<(f64, f64)>) -> f64 {
+        let seconds = |millis: i64| millis as f64 / 1000.0;
+        let span = seconds(self.last - self.first);
+        let gap = span / (self.samples - 1) as f64;
+        // Up to one gap and a tenth the series is taken to reach the edge; beyond that, half a gap.
+        let reach = |distance: f64| if distance >= gap * 1.1 { gap / 2.0 } else { distance };
+        let mut before = reach(seconds(self.first - window.start));
+        if let Some((first, change)) = origin
+            && change > 0.0
+            && first >= 0.0
+        {
+            before = before.min(span * (first / change));
+        }
+        let after = reach(seconds(window.end - self.last));
+        (span + before + after) / span
+    }
+}
+
 /// `rate`, `increase` and `delta`: the change over the window, extrapolated to its edges.
 pub(super) fn extrapolated(window: &Window<'_>, counter: bool, per_second: bool) -> Option<f64> {
     let [first, .., last] = window.samples else { return None };
@@ -10,18 +41,12 @@ pub(super) fn extrapolated(window: &Window<'_>, counter: bool, per_second: bool)
     if counter {
         change += lost_in_resets(window);
     }
-    let seconds = |millis: i64| millis as f64 / 1000.0;
-    let span = seconds(last.timestamp.millis() - first.timestamp.millis());
-    let gap = span / (window.samples.len() - 1) as f64;
-    // Up to one gap and a tenth the series is taken to reach the edge; beyond that, half a gap.
-    let reach = |distance: f64| if distance >= gap * 1.1 { gap / 2.0 } else { distance };
-    let mut before = reach(seconds(first.timestamp.millis() - window.start));
-    if counter && change > 0.0 && first.value >= 0.0 {
-        // A counter is never extrapolated below zero.
-        before = before.min(span * (first.value / change));
-    }
-    let after = reach(seconds(window.end - last.timestamp.millis()));
-    let factor = (span + before + after) / span;
+    let span = Span {
+        first: first.timestamp.millis(),
+        last: last.timestamp.millis(),
+        samples: window.samples.len(),
+    };
+    let factor = span.factor(window, counter.then_some((first.value, change)));
     Some(change * if per_second { factor / window.seconds() } else { factor })
 }
 

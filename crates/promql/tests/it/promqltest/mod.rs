@@ -2,6 +2,7 @@
 
 mod compare;
 mod format;
+mod histogram;
 mod rewrite;
 mod run;
 mod series;
