@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The agent's process.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    saker_agent::cli::main()
+}

@@ -1,1 +1,14 @@
-//! Placeholder.
+//! apiproxy answers the Prometheus HTTP API from the store, so that Grafana and everything else
+//! that speaks it works.
+
+mod app;
+mod browse;
+mod config;
+mod error;
+mod http;
+mod metrics;
+mod params;
+mod query;
+
+pub use app::{Deps, start};
+pub use config::Config;

@@ -1,1 +1,13 @@
-//! Placeholder.
+//! hbs takes heartbeats: it knows every host, tells agents what to run, and makes "how long has this host been silent"
+//! a series that rules can ask for.
+
+mod age;
+mod app;
+mod config;
+mod fleet;
+mod http;
+mod metrics;
+mod writer;
+
+pub use app::{Deps, start};
+pub use config::Config;

@@ -1,1 +1,44 @@
-//! Placeholder.
+//! judge evaluates rules: it asks the store what a rule wants to know, holds the state of its alerts over
+//! restarts, and hands alerts to the alarms without ever making a false end of an outage, a backlog or a
+//! restart.
+
+mod app;
+mod config;
+
+mod rule_set;
+
+mod rule_file;
+mod rules;
+
+mod scheduler;
+mod slot;
+mod tick;
+
+mod shard;
+
+mod eval;
+mod query;
+mod record;
+
+mod alert_state;
+mod continuity;
+mod group;
+
+mod deliver;
+mod outbox;
+
+mod template;
+mod template_check;
+mod template_functions;
+
+mod humanize;
+
+mod api;
+mod board;
+mod http;
+mod metrics;
+
+pub use app::{Deps, start};
+pub use config::Config;
+pub use rule_file::Fault;
+pub use rule_set::{HOST_RULES, HOST_RULES_FILE, check_rule_files};

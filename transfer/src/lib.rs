@@ -1,1 +1,15 @@
-//! Placeholder.
+//! transfer takes samples in every format, puts them through one corridor of limits and checks, and
+//! answers when the store has them.
+
+mod app;
+mod config;
+mod http;
+mod ingest;
+mod metrics;
+mod names;
+mod reason;
+mod receive;
+mod store_metrics;
+
+pub use app::{Deps, start};
+pub use config::Config;

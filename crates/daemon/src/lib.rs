@@ -1,1 +1,26 @@
-//! Placeholder.
+//! What every Saker process does, once: arguments, configuration, logs, metrics, health, signals, named tasks,
+//! an orderly stop, and one HTTP client.
+//!
+//! A service is a function `start(config, dependencies, &Context)`. [`run`] builds the [`Context`], calls it, waits for
+//! a signal, and stops the tasks in the reverse order of their start.
+
+mod args;
+mod clock;
+mod config;
+mod context;
+mod exit;
+mod http_client;
+mod listener;
+mod log;
+mod run;
+mod server;
+
+pub use args::CommonArgs;
+pub use clock::Clock;
+pub use config::{ConfigError, Faults, load_config, parse_config};
+pub use context::{Context, Stop};
+pub use exit::{ExitReason, StartError};
+pub use http_client::http_client;
+pub use log::init_log;
+pub use run::{RuntimeKind, run};
+pub use server::PeerAddr;

@@ -1,1 +1,39 @@
-//! Placeholder.
+//! Where samples are kept: [`Writer`] and [`Reader`] over a store in memory or on local disk.
+//!
+//! A store is a head of compressed chunks in memory, with an index of labels. On disk stands a
+//! write-ahead log before it: a batch is acknowledged when the log has it, and opening the store
+//! replays the log.
+
+mod storage;
+
+mod batch;
+mod config;
+mod error;
+mod stats;
+
+mod local;
+mod memory;
+
+mod dir_lock;
+mod frame;
+mod record;
+mod replay;
+mod retention;
+mod wal;
+
+mod expression;
+mod head;
+mod query;
+
+mod bits;
+mod chunk;
+mod index;
+mod registry;
+mod samples;
+
+pub use batch::{Batch, Refusal, Refused, WriteOutcome};
+pub use config::{Limits, LocalConfig};
+pub use error::{MaintainError, OpenError, ReadError, WriteError};
+pub use expression::{QueryError, query};
+pub use stats::{ReplayReport, Stats, WalFault, WalStats};
+pub use storage::{Reader, Storage, Writer};

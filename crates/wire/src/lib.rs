@@ -1,1 +1,22 @@
-//! Placeholder.
+//! Bytes to the words of `model` and back, one module a format: outer standards and our own
+//! messages alike.
+//!
+//! Nothing here does I/O, knows the time or keeps state. Every decoder takes hostile bytes: it has
+//! a limit, never panics, and says of each thing it refuses what was wrong with it.
+
+pub mod remote_write;
+
+pub mod falcon_json;
+
+pub mod exposition;
+
+pub mod heartbeat;
+
+pub mod alert;
+
+pub mod prom_api;
+
+pub mod prom_rules;
+
+mod json_text;
+mod protobuf;

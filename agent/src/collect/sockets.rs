@@ -1,0 +1,71 @@
+//! `ss.*`: TCP sockets by state, from the kernel's own counts and without listing the sockets.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Collector, Readings};
+use crate::host::file::{HostError, KeptFile};
+use crate::host::protocol::{counters, socket_count};
+
+pub(super) struct Sockets {
+    sockstat: KeptFile,
+    sockstat6: KeptFile,
+    snmp: KeptFile,
+}
+
+impl Sockets {
+    pub(super) fn new(root: &Path) -> Self {
+        Self {
+            sockstat: KeptFile::new(root, "proc/net/sockstat"),
+            sockstat6: KeptFile::new(root, "proc/net/sockstat6"),
+            snmp: KeptFile::new(root, "proc/net/snmp"),
+        }
+    }
+}
+
+impl Collector for Sockets {
+    fn collect(&mut self, _: Duration, out: &mut Readings) -> Result<(), HostError> {
+        // A host without IPv6 has no second table.
+        let in_use6 =
+            self.sockstat6.read().ok().and_then(|table| socket_count(table, "TCP6", "inuse")).unwrap_or(0);
+        count(self.sockstat.read()?, in_use6, out);
+        counters(self.snmp.read()?, "Tcp", |name, value| {
+            if name == "CurrEstab" {
+                out.count("ss.estab", value);
+            }
+        });
+        Ok(())
+    }
+}
+
+// As `ss -s` reckons: what is allocated and neither in a table nor waiting out its time is closed.
+fn count(sockstat: &[u8], in_use6: u64, out: &mut Readings) {
+    let tcp = |name| socket_count(sockstat, "TCP", name);
+    if let (Some(in_use), Some(allocated), Some(waiting)) = (tcp("inuse"), tcp("alloc"), tcp("tw")) {
+        let in_tables = in_use.saturating_add(in_use6).saturating_sub(waiting);
+        out.count("ss.closed", allocated.saturating_sub(in_tables));
+    }
+    if let Some(orphaned) = tcp("orphan") {
+        out.count("ss.orphaned", orphaned);
+    }
+    if let Some(waiting) = tcp("tw") {
+        out.count("ss.timewait", waiting);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::check;
+    use super::*;
+
+    #[test]
+    fn closed_sockets_are_those_in_no_table() {
+        let table = b"TCP: inuse 10 orphan 1 tw 2 alloc 20 mem 3\n";
+        check(|out| count(table, 5, out), "ss_closed{h} 7\nss_orphaned{h} 1\nss_timewait{h} 2");
+    }
+
+    #[test]
+    fn a_table_without_tcp_gives_nothing() {
+        check(|out| count(b"UDP: inuse 3 mem 1\n", 0, out), "");
+    }
+}

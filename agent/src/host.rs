@@ -1,0 +1,12 @@
+//! Readers of the kernel's tables: bytes under a root directory to plain structs. They decide nothing and
+//! never panic, whatever the bytes are.
+
+pub mod disk;
+mod fields;
+pub mod file;
+pub mod memory;
+pub mod mounts;
+pub mod network;
+pub mod protocol;
+pub mod stat;
+pub mod system;

@@ -1,0 +1,83 @@
+//! The wiring of the alarm role: read it as its start order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use daemon::{Clock, Context};
+use db::Db;
+use state::State;
+use tokio::sync::Notify;
+
+use crate::config::Config;
+use crate::http::{self, Api};
+use crate::intake;
+use crate::metrics::Metrics;
+use crate::notify::{Notifier, Receiver};
+use crate::queue::{self, Queue};
+use crate::upkeep::Upkeep;
+use crate::web::{self, Web};
+
+/// What alarm needs from others.
+#[derive(Debug, Clone)]
+pub struct Deps {
+    /// Alerts, history, notification log.
+    pub db: Db,
+    /// The queues of the receivers.
+    pub state: State,
+}
+
+/// What most parts of the role share; clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Common {
+    pub(crate) db: Db,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Metrics,
+}
+
+/// Starts the role; returns the bound address, so port 0 can be asked for.
+pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<SocketAddr> {
+    let receivers: Vec<Receiver> = config
+        .receivers
+        .iter()
+        .map(Receiver::from_config)
+        .collect::<Result<_, _>>()
+        .context("read alarm.receivers")?;
+    let names: Vec<String> = receivers.iter().map(|receiver| receiver.name.clone()).collect();
+    let metrics = Metrics::register(&mut ctx.registry(), &names);
+    let common = Common { db: deps.db, clock: ctx.clock.clone(), metrics };
+    let queues: Vec<Queue> = names.iter().map(|name| Queue::of(name, deps.state.clone())).collect();
+
+    for (receiver, queue) in receivers.iter().zip(&queues) {
+        let notifier = Notifier {
+            common: common.clone(),
+            receiver: receiver.clone(),
+            queue: queue.clone(),
+            http: ctx.http.clone(),
+            external_url: config.external_url.clone(),
+            repeat_interval: config.repeat_interval,
+        };
+        ctx.spawn_graceful("notify", move |stop| notifier.run(stop));
+    }
+    let (repeat_interval, retention) = (config.repeat_interval, config.retention);
+    let mut upkeep = Upkeep {
+        common: common.clone(),
+        queues: queues.clone(),
+        repeat_interval,
+        retention,
+        may_be_untold: true,
+    };
+    upkeep.offer_rest(ctx.clock.now()).await;
+    ctx.spawn("upkeep", upkeep.run());
+    let stored = Arc::new(Notify::new());
+    ctx.spawn("queue", queue::fill(common.clone(), queues, stored.clone()));
+    let (intake, writer) = intake::open(common.clone(), config.alerts_max, stored);
+    ctx.spawn("intake", writer.run(config.resolve_timeout));
+
+    let zone = config.time_zone().context("find alarm.time_zone")?;
+    let web = web::routes(Arc::new(Web { common: common.clone(), receivers: names, zone }));
+    let listen = config.listen;
+    let started_at = common.clock.now();
+    let api = http::routes(Arc::new(Api { common, config, receivers, intake, started_at }));
+    ctx.listen(listen, api.merge(web)).await
+}

@@ -1,0 +1,13 @@
+//! What a user sees: the binaries as they ship, real neighbours, real files.
+#![cfg(test)]
+
+mod stack;
+
+mod bad_input;
+mod borders;
+mod browser;
+mod crash;
+mod main_job;
+mod picture;
+mod prometheus;
+mod quickstart;

@@ -1,0 +1,153 @@
+//! Answers a PromQL expression: plan it, fetch what the plan names, evaluate.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use model::Series;
+use promql::{EvalError, Expr, Output, Params, PlanError};
+use thiserror::Error;
+use tokio::task::spawn_blocking;
+
+use crate::error::ReadError;
+use crate::storage::Reader;
+
+/// Why an expression has no answer.
+#[derive(Debug, Error)]
+pub enum QueryError {
+    /// The expression does not fit the times or limits asked for.
+    #[error(transparent)]
+    Plan(PlanError),
+    /// The store could not be read.
+    #[error("read the samples of the query")]
+    Read(#[source] ReadError),
+    /// The evaluation failed.
+    #[error(transparent)]
+    Evaluate(EvalError),
+    /// The time allowed was over.
+    #[error("query timed out in query execution after {} s: narrow its selectors or its range", .0.as_secs_f64())]
+    TimedOut(Duration),
+    /// The task that evaluated was cancelled or panicked.
+    #[error("the evaluation was interrupted")]
+    Interrupted,
+}
+
+/// Answers an expression from the store. The evaluation runs apart from the async threads; it ends early when `timeout`
+/// is over, and when the returned future is dropped because nobody waits for it any more.
+pub async fn query(
+    reader: &Reader,
+    expr: &Expr,
+    params: Params,
+    timeout: Duration,
+) -> Result<Output, QueryError> {
+    if timeout.is_zero() {
+        // A timer would take a millisecond to notice, which is enough for some answers and not for others.
+        return Err(QueryError::TimedOut(timeout));
+    }
+    let answering = answer(reader, expr, params);
+    tokio::time::timeout(timeout, answering).await.unwrap_or(Err(QueryError::TimedOut(timeout)))
+}
+
+async fn answer(reader: &Reader, expr: &Expr, params: Params) -> Result<Output, QueryError> {
+    let limit = params.limits.samples_max;
+    let plan = promql::plan(expr, params).map_err(QueryError::Plan)?;
+    let mut inputs: Vec<Vec<Series>> = Vec::with_capacity(plan.selections().len());
+    let mut left = limit;
+    for selection in plan.selections() {
+        let input = reader.select_at_most(selection, left).await.map_err(|error| match error {
+            ReadError::TooManySamples { .. } => QueryError::Evaluate(EvalError::TooManySamples { limit }),
+            ReadError::Interrupted => QueryError::Read(error),
+        })?;
+        left = left.saturating_sub(input.iter().map(|series| series.samples.len()).sum());
+        inputs.push(input);
+    }
+    let abandoned = SetOnDrop(Arc::default());
+    let seen = abandoned.0.clone();
+    let evaluation =
+        spawn_blocking(move || promql::evaluate(&plan, &inputs, &|| seen.load(Ordering::Relaxed)));
+    evaluation.await.map_err(|_| QueryError::Interrupted)?.map_err(QueryError::Evaluate)
+}
+
+/// Tells an evaluation on another thread that nobody waits for it any more.
+struct SetOnDrop(Arc<AtomicBool>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Labels, Sample, Timestamp};
+    use promql::Value;
+
+    use super::*;
+    use crate::{Batch, Limits, Storage};
+
+    const NOW: Timestamp = Timestamp(600_000);
+
+    async fn reader() -> Reader {
+        let storage = Storage::memory(Limits::default());
+        let series = ["a", "b"].map(|host| Series {
+            labels: Labels::from_pairs([("__name__", "up"), ("endpoint", host)]),
+            samples: (0..=60).map(|n| Sample::new(n * 10_000, 1.0)).collect(),
+        });
+        let batch = Batch { series: series.to_vec(), metadata: vec![] };
+        storage.writer().write(batch).await.expect("memory takes it");
+        storage.reader()
+    }
+
+    async fn ask(text: &str, params: Params, timeout: Duration) -> Result<Output, QueryError> {
+        let expr = promql::parse(text).expect("it is PromQL");
+        query(&reader().await, &expr, params, timeout).await
+    }
+
+    #[tokio::test]
+    async fn an_expression_is_answered_from_the_store() {
+        let answer = ask("sum(up)", Params::instant(NOW), Duration::from_secs(60)).await.expect("it is good");
+        assert_eq!(answer.value, Value::Vector(vec![(Labels::empty(), Sample::new(600_000, 2.0))]));
+        let range = Params::range(Timestamp(0), NOW, Duration::from_secs(60));
+        let answer =
+            ask("count_over_time(up[1m]) > 5", range, Duration::from_secs(60)).await.expect("it is good");
+        let Value::Matrix(matrix) = answer.value else { panic!("a range query gives a matrix") };
+        assert_eq!((matrix.len(), matrix[0].samples.len()), (2, 10));
+    }
+
+    #[tokio::test]
+    async fn a_query_that_does_not_fit_its_limits_says_so() {
+        let mut params = Params::instant(NOW);
+        params.limits.samples_max = 10;
+        let error =
+            ask("sum_over_time(up[10m])", params, Duration::from_secs(60)).await.expect_err("121 samples");
+        assert!(matches!(error, QueryError::Evaluate(EvalError::TooManySamples { limit: 10 })), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_samples_of_all_selections_count_together() {
+        let mut params = Params::instant(NOW);
+        params.limits.samples_max = 140;
+        let one = ask("sum(count_over_time(up[10m]))", params.clone(), Duration::from_secs(60)).await;
+        assert!(one.is_ok(), "{one:?}");
+        let two =
+            "sum(count_over_time(up[5m])) + sum(count_over_time(up[6m] offset 3m)) + count(up offset 9m)";
+        let error = ask(two, params, Duration::from_secs(60)).await.expect_err("146 samples");
+        assert!(matches!(error, QueryError::Evaluate(EvalError::TooManySamples { limit: 140 })), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_query_without_time_left_times_out() {
+        let error = ask("up", Params::instant(NOW), Duration::ZERO).await.expect_err("there was no time");
+        assert!(matches!(error, QueryError::TimedOut(_)), "{error}");
+        assert!(error.to_string().starts_with("query timed out in query execution after 0 s"), "{error}");
+    }
+
+    #[test]
+    fn dropping_the_guard_tells_the_evaluation() {
+        let guard = SetOnDrop(Arc::default());
+        let seen = guard.0.clone();
+        assert!(!seen.load(Ordering::Relaxed));
+        drop(guard);
+        assert!(seen.load(Ordering::Relaxed));
+    }
+}

@@ -1,0 +1,118 @@
+//! Reading the head.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use model::{Labels, Metadata, Selection, Series, Timestamp};
+
+use crate::head::Head;
+use crate::registry::HeadSeries;
+
+impl Head {
+    /// The series of a selection that have a sample in its span; `None` when they have more than `samples_max`.
+    pub(crate) fn select(&self, selection: &Selection, samples_max: usize) -> Option<Vec<Series>> {
+        let (start, end) = (selection.start.millis(), selection.end.millis());
+        let picked = self.registry.read().resolve(&selection.matchers);
+        let mut found = Vec::with_capacity(picked.len());
+        let mut left = samples_max;
+        for series in picked {
+            let snapshot = series.samples.lock().snapshot(start, end);
+            let samples = snapshot.into_samples(start, end);
+            left = left.checked_sub(samples.len())?;
+            if !samples.is_empty() {
+                found.push(Series { labels: series.labels.clone(), samples });
+            }
+        }
+        Some(found)
+    }
+
+    /// The label sets of all selections together, sorted.
+    pub(crate) fn series(&self, selections: &[Selection], limit: usize) -> Vec<Labels> {
+        let found: BTreeSet<Labels> = selections
+            .iter()
+            .flat_map(|selection| self.present(selection, selection.start, selection.end))
+            .map(|series| series.labels.clone())
+            .collect();
+        found.into_iter().take(at_most(limit)).collect()
+    }
+
+    /// Label names, sorted.
+    pub(crate) fn label_names(
+        &self,
+        selections: &[Selection],
+        span: (Timestamp, Timestamp),
+        limit: usize,
+    ) -> Vec<String> {
+        if selections.is_empty() {
+            return self
+                .registry
+                .read()
+                .index()
+                .label_names()
+                .take(at_most(limit))
+                .map(str::to_owned)
+                .collect();
+        }
+        let mut names = BTreeSet::new();
+        for series in selections.iter().flat_map(|selection| self.present(selection, span.0, span.1)) {
+            for (name, _) in series.labels.iter() {
+                // Most series repeat the names of those before.
+                if !names.contains(name) {
+                    names.insert(name.to_owned());
+                }
+            }
+        }
+        names.into_iter().take(at_most(limit)).collect()
+    }
+
+    /// Values of a label, sorted.
+    pub(crate) fn label_values(
+        &self,
+        name: &str,
+        selections: &[Selection],
+        span: (Timestamp, Timestamp),
+        limit: usize,
+    ) -> Vec<String> {
+        if selections.is_empty() {
+            return self
+                .registry
+                .read()
+                .index()
+                .label_values(name)
+                .take(at_most(limit))
+                .map(str::to_owned)
+                .collect();
+        }
+        let mut values = BTreeSet::new();
+        for series in selections.iter().flat_map(|selection| self.present(selection, span.0, span.1)) {
+            values.extend(series.labels.get(name).map(str::to_owned));
+        }
+        values.into_iter().take(at_most(limit)).collect()
+    }
+
+    /// Metadata of one metric name or of all, sorted by name.
+    pub(crate) fn metadata(&self, metric: Option<&str>, limit: usize) -> Vec<(String, Metadata)> {
+        let known = self.metadata.read();
+        let owned = |(name, metadata): (&String, &Metadata)| (name.clone(), metadata.clone());
+        match metric {
+            Some(name) => known.get_key_value(name).map(owned).into_iter().collect(),
+            None => BTreeMap::iter(&known).take(at_most(limit)).map(owned).collect(),
+        }
+    }
+
+    /// The picked series that have a chunk in both the selection's span and the given one.
+    fn present(&self, selection: &Selection, start: Timestamp, end: Timestamp) -> Vec<Arc<HeadSeries>> {
+        let (start, end) = (selection.start.max(start).millis(), selection.end.min(end).millis());
+        if start > end {
+            return Vec::new();
+        }
+        let mut picked = self.registry.read().resolve(&selection.matchers);
+        picked.retain(|series| series.samples.lock().overlaps(start, end));
+        picked
+    }
+}
+
+/// Zero stands for "no limit", as in the Prometheus HTTP API.
+fn at_most(limit: usize) -> usize {
+    if limit == 0 { usize::MAX } else { limit }
+}

@@ -1,0 +1,10 @@
+//! Behaviour of the store through its public ends.
+
+mod crash;
+mod damage;
+mod random;
+mod reading;
+mod restart;
+mod retention;
+mod support;
+mod writing;

@@ -1,0 +1,103 @@
+//! The wiring of judge, in the order of its start.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::{Context, StartError};
+use db::Db;
+use state::State;
+use storage::{Reader, Writer};
+
+use crate::board::Board;
+use crate::deliver::Delivery;
+use crate::eval::Evaluator;
+use crate::http::{self, App};
+use crate::metrics::Metrics;
+use crate::rule_file::Fault;
+use crate::rule_set::RuleSource;
+use crate::shard::Shard;
+use crate::template::Surroundings;
+use crate::tick::Ticker;
+use crate::{Config, scheduler};
+
+/// What judge needs from others.
+#[derive(Debug, Clone)]
+pub struct Deps {
+    /// Where rules read.
+    pub reader: Reader,
+    /// Where recorded series and the series of alerts go.
+    pub writer: Writer,
+    /// Leases and the state of the alerts.
+    pub state: State,
+    /// Rule groups created by API.
+    pub db: Db,
+}
+
+/// Starts judge; returns the address it listens on. A rule file with a fault is a usage error that tells all
+/// faults.
+pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Result<SocketAddr> {
+    let Deps { reader, writer, state, db } = deps;
+    let metrics = Metrics::register(context, &config.alarm_urls, config.outbox_alerts_max);
+    let source = RuleSource::open(context.clone(), db.clone(), config.clone(), metrics.clone());
+    let rules = Arc::new(source.await.map_err(|faults| StartError::usage(all_of(&faults)))?);
+    let delivery = Delivery::new(&config.alarm_urls, config.outbox_limits(), metrics.clone());
+    let links = config.links();
+    let surroundings = Surroundings {
+        external_labels: config.external_labels.clone(),
+        external_url: links.base().to_owned(),
+    };
+    let (query_timeout, settle_time) = (config.query_timeout, config.settle_time);
+    let shard = Shard::new(state.clone(), config.owner(), config.lease_time);
+    let evaluated = metrics.clone();
+    let ticker = Arc::new(Ticker {
+        context: context.clone(),
+        evaluator: Evaluator { reader, writer, query_timeout, settle_time, surroundings, metrics: evaluated },
+        state,
+        shard,
+        delivery: delivery.clone(),
+        board: Board::default(),
+        metrics,
+        external_labels: config.external_labels,
+        links,
+    });
+
+    // The port comes first: a second judge of the same name ends here, before it could take the leases of the
+    // first.
+    let app = App { clock: context.clock.clone(), db, rules: rules.clone(), ticker: ticker.clone() };
+    let bound = context.listen(config.listen, http::routes(Arc::new(app))).await?;
+    delivery.start(context);
+    context.spawn("lease renewal", renew_leases(ticker.clone(), config.lease_time));
+    context.spawn("rule reload", follow_rules(rules.clone(), context.clone(), config.database_poll));
+    let scheduled = rules.subscribe();
+    context.spawn_graceful("rule scheduler", move |stop| {
+        scheduler::run(ticker, scheduled, config.concurrent_groups_max, stop)
+    });
+    Ok(bound)
+}
+
+async fn renew_leases(ticker: Arc<Ticker>, lease_time: Duration) {
+    loop {
+        ticker.context.clock.sleep(lease_time / 3).await;
+        ticker.renew_leases().await;
+    }
+}
+
+/// Reads the rules again when the operator asks for it, and the database now and then.
+async fn follow_rules(rules: Arc<RuleSource>, context: Context, database_poll: Duration) {
+    let mut reloads = context.reloads();
+    loop {
+        tokio::select! {
+            asked = reloads.changed() => match asked {
+                Ok(()) => drop(rules.reload().await),
+                Err(_) => return,
+            },
+            () = context.clock.sleep(database_poll) => drop(rules.poll_database().await),
+        }
+    }
+}
+
+fn all_of(faults: &[Fault]) -> String {
+    let lines: Vec<String> = faults.iter().map(Fault::to_string).collect();
+    format!("the rules cannot be used:\n  {}", lines.join("\n  "))
+}

@@ -1,0 +1,93 @@
+//! Gaps in the evaluations of a rule, and the time that data is given to return after one. Pure.
+
+use std::time::Duration;
+
+use model::Timestamp;
+
+use crate::alert_state::Settling;
+
+/// When a rule was last evaluated with success, and whether it is settling after a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Continuity {
+    begun: Timestamp,
+    last: Option<Timestamp>,
+    settling: Option<Settling>,
+}
+
+impl Default for Continuity {
+    fn default() -> Self {
+        Self::begun(Timestamp::MAX)
+    }
+}
+
+impl Continuity {
+    /// Of a rule whose state was found at this moment.
+    pub(crate) fn begun(now: Timestamp) -> Self {
+        Self { begun: now, last: None, settling: None }
+    }
+
+    /// Notes a successful evaluation. A gap is the first evaluation after a start or takeover, or one that
+    /// comes more than two intervals after the one before: whether judge, the store or the whole machine was
+    /// away, the newest samples may still be on their way.
+    pub(crate) fn observe(
+        &mut self,
+        now: Timestamp,
+        interval: Duration,
+        settle_time: Duration,
+    ) -> Option<Settling> {
+        let is_gap = self.last.is_none_or(|last| now.since(last) > interval * 2);
+        if is_gap {
+            self.settling = Some(Settling { from: now, until: now.plus(settle_time) });
+        }
+        self.last = Some(now);
+        self.settling = self.settling.filter(|settling| now < settling.until);
+        self.settling
+    }
+
+    /// The last evaluation with success, or when the state was found; the far future for a rule without
+    /// either.
+    pub(crate) fn last_known(&self) -> Timestamp {
+        self.last.unwrap_or(self.begun)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(15);
+    const SETTLE: Duration = Duration::from_secs(60);
+
+    /// For every moment of a successful evaluation: the beginning of the settling, in seconds.
+    fn check(moments: &[i64], settling_from: &[Option<i64>]) {
+        let mut continuity = Continuity::default();
+        let found: Vec<_> = moments
+            .iter()
+            .map(|moment| continuity.observe(Timestamp::from_seconds(*moment), INTERVAL, SETTLE))
+            .map(|settling| settling.map(|settling| settling.from.seconds()))
+            .collect();
+        assert_eq!(found, settling_from, "{moments:?}");
+    }
+
+    #[test]
+    fn the_first_evaluation_begins_a_settling_that_ends() {
+        check(&[0, 15, 30, 45, 60, 75], &[Some(0), Some(0), Some(0), Some(0), None, None]);
+    }
+
+    #[test]
+    fn one_missed_slot_is_no_gap_and_two_are() {
+        check(&[0, 60, 90, 120], &[Some(0), Some(60), Some(60), None]);
+        check(&[0, 15, 30, 45, 60, 90], &[Some(0), Some(0), Some(0), Some(0), None, None]);
+    }
+
+    #[test]
+    fn an_outage_of_the_store_is_a_gap() {
+        check(&[0, 30, 60, 600, 630, 660], &[Some(0), Some(0), None, Some(600), Some(600), None]);
+    }
+
+    #[test]
+    fn without_a_settle_time_nothing_settles() {
+        let mut continuity = Continuity::default();
+        assert_eq!(continuity.observe(Timestamp(0), INTERVAL, Duration::ZERO), None);
+    }
+}

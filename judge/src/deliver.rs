@@ -1,0 +1,175 @@
+//! Carries alerts from the outboxes to the alarms: one outbox and one sender an alarm, so that one that is
+//! away does not hold up the others.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use daemon::{Clock, Context};
+use model::{Fingerprint, Timestamp};
+use reqwest::StatusCode;
+use tokio::sync::Notify;
+use wire::alert::PostableAlert;
+
+use crate::metrics::Metrics;
+use crate::outbox::{Limits, Outbox, Parcel, Told, backoff};
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// A refusal is quoted in the log up to here.
+const ANSWER_CHARS_MAX: usize = 200;
+
+/// The outboxes of all alarms.
+#[derive(Debug, Clone)]
+pub(crate) struct Delivery {
+    alarms: Arc<Vec<Alarm>>,
+    metrics: Metrics,
+}
+
+#[derive(Debug)]
+struct Alarm {
+    url: String,
+    limits: Limits,
+    outbox: Mutex<Outbox>,
+    wake: Notify,
+}
+
+/// What came of a request.
+enum Outcome {
+    Taken,
+    /// The alarm says that the request itself is wrong.
+    Refused(String),
+    /// The alarm is away or overloaded.
+    Away(String),
+}
+
+impl Delivery {
+    /// An empty outbox for every alarm.
+    pub(crate) fn new(urls: &[String], limits: Limits, metrics: Metrics) -> Self {
+        let alarm = |url: &String| Alarm {
+            url: url.trim_end_matches('/').to_owned(),
+            limits,
+            outbox: Mutex::new(Outbox::new(limits)),
+            wake: Notify::new(),
+        };
+        Self { alarms: Arc::new(urls.iter().map(alarm).collect()), metrics }
+    }
+
+    /// Starts a sender for every alarm.
+    pub(crate) fn start(&self, context: &Context) {
+        for at in 0..self.alarms.len() {
+            let (delivery, clock, http) = (self.clone(), context.clock.clone(), context.http.clone());
+            context.spawn("alert sender", async move { delivery.send(at, &clock, &http).await });
+        }
+    }
+
+    /// Takes everything a group has to say, for all alarms.
+    pub(crate) fn publish(&self, group: &Arc<str>, told: &[Arc<Told>], now: Timestamp) {
+        for alarm in self.alarms.iter() {
+            let mut outbox = alarm.outbox();
+            let without_room = outbox.publish(group, told, now);
+            if without_room > 0 {
+                self.metrics.dropped(&alarm.url, without_room);
+                tracing::warn!(
+                    alarm = alarm.url,
+                    alerts = without_room,
+                    "the outbox is full (outbox_alerts_max)"
+                );
+            }
+            self.metrics.outbox(&alarm.url, outbox.len(), outbox.oldest_transition_age(now));
+            drop(outbox);
+            alarm.wake.notify_one();
+        }
+    }
+
+    /// Drops what a group said: another judge speaks for it.
+    pub(crate) fn forget(&self, group: &Arc<str>) {
+        for alarm in self.alarms.iter() {
+            alarm.outbox().forget(group);
+        }
+    }
+
+    /// The alerts of a group with news that some alarm has not taken yet.
+    pub(crate) fn undelivered(&self, group: &str) -> HashSet<Fingerprint> {
+        self.alarms.iter().flat_map(|alarm| alarm.outbox().undelivered(group).collect::<Vec<_>>()).collect()
+    }
+
+    async fn send(&self, at: usize, clock: &Clock, http: &reqwest::Client) {
+        let alarm = &self.alarms[at];
+        let mut failures = 0;
+        loop {
+            let now = clock.now();
+            let batch = alarm.outbox().batch(now);
+            if batch.is_empty() {
+                alarm.wait_for_work(clock).await;
+                continue;
+            }
+            match alarm.post(http, &batch, now).await {
+                Outcome::Taken => {
+                    failures = 0;
+                    self.metrics.delivered(&alarm.url, batch.len());
+                    alarm.outbox().delivered(&batch, clock.now());
+                }
+                Outcome::Refused(reason) => {
+                    self.metrics.delivery_failed(&alarm.url);
+                    let given_up = alarm.outbox().refused(&batch, clock.now());
+                    self.metrics.dropped(&alarm.url, given_up);
+                    let (alerts, example) = (batch.len(), &batch[0].1.labels);
+                    tracing::error!(alarm = alarm.url, alerts, %example, reason, "the alarm refuses alerts");
+                }
+                Outcome::Away(reason) => {
+                    failures += 1;
+                    self.metrics.delivery_failed(&alarm.url);
+                    tracing::warn!(alarm = alarm.url, failures, reason, "alerts cannot be sent; they wait");
+                    clock.sleep(backoff(failures)).await;
+                }
+            }
+            let outbox = alarm.outbox();
+            self.metrics.outbox(&alarm.url, outbox.len(), outbox.oldest_transition_age(clock.now()));
+        }
+    }
+}
+
+impl Alarm {
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn wait_for_work(&self, clock: &Clock) {
+        let due = self.outbox().next_due(clock.now());
+        match due {
+            Some(due) => tokio::select! {
+                () = clock.sleep_until(due) => {}
+                () = self.wake.notified() => {}
+            },
+            None => self.wake.notified().await,
+        }
+    }
+
+    async fn post(&self, http: &reqwest::Client, batch: &[Parcel], now: Timestamp) -> Outcome {
+        let alerts: Vec<PostableAlert> =
+            batch.iter().map(|(_, told)| told.at(now, self.limits.resend_delay).into()).collect();
+        let url = format!("{}{}", self.url, wire::alert::PATH);
+        let answer = match http.post(url).timeout(REQUEST_TIMEOUT).json(&alerts).send().await {
+            Ok(answer) => answer,
+            Err(error) => return Outcome::Away(format!("{:#}", anyhow::Error::from(error))),
+        };
+        let status = answer.status();
+        if status.is_success() {
+            return Outcome::Taken;
+        }
+        let text = answer.text().await.unwrap_or_default();
+        let reason = format!("{status}: {}", text.chars().take(ANSWER_CHARS_MAX).collect::<String>());
+        let is_transient = matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::REQUEST_TIMEOUT
+                | StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
+        );
+        if status.is_client_error() && !is_transient {
+            Outcome::Refused(reason)
+        } else {
+            Outcome::Away(reason)
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! One group, one slot: its rules one after the other in the order of the file, so that a rule sees what the
+//! rules before it have just written.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use model::{Labels, Series, Timestamp};
+use storage::{Batch, Reader, Writer};
+use tokio::time::Instant;
+
+use crate::alert_state::{self, ActiveAlert, Timing};
+use crate::group::{GroupRun, Health, RuleState, count_by_state};
+use crate::metrics::{Figures, Metrics};
+use crate::query;
+use crate::record::{self, Written};
+use crate::rules::{Rule, RuleGroup, RuleKind};
+use crate::template::{Surroundings, Template};
+
+/// What evaluations need.
+#[derive(Debug)]
+pub(crate) struct Evaluator {
+    pub(crate) reader: Reader,
+    pub(crate) writer: Writer,
+    pub(crate) query_timeout: Duration,
+    pub(crate) settle_time: Duration,
+    pub(crate) surroundings: Surroundings,
+    pub(crate) metrics: Metrics,
+}
+
+impl Evaluator {
+    /// Evaluates all rules of a group at a slot. Failures end up in the health of their rules.
+    pub(crate) async fn evaluate(&self, run: &mut GroupRun, slot: Timestamp) -> Figures {
+        let begun = Instant::now();
+        let group = run.group.clone();
+        let at = slot.minus(group.query_offset);
+        let mut figures = Figures { at_seconds: slot.seconds_f64(), ..Figures::default() };
+        self.end_orphans(run, at).await;
+        for (rule, state) in group.rules.iter().zip(&mut run.rules) {
+            let rule_begun = Instant::now();
+            let outcome = self.rule(&group, rule, state, slot).await;
+            state.last = Some((slot, rule_begun.elapsed()));
+            figures.evaluations += 1;
+            state.health = match outcome {
+                Ok(is_changed) => {
+                    run.is_dirty |= is_changed;
+                    Health::Ok
+                }
+                Err(reason) => {
+                    figures.failures += 1;
+                    let (group, rule) = (&group.key, &rule.name);
+                    tracing::warn!(%group, rule, reason, "a rule failed; its alerts stay as they are");
+                    Health::Failed(reason)
+                }
+            };
+            figures.samples += state.series.len();
+        }
+        let counts = count_by_state(&run.rules);
+        (figures.pending, figures.firing) = (counts["pending"], counts["firing"]);
+        figures.duration = begun.elapsed();
+        run.last = Some((slot, figures.duration));
+        figures
+    }
+
+    /// Evaluates a rule; answers whether something happened that must be stored.
+    async fn rule(
+        &self,
+        group: &RuleGroup,
+        rule: &Rule,
+        state: &mut RuleState,
+        slot: Timestamp,
+    ) -> Result<bool, String> {
+        let at = slot.minus(group.query_offset);
+        let vector = query::vector(&self.reader, &rule.query.expr, at, self.query_timeout).await;
+        let vector = vector.map_err(|error| format!("{error:#}"))?;
+        if group.limit > 0 && vector.len() > group.limit {
+            let (got, limit) = (vector.len(), group.limit);
+            return Err(format!("{got} results exceed the limit of {limit} of the group"));
+        }
+        match &rule.kind {
+            RuleKind::Recording => {
+                let written = record::recorded(rule, vector)?;
+                state.continuity.observe(slot, group.interval, self.settle_time);
+                self.write(written, state, at).await?;
+                Ok(false)
+            }
+            RuleKind::Alerting { hold, keep_firing_for, annotations } => {
+                let active = self.active(rule, annotations, &vector)?;
+                let settling = state.continuity.observe(slot, group.interval, self.settle_time);
+                let timing = Timing { hold: *hold, keep_firing_for: *keep_firing_for, settling };
+                let step = alert_state::step(std::mem::take(&mut state.alerts), active, slot, &timing);
+                for (labels, event) in &step.events {
+                    self.metrics.event(*event);
+                    tracing::info!(group = %group.key, alert = %labels, event = ?event, "alert");
+                }
+                state.alerts = step.alerts;
+                // The alerts are what counts; that their series cannot be written is told as the health of
+                // the rule.
+                let is_changed = !step.events.is_empty();
+                match self.write(record::alerts_series(&state.alerts), state, at).await {
+                    Err(reason) if !is_changed => Err(reason),
+                    Err(reason) => {
+                        let (group, rule) = (&group.key, &rule.name);
+                        tracing::warn!(%group, rule, reason, "the series of alerts are not written");
+                        Ok(true)
+                    }
+                    Ok(()) => Ok(is_changed),
+                }
+            }
+        }
+    }
+
+    fn active(
+        &self,
+        rule: &Rule,
+        annotations: &[(String, Template)],
+        vector: &[Written],
+    ) -> Result<Vec<ActiveAlert>, String> {
+        let mut active: Vec<ActiveAlert> = Vec::with_capacity(vector.len());
+        for (element, value) in vector {
+            // Templates see the element as the query gave it, before the rule's labels.
+            let visible = element.without_metric_name();
+            let render = |template: &Template| template.render(&visible, *value, &self.surroundings);
+            let labels = record::alert_labels(rule, element, |at| render(&rule.labels[at].1));
+            let annotations = annotations.iter().map(|(name, text)| (name.clone(), render(text))).collect();
+            active.push(ActiveAlert { labels, annotations, value: *value });
+        }
+        match record::repeated(active.iter().map(|alert| &alert.labels)) {
+            Some(labels) => Err(format!("two elements of the result give the same alert {labels}")),
+            None => Ok(active),
+        }
+    }
+
+    /// Writes the series of a rule, and staleness markers for those that it wrote last time and does not now.
+    async fn write(&self, written: Vec<Written>, state: &mut RuleState, at: Timestamp) -> Result<(), String> {
+        let current: BTreeSet<Labels> = written.iter().map(|(labels, _)| labels.clone()).collect();
+        self.mark_stale(record::markers(state.series.difference(&current), at)).await?;
+        if written.is_empty() {
+            state.series = current;
+            return Ok(());
+        }
+        let batch = Batch { series: record::samples(&written, at), metadata: Vec::new() };
+        let outcome = self.writer.write(batch).await.map_err(explain)?;
+        state.series = current;
+        match outcome.refused.first() {
+            None => Ok(()),
+            Some(refused) => {
+                let (count, reason, example) = (refused.count, refused.reason.as_str(), &refused.example);
+                Err(format!("the store refused {count} samples ({reason}), such as {example}"))
+            }
+        }
+    }
+
+    /// What the store refuses here does not matter: another rule may write the series by now.
+    async fn mark_stale(&self, markers: Vec<Series>) -> Result<(), String> {
+        if markers.is_empty() {
+            return Ok(());
+        }
+        let batch = Batch { series: markers, metadata: Vec::new() };
+        self.writer.write(batch).await.map(|_| ()).map_err(explain)
+    }
+
+    async fn end_orphans(&self, run: &mut GroupRun, at: Timestamp) {
+        let markers = record::markers(&run.orphaned_series, at);
+        match self.mark_stale(markers).await {
+            Ok(()) => run.orphaned_series.clear(),
+            Err(reason) => {
+                tracing::warn!(group = %run.group.key, reason, "series of former rules are not ended yet")
+            }
+        }
+    }
+}
+
+fn explain(error: storage::WriteError) -> String {
+    format!("{:#}", anyhow::Error::from(error))
+}

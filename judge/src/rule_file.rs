@@ -1,0 +1,464 @@
+//! Rule files in Prometheus' format, and single groups of the same form from the API. All or nothing: a file
+//! with a fault gives no group, and every fault is told at once with file, line, group, rule and how to mend
+//! it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+use crate::rules::{DATABASE, GroupKey, Query, Rule, RuleGroup, RuleKind};
+use crate::template::Template;
+
+/// A rule file or API body larger than this is refused.
+pub(crate) const RULE_FILE_BYTES_MAX: usize = 10 << 20;
+
+/// What groups that do not say otherwise get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Defaults {
+    /// `interval`.
+    pub(crate) interval: Duration,
+    /// `query_offset`.
+    pub(crate) query_offset: Duration,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(60), query_offset: Duration::ZERO }
+    }
+}
+
+/// Something wrong in rules. Its text begins with `file:line:`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// File, or `db`.
+    pub file: String,
+    /// Line in the file, from 1; 0 when it is not about a line.
+    pub line: u64,
+    /// Name of the group; empty when it is not about a group.
+    pub group: String,
+    /// Which rule; empty when it is not about a rule.
+    pub rule: String,
+    /// What is wrong and how to mend it. For an expression with `line:column` within the expression.
+    pub message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
+        }
+        if !self.group.is_empty() {
+            write!(f, ": group {:?}", self.group)?;
+        }
+        if !self.rule.is_empty() {
+            write!(f, ", {}", self.rule)?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+/// Reads a rule file.
+pub(crate) fn read_file(file: &str, text: &str, defaults: &Defaults) -> Result<Vec<RuleGroup>, Vec<Fault>> {
+    let mut reader = Reader { file, defaults, group: String::new(), faults: Vec::new() };
+    let Some(spec) = reader.yaml::<FileSpec>(text) else { return Err(reader.faults) };
+    let mut names = HashSet::new();
+    let mut groups = Vec::new();
+    for group in spec.groups.unwrap_or_default() {
+        reader.group = group.name.as_ref().map_or(String::new(), |name| name.value.clone());
+        if !reader.group.is_empty() && !names.insert(reader.group.clone()) {
+            let line = group.name.as_ref().map_or(0, line_of);
+            reader.fault(line, "", "there is another group of this name in this file; rename one of them");
+        }
+        groups.push(reader.group(group));
+    }
+    reader.outcome(groups)
+}
+
+/// Reads one group of the API, as YAML or JSON. Its name may be left out; when given it must be `name`.
+pub(crate) fn read_group(name: &str, text: &str, defaults: &Defaults) -> Result<RuleGroup, Vec<Fault>> {
+    let mut reader = Reader { file: DATABASE, defaults, group: name.to_owned(), faults: Vec::new() };
+    let Some(spec) = reader.yaml::<GroupSpec>(text) else { return Err(reader.faults) };
+    if let Some(given) = spec.name.as_ref().filter(|given| given.value != name) {
+        let message = format!("the body names the group {:?}; make it the name in the address", given.value);
+        reader.fault(line_of(given), "", message);
+    }
+    let group = reader.group(spec);
+    reader.outcome(group)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileSpec {
+    groups: Option<Vec<GroupSpec>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GroupSpec {
+    name: Option<Spanned<String>>,
+    interval: Option<Spanned<String>>,
+    limit: Option<usize>,
+    query_offset: Option<Spanned<String>>,
+    labels: Option<BTreeMap<String, String>>,
+    rules: Option<Vec<Spanned<RuleSpec>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleSpec {
+    record: Option<Spanned<String>>,
+    alert: Option<Spanned<String>>,
+    expr: Option<Spanned<String>>,
+    #[serde(rename = "for")]
+    hold: Option<Spanned<String>>,
+    keep_firing_for: Option<Spanned<String>>,
+    labels: Option<BTreeMap<String, Spanned<String>>>,
+    annotations: Option<BTreeMap<String, Spanned<String>>>,
+}
+
+struct Reader<'a> {
+    file: &'a str,
+    defaults: &'a Defaults,
+    group: String,
+    faults: Vec<Fault>,
+}
+
+impl Reader<'_> {
+    fn fault(&mut self, line: u64, rule: &str, message: impl Into<String>) {
+        let (file, group) = (self.file.to_owned(), self.group.clone());
+        self.faults.push(Fault { file, line, group, rule: rule.to_owned(), message: message.into() });
+    }
+
+    fn outcome<T>(mut self, read: T) -> Result<T, Vec<Fault>> {
+        self.faults.sort_by_key(|fault| fault.line);
+        if self.faults.is_empty() { Ok(read) } else { Err(self.faults) }
+    }
+
+    fn yaml<T: for<'de> Deserialize<'de>>(&mut self, text: &str) -> Option<T> {
+        if text.len() > RULE_FILE_BYTES_MAX {
+            self.fault(
+                0,
+                "",
+                format!("more than {RULE_FILE_BYTES_MAX} bytes; split the rules into several files"),
+            );
+            return None;
+        }
+        match serde_saphyr::from_multiple::<T>(text) {
+            Ok(documents) => {
+                if documents.len() > 1 {
+                    tracing::warn!(file = self.file, "only the first YAML document of a rule file is read");
+                }
+                // A file with nothing but comments is one without groups.
+                documents.into_iter().next().or_else(|| serde_saphyr::from_str("{}").ok())
+            }
+            Err(error) => {
+                let line = error.location().map_or(0, |location| location.line());
+                self.fault(line, "", yaml_message(&error));
+                None
+            }
+        }
+    }
+
+    fn group(&mut self, spec: GroupSpec) -> RuleGroup {
+        // A group of the API may leave its name to the address.
+        let (name, line) = match spec.name {
+            Some(name) => (name.value.clone(), line_of(&name)),
+            None => (self.group.clone(), 0),
+        };
+        self.group.clone_from(&name);
+        if name.is_empty() {
+            self.fault(line, "", "a group has no name; add `name:`");
+        }
+        let interval = self.duration("interval", spec.interval, "", self.defaults.interval);
+        if interval.is_zero() {
+            self.fault(line, "", "the interval must be longer than nothing, such as 30s");
+        }
+        let query_offset = self.duration("query_offset", spec.query_offset, "", self.defaults.query_offset);
+        let labels = spec.labels.unwrap_or_default();
+        let mut rules = Vec::new();
+        for (i, rule) in spec.rules.unwrap_or_default().into_iter().enumerate() {
+            rules.extend(self.rule(i + 1, rule, &labels));
+        }
+        let key = GroupKey { file: self.file.to_owned(), name };
+        RuleGroup { key, interval, limit: spec.limit.unwrap_or(0), query_offset, rules }
+    }
+
+    fn rule(
+        &mut self,
+        number: usize,
+        spec: Spanned<RuleSpec>,
+        group_labels: &BTreeMap<String, String>,
+    ) -> Option<Rule> {
+        let (line, spec) = (line_of(&spec), spec.value);
+        let names = [("alert", &spec.alert), ("record", &spec.record)];
+        let names: Vec<(&str, &Spanned<String>)> =
+            names.iter().filter_map(|(kind, name)| Some((*kind, name.as_ref()?))).collect();
+        let which = match names.first() {
+            Some((kind, name)) => format!("rule {number} ({kind} {:?})", name.value),
+            None => format!("rule {number}"),
+        };
+        let &[(kind, name)] = names.as_slice() else {
+            self.fault(line, &which, "a rule has either `alert` or `record`; give exactly one of them");
+            return None;
+        };
+        if name.value.is_empty() {
+            self.fault(line_of(name), &which, format!("`{kind}` is empty; name the rule"));
+        }
+        let name = name.value.clone();
+        let query = self.expression(line, &which, spec.expr);
+        let labels = self.labels(line, &which, kind, spec.labels, group_labels);
+        let kind = if kind == "alert" {
+            RuleKind::Alerting {
+                hold: self.duration("for", spec.hold, &which, Duration::ZERO),
+                keep_firing_for: self.duration(
+                    "keep_firing_for",
+                    spec.keep_firing_for,
+                    &which,
+                    Duration::ZERO,
+                ),
+                annotations: self.templates("annotation", line, &which, spec.annotations),
+            }
+        } else {
+            let alerting_only = [
+                ("for", spec.hold.is_some()),
+                ("keep_firing_for", spec.keep_firing_for.is_some()),
+                ("annotations", spec.annotations.is_some()),
+            ];
+            for (field, _) in alerting_only.iter().filter(|(_, given)| *given) {
+                self.fault(line, &which, format!("`{field}` is for alerting rules only; remove it"));
+            }
+            if name.contains(['{', '}']) {
+                self.fault(line, &which, "the recorded name holds a brace; put labels under `labels`");
+            }
+            RuleKind::Recording
+        };
+        Some(Rule { name, query: query?, labels, kind })
+    }
+
+    fn expression(&mut self, line: u64, which: &str, expr: Option<Spanned<String>>) -> Option<Query> {
+        let Some(expr) = expr.filter(|expr| !expr.value.trim().is_empty()) else {
+            self.fault(line, which, "the rule has no `expr`; add the PromQL expression");
+            return None;
+        };
+        match promql::parse(&expr.value) {
+            Ok(parsed) => Some(Query { text: expr.value, expr: Arc::new(parsed) }),
+            Err(error) => {
+                self.fault(line_of(&expr), which, format!("expr {error}"));
+                None
+            }
+        }
+    }
+
+    fn labels(
+        &mut self,
+        line: u64,
+        which: &str,
+        kind: &str,
+        labels: Option<BTreeMap<String, Spanned<String>>>,
+        group_labels: &BTreeMap<String, String>,
+    ) -> Vec<(String, Template)> {
+        let mut merged = group_labels.clone();
+        merged.extend(labels.unwrap_or_default().into_iter().map(|(name, value)| (name, value.value)));
+        for name in merged.keys().filter(|name| name.is_empty() || *name == model::METRIC_NAME) {
+            self.fault(line, which, format!("a rule cannot set the label {name:?}; use another name"));
+        }
+        let mut templates = Vec::with_capacity(merged.len());
+        for (name, value) in merged {
+            // Prometheus takes the labels of recording rules as they are.
+            let template =
+                if kind == "alert" { Template::parse(&value) } else { Ok(Template::verbatim(&value)) };
+            match template {
+                Ok(template) => templates.push((name, template)),
+                Err(error) => self.fault(line, which, format!("label {name:?}: {error}")),
+            }
+        }
+        templates
+    }
+
+    fn templates(
+        &mut self,
+        what: &str,
+        line: u64,
+        which: &str,
+        texts: Option<BTreeMap<String, Spanned<String>>>,
+    ) -> Vec<(String, Template)> {
+        let mut templates = Vec::new();
+        for (name, text) in texts.unwrap_or_default() {
+            if name.is_empty() {
+                self.fault(line, which, format!("an {what} has an empty name; name it"));
+            }
+            match Template::parse(&text.value) {
+                Ok(template) => templates.push((name, template)),
+                Err(error) => self.fault(line_of(&text), which, format!("{what} {name:?}: {error}")),
+            }
+        }
+        templates
+    }
+
+    fn duration(
+        &mut self,
+        key: &str,
+        text: Option<Spanned<String>>,
+        which: &str,
+        default: Duration,
+    ) -> Duration {
+        let Some(text) = text else { return default };
+        match model::parse_duration(&text.value) {
+            Ok(span) => span,
+            Err(error) => {
+                self.fault(line_of(&text), which, format!("`{key}`: {error}"));
+                default
+            }
+        }
+    }
+}
+
+fn line_of<T>(spanned: &Spanned<T>) -> u64 {
+    spanned.referenced.line()
+}
+
+// The crate's text for humans has a drawing of the place in it; the first line is the message.
+fn yaml_message(error: &serde_saphyr::Error) -> String {
+    let text = error.without_snippet().to_string();
+    let first = text.lines().next().unwrap_or("not valid YAML").trim_start_matches("error: ");
+    format!("{first}; the format is that of Prometheus' rule files")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn faults(text: &str) -> Vec<String> {
+        let faults = read_file("host.yml", text, &Defaults::default()).expect_err("the rules have a fault");
+        faults.iter().map(Fault::to_string).collect()
+    }
+
+    /// The only fault of a file with one group `g`, whose rules are given.
+    fn fault(rules: &str) -> String {
+        let faults = faults(&format!("groups:\n- name: g\n  rules:\n{rules}"));
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        faults[0].clone()
+    }
+
+    #[test]
+    fn all_fields_of_prometheus_are_read() {
+        let text = "
+groups:
+  - name: hosts
+    interval: 15s
+    limit: 10
+    query_offset: 30s
+    labels: {team: infra, severity: info}
+    rules:
+      - record: cpu:busy
+        expr: 100 - cpu_idle
+      - alert: Hot
+        expr: |
+          cpu:busy
+            > 90
+        for: 5m
+        keep_firing_for: 1m
+        labels: {severity: critical, level: 2}
+        annotations: {summary: 'hot: {{ $value }}'}
+";
+        let groups = read_file("host.yml", text, &Defaults::default()).expect("valid");
+        let group = &groups[0];
+        assert_eq!((group.key.to_string().as_str(), group.interval.as_secs()), ("host.yml;hosts", 15));
+        assert_eq!((group.limit, group.query_offset.as_secs()), (10, 30));
+        assert_eq!((group.rules[0].name.as_str(), &group.rules[0].kind), ("cpu:busy", &RuleKind::Recording));
+        let RuleKind::Alerting { hold, keep_firing_for, annotations } = &group.rules[1].kind else {
+            panic!("the second rule is an alert")
+        };
+        assert_eq!((hold.as_secs(), keep_firing_for.as_secs(), annotations.len()), (300, 60, 1));
+        let labels: Vec<_> = group.rules[1].labels.iter().map(|(n, v)| (n.as_str(), v.source())).collect();
+        assert_eq!(labels, [("level", "2"), ("severity", "critical"), ("team", "infra")]);
+    }
+
+    #[test]
+    fn an_empty_file_has_no_groups() {
+        for text in ["", "groups: []", "groups:", "# nothing\n"] {
+            assert_eq!(read_file("f", text, &Defaults::default()), Ok(vec![]), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_expression_that_does_not_parse_is_told_with_its_place() {
+        let fault = fault("  - alert: Down\n    expr: up == \n");
+        assert!(
+            fault.starts_with("host.yml:5: group \"g\", rule 1 (alert \"Down\"): expr 1:"),
+            "file, line, group, rule, place: {fault}"
+        );
+    }
+
+    #[test]
+    fn unknown_fields_are_refused_with_their_line() {
+        let fault = fault("  - alert: Down\n    expr: up\n    fro: 5m\n");
+        assert!(fault.starts_with("host.yml:6: ") && fault.contains("fro"), "{fault}");
+    }
+
+    #[test]
+    fn a_rule_is_either_an_alert_or_a_recording() {
+        assert!(fault("  - expr: up\n").contains("exactly one"));
+        assert!(fault("  - {alert: A, record: b, expr: up}\n").contains("exactly one"));
+        assert!(fault("  - {record: b, expr: up, for: 5m}\n").contains("`for` is for alerting rules only"));
+        assert!(fault("  - {record: 'b{x=1}', expr: up}\n").contains("brace"));
+        assert!(fault("  - {alert: A}\n").contains("no `expr`"));
+    }
+
+    #[test]
+    fn labels_templates_and_durations_are_checked() {
+        assert!(fault("  - {alert: A, expr: up, labels: {__name__: x}}\n").contains("__name__"));
+        assert!(
+            fault("  - {alert: A, expr: up, annotations: {s: '{{ nope }}'}}\n")
+                .contains("no function \"nope\"")
+        );
+        assert!(
+            fault("  - {alert: A, expr: up, for: 5 minutes}\n")
+                .contains("`for`: \"5 minutes\" is not a duration")
+        );
+        assert!(fault("  - {alert: A, expr: up, labels: {s: '{{ $x'}}\n").contains("label \"s\": template"));
+    }
+
+    #[test]
+    fn two_groups_of_one_name_are_refused() {
+        let faults = faults("groups:\n- name: g\n- name: g\n");
+        assert_eq!(
+            faults,
+            ["host.yml:3: group \"g\": there is another group of this name in this file; rename one of them"]
+        );
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once() {
+        let faults = faults(
+            "groups:\n- name: g\n  interval: x\n  rules:\n  - alert: A\n  - {alert: B, expr: '('}\n- rules: []\n",
+        );
+        assert_eq!(faults.len(), 4, "{faults:#?}");
+    }
+
+    #[test]
+    fn a_group_of_the_api_is_read_as_json_and_takes_its_name_from_the_address() {
+        let body = r#"{"interval": "10s", "rules": [{"alert": "A", "expr": "up == 0", "for": "1m"}]}"#;
+        let group = read_group("mine", body, &Defaults::default()).expect("valid");
+        assert_eq!((group.key.to_string().as_str(), group.rules.len()), ("db;mine", 1));
+        let faults =
+            read_group("mine", "name: other\nrules: []\n", &Defaults::default()).expect_err("another name");
+        assert!(faults[0].to_string().contains("names the group \"other\""));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text in ".{0,60}", yaml in "[a-z:{}\\[\\]\n -]{0,60}") {
+            let _ = read_file("f", &text, &Defaults::default());
+            let _ = read_file("f", &format!("groups:\n- {yaml}"), &Defaults::default());
+            let _ = read_group("g", &yaml, &Defaults::default());
+        }
+    }
+}

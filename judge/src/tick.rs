@@ -1,0 +1,158 @@
+//! The life of a group in one slot: claim it, find its state, evaluate it, store what happened, tell the
+//! alarms. In this order, so that whatever was told is stored, and whoever lost the claim stores and tells
+//! nothing.
+
+use std::sync::Arc;
+
+use daemon::Context;
+use model::{Fingerprint, Labels, Timestamp};
+use state::{Lease, State, StateError};
+
+use crate::board::Board;
+use crate::config::Links;
+use crate::deliver::Delivery;
+use crate::eval::Evaluator;
+use crate::group::{Claim, GroupRun, with_external};
+use crate::metrics::Metrics;
+use crate::shard::{Shard, state_name};
+use crate::slot::Due;
+
+/// Kind of the documents in shared state.
+const DOCUMENT_KIND: &str = "rule_group";
+/// What `/-/ready` calls shared state.
+const STATE: &str = "shared state";
+
+/// Everything a slot needs.
+#[derive(Debug)]
+pub(crate) struct Ticker {
+    pub(crate) context: Context,
+    pub(crate) evaluator: Evaluator,
+    pub(crate) state: State,
+    pub(crate) shard: Shard,
+    pub(crate) delivery: Delivery,
+    pub(crate) board: Board,
+    pub(crate) metrics: Metrics,
+    pub(crate) external_labels: Labels,
+    pub(crate) links: Links,
+}
+
+impl Ticker {
+    /// Runs one slot of a group.
+    pub(crate) async fn tick(&self, run: &mut GroupRun, due: Due) {
+        match self.claim(run).await {
+            Ok(is_ours) => {
+                self.context.has(STATE);
+                if !is_ours {
+                    return;
+                }
+            }
+            Err(error) => return self.state_is_away(run, &error),
+        }
+        let figures = self.evaluator.evaluate(run, due.slot).await;
+        let told_as: Arc<str> = Arc::from(run.group.key.to_string());
+        let undelivered = self.delivery.undelivered(&told_as);
+        run.forget(due.slot, |labels| {
+            undelivered.contains(&Fingerprint(with_external(labels, &self.external_labels).hash()))
+        });
+        match self.save(run, due.slot).await {
+            Ok(()) => {
+                let told = run.told(due.slot, &self.external_labels, &self.links);
+                self.delivery.publish(&told_as, &told, self.context.clock.now());
+            }
+            Err(StateError::Fenced { .. }) => self.lose(run),
+            // Nothing is told that is not stored. The next slot stores both, and the alarms meanwhile hear
+            // what was told before.
+            Err(error) => self.state_is_away(run, &error),
+        }
+        if !run.is_removed {
+            self.metrics.evaluated(&run.group.key, due.missed, &figures);
+        }
+        self.metrics.groups_held.set(i64::try_from(self.shard.len()).unwrap_or(i64::MAX));
+        self.board.put(run);
+    }
+
+    /// Ends what is kept of a group that is no more.
+    pub(crate) async fn bury(&self, run: &GroupRun) {
+        let key = &run.group.key;
+        self.delivery.forget(&Arc::from(key.to_string()));
+        if run.claim != Claim::None {
+            let removed = self.state.remove_document(DOCUMENT_KIND, &state_name(key)).await;
+            if let Err(error) = removed.and(self.shard.release(key).await) {
+                self.state_is_away(run, &error);
+            }
+        }
+    }
+
+    /// Renews the leases of all groups that this judge speaks for.
+    pub(crate) async fn renew_leases(&self) {
+        if let Err(error) = self.shard.renew(self.context.clock.now()).await {
+            self.note_state_failure(&error);
+        }
+    }
+
+    /// Gives all groups to other judges.
+    pub(crate) async fn release_leases(&self) {
+        if let Err(error) = self.shard.release_all().await {
+            self.note_state_failure(&error);
+        }
+    }
+
+    /// Makes sure that this judge speaks for the group and has its state; `false` when another judge does.
+    async fn claim(&self, run: &mut GroupRun) -> Result<bool, StateError> {
+        let now = self.context.clock.now();
+        let Some(Lease { fencing, .. }) = self.shard.hold(&run.group.key, now).await? else {
+            self.lose(run);
+            return Ok(false);
+        };
+        if run.claim != Claim::Held(fencing) {
+            self.restore(run, fencing, now).await?;
+        }
+        Ok(true)
+    }
+
+    async fn restore(&self, run: &mut GroupRun, fencing: u64, now: Timestamp) -> Result<(), StateError> {
+        let document = self.state.load_document(DOCUMENT_KIND, &state_name(&run.group.key)).await?;
+        if let Err(reason) = run.restore(document.as_deref(), fencing, now) {
+            tracing::error!(group = %run.group.key, reason, "stored alerts cannot be read; starting without");
+        }
+        // The alarms hear of the alerts at once, not only when the first query has succeeded.
+        let told = run.told(now, &self.external_labels, &self.links);
+        self.delivery.publish(&Arc::from(run.group.key.to_string()), &told, now);
+        Ok(())
+    }
+
+    async fn save(&self, run: &mut GroupRun, slot: Timestamp) -> Result<(), StateError> {
+        let Claim::Held(fencing) = run.claim else { return Ok(()) };
+        if let Some(document) = run.document(slot, fencing) {
+            let name = state_name(&run.group.key);
+            self.state.save_document(DOCUMENT_KIND, &name, &document, fencing).await?;
+            run.note_saved(slot, fencing);
+        }
+        Ok(())
+    }
+
+    fn lose(&self, run: &mut GroupRun) {
+        if run.claim != Claim::None {
+            tracing::warn!(group = %run.group.key, "another judge speaks for this group now");
+        }
+        self.shard.lost(&run.group.key);
+        self.delivery.forget(&Arc::from(run.group.key.to_string()));
+        run.lose();
+        self.board.put(run);
+    }
+
+    fn state_is_away(&self, run: &GroupRun, error: &StateError) {
+        tracing::error!(group = %run.group.key, "shared state failed, so nothing new is told of the group");
+        self.note_state_failure(error);
+    }
+
+    fn note_state_failure(&self, error: &StateError) {
+        self.metrics.state_failures.inc();
+        let mut reason = error.to_string();
+        if let Some(cause) = std::error::Error::source(error) {
+            reason.push_str(&format!(": {cause}"));
+        }
+        tracing::error!(reason, "shared state failed");
+        self.context.lacks(STATE, reason);
+    }
+}

@@ -1,0 +1,127 @@
+//! Which parts a process starts, in order. The first started are the last stopped.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use daemon::{Clock, CommonArgs, Context, RuntimeKind, StartError, Stop};
+use db::Db;
+use state::State;
+use storage::{Limits, LocalConfig, OpenError, Storage};
+
+use crate::cli::RunCommand;
+use crate::config::Config;
+use crate::data_dir;
+
+const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs the roles until a signal comes.
+pub(crate) fn run(common: &CommonArgs, command: RunCommand) -> ExitCode {
+    daemon::run("saker", RuntimeKind::MultiThread, common, async |context: &Context| {
+        let config = Config::load(common, Some(command.args()))?;
+        data_dir::prepare(&config.data_dir)?;
+        match command {
+            RunCommand::Standalone(_) => standalone(config, context).await,
+            RunCommand::Transfer(_) => {
+                transfer_role(&config, open_storage(&config, context).await?, context).await
+            }
+            RunCommand::Hbs(_) => hbs_role(&config, open_db(&config, context).await?, context).await,
+            RunCommand::Judge(_) => {
+                let (storage, db) = (open_storage(&config, context).await?, open_db(&config, context).await?);
+                judge_role(&config, &storage, db, context).await
+            }
+            RunCommand::Alarm(_) => alarm_role(&config, open_db(&config, context).await?, context).await,
+            RunCommand::Apiproxy(_) => {
+                apiproxy_role(&config, &open_storage(&config, context).await?, context).await
+            }
+        }
+    })
+}
+
+async fn standalone(config: Config, context: &Context) -> anyhow::Result<()> {
+    let storage = open_storage(&config, context).await?;
+    let db = open_db(&config, context).await?;
+
+    transfer_role(&config, storage.clone(), context).await?;
+    hbs_role(&config, db.clone(), context).await?;
+    alarm_role(&config, db.clone(), context).await?;
+    judge_role(&config, &storage, db, context).await?;
+    apiproxy_role(&config, &storage, context).await
+}
+
+async fn transfer_role(config: &Config, storage: Storage, context: &Context) -> anyhow::Result<()> {
+    let deps = transfer::Deps { storage };
+    transfer::start(config.transfer.clone(), deps, &context.for_role("transfer")).await?;
+    Ok(())
+}
+
+async fn hbs_role(config: &Config, db: Db, context: &Context) -> anyhow::Result<()> {
+    hbs::start(config.hbs.clone(), hbs::Deps { db }, &context.for_role("hbs")).await?;
+    Ok(())
+}
+
+async fn alarm_role(config: &Config, db: Db, context: &Context) -> anyhow::Result<()> {
+    let deps = alarm::Deps { state: State::embedded(db.clone()), db };
+    alarm::start(config.alarm.clone(), deps, &context.for_role("alarm")).await?;
+    Ok(())
+}
+
+async fn judge_role(config: &Config, storage: &Storage, db: Db, context: &Context) -> anyhow::Result<()> {
+    let deps = judge::Deps {
+        reader: storage.reader(),
+        writer: storage.writer(),
+        state: State::embedded(db.clone()),
+        db,
+    };
+    judge::start(config.judge.clone(), deps, &context.for_role("judge")).await?;
+    Ok(())
+}
+
+async fn apiproxy_role(config: &Config, storage: &Storage, context: &Context) -> anyhow::Result<()> {
+    let deps = apiproxy::Deps { reader: storage.reader() };
+    apiproxy::start(config.apiproxy.clone(), deps, &context.for_role("apiproxy")).await?;
+    Ok(())
+}
+
+async fn open_db(config: &Config, context: &Context) -> anyhow::Result<Db> {
+    let db = Db::open(&config.data_dir.join("saker.db")).await.context("open the database")?;
+    let closing = db.clone();
+    context.spawn_graceful("database", move |stop: Stop| async move {
+        stop.requested().await;
+        closing.close().await;
+    });
+    Ok(db)
+}
+
+async fn open_storage(config: &Config, context: &Context) -> anyhow::Result<Storage> {
+    let limits = Limits {
+        retention: config.storage.retention,
+        out_of_order_window: config.storage.out_of_order_window,
+        series_max: config.storage.series_max,
+        ..Limits::default()
+    };
+    let local = LocalConfig { limits, ..LocalConfig::new(config.data_dir.join("samples")) };
+    let storage = Storage::open(local, context.clock.now()).await.map_err(not_openable)?;
+    let (maintained, clock) = (storage.clone(), context.clock.clone());
+    context.spawn_graceful("storage", move |stop: Stop| maintain(maintained, clock, stop));
+    Ok(storage)
+}
+
+fn not_openable(error: OpenError) -> anyhow::Error {
+    let message = error.to_string();
+    anyhow::Error::new(error).context(StartError::environment(message))
+}
+
+async fn maintain(storage: Storage, clock: Clock, stop: Stop) {
+    while stop.sleep(&clock, MAINTAIN_EVERY).await {
+        if let Err(error) = storage.maintain(clock.now()).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "upkeep of the store failed; it is tried again"
+            );
+        }
+    }
+    if let Err(error) = storage.close().await {
+        tracing::error!(error = &error as &dyn std::error::Error, "the store could not be closed in order");
+    }
+}

@@ -1,0 +1,122 @@
+//! Settings of transfer.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use daemon::Faults;
+use serde::{Deserialize, Serialize};
+
+/// The section `[transfer]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where samples are pushed to over HTTP.
+    pub listen: SocketAddr,
+    /// Requests worked on at a time; further ones wait for `request_wait` and are then refused with
+    /// 429.
+    pub requests_in_flight_max: usize,
+    /// How long a request waits for its turn.
+    #[serde(with = "model::duration_text")]
+    pub request_wait: Duration,
+    /// How long a request may take from its turn on, the sending of its body included.
+    #[serde(with = "model::duration_text")]
+    pub request_timeout: Duration,
+    /// Bytes of a body as it is sent.
+    pub body_bytes_max: usize,
+    /// Bytes of a remote-write message after decompression.
+    pub message_bytes_max: usize,
+    /// Samples in one request.
+    pub samples_per_request_max: usize,
+    /// Labels of a series, its name and host included.
+    pub labels_per_series_max: usize,
+    /// Bytes of a label name.
+    pub label_name_bytes_max: usize,
+    /// Bytes of a label value, and of a metric name.
+    pub label_value_bytes_max: usize,
+    /// How far a sample may lie ahead of our clock.
+    #[serde(with = "model::duration_text")]
+    pub future_max: Duration,
+    /// Metric names that Open-Falcon clients may introduce.
+    pub falcon_names_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: ([127, 0, 0, 1], 6060).into(),
+            requests_in_flight_max: 32,
+            request_wait: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(30),
+            body_bytes_max: 16 << 20,
+            message_bytes_max: 32 << 20,
+            samples_per_request_max: 500_000,
+            labels_per_series_max: 64,
+            label_name_bytes_max: 256,
+            label_value_bytes_max: 2048,
+            future_max: Duration::from_secs(600),
+            falcon_names_max: 100_000,
+        }
+    }
+}
+
+impl Config {
+    /// Notes what is wrong, key by key.
+    pub fn validate(&self, faults: &mut Faults) {
+        for (key, value) in [
+            ("transfer.requests_in_flight_max", self.requests_in_flight_max),
+            ("transfer.body_bytes_max", self.body_bytes_max),
+            ("transfer.message_bytes_max", self.message_bytes_max),
+            ("transfer.samples_per_request_max", self.samples_per_request_max),
+            ("transfer.label_name_bytes_max", self.label_name_bytes_max),
+            ("transfer.label_value_bytes_max", self.label_value_bytes_max),
+        ] {
+            if value == 0 {
+                faults.add(key, "must be at least 1");
+            }
+        }
+        if self.labels_per_series_max < 2 {
+            faults.add("transfer.labels_per_series_max", "must be at least 2: name and host are labels too");
+        }
+        if self.message_bytes_max < self.body_bytes_max {
+            faults.add("transfer.message_bytes_max", "must not be below body_bytes_max");
+        }
+        if self.request_timeout < Duration::from_secs(1) {
+            faults.add("transfer.request_timeout", "must be at least 1s");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        let mut faults = Faults::default();
+        Config::default().validate(&mut faults);
+        assert!(faults.list().is_empty(), "{:?}", faults.list());
+    }
+
+    #[test]
+    fn every_fault_is_named() {
+        let mut faults = Faults::default();
+        let config = Config {
+            requests_in_flight_max: 0,
+            message_bytes_max: 5,
+            labels_per_series_max: 1,
+            request_timeout: Duration::ZERO,
+            ..Config::default()
+        };
+        config.validate(&mut faults);
+        let keys: Vec<&str> = faults.list().iter().filter_map(|fault| fault.split(':').next()).collect();
+        assert_eq!(
+            keys,
+            [
+                "transfer.requests_in_flight_max",
+                "transfer.labels_per_series_max",
+                "transfer.message_bytes_max",
+                "transfer.request_timeout",
+            ]
+        );
+    }
+}

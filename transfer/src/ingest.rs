@@ -1,0 +1,320 @@
+//! The one corridor: whatever the format, every sample passes here, and every sample that does not
+//! get through has a named reason.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use daemon::Clock;
+use model::{Labels, METRIC_NAME, Metadata, Series, Timestamp};
+use storage::{Batch, Refusal, WriteError, WriteOutcome, Writer};
+
+use crate::config::Config;
+use crate::metrics::{Metrics, Protocol};
+use crate::names::OriginalNames;
+use crate::reason::{Reason, Refusals};
+
+/// Help and unit are cut here: they are for humans, and metadata stays in memory.
+const METADATA_TEXT_BYTES_MAX: usize = 1024;
+/// An example of a refused series is cut here.
+const EXAMPLE_CHARS_MAX: usize = 200;
+
+/// A decoded request.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) protocol: Protocol,
+    /// The samples that could be decoded.
+    pub(crate) series: Vec<Series>,
+    /// Metadata by canonical name.
+    pub(crate) metadata: Vec<(String, Metadata)>,
+    /// Where the series got their names from, for a protocol that has names of its own.
+    pub(crate) originals: Option<Originals>,
+    /// The samples that could not.
+    pub(crate) refusals: Refusals,
+}
+
+/// The original names behind canonical ones.
+#[derive(Debug, Default)]
+pub(crate) struct Originals {
+    /// The distinct ones.
+    pub(crate) metrics: Vec<Original>,
+    /// For every series the position of its original in `metrics`.
+    pub(crate) of_series: Vec<usize>,
+}
+
+/// An original name and what it says of the metric.
+#[derive(Debug)]
+pub(crate) struct Original {
+    pub(crate) name: String,
+    pub(crate) canonical: String,
+    pub(crate) metadata: Metadata,
+}
+
+/// What became of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// Samples received.
+    pub(crate) received: usize,
+    /// Samples that the store has now.
+    pub(crate) stored: usize,
+    /// The others.
+    pub(crate) refusals: Refusals,
+}
+
+/// The corridor.
+#[derive(Debug)]
+pub(crate) struct Ingest {
+    config: Config,
+    clock: Clock,
+    writer: Writer,
+    names: Mutex<OriginalNames>,
+    metrics: Metrics,
+}
+
+impl Ingest {
+    pub(crate) fn new(
+        config: Config,
+        clock: Clock,
+        writer: Writer,
+        names: OriginalNames,
+        metrics: Metrics,
+    ) -> Self {
+        metrics.falcon_names.set(i64::try_from(names.len()).unwrap_or(i64::MAX));
+        Self { config, clock, writer, names: Mutex::new(names), metrics }
+    }
+
+    /// Takes a request. The samples of the verdict are stored when this returns; after an error
+    /// none is, or it is not known, and sending all again is harmless.
+    pub(crate) async fn take(&self, incoming: Incoming) -> Result<Verdict, WriteError> {
+        let Incoming { protocol, series, metadata, originals, refusals } = incoming;
+        let mut verdict = Verdict { received: samples_of(&series) + refusals.samples(), stored: 0, refusals };
+        self.metrics.received(protocol, verdict.received);
+
+        let mut metadata: Vec<_> =
+            metadata.into_iter().filter_map(|one| self.bounded_metadata(one)).collect();
+        let series = match &originals {
+            Some(originals) => self.claim_names(series, originals, &mut metadata, &mut verdict.refusals),
+            None => series,
+        };
+        let series = self.within_limits(series, &mut verdict.refusals);
+        if !(series.is_empty() && metadata.is_empty()) {
+            let offered = samples_of(&series);
+            let written_at = tokio::time::Instant::now();
+            let outcome = self.writer.write(Batch { series, metadata }).await?;
+            self.metrics.write_seconds.observe(written_at.elapsed().as_secs_f64());
+            verdict.stored = offered - self.note_refused(outcome, &mut verdict.refusals);
+        }
+        if let Some(originals) = originals {
+            self.names_are_stored(&originals);
+        }
+        self.metrics.done(verdict.stored, &verdict.refusals);
+        if !verdict.refusals.is_empty() {
+            // Every refusal is counted; the text is for whoever looks for the sender.
+            tracing::debug!(protocol = protocol.as_str(), refused = %verdict.refusals, "samples refused");
+        }
+        Ok(verdict)
+    }
+
+    fn within_limits(&self, series: Vec<Series>, refusals: &mut Refusals) -> Vec<Series> {
+        let latest = self.clock.now().plus(self.config.future_max);
+        let mut kept = Vec::with_capacity(series.len());
+        for mut one in series {
+            if let Err(reason) = check_labels(&one.labels, &self.config) {
+                refusals.add(reason, one.samples.len(), || describe(&one.labels));
+                continue;
+            }
+            let early = cut_future(&mut one, latest);
+            if early > 0 {
+                refusals.add(Reason::TooFarInFuture, early, || describe(&one.labels));
+            }
+            if !one.samples.is_empty() {
+                kept.push(one);
+            }
+        }
+        kept
+    }
+
+    /// Keeps the series whose original owns the canonical name, and adds metadata that the store
+    /// lacks.
+    fn claim_names(
+        &self,
+        series: Vec<Series>,
+        originals: &Originals,
+        metadata: &mut Vec<(String, Metadata)>,
+        refusals: &mut Refusals,
+    ) -> Vec<Series> {
+        let mut names = self.names();
+        let claim = |one: &Original| {
+            let lacking = names.claim(&one.canonical, &one.name)?;
+            if lacking {
+                metadata.push((one.canonical.to_owned(), one.metadata.clone()));
+            }
+            Ok(())
+        };
+        let claims: Vec<Result<(), Reason>> = originals.metrics.iter().map(claim).collect();
+        self.metrics.falcon_names.set(i64::try_from(names.len()).unwrap_or(i64::MAX));
+        drop(names);
+        let mut kept = Vec::with_capacity(series.len());
+        for (one, original) in series.into_iter().zip(&originals.of_series) {
+            match claims[*original] {
+                Ok(()) => kept.push(one),
+                Err(reason) => {
+                    refusals.add(reason, one.samples.len(), || originals.metrics[*original].name.to_owned());
+                }
+            }
+        }
+        kept
+    }
+
+    fn names_are_stored(&self, originals: &Originals) {
+        let mut names = self.names();
+        for one in &originals.metrics {
+            names.stored(&one.canonical, &one.name);
+        }
+    }
+
+    /// Notes what the store refused and returns how many samples that are.
+    fn note_refused(&self, outcome: WriteOutcome, refusals: &mut Refusals) -> usize {
+        let mut samples = 0;
+        for refused in outcome.refused {
+            if refused.reason == Refusal::MetadataLimit {
+                self.metrics.refused_metadata.inc_by(refused.count as u64);
+                continue;
+            }
+            samples += refused.count;
+            refusals.add(Reason::Storage(refused.reason), refused.count, || describe(&refused.example));
+        }
+        samples
+    }
+
+    fn bounded_metadata(&self, (name, mut about): (String, Metadata)) -> Option<(String, Metadata)> {
+        for text in [&mut about.help, &mut about.unit] {
+            text.truncate(text.floor_char_boundary(METADATA_TEXT_BYTES_MAX));
+        }
+        (name.len() <= self.config.label_value_bytes_max).then_some((name, about))
+    }
+
+    fn names(&self) -> MutexGuard<'_, OriginalNames> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn check_labels(labels: &Labels, config: &Config) -> Result<(), Reason> {
+    let mut count = 0;
+    for (name, value) in labels.iter() {
+        count += 1;
+        if count > config.labels_per_series_max {
+            return Err(Reason::TooManyLabels);
+        }
+        if name.len() > config.label_name_bytes_max {
+            return Err(Reason::LabelNameTooLong);
+        }
+        if value.len() > config.label_value_bytes_max {
+            return Err(Reason::LabelValueTooLong);
+        }
+    }
+    Ok(())
+}
+
+/// Removes the samples after `latest` and returns how many there were; samples ascend in time.
+fn cut_future(series: &mut Series, latest: Timestamp) -> usize {
+    let kept = series.samples.partition_point(|sample| sample.timestamp <= latest);
+    let cut = series.samples.len() - kept;
+    series.samples.truncate(kept);
+    cut
+}
+
+fn samples_of(series: &[Series]) -> usize {
+    series.iter().map(|one| one.samples.len()).sum()
+}
+
+fn describe(labels: &Labels) -> String {
+    let name = labels.get(METRIC_NAME).unwrap_or("");
+    let text = if name.len() > EXAMPLE_CHARS_MAX { name.to_owned() } else { labels.to_string() };
+    text.chars().take(EXAMPLE_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Sample;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_760_000_000);
+
+    fn series(pairs: &[(&str, &str)], samples: &[(i64, f64)]) -> Series {
+        let samples = samples.iter().map(|(at, value)| Sample::new(*at, *value)).collect();
+        Series { labels: Labels::from_pairs(pairs.iter().copied()), samples }
+    }
+
+    fn reason_for(pairs: &[(&str, &str)]) -> Option<Reason> {
+        let config = Config {
+            labels_per_series_max: 3,
+            label_name_bytes_max: 8,
+            label_value_bytes_max: 5,
+            ..Config::default()
+        };
+        check_labels(&Labels::from_pairs(pairs.iter().copied()), &config).err()
+    }
+
+    fn ingest(storage: &storage::Storage) -> Ingest {
+        let context = daemon::Context::new("transfer", Clock::manual(NOW)).expect("a client can be built");
+        let metrics = Metrics::register(&context);
+        let names = OriginalNames::restore(&[], 10);
+        Ingest::new(Config::default(), context.clock.clone(), storage.writer(), names, metrics)
+    }
+
+    fn incoming(series: Vec<Series>) -> Incoming {
+        Incoming {
+            protocol: Protocol::RemoteWrite,
+            series,
+            metadata: vec![],
+            originals: None,
+            refusals: Refusals::default(),
+        }
+    }
+
+    #[test]
+    fn label_limits_are_told_apart() {
+        assert_eq!(reason_for(&[("__name__", "x"), ("a", "1"), ("b", "12345")]), None);
+        assert_eq!(
+            reason_for(&[("__name__", "x"), ("a", "1"), ("b", "2"), ("c", "3")]),
+            Some(Reason::TooManyLabels)
+        );
+        assert_eq!(reason_for(&[("__name__x", "x")]), Some(Reason::LabelNameTooLong));
+        assert_eq!(reason_for(&[("a", "123456")]), Some(Reason::LabelValueTooLong));
+    }
+
+    #[test]
+    fn samples_of_the_far_future_are_cut() {
+        let mut one = series(&[("__name__", "x")], &[(1, 1.0), (5, 1.0), (6, 1.0), (i64::MAX, 1.0)]);
+        assert_eq!(cut_future(&mut one, Timestamp(5)), 2);
+        assert_eq!(one.samples.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn every_sample_is_stored_or_refused() {
+        let storage = storage::Storage::memory(storage::Limits::default());
+        let ingest = ingest(&storage);
+        let now = NOW.millis();
+        let sent = vec![
+            series(&[("__name__", "a")], &[(now, 1.0), (now + 600_000, 2.0), (now + 600_001, 3.0)]),
+            series(&[("__name__", "b"), ("c", &"x".repeat(3000))], &[(now, 1.0)]),
+        ];
+        let verdict = ingest.take(incoming(sent.clone())).await.expect("memory takes it");
+        assert_eq!((verdict.received, verdict.stored, verdict.refusals.samples()), (4, 2, 2));
+        let again = ingest.take(incoming(sent)).await.expect("memory takes it");
+        assert_eq!((again.stored, again.refusals.samples()), (2, 2), "a repetition is a success");
+        let changed = vec![series(&[("__name__", "a")], &[(now, 9.0)])];
+        let verdict = ingest.take(incoming(changed)).await.expect("memory takes it");
+        assert_eq!(verdict.refusals.to_string(), "1 duplicate (such as a)");
+    }
+
+    #[tokio::test]
+    async fn long_help_is_cut_and_not_refused() {
+        let storage = storage::Storage::memory(storage::Limits::default());
+        let about = Metadata { help: "主".repeat(1000), ..Metadata::default() };
+        let request = Incoming { metadata: vec![("a".into(), about)], ..incoming(vec![]) };
+        ingest(&storage).take(request).await.expect("memory takes it");
+        let stored = storage.reader().metadata(Some("a"), 0).await.expect("memory answers");
+        assert_eq!(stored[0].1.help.len(), 1023);
+    }
+}

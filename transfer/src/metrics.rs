@@ -1,0 +1,189 @@
+//! Every metric of transfer.
+
+use daemon::Context;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
+
+use crate::reason::{Reason, Refusals};
+
+/// How samples came in, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Protocol {
+    RemoteWrite,
+    Falcon,
+}
+
+/// Why a whole request was refused, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum RequestFault {
+    /// The body cannot be read.
+    Malformed,
+    /// The body or its contents are beyond a limit.
+    TooLarge,
+    /// Another type or encoding than we speak.
+    UnsupportedType,
+    /// `requests_in_flight_max` requests were being worked on for all of `request_wait`.
+    InFlight,
+    /// It took longer than `request_timeout`.
+    Timeout,
+    /// The store failed.
+    Storage,
+}
+
+impl Protocol {
+    const ALL: [Self; 2] = [Self::RemoteWrite, Self::Falcon];
+
+    /// The word for metrics and logs.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::RemoteWrite => "remote_write",
+            Self::Falcon => "falcon",
+        }
+    }
+}
+
+impl RequestFault {
+    const ALL: [Self; 6] = [
+        Self::Malformed,
+        Self::TooLarge,
+        Self::UnsupportedType,
+        Self::InFlight,
+        Self::Timeout,
+        Self::Storage,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too_large",
+            Self::UnsupportedType => "unsupported_type",
+            Self::InFlight => "requests_in_flight_max",
+            Self::Timeout => "request_timeout",
+            Self::Storage => "storage",
+        }
+    }
+}
+
+macro_rules! encode_as_str {
+    ($($type:ty),*) => {$(
+        impl EncodeLabelValue for $type {
+            fn encode(
+                &self,
+                encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>,
+            ) -> Result<(), std::fmt::Error> {
+                EncodeLabelValue::encode(&self.as_str(), encoder)
+            }
+        }
+    )*};
+}
+encode_as_str!(Protocol, RequestFault);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByProtocol {
+    protocol: Protocol,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReason {
+    reason: Reason,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByFault {
+    reason: RequestFault,
+}
+
+/// The counters and gauges; clones count into the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    received: Family<ByProtocol, Counter>,
+    stored: Counter,
+    refused: Family<ByReason, Counter>,
+    refused_requests: Family<ByFault, Counter>,
+    pub(crate) refused_metadata: Counter,
+    pub(crate) skipped_histograms: Counter,
+    pub(crate) skipped_exemplars: Counter,
+    pub(crate) falcon_names: Gauge,
+    pub(crate) requests_in_flight: Gauge,
+    pub(crate) write_seconds: Histogram,
+}
+
+impl Metrics {
+    /// Registers all of them, touched with zero.
+    pub(crate) fn register(context: &Context) -> Self {
+        let metrics = Self::new();
+        let all = &mut *context.registry();
+        let help = "Samples received, refused ones included";
+        register(all, "transfer_received_samples", help, &metrics.received);
+        let help = "Samples acknowledged by the store, repetitions included";
+        register(all, "transfer_stored_samples", help, &metrics.stored);
+        register(all, "transfer_refused_samples", "Samples refused, by reason", &metrics.refused);
+        let help = "Requests refused as a whole, by reason";
+        register(all, "transfer_refused_requests", help, &metrics.refused_requests);
+        let help = "Pieces of metadata refused by the store because it has too many";
+        register(all, "transfer_refused_metadata", help, &metrics.refused_metadata);
+        let help = "Native histograms left out: they are not supported yet";
+        register(all, "transfer_skipped_histograms", help, &metrics.skipped_histograms);
+        let help = "Exemplars left out: they are not supported yet";
+        register(all, "transfer_skipped_exemplars", help, &metrics.skipped_exemplars);
+        let help = "Canonical metric names owned by an Open-Falcon metric";
+        register(all, "transfer_falcon_names", help, &metrics.falcon_names);
+        let help = "Requests being worked on";
+        register(all, "transfer_requests_in_flight", help, &metrics.requests_in_flight);
+        let help = "How long the store took to acknowledge a batch";
+        register(all, "transfer_write_seconds", help, &metrics.write_seconds);
+        metrics
+    }
+
+    fn new() -> Self {
+        let metrics = Self {
+            received: Family::default(),
+            stored: Counter::default(),
+            refused: Family::default(),
+            refused_requests: Family::default(),
+            refused_metadata: Counter::default(),
+            skipped_histograms: Counter::default(),
+            skipped_exemplars: Counter::default(),
+            falcon_names: Gauge::default(),
+            requests_in_flight: Gauge::default(),
+            write_seconds: Histogram::new([0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]),
+        };
+        for protocol in Protocol::ALL {
+            drop(metrics.received.get_or_create(&ByProtocol { protocol }));
+        }
+        for reason in Reason::all() {
+            drop(metrics.refused.get_or_create(&ByReason { reason }));
+        }
+        for reason in RequestFault::ALL {
+            drop(metrics.refused_requests.get_or_create(&ByFault { reason }));
+        }
+        metrics
+    }
+
+    /// Counts the samples of a request that could be read.
+    pub(crate) fn received(&self, protocol: Protocol, samples: usize) {
+        self.received.get_or_create(&ByProtocol { protocol }).inc_by(samples as u64);
+    }
+
+    /// Counts what became of them.
+    pub(crate) fn done(&self, stored: usize, refusals: &Refusals) {
+        self.stored.inc_by(stored as u64);
+        for (reason, samples) in refusals.by_reason() {
+            self.refused.get_or_create(&ByReason { reason }).inc_by(samples as u64);
+        }
+    }
+
+    /// Counts a request that was refused as a whole.
+    pub(crate) fn refused_request(&self, reason: RequestFault) {
+        self.refused_requests.get_or_create(&ByFault { reason }).inc();
+    }
+}
+
+/// The registry and the code that counts share a metric.
+fn register<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: &M) {
+    registry.register(name, help, metric.clone());
+}

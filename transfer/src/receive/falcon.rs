@@ -1,0 +1,104 @@
+//! Open-Falcon's `POST /api/push`.
+
+use std::collections::HashMap;
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use model::{METRIC_NAME, Timestamp};
+use wire::falcon_json::{self, DecodeError, FalconSample, PushReply};
+
+use crate::ingest::{Incoming, Original, Originals, Verdict};
+use crate::metrics::Protocol;
+use crate::reason::{Reason, Refusals};
+use crate::receive::Rejection;
+
+/// A decoded list that arrived at `now`.
+pub(crate) fn decode(body: &[u8], now: Timestamp, samples_max: usize) -> Result<Incoming, Rejection> {
+    if body.is_empty() {
+        return Err(Rejection::malformed(falcon_json::TRANSFER_PUSH_BLANK.to_owned()));
+    }
+    let decoded = falcon_json::decode(body, now, samples_max).map_err(|error| match error {
+        DecodeError::NotAList(_) => Rejection::malformed(falcon_json::TRANSFER_PUSH_UNREADABLE.to_owned()),
+        DecodeError::TooManySamples { .. } => Rejection::too_large(error.to_string()),
+    })?;
+    let mut incoming = Incoming {
+        protocol: Protocol::Falcon,
+        series: Vec::with_capacity(decoded.samples.len()),
+        metadata: Vec::new(),
+        originals: None,
+        refusals: Refusals::default(),
+    };
+    for (at, fault) in decoded.refused {
+        incoming.refusals.add(Reason::Falcon(fault), 1, || format!("item {at} of the list"));
+    }
+    let mut originals = Originals::default();
+    let mut known: HashMap<&str, usize> = HashMap::new();
+    for sample in &decoded.samples {
+        let series = match sample.to_series() {
+            Ok(series) => series,
+            Err(fault) => {
+                incoming.refusals.add(Reason::Falcon(fault), 1, || describe(sample));
+                continue;
+            }
+        };
+        let position = *known.entry(&sample.metric).or_insert_with(|| {
+            let canonical = series.labels.get(METRIC_NAME).unwrap_or("").to_owned();
+            let name = sample.metric.clone().into_owned();
+            originals.metrics.push(Original { name, canonical, metadata: sample.metadata() });
+            originals.metrics.len() - 1
+        });
+        originals.of_series.push(position);
+        incoming.series.push(series);
+    }
+    incoming.originals = Some(originals);
+    Ok(incoming)
+}
+
+/// 200 with the counts, also when every sample was refused: this is what clients know.
+pub(crate) fn answer(verdict: &Verdict, latency_millis: u64) -> Response {
+    let reply = PushReply::success(verdict.received, verdict.refusals.samples(), latency_millis);
+    let json = serde_json::to_string(&reply).expect("a reply is texts and numbers");
+    (StatusCode::OK, [(header::CONTENT_TYPE, "application/json; charset=UTF-8")], json).into_response()
+}
+
+fn describe(sample: &FalconSample<'_>) -> String {
+    format!("{}/{}/{}", sample.endpoint, sample.metric, sample.tags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(metric: &str, tags: &str) -> String {
+        format!(
+            r#"{{"endpoint":"h","metric":"{metric}","value":1,"step":60,"counterType":"GAUGE","tags":"{tags}"}}"#
+        )
+    }
+
+    #[test]
+    fn every_series_knows_its_original() {
+        let body =
+            format!("[{},{},7,{}]", item("cpu.idle", ""), item("cpu-idle", ""), item("cpu.idle", "a=1"));
+        let incoming = decode(body.as_bytes(), Timestamp(60_000), 10).expect("it is a list");
+        let originals = incoming.originals.expect("this protocol has names of its own");
+        let names: Vec<&str> = originals.metrics.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!((names, originals.of_series), (vec!["cpu.idle", "cpu-idle"], vec![0, 1, 0]));
+        assert!(originals.metrics.iter().all(|one| one.canonical == "cpu_idle"));
+        assert_eq!(incoming.refusals.to_string(), "1 not_an_object (such as item 2 of the list)");
+    }
+
+    #[test]
+    fn tags_that_fall_together_are_refused_with_the_sample_named() {
+        let body = format!("[{}]", item("m", "a-b=1,a.b=2"));
+        let incoming = decode(body.as_bytes(), Timestamp(60_000), 10).expect("it is a list");
+        assert_eq!(incoming.refusals.to_string(), "1 tag_collision (such as h/m/a-b=1,a.b=2)");
+    }
+
+    #[test]
+    fn bodies_that_are_no_list_get_the_originals_words() {
+        let text = |body: &[u8]| decode(body, Timestamp(0), 1).expect_err("it is no list").text;
+        assert_eq!(text(b""), "blank body\n");
+        assert_eq!(text(b"{}"), "decode error\n");
+        assert_eq!(text(b"[1,2]"), "the list has more than 1 samples; send less at once");
+    }
+}

@@ -1,0 +1,120 @@
+//! Prometheus remote write, version 1.
+
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use wire::remote_write::{self, DecodeError, Decoded, Limits};
+
+use crate::config::Config;
+use crate::ingest::{Incoming, Verdict};
+use crate::metrics::{Protocol, RequestFault};
+use crate::reason::{Reason, Refusals};
+use crate::receive::{Rejection, chain};
+
+/// Refuses what is not version 1 in snappy. Clients that say nothing get the benefit of the doubt,
+/// as from Prometheus.
+pub(crate) fn check_headers(headers: &HeaderMap) -> Result<(), Rejection> {
+    let text =
+        |name| headers.get(name).map_or(Ok(""), |value: &header::HeaderValue| value.to_str()).unwrap_or("?");
+    let unsupported = |text: String| {
+        Err(Rejection {
+            status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            text,
+            fault: RequestFault::UnsupportedType,
+        })
+    };
+    let content_type = text(header::CONTENT_TYPE);
+    let mut parts = content_type.split(';').map(str::trim);
+    let media_type = parts.next().unwrap_or("");
+    if !media_type.is_empty() && !media_type.eq_ignore_ascii_case(remote_write::CONTENT_TYPE) {
+        return unsupported(format!("Content-Type {content_type:?} is not {:?}", remote_write::CONTENT_TYPE));
+    }
+    let message = parts.find_map(|part| part.strip_prefix("proto=")).unwrap_or("prometheus.WriteRequest");
+    if message != "prometheus.WriteRequest" {
+        let hint = "send remote write version 1 (in Prometheus: protobuf_message: prometheus.WriteRequest)";
+        return unsupported(format!("message {message:?} is not supported; {hint}"));
+    }
+    let encoding = text(header::CONTENT_ENCODING);
+    if !encoding.is_empty() && !encoding.eq_ignore_ascii_case(remote_write::CONTENT_ENCODING) {
+        return unsupported(format!("Content-Encoding {encoding:?} is not \"snappy\""));
+    }
+    Ok(())
+}
+
+/// A decoded request, and how many histograms and exemplars were left out.
+pub(crate) fn decode(body: &[u8], config: &Config) -> Result<(Incoming, usize, usize), Rejection> {
+    let limits =
+        Limits { message_bytes_max: config.message_bytes_max, samples_max: config.samples_per_request_max };
+    let decoded = remote_write::decode(body, limits).map_err(|error| match error {
+        DecodeError::MessageTooLong { .. } | DecodeError::TooManySamples { .. } => {
+            Rejection::too_large(error.to_string())
+        }
+        DecodeError::Snappy(_) | DecodeError::Message(_) => Rejection::malformed(chain(&error)),
+    })?;
+    let Decoded { series, metadata, refused, histograms_skipped, exemplars_skipped } = decoded;
+    let mut refusals = Refusals::default();
+    for (fault, refusal) in refused {
+        refusals.add(Reason::RemoteWrite(fault), refusal.samples, || refusal.example);
+    }
+    let protocol = Protocol::RemoteWrite;
+    Ok((
+        Incoming { protocol, series, metadata, originals: None, refusals },
+        histograms_skipped,
+        exemplars_skipped,
+    ))
+}
+
+/// 204, or 400 when samples came at the wrong time or beyond a limit: sending them again will not
+/// help. The good samples of the request are stored in both cases.
+pub(crate) fn answer(verdict: &Verdict) -> Response {
+    let told = verdict.refusals.told();
+    if told.is_empty() {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    let text = format!("{} of {} samples are stored, refused: {told}\n", verdict.stored, verdict.received);
+    (StatusCode::BAD_REQUEST, text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(content_type: &'static str, encoding: &'static str, fault: Option<&str>) {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, content_type.parse().expect("it is a header value"));
+        headers.insert(header::CONTENT_ENCODING, encoding.parse().expect("it is a header value"));
+        let text = check_headers(&headers).err().map(|rejection| rejection.text);
+        assert_eq!(text.as_deref(), fault, "{content_type} {encoding}");
+    }
+
+    #[test]
+    fn version_1_in_snappy_passes() {
+        check("application/x-protobuf", "snappy", None);
+        check("application/x-protobuf;proto=prometheus.WriteRequest", "snappy", None);
+        check("", "", None);
+        assert_eq!(check_headers(&HeaderMap::new()), Ok(()));
+    }
+
+    #[test]
+    fn other_types_are_refused_with_the_way_out() {
+        check("text/plain", "snappy", Some("Content-Type \"text/plain\" is not \"application/x-protobuf\""));
+        check(
+            "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+            "snappy",
+            Some(
+                "message \"io.prometheus.write.v2.Request\" is not supported; send remote write version 1 \
+                 (in Prometheus: protobuf_message: prometheus.WriteRequest)",
+            ),
+        );
+        check("application/x-protobuf", "zstd", Some("Content-Encoding \"zstd\" is not \"snappy\""));
+    }
+
+    #[test]
+    fn only_faults_of_time_and_limits_make_a_400() {
+        let mut refusals = Refusals::default();
+        refusals.add(Reason::RemoteWrite(remote_write::SeriesFault::NoMetricName), 1, || "x".into());
+        let malformed = Verdict { received: 2, stored: 1, refusals: refusals.clone() };
+        assert_eq!(answer(&malformed).status(), StatusCode::NO_CONTENT);
+        refusals.add(Reason::TooFarInFuture, 1, || "x".into());
+        assert_eq!(answer(&Verdict { refusals, ..malformed }).status(), StatusCode::BAD_REQUEST);
+    }
+}
