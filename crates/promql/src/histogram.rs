@@ -1,6 +1,8 @@
 //! Native histograms: one sample that is a whole distribution.
 
 mod shape;
+#[cfg(test)]
+mod tests;
 mod text;
 mod total;
 mod trim;
