@@ -92,13 +92,10 @@ impl Evaluator<'_> {
 /// Reduces the present rows of a group to the picked ones, in order of preference.
 fn choose(op: AggregateOp, param: f64, group: &mut Vec<usize>, rows: &[Row], step: usize) {
     let value = |index: &usize| rows[*index].values[step];
-    match op {
-        AggregateOp::LimitRatio => {
-            let ratio = param.clamp(-1.0, 1.0);
-            group.retain(|index| in_ratio(ratio, &rows[*index]));
-            return;
-        }
-        _ => {}
+    if op == AggregateOp::LimitRatio {
+        let ratio = param.clamp(-1.0, 1.0);
+        group.retain(|index| in_ratio(ratio, &rows[*index]));
+        return;
     }
     let k = if param >= 1.0 { param as usize } else { 0 };
     if op == AggregateOp::Limitk {
