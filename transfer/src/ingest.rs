@@ -18,7 +18,7 @@ const METADATA_TEXT_BYTES_MAX: usize = 1024;
 const EXAMPLE_CHARS_MAX: usize = 200;
 
 /// A decoded request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Incoming {
     pub(crate) protocol: Protocol,
     /// The samples that could be decoded.
@@ -31,8 +31,26 @@ pub(crate) struct Incoming {
     pub(crate) refusals: Refusals,
 }
 
+impl Incoming {
+    /// Without anything in it yet.
+    pub(crate) fn new(protocol: Protocol) -> Self {
+        let refusals = Refusals::default();
+        Self { protocol, series: Vec::new(), metadata: Vec::new(), originals: None, refusals }
+    }
+
+    /// Whether there is nothing to take and nothing to count.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.series.is_empty() && self.metadata.is_empty() && self.refusals.is_empty()
+    }
+
+    /// Samples that could be decoded.
+    pub(crate) fn samples(&self) -> usize {
+        samples_of(&self.series)
+    }
+}
+
 /// The original names behind canonical ones.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Originals {
     /// The distinct ones.
     pub(crate) metrics: Vec<Original>,
@@ -41,7 +59,7 @@ pub(crate) struct Originals {
 }
 
 /// An original name and what it says of the metric.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Original {
     pub(crate) name: String,
     pub(crate) canonical: String,

@@ -3,6 +3,7 @@
 
 mod app;
 mod config;
+mod gate;
 mod http;
 mod ingest;
 mod metrics;
@@ -11,5 +12,5 @@ mod reason;
 mod receive;
 mod store_metrics;
 
-pub use app::{Deps, start};
+pub use app::{Addresses, Deps, start};
 pub use config::Config;

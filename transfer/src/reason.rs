@@ -6,6 +6,8 @@ use std::fmt::{self, Write};
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 use storage::Refusal;
 use wire::falcon_json::SampleFault;
+use wire::line::LineFault;
+use wire::opentsdb::PointFault;
 use wire::remote_write::SeriesFault;
 
 /// Why a sample is refused.
@@ -13,6 +15,10 @@ use wire::remote_write::SeriesFault;
 pub(crate) enum Reason {
     /// The Open-Falcon sample is bad in itself.
     Falcon(SampleFault),
+    /// The line of the line socket is bad in itself.
+    Line(LineFault),
+    /// The OpenTSDB point is bad in itself.
+    OpenTsdb(PointFault),
     /// The remote-write series is bad in itself.
     RemoteWrite(SeriesFault),
     /// The series has more than `labels_per_series_max` labels.
@@ -43,15 +49,19 @@ impl Reason {
             Self::FalconNamesLimit,
         ];
         let falcon = SampleFault::ALL.into_iter().map(Self::Falcon);
+        let line = LineFault::OWN.into_iter().map(Self::Line);
+        let opentsdb = PointFault::ALL.into_iter().map(Self::OpenTsdb);
         let remote_write = SeriesFault::ALL.into_iter().map(Self::RemoteWrite);
         let storage = Refusal::ALL.into_iter().map(Self::Storage);
-        falcon.chain(remote_write).chain(own).chain(storage)
+        falcon.chain(line).chain(opentsdb).chain(remote_write).chain(own).chain(storage)
     }
 
     /// The word for metrics, logs and answers.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Falcon(fault) => fault.as_str(),
+            Self::Line(fault) => fault.as_str(),
+            Self::OpenTsdb(fault) => fault.as_str(),
             Self::RemoteWrite(fault) => fault.as_str(),
             Self::TooManyLabels => "too_many_labels",
             Self::LabelNameTooLong => "label_name_too_long",
@@ -67,7 +77,19 @@ impl Reason {
     /// comes at the wrong time or beyond a limit is; a series that is malformed is only dropped and
     /// counted.
     pub(crate) const fn is_told(self) -> bool {
-        !matches!(self, Self::Falcon(_) | Self::RemoteWrite(_))
+        !matches!(self, Self::Falcon(_) | Self::Line(_) | Self::RemoteWrite(_))
+    }
+}
+
+/// A sample of the line socket that is bad by the rules of another format has the reason it would
+/// have there.
+impl From<LineFault> for Reason {
+    fn from(fault: LineFault) -> Self {
+        match fault {
+            LineFault::Update(fault) => Self::Falcon(fault),
+            LineFault::Put(fault) => Self::OpenTsdb(fault),
+            own => Self::Line(own),
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Receivers, one a protocol: they decode and word the answer, and decide nothing about samples.
 
 pub(crate) mod falcon;
+pub(crate) mod json_rpc;
+pub(crate) mod line;
 pub(crate) mod remote_write;
 
 use axum::http::{StatusCode, header};
