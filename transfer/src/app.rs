@@ -14,6 +14,7 @@ use crate::ingest::Ingest;
 use crate::metrics::Metrics;
 use crate::names::OriginalNames;
 use crate::receive::{json_rpc, line};
+use crate::relabel::Relabel;
 use crate::store_metrics;
 
 /// What transfer needs from others.
@@ -41,7 +42,9 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     let stored = deps.storage.reader().metadata(None, 0).await.context("read the metadata of the store")?;
     let names = OriginalNames::restore(&stored, config.falcon_names_max);
     let clock = context.clock.clone();
-    let ingest = Ingest::new(config.clone(), clock.clone(), deps.storage.writer(), names, metrics.clone());
+    let relabel = Relabel::new(&config.relabel).context("compile transfer.relabel")?;
+    let writer = deps.storage.writer();
+    let ingest = Ingest::new(config.clone(), clock.clone(), writer, names, relabel, metrics.clone());
     let gate = Arc::new(Gate::new(config, clock, ingest, metrics));
     let http = context.listen(gate.config.listen, http::routes(gate.clone())).await?;
     let rpc = listen_rpc(&gate, context).await?;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use daemon::Faults;
 use serde::{Deserialize, Serialize};
 
+use crate::relabel::RelabelRule;
+
 /// The section `[transfer]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -56,6 +58,8 @@ pub struct Config {
     pub future_max: Duration,
     /// Metric names that Open-Falcon clients may introduce.
     pub falcon_names_max: usize,
+    /// What is done to the labels of every series, in this order, before its limits are checked.
+    pub relabel: Vec<RelabelRule>,
 }
 
 impl Default for Config {
@@ -81,6 +85,7 @@ impl Default for Config {
             label_value_bytes_max: 2048,
             future_max: Duration::from_secs(600),
             falcon_names_max: 100_000,
+            relabel: Vec::new(),
         }
     }
 }
@@ -118,6 +123,11 @@ impl Config {
                 faults.add(key, "must not be zero");
             }
         }
+        for (at, rule) in self.relabel.iter().enumerate() {
+            for fault in rule.faults() {
+                faults.add(&format!("transfer.relabel[{at}]"), fault);
+            }
+        }
         if self.request_timeout < Duration::from_secs(1) {
             faults.add("transfer.request_timeout", "must be at least 1s");
         }
@@ -143,6 +153,11 @@ mod tests {
             message_bytes_max: 5,
             labels_per_series_max: 1,
             request_timeout: Duration::ZERO,
+            line_idle_timeout: Duration::ZERO,
+            relabel: vec![
+                RelabelRule { target_label: "a".into(), ..RelabelRule::default() },
+                RelabelRule { regex: "(".into(), ..RelabelRule::default() },
+            ],
             ..Config::default()
         };
         config.validate(&mut faults);
@@ -153,6 +168,9 @@ mod tests {
                 "transfer.requests_in_flight_max",
                 "transfer.labels_per_series_max",
                 "transfer.message_bytes_max",
+                "transfer.line_idle_timeout",
+                "transfer.relabel[1]",
+                "transfer.relabel[1]",
                 "transfer.request_timeout",
             ]
         );

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -14,7 +14,11 @@ use tokio::time::Instant;
 
 use crate::gate::Gate;
 use crate::metrics::RequestFault;
-use crate::receive::{Rejection, falcon, remote_write};
+use crate::receive::opentsdb::{self, Wanted};
+use crate::receive::{Rejection, answer_in_words, falcon, influx, prometheus_text, remote_write};
+
+/// The parameters of a URL, in their order.
+type Parameters = Vec<(String, String)>;
 
 /// The routes of transfer.
 pub(crate) fn routes(gate: Arc<Gate>) -> Router {
@@ -22,9 +26,16 @@ pub(crate) fn routes(gate: Arc<Gate>) -> Router {
     Router::new()
         .route("/api/v1/write", post(write))
         .route("/api/push", post(push))
+        .route("/openfalcon/push", post(openfalcon_push))
+        .route("/api/v1/import/prometheus", post(import_prometheus))
+        .route("/api/put", post(put))
+        .route("/opentsdb/put", post(put))
+        .route("/write", post(influx_write))
+        .route("/api/v2/write", post(influx_write))
         .layer(body_limit)
         .layer(middleware::from_fn_with_state(gate.clone(), take_turn))
         .route("/health", get(|| async { wire::falcon_json::HEALTH_OK }))
+        .route("/ping", get(|| async { StatusCode::NO_CONTENT }))
         .with_state(gate)
 }
 
@@ -56,19 +67,76 @@ async fn take_write(gate: &Gate, headers: &HeaderMap, request: Request) -> Resul
     let (incoming, histograms, exemplars) = remote_write::decode(&body, &gate.config)?;
     gate.metrics.skipped_histograms.inc_by(histograms as u64);
     gate.metrics.skipped_exemplars.inc_by(exemplars as u64);
-    Ok(remote_write::answer(&gate.take(incoming).await?))
+    Ok(answer_in_words(&gate.take(incoming).await?))
 }
 
-async fn push(State(gate): State<Arc<Gate>>, request: Request) -> Response {
-    answer(&gate, take_push(&gate, request).await)
+async fn push(
+    State(gate): State<Arc<Gate>>,
+    Query(parameters): Query<Parameters>,
+    request: Request,
+) -> Response {
+    let verbose = parameters.iter().any(|(key, value)| key == "verbose" && value != "0");
+    answer(&gate, take_push(&gate, verbose, request).await)
 }
 
-async fn take_push(gate: &Gate, request: Request) -> Result<Response, Rejection> {
+async fn take_push(gate: &Gate, verbose: bool, request: Request) -> Result<Response, Rejection> {
     let begun = Instant::now();
     let body = read_body(gate, request).await?;
     let incoming = falcon::decode(&body, gate.clock.now(), gate.config.samples_per_request_max)?;
     let verdict = gate.take(incoming).await?;
-    Ok(falcon::answer(&verdict, begun.elapsed().as_millis() as u64))
+    Ok(falcon::answer(&verdict, begun.elapsed().as_millis() as u64, verbose))
+}
+
+async fn openfalcon_push(State(gate): State<Arc<Gate>>, request: Request) -> Response {
+    let taking = async {
+        let body = read_body(&gate, request).await?;
+        let samples_max = gate.config.samples_per_request_max;
+        let incoming = falcon::decode_list_or_one(&body, gate.clock.now(), samples_max)?;
+        Ok(falcon::answer_received(&gate.take(incoming).await?))
+    };
+    answer(&gate, taking.await)
+}
+
+async fn import_prometheus(
+    State(gate): State<Arc<Gate>>,
+    Query(parameters): Query<Parameters>,
+    request: Request,
+) -> Response {
+    let taking = async {
+        let body = read_body(&gate, request).await?;
+        let lines_max = gate.config.samples_per_request_max;
+        let incoming = prometheus_text::decode(&body, &parameters, gate.clock.now(), lines_max)?;
+        Ok(answer_in_words(&gate.take(incoming).await?))
+    };
+    answer(&gate, taking.await)
+}
+
+async fn put(
+    State(gate): State<Arc<Gate>>,
+    Query(parameters): Query<Parameters>,
+    request: Request,
+) -> Response {
+    let taking = async {
+        let body = read_body(&gate, request).await?;
+        let mut decoded = opentsdb::decode(&body, gate.clock.now(), gate.config.samples_per_request_max)?;
+        let verdict = gate.take(opentsdb::incoming(&mut decoded)).await?;
+        Ok(opentsdb::answer(&verdict, &decoded, Wanted::of(&parameters)))
+    };
+    answer(&gate, taking.await)
+}
+
+async fn influx_write(
+    State(gate): State<Arc<Gate>>,
+    Query(parameters): Query<Parameters>,
+    request: Request,
+) -> Response {
+    let taking = async {
+        let body = read_body(&gate, request).await?;
+        let fields_max = gate.config.samples_per_request_max;
+        let incoming = influx::decode(&body, &parameters, gate.clock.now(), fields_max)?;
+        Ok(influx::answer(&gate.take(incoming).await?))
+    };
+    answer(&gate, taking.await)
 }
 
 fn answer(gate: &Gate, outcome: Result<Response, Rejection>) -> Response {

@@ -10,7 +10,9 @@ mod metrics;
 mod names;
 mod reason;
 mod receive;
+mod relabel;
 mod store_metrics;
 
 pub use app::{Addresses, Deps, start};
 pub use config::Config;
+pub use relabel::{Action, RelabelRule};

@@ -18,6 +18,8 @@ pub(crate) enum Protocol {
     JsonRpc,
     Line,
     OpenTsdb,
+    PrometheusText,
+    Influx,
 }
 
 /// Why a whole request was refused, as a label.
@@ -38,7 +40,15 @@ pub(crate) enum RequestFault {
 }
 
 impl Protocol {
-    const ALL: [Self; 5] = [Self::RemoteWrite, Self::Falcon, Self::JsonRpc, Self::Line, Self::OpenTsdb];
+    const ALL: [Self; 7] = [
+        Self::RemoteWrite,
+        Self::Falcon,
+        Self::JsonRpc,
+        Self::Line,
+        Self::OpenTsdb,
+        Self::PrometheusText,
+        Self::Influx,
+    ];
 
     /// The word for metrics and logs.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -48,6 +58,8 @@ impl Protocol {
             Self::JsonRpc => "json_rpc",
             Self::Line => "line",
             Self::OpenTsdb => "opentsdb",
+            Self::PrometheusText => "prometheus_text",
+            Self::Influx => "influx",
         }
     }
 }

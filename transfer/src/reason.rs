@@ -6,6 +6,7 @@ use std::fmt::{self, Write};
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 use storage::Refusal;
 use wire::falcon_json::SampleFault;
+use wire::influx;
 use wire::line::LineFault;
 use wire::opentsdb::PointFault;
 use wire::remote_write::SeriesFault;
@@ -19,8 +20,16 @@ pub(crate) enum Reason {
     Line(LineFault),
     /// The OpenTSDB point is bad in itself.
     OpenTsdb(PointFault),
+    /// The line of the Influx body, or a field of it, is bad in itself.
+    Influx(influx::LineFault),
+    /// The line of the Prometheus text is bad in itself.
+    PrometheusText,
     /// The remote-write series is bad in itself.
     RemoteWrite(SeriesFault),
+    /// A rule of `[[transfer.relabel]]` drops the series.
+    RelabelDropped,
+    /// Relabelling took the name of the metric away.
+    RelabelNameless,
     /// The series has more than `labels_per_series_max` labels.
     TooManyLabels,
     /// A label name is longer than `label_name_bytes_max`.
@@ -41,6 +50,9 @@ impl Reason {
     /// All of them, for metrics that start at zero.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         let own = [
+            Self::PrometheusText,
+            Self::RelabelDropped,
+            Self::RelabelNameless,
             Self::TooManyLabels,
             Self::LabelNameTooLong,
             Self::LabelValueTooLong,
@@ -51,9 +63,10 @@ impl Reason {
         let falcon = SampleFault::ALL.into_iter().map(Self::Falcon);
         let line = LineFault::OWN.into_iter().map(Self::Line);
         let opentsdb = PointFault::ALL.into_iter().map(Self::OpenTsdb);
+        let influx = influx::LineFault::ALL.into_iter().map(Self::Influx);
         let remote_write = SeriesFault::ALL.into_iter().map(Self::RemoteWrite);
         let storage = Refusal::ALL.into_iter().map(Self::Storage);
-        falcon.chain(line).chain(opentsdb).chain(remote_write).chain(own).chain(storage)
+        falcon.chain(line).chain(opentsdb).chain(influx).chain(remote_write).chain(own).chain(storage)
     }
 
     /// The word for metrics, logs and answers.
@@ -62,7 +75,11 @@ impl Reason {
             Self::Falcon(fault) => fault.as_str(),
             Self::Line(fault) => fault.as_str(),
             Self::OpenTsdb(fault) => fault.as_str(),
+            Self::Influx(fault) => fault.as_str(),
+            Self::PrometheusText => "prometheus_text_line",
             Self::RemoteWrite(fault) => fault.as_str(),
+            Self::RelabelDropped => "relabel_dropped",
+            Self::RelabelNameless => "relabel_nameless",
             Self::TooManyLabels => "too_many_labels",
             Self::LabelNameTooLong => "label_name_too_long",
             Self::LabelValueTooLong => "label_value_too_long",
@@ -73,11 +90,16 @@ impl Reason {
         }
     }
 
-    /// Whether a remote-write client is to be told with a 400. As in Prometheus, a sample that
-    /// comes at the wrong time or beyond a limit is; a series that is malformed is only dropped and
-    /// counted.
+    /// Whether a client whose protocol has no counts is to be told with a 400. As in Prometheus, a
+    /// sample that comes at the wrong time or beyond a limit is; a remote-write series that is
+    /// malformed is only dropped and counted, and so is what is left out by design.
     pub(crate) const fn is_told(self) -> bool {
-        !matches!(self, Self::Falcon(_) | Self::Line(_) | Self::RemoteWrite(_))
+        !matches!(self, Self::Falcon(_) | Self::Line(_) | Self::RemoteWrite(_)) && self.is_fault()
+    }
+
+    /// Whether something is wrong with the sample; else it is left out because somebody wants that.
+    const fn is_fault(self) -> bool {
+        !matches!(self, Self::RelabelDropped | Self::Influx(influx::LineFault::TextField))
     }
 }
 
@@ -119,6 +141,17 @@ impl Refusals {
     /// Samples refused, over all reasons.
     pub(crate) fn samples(&self) -> usize {
         self.0.values().map(|refused| refused.samples).sum()
+    }
+
+    /// Samples refused because something is wrong with them.
+    pub(crate) fn faults(&self) -> usize {
+        let faults = self.0.iter().filter(|(reason, _)| reason.is_fault());
+        faults.map(|(_, refused)| refused.samples).sum()
+    }
+
+    /// Reason, samples and an example, reason by reason.
+    pub(crate) fn report(&self) -> impl Iterator<Item = (Reason, usize, &str)> {
+        self.0.iter().map(|(reason, refused)| (*reason, refused.samples, refused.example.as_str()))
     }
 
     /// Samples refused, reason by reason.

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use model::{METRIC_NAME, Series, Timestamp};
+use serde_json::{Value, json};
 use wire::falcon_json::{self, DecodeError, Decoded, FalconSample, PushReply};
 
 use crate::ingest::{Incoming, Original, Originals, Verdict};
@@ -82,11 +84,41 @@ impl Gathered {
     }
 }
 
-/// 200 with the counts, also when every sample was refused: this is what clients know.
-pub(crate) fn answer(verdict: &Verdict, latency_millis: u64) -> Response {
-    let reply = PushReply::success(verdict.received, verdict.refusals.samples(), latency_millis);
-    let json = serde_json::to_string(&reply).expect("a reply is texts and numbers");
+/// 200 with the counts, also when every sample was refused: this is what clients know. With
+/// `verbose` the reasons are told too.
+pub(crate) fn answer(verdict: &Verdict, latency_millis: u64, verbose: bool) -> Response {
+    let reply = PushReply::success(verdict.received, verdict.refusals.faults(), latency_millis);
+    let mut json = serde_json::to_string(&reply).expect("a reply is texts and numbers");
+    if verbose {
+        let reasons: Vec<Value> = verdict
+            .refusals
+            .report()
+            .map(|(reason, samples, example)| {
+                json!({ "reason": reason.as_str(), "samples": samples, "example": example })
+            })
+            .collect();
+        json.truncate(json.len() - 1);
+        json.push_str(&format!(",\"refused\":{}}}", Value::from(reasons)));
+    }
     (StatusCode::OK, [(header::CONTENT_TYPE, "application/json; charset=UTF-8")], json).into_response()
+}
+
+/// A list or a single object, as Nightingale takes them.
+pub(crate) fn decode_list_or_one(
+    body: &[u8],
+    now: Timestamp,
+    samples_max: usize,
+) -> Result<Incoming, Rejection> {
+    if body.trim_ascii_start().starts_with(b"{") {
+        return decode(&[b"[", body, b"]"].concat(), now, samples_max);
+    }
+    decode(body, now, samples_max)
+}
+
+/// The counts as Nightingale gives them.
+pub(crate) fn answer_received(verdict: &Verdict) -> Response {
+    let fail = verdict.refusals.faults();
+    Json(json!({ "succ": verdict.received - fail, "fail": fail, "msg": "received" })).into_response()
 }
 
 fn describe(sample: &FalconSample<'_>) -> String {

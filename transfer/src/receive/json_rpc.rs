@@ -161,5 +161,5 @@ async fn update(gate: &Gate, list: &str, turn: Option<Turn<'_>>) -> Result<(usiz
     let incoming = falcon::incoming(Protocol::JsonRpc, decoded);
     let taking = tokio::time::timeout(gate.config.request_timeout, gate.take(incoming));
     let verdict = taking.await.map_err(|_| too_slow())??;
-    Ok((verdict.received, verdict.refusals.samples()))
+    Ok((verdict.received, verdict.refusals.faults()))
 }

@@ -4,5 +4,7 @@ mod falcon_push;
 mod json_rpc;
 mod limits;
 mod line;
+mod other_formats;
+mod relabel;
 mod remote_write;
 mod service;
