@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::Listener as _;
 use tokio::net::TcpListener;
 use tower::limit::ConcurrencyLimitLayer;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -50,10 +51,8 @@ pub(crate) async fn listen(
     addr: SocketAddr,
     routes: Router,
 ) -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind(addr).await.map_err(|error| bind_error(context.role(), addr, &error))?;
+    let listener = bind(context.role(), addr, "listen", CONNECTIONS_MAX).await?;
     let bound = listener.local_addr()?;
-    let connections_max = CONNECTIONS_MAX.min(open_files::limit() / CONNECTIONS_SHARE);
-    let listener = BoundedListener::new(listener, connections_max);
     let router = bounded(routes.merge(common_routes(context.shared())), BODY_PAUSE_MAX);
     tracing::info!(role = context.role(), address = %bound, "listening");
     context.spawn_graceful("http", move |stop: Stop| async move {
@@ -75,7 +74,19 @@ fn bounded(routes: Router, body_pause_max: Duration) -> Router {
         .layer(ConcurrencyLimitLayer::new(REQUESTS_IN_FLIGHT_MAX))
 }
 
-fn bind_error(role: &str, addr: SocketAddr, error: &std::io::Error) -> StartError {
+/// Binds an address that the configuration names with `key`.
+pub(crate) async fn bind(
+    role: &str,
+    addr: SocketAddr,
+    key: &str,
+    connections_max: usize,
+) -> Result<BoundedListener, StartError> {
+    let listener = TcpListener::bind(addr).await.map_err(|error| bind_error(role, addr, key, &error))?;
+    let connections_max = connections_max.min(open_files::limit() / CONNECTIONS_SHARE);
+    Ok(BoundedListener::new(listener, connections_max))
+}
+
+fn bind_error(role: &str, addr: SocketAddr, key: &str, error: &std::io::Error) -> StartError {
     let hint = match error.kind() {
         std::io::ErrorKind::AddrInUse => {
             format!("another process holds the port (see it with: ss -ltnp 'sport = :{}')", addr.port())
@@ -86,7 +97,7 @@ fn bind_error(role: &str, addr: SocketAddr, error: &std::io::Error) -> StartErro
         _ => "check that the address belongs to this machine".to_owned(),
     };
     StartError::environment(format!(
-        "{role} cannot listen on {addr}: {error}; {hint}, or set another `listen` for {role}"
+        "{role} cannot listen on {addr}: {error}; {hint}, or set another `{key}` for {role}"
     ))
 }
 
