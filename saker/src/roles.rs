@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use daemon::{Clock, CommonArgs, Context, RuntimeKind, StartError, Stop};
 use db::Db;
 use state::State;
-use storage::{Limits, LocalConfig, OpenError, Storage};
+use storage::{Limits, LocalConfig, Storage};
 
 use crate::cli::RunCommand;
 use crate::config::Config;
@@ -84,7 +84,10 @@ async fn apiproxy_role(config: &Config, storage: &Storage, context: &Context) ->
 }
 
 async fn open_db(config: &Config, context: &Context) -> anyhow::Result<Db> {
-    let db = Db::open(&config.data_dir.join("saker.db")).await.context("open the database")?;
+    let db = Db::open(&config.data_dir.join("saker.db"))
+        .await
+        .context("open the database")
+        .map_err(not_openable)?;
     let closing = db.clone();
     context.spawn_graceful("database", move |stop: Stop| async move {
         stop.requested().await;
@@ -101,15 +104,16 @@ async fn open_storage(config: &Config, context: &Context) -> anyhow::Result<Stor
         ..Limits::default()
     };
     let local = LocalConfig { limits, ..LocalConfig::new(config.data_dir.join("samples")) };
-    let storage = Storage::open(local, context.clock.now()).await.map_err(not_openable)?;
+    let storage =
+        Storage::open(local, context.clock.now()).await.map_err(|error| not_openable(error.into()))?;
     let (maintained, clock) = (storage.clone(), context.clock.clone());
     context.spawn_graceful("storage", move |stop: Stop| maintain(maintained, clock, stop));
     Ok(storage)
 }
 
-fn not_openable(error: OpenError) -> anyhow::Error {
-    let message = error.to_string();
-    anyhow::Error::new(error).context(StartError::environment(message))
+/// What is in the data directory cannot be used: its surroundings are at fault, not the process.
+fn not_openable(error: anyhow::Error) -> anyhow::Error {
+    StartError::environment(format!("{error:#}")).into()
 }
 
 async fn maintain(storage: Storage, clock: Clock, stop: Stop) {
