@@ -22,12 +22,12 @@ use crate::slots::{self, Verdict};
 /// Starts the agent: spool, sender, local listener, heartbeats, collectors.
 ///
 /// # Errors
-/// A [`StartError`] when the listener's port is taken, the data directory is not the agent's, or the host has no name.
+/// A [`StartError`] when the listener's port is taken, the data directory is not the agent's, or the host has
+/// no name.
 pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<()> {
     let endpoint = endpoint(&config)?;
     let config = Arc::new(config);
-    let metrics = Arc::new(Metrics::default());
-    metrics.register(&mut ctx.registry());
+    let metrics = Arc::new(Metrics::new(&mut ctx.registry()));
 
     let outbox = open_outbox(&config, &metrics, ctx)?;
     let (http, clock) = (ctx.http.clone(), ctx.clock.clone());
@@ -91,8 +91,8 @@ pub fn rounds(config: &Arc<Config>, endpoint: &str, metrics: Arc<Metrics>) -> Ro
     Rounds::new(&config.enabled_groups(), common, make, config.collect.deadline, metrics)
 }
 
-// A full or read-only disk is what the agent has to report, so it runs without a spool then. Anything else is a mistake
-// in the set-up, which is told at once.
+// A full or read-only disk is what the agent has to report, so it runs without a spool then. Anything else is
+// a mistake in the set-up, which is told at once.
 fn open_outbox(config: &Config, metrics: &Arc<Metrics>, ctx: &Context) -> anyhow::Result<Outbox> {
     let folder = config.data_dir.join("spool");
     let (outbox, error) = Outbox::open(&folder, &config.spool, metrics.clone());

@@ -9,8 +9,8 @@ use crate::catalogue::Group;
 use crate::outbox::Batch;
 use crate::rounds::Found;
 
-/// How often the metadata of a group goes along with its samples: often enough for a transfer or a store that was
-/// replaced to learn it soon, and a small part of what is sent.
+/// How often the metadata of a group goes along with its samples: often enough for a transfer or a store that
+/// was replaced to learn it soon, and a small part of what is sent.
 const METADATA_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Encodes what was found in slots.

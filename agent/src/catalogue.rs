@@ -1,7 +1,8 @@
 //! Every metric the agent measures: its Open-Falcon name, kind, unit, labels, group and meaning.
 //!
-//! The collectors take names from here by the text of the original; a test runs all of them and compares what they
-//! send with this list, in both directions. Counters are raw since boot; their rate is taken at query time.
+//! The collectors take names from here by the text of the original; a test runs all of them and compares what
+//! they send with this list, in both directions. Counters are raw since boot; their rate is taken at query
+//! time.
 
 mod list;
 
@@ -90,8 +91,9 @@ impl Group {
         Self::ALL.into_iter().find(|group| group.as_str() == name)
     }
 
-    /// How often the group is measured unless the configuration says otherwise: what a person watches in an incident
-    /// every 10 s, what explains it every 30 s, what changes slowly every 60 s, what hardly changes every 120 s.
+    /// How often the group is measured unless the configuration says otherwise: what a person watches in an
+    /// incident every 10 s, what explains it every 30 s, what changes slowly every 60 s, what hardly changes
+    /// every 120 s.
     pub const fn interval(self) -> Duration {
         Duration::from_secs(match self {
             Self::Cpu | Self::Percore | Self::Load | Self::Memory | Self::Agent => 10,
@@ -101,8 +103,8 @@ impl Group {
         })
     }
 
-    /// Whether the group is measured unless the configuration says otherwise. Per-core series multiply with the
-    /// number of cores and are seldom looked at.
+    /// Whether the group is measured unless the configuration says otherwise. Per-core series multiply with
+    /// the number of cores and are seldom looked at.
     pub const fn is_default(self) -> bool {
         !matches!(self, Self::Percore)
     }
@@ -182,7 +184,7 @@ mod tests {
     #[test]
     fn every_metric_says_what_it_means() {
         for (metric, labels) in all() {
-            assert!(metric.help.ends_with('.') && metric.help.len() > 10, "{}", metric.original);
+            assert!(metric.help.ends_with('.') && metric.help.len() >= 10, "{}", metric.original);
             assert!(matches!(metric.kind, MetricKind::Gauge | MetricKind::Counter), "{}", metric.original);
             assert!(labels.iter().all(|label| model::is_label_name(label)), "{}", metric.original);
         }

@@ -27,7 +27,8 @@ Examples:
   saker-agent check --config /etc/saker/agent.toml
       check the file and every collector
 
-Exit codes: 0 done, 1 a failure while running, 2 wrong arguments or configuration, 3 a busy port or unusable folder.";
+Exit codes: 0 done, 1 a failure while running, 2 wrong arguments or configuration,
+  3 a busy port or an unusable folder.";
 
 /// Measures this host and sends what it finds to Saker.
 #[derive(Debug, Parser)]

@@ -1,8 +1,8 @@
 //! From the kernel's tables to samples: a collector a group of the catalogue.
 //!
-//! A collector reads its tables and keeps the previous round's, because rates and shares are differences over the
-//! whole interval. What it finds goes into [`Readings`], which name the series; the time is put on later, once for the
-//! whole slot.
+//! A collector reads its tables and keeps the previous round's, because rates and shares are differences over
+//! the whole interval. What it finds goes into [`Readings`], which name the series; the time is put on later,
+//! once for the whole slot.
 
 mod clock;
 mod cpu;
@@ -81,7 +81,8 @@ fn percent(part: u64, whole: u64) -> f64 {
 mod testing {
     use super::Readings;
 
-    /// Runs `collect` for the host `h` and compares what comes out with `expected`: a line a series, in order.
+    /// Runs `collect` for the host `h` and compares what comes out with `expected`: a line a series, in
+    /// order.
     pub(super) fn check(collect: impl FnOnce(&mut Readings), expected: &str) {
         assert_eq!(lines(collect), expected.trim().lines().map(str::trim).collect::<Vec<_>>());
     }

@@ -374,7 +374,7 @@ mod tests {
     #[test]
     fn groups_can_be_moved_and_switched() {
         let config = parse(
-            "[groups.percore]\nenabled = true\n[groups.cpu]\ninterval = \"30s\"\n[groups.load]\nenabled = false",
+            "[groups]\npercore = { enabled = true }\ncpu = { interval = '30s' }\nload = { enabled = false }",
         );
         let groups = config.unwrap().enabled_groups();
         assert!(groups.contains(&(Group::Percore, Duration::from_secs(10))));

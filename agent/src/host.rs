@@ -1,5 +1,5 @@
-//! Readers of the kernel's tables: bytes under a root directory to plain structs. They decide nothing and never
-//! panic, whatever the bytes are.
+//! Readers of the kernel's tables: bytes under a root directory to plain structs. They decide nothing and
+//! never panic, whatever the bytes are.
 
 pub mod disk;
 mod fields;

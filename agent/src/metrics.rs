@@ -6,7 +6,7 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 use wire::falcon_json::SampleFault;
 
 use crate::catalogue::Group;
@@ -88,75 +88,42 @@ pub struct Metrics {
 }
 
 impl Default for Metrics {
+    /// Metrics that no `/metrics` shows.
     fn default() -> Self {
-        let metrics = Self {
-            collected_samples: Counter::default(),
-            collector_rounds: Family::default(),
-            collector_seconds: Family::default(),
-            collector_faults: Family::default(),
-            missed_slots: Counter::default(),
-            pushed_samples: Counter::default(),
-            push_refused_samples: Family::default(),
-            sent_samples: Counter::default(),
-            sent_requests: Counter::default(),
-            failed_requests: Counter::default(),
-            dropped_samples: Family::default(),
-            spool_bytes: Gauge::default(),
-            spool_write_failures: Counter::default(),
-            heartbeats: Family::default(),
-            hbs_clock_offset_millis: AtomicI64::new(NO_OFFSET),
-        };
-        metrics.touch();
-        metrics
+        Self::new(&mut Registry::default())
     }
 }
 
 impl Metrics {
-    /// Makes the metrics visible on `/metrics`.
-    pub fn register(&self, registry: &mut Registry) {
-        let r = registry;
-        r.register(
-            "agent_collected_samples",
-            "Samples measured on this host.",
-            self.collected_samples.clone(),
-        );
-        r.register(
-            "agent_collector_rounds",
-            "Rounds a collector came back from.",
-            self.collector_rounds.clone(),
-        );
-        r.register("agent_collector_seconds", "Time collectors took.", self.collector_seconds.clone());
-        let help =
+    /// The metrics, visible on the `/metrics` of the registry.
+    pub fn new(r: &mut Registry) -> Self {
+        let faults =
             "Rounds in which a collector failed (error), was cut off (timeout) or was still away (busy).";
-        r.register("agent_collector_faults", help, self.collector_faults.clone());
-        r.register(
-            "agent_missed_slots",
-            "Slots nobody measured: the host slept or stood still.",
-            self.missed_slots.clone(),
-        );
-        r.register("agent_pushed_samples", "Samples taken from local programs.", self.pushed_samples.clone());
-        let help = "Samples of local programs that were refused.";
-        r.register("agent_push_refused_samples", help, self.push_refused_samples.clone());
-        r.register("agent_sent_samples", "Samples that transfer has taken.", self.sent_samples.clone());
-        r.register("agent_sent_requests", "Requests that transfer has taken.", self.sent_requests.clone());
-        r.register(
-            "agent_failed_requests",
-            "Requests to transfer that will be tried again.",
-            self.failed_requests.clone(),
-        );
-        r.register(
-            "agent_dropped_samples",
-            "Samples lost after they were accepted.",
-            self.dropped_samples.clone(),
-        );
-        r.register(
-            "agent_spool_bytes",
-            "What waits for transfer, on disk or in memory.",
-            self.spool_bytes.clone(),
-        );
-        let help = "Batches that could not be written to the spool and are in memory only.";
-        r.register("agent_spool_write_failures", help, self.spool_write_failures.clone());
-        r.register("agent_heartbeats", "Heartbeats by their outcome.", self.heartbeats.clone());
+        let missed = "Slots nobody measured: the host slept or stood still.";
+        let write_failures = "Batches that could not be written to the spool and are in memory only.";
+        let metrics = Self {
+            collected_samples: add(r, "agent_collected_samples", "Samples measured on this host."),
+            collector_rounds: add(r, "agent_collector_rounds", "Rounds a collector came back from."),
+            collector_seconds: add(r, "agent_collector_seconds", "Time collectors took."),
+            collector_faults: add(r, "agent_collector_faults", faults),
+            missed_slots: add(r, "agent_missed_slots", missed),
+            pushed_samples: add(r, "agent_pushed_samples", "Samples taken from local programs."),
+            push_refused_samples: add(r, "agent_push_refused_samples", "Samples of local programs refused."),
+            sent_samples: add(r, "agent_sent_samples", "Samples that transfer has taken."),
+            sent_requests: add(r, "agent_sent_requests", "Requests that transfer has taken."),
+            failed_requests: add(
+                r,
+                "agent_failed_requests",
+                "Requests to transfer that will be tried again.",
+            ),
+            dropped_samples: add(r, "agent_dropped_samples", "Samples lost after they were accepted."),
+            spool_bytes: add(r, "agent_spool_bytes", "What waits for transfer, on disk or in memory."),
+            spool_write_failures: add(r, "agent_spool_write_failures", write_failures),
+            heartbeats: add(r, "agent_heartbeats", "Heartbeats by their outcome."),
+            hbs_clock_offset_millis: AtomicI64::new(NO_OFFSET),
+        };
+        metrics.touch();
+        metrics
     }
 
     /// A collector came back with so many samples.
@@ -236,7 +203,8 @@ impl Metrics {
         self.hbs_clock_offset_millis.store(clock_offset_millis.unwrap_or(NO_OFFSET), Ordering::Relaxed);
     }
 
-    /// Milliseconds that the local clock is ahead of that of hbs; `None` when the last heartbeat had no answer.
+    /// Milliseconds that the local clock is ahead of that of hbs; `None` when the last heartbeat had no
+    /// answer.
     pub fn hbs_clock_offset_millis(&self) -> Option<f64> {
         let millis = self.hbs_clock_offset_millis.load(Ordering::Relaxed);
         (millis != NO_OFFSET).then_some(millis as f64)
@@ -263,6 +231,12 @@ impl Metrics {
     }
 }
 
+fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
 fn of(group: Group) -> [(&'static str, &'static str); 1] {
     [("group", group.as_str())]
 }
@@ -274,7 +248,7 @@ mod tests {
     #[test]
     fn every_counter_is_there_before_anything_happens() {
         let mut registry = Registry::default();
-        Metrics::default().register(&mut registry);
+        Metrics::new(&mut registry);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [

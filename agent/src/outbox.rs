@@ -1,8 +1,9 @@
 //! What is to be sent: fresh batches in memory, everything on disk.
 //!
-//! A batch is written to the spool before anyone is told that it was taken, so the death of the agent loses nothing. It
-//! is also kept in memory, from where it is sent first: what happens now matters more than what happened an hour ago.
-//! When the disk cannot be written, and that is just what an operator wants to be told, memory alone does.
+//! A batch is written to the spool before anyone is told that it was taken, so the death of the agent loses
+//! nothing. It is also kept in memory, from where it is sent first: what happens now matters more than what
+//! happened an hour ago. When the disk cannot be written, and that is just what an operator wants to be told,
+//! memory alone does.
 
 use std::collections::VecDeque;
 use std::io;
@@ -58,7 +59,7 @@ impl Outbox {
             Ok((spool, lost)) => {
                 if lost.damaged_bytes > 0 {
                     let (folder, bytes) = (folder.display(), lost.damaged_bytes);
-                    tracing::warn!(%folder, bytes, "cut a damaged end off the spool; what was before it is kept");
+                    tracing::warn!(%folder, bytes, "cut a damaged end off the spool; the rest is kept");
                 }
                 (Some(spool), None)
             }
@@ -77,8 +78,8 @@ impl Outbox {
         (Self { state: Arc::new(Mutex::new(state)), wake: Arc::default() }, error)
     }
 
-    /// Takes a batch. When it returns, the batch survives the death of the agent (or the disk fails, which is counted).
-    /// The sender is not woken: see [`Outbox::wake`].
+    /// Takes a batch. When it returns, the batch survives the death of the agent (or the disk fails, which is
+    /// counted). The sender is not woken: see [`Outbox::wake`].
     pub fn put(&self, batch: Batch) {
         self.lock().put(batch);
     }
@@ -166,7 +167,8 @@ impl State {
             }
             Err(damage) => {
                 let Lost { samples, damaged_bytes } = damage.lost;
-                tracing::warn!(error = %damage.source, samples, bytes = damaged_bytes, "gave up a damaged part of the spool");
+                let error = damage.source;
+                tracing::warn!(%error, samples, damaged_bytes, "gave up a damaged part of the spool");
                 self.metrics.dropped(DropReason::Damaged, samples);
                 self.tell_size();
                 None

@@ -1,7 +1,7 @@
 //! Takes samples from programs on this host: `POST /v1/push` with Open-Falcon's JSON.
 //!
-//! The answer is the original's, byte for byte, also when every sample of the list was refused; `?verbose=1` asks for
-//! the reasons. Unlike the original, "success" means that the samples are on disk and will be sent.
+//! The answer is the original's, byte for byte, also when every sample of the list was refused; `?verbose=1`
+//! asks for the reasons. Unlike the original, "success" means that the samples are on disk and will be sent.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -119,7 +119,8 @@ impl Receiver {
         let mut taken = Taken { accepted: 0, refused: decoded.refused };
         let mut series = Vec::with_capacity(decoded.samples.len());
         let mut metadata = BTreeMap::new();
-        // The decoder gives the good samples in order and the refused ones by position: the good ones fill the gaps.
+        // The decoder gives the good samples in order and the refused ones by position: the good ones fill
+        // the gaps.
         let mut gaps: Vec<usize> = taken.refused.iter().map(|(index, _)| *index).collect();
         gaps.sort_unstable();
         let mut gaps = gaps.into_iter().peekable();

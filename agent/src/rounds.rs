@@ -1,8 +1,9 @@
-//! One slot after the other: run the collectors that are due, each with a deadline, and hand on what they found.
+//! One slot after the other: run the collectors that are due, each with a deadline, and hand on what they
+//! found.
 //!
-//! Collectors run one after the other on a worker thread. One that is not back after [`PATIENCE`] keeps its thread, and
-//! the others go on with a new one; what it finds is still taken if it comes back before its deadline. After that it is
-//! away: cut off, counted and skipped until it returns.
+//! Collectors run one after the other on a worker thread. One that is not back after [`PATIENCE`] keeps its
+//! thread, and the others go on with a new one; what it finds is still taken if it comes back before its
+//! deadline. After that it is away: cut off, counted and skipped until it returns.
 
 use std::fmt;
 use std::sync::Arc;
@@ -104,16 +105,16 @@ impl Rounds {
         self.stations.iter().map(|station| station.interval)
     }
 
-    /// Runs every collector once, whatever the time is: the first round, from which the next measures differences, and
-    /// what `saker-agent collect` shows.
+    /// Runs every collector once, whatever the time is: the first round, from which the next measures
+    /// differences, and what `saker-agent collect` shows.
     pub async fn run_all(&mut self) -> Vec<Found> {
         let mut found = Vec::new();
         self.run(|_| true, &mut |some| found.extend(some)).await;
         found
     }
 
-    /// Runs the collectors that are due in this slot. `deliver` is called with what was found at once, and again with
-    /// what came late.
+    /// Runs the collectors that are due in this slot. `deliver` is called with what was found at once, and
+    /// again with what came late.
     pub async fn run_slot(&mut self, slot: Timestamp, deliver: &mut impl FnMut(Vec<Found>)) {
         self.run(|interval| slots::is_due(slot, interval), deliver).await;
     }

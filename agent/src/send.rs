@@ -1,4 +1,5 @@
-//! Posts batches to a transfer: fresh ones first, then the backlog, with a growing pause while nobody takes them.
+//! Posts batches to a transfer: fresh ones first, then the backlog, with a growing pause while nobody takes
+//! them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -161,8 +162,8 @@ impl Sender {
     }
 }
 
-// Only what says that this very body is wrong ends it. A missing route, a missing token or a proxy's error page is an
-// operator's mistake that will be mended, and then the samples are wanted.
+// Only what says that this very body is wrong ends it. A missing route, a missing token or a proxy's error
+// page is an operator's mistake that will be mended, and then the samples are wanted.
 fn judge(status: StatusCode, headers: &HeaderMap, why: String) -> Outcome {
     match status {
         StatusCode::BAD_REQUEST
@@ -177,8 +178,8 @@ fn judge(status: StatusCode, headers: &HeaderMap, why: String) -> Outcome {
     }
 }
 
-/// Pauses that double, from one second to a limit, shortened by up to half: hosts that lost the same transfer do not
-/// come back in one moment.
+/// Pauses that double, from one second to a limit, shortened by up to half: hosts that lost the same transfer
+/// do not come back in one moment.
 #[derive(Debug)]
 struct Backoff {
     max: Duration,

@@ -1,9 +1,10 @@
-//! Which moments samples are taken for: multiples of each group's interval on the wall clock, so that the samples of
-//! all hosts and of all restarts fall on the same moments. Pure.
+//! Which moments samples are taken for: multiples of each group's interval on the wall clock, so that the
+//! samples of all hosts and of all restarts fall on the same moments. Pure.
 
 use std::time::Duration;
 
 use model::Timestamp;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// The next moment after `now` at which any of the intervals has a slot; `None` without intervals.
 pub fn next(now: Timestamp, intervals: impl IntoIterator<Item = Duration>) -> Option<Timestamp> {
@@ -20,10 +21,11 @@ pub fn is_due(slot: Timestamp, interval: Duration) -> bool {
 pub enum Verdict {
     /// Measure.
     Take,
-    /// The clock was set back a little and the slot was measured before: measuring again would give two values for one
-    /// moment.
+    /// The clock was set back a little and the slot was measured before: measuring again would give two
+    /// values for one moment.
     Repeat,
-    /// The host slept or stood still until after the next slot: what is measured now does not belong to this one.
+    /// The host slept or stood still until after the next slot: what is measured now does not belong to this
+    /// one.
     Missed,
 }
 
@@ -46,13 +48,10 @@ pub fn missed_between(last: Option<Timestamp>, slot: Timestamp, shortest: Durati
     u64::try_from(steps).unwrap_or(u64::MAX).saturating_sub(1)
 }
 
-/// The share of `spread` that a host waits after a slot before it sends, by a hash of its name: a fleet whose clocks
-/// agree does not send in one moment, and each host keeps its own moment.
+/// The share of `spread` that a host waits after a slot before it sends, by a hash of its name: a fleet whose
+/// clocks agree does not send in one moment, and each host keeps its own moment.
 pub fn send_offset(host: &str, spread: Duration) -> Duration {
-    // FNV-1a: the same on every platform and version, which a hash of the standard library does not promise.
-    let hash = host.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = xxh3_64(host.as_bytes());
     spread.mul_f64((hash >> 11) as f64 / (1u64 << 53) as f64)
 }
 

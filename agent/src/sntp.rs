@@ -1,5 +1,5 @@
-//! One question to a time server (SNTP, RFC 5905) and what its answer says about the local clock. Pure; the socket is
-//! in `collect/clock.rs`.
+//! One question to a time server (SNTP, RFC 5905) and what its answer says about the local clock. Pure; the
+//! socket is in `collect/clock.rs`.
 
 use model::Timestamp;
 use thiserror::Error;
@@ -38,8 +38,8 @@ pub fn question(nonce: u64) -> [u8; PACKET_BYTES] {
     packet
 }
 
-/// Milliseconds that the local clock is ahead of the server's, from the answer to `question(nonce)` that was sent and
-/// received at these local times.
+/// Milliseconds that the local clock is ahead of the server's, from the answer to `question(nonce)` that was
+/// sent and received at these local times.
 ///
 /// # Errors
 /// When the answer cannot be trusted.

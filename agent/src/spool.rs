@@ -1,9 +1,9 @@
 //! Batches on disk, until transfer has taken them.
 //!
-//! Segments are files of records, `state, length, samples, checksum, body`, written in order. A record that was sent is
-//! marked in place; a segment without unsent records is removed, or cut to nothing when it is the one being written, so
-//! that a spool that is drained at once hardly ever reaches the disk. Nothing is synced: the spool survives the death
-//! of the agent, and of the host all but the last seconds.
+//! Segments are files of records, `state, length, samples, checksum, body`, written in order. A record that
+//! was sent is marked in place; a segment without unsent records is removed, or cut to nothing when it is the
+//! one being written, so that a spool that is drained at once hardly ever reaches the disk. Nothing is
+//! synced: the spool survives the death of the agent, and of the host all but the last seconds.
 
 mod record;
 
@@ -77,8 +77,8 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Opens the folder, which is made when it is missing, with what an earlier agent left there. A damaged tail is cut
-    /// off, and counted in [`Lost`].
+    /// Opens the folder, which is made when it is missing, with what an earlier agent left there. A damaged
+    /// tail is cut off, and counted in [`Lost`].
     ///
     /// # Errors
     /// When the folder cannot be made, or read and written.
@@ -405,7 +405,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
-        fn a_torn_or_damaged_tail_costs_only_what_follows(cut in 0usize..400, flip in 0usize..400, flips: bool) {
+        fn a_torn_or_damaged_tail_costs_only_what_follows(
+            cut in 0usize..400, flip in 0usize..400, flips: bool,
+        ) {
             let dir = tempfile::tempdir().unwrap();
             let mut spool = open(dir.path(), 1 << 20);
             for number in 0..4 {

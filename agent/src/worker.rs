@@ -1,7 +1,8 @@
 //! A thread for work that may never come back.
 //!
-//! A read from a dead NFS server or a wedged driver cannot be interrupted. Such work runs here; whoever waits for it
-//! sets a deadline, and then drops the worker and starts another. The thread ends when its work does, if ever.
+//! A read from a dead NFS server or a wedged driver cannot be interrupted. Such work runs here; whoever waits
+//! for it sets a deadline, and then drops the worker and starts another. The thread ends when its work does,
+//! if ever.
 
 use std::io;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -33,8 +34,8 @@ impl Worker {
         Ok(Self { jobs })
     }
 
-    /// Hands over a job. The worker is unusable when it does not take it: the job is then dropped, and with it whatever
-    /// it would have answered on.
+    /// Hands over a job. The worker is unusable when it does not take it: the job is then dropped, and with
+    /// it whatever it would have answered on.
     pub fn run(&self, job: impl FnOnce() + Send + 'static) -> bool {
         match self.jobs.try_send(Box::new(job)) {
             Ok(()) => true,

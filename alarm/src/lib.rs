@@ -1,1 +1,20 @@
-//! Placeholder.
+//! Takes alerts on the Alertmanager API, keeps them and their history, tells the receivers, and shows it all on a web
+//! page: who was told what, and why somebody was not.
+
+mod config;
+mod severity;
+
+mod app;
+mod http;
+mod intake;
+mod merge;
+mod metrics;
+mod notify;
+mod pipeline;
+mod queue;
+mod route;
+mod upkeep;
+mod web;
+
+pub use app::{Deps, start};
+pub use config::{Config, ReceiverConfig, SecretUrl};

@@ -41,7 +41,8 @@ pub(crate) async fn label_values(reader: &Reader, name: &str, params: &Params) -
 /// `/api/v1/metadata`
 pub(crate) async fn metadata(reader: &Reader, params: &Params) -> Result<String, ApiError> {
     let limit = params.limit("limit")?;
-    // Every name has one piece of metadata, so this limit never bites; it is read to refuse nonsense.
+    // Every name has one piece of metadata, so this limit never bites; it is read to refuse
+    // nonsense.
     params.limit("limit_per_metric")?;
     let found = reader.metadata(params.get("metric"), limit).await?;
     let pairs = found.iter().map(|(name, about)| (name.as_str(), about));

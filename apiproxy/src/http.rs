@@ -26,8 +26,8 @@ use crate::{browse, query};
 /// A form holds a query and a few times; a longer one is refused.
 const FORM_BYTES_MAX: usize = 1 << 20;
 
-/// The version whose API this is. Clients turn features on by it, so it names Prometheus and not Saker, whose own
-/// version is on `/version`.
+/// The version whose API this is. Clients turn features on by it, so it names Prometheus and not
+/// Saker, whose own version is on `/version`.
 const PROMETHEUS_VERSION: &str = "3.14.0";
 
 /// What the handlers share.
@@ -130,12 +130,16 @@ impl App {
     }
 
     /// Runs a look-up when its turn has come, within the time that a query has.
-    async fn in_turn(&self, work: impl Future<Output = Result<String, ApiError>>) -> Result<String, ApiError> {
+    async fn in_turn(
+        &self,
+        work: impl Future<Output = Result<String, ApiError>>,
+    ) -> Result<String, ApiError> {
         let timeout = self.config.query_timeout;
         let _turn = self.take_turn(timeout).await?;
         let _counted = Counted::up(&self.metrics.in_flight);
         tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| {
-            let message = "the look-up timed out (apiproxy.query_timeout): narrow it with match[] or limit".to_owned();
+            let message =
+                "the look-up timed out (apiproxy.query_timeout): narrow it with match[] or limit".to_owned();
             Err(ApiError { kind: ErrorKind::Timeout, message })
         })
     }
@@ -145,8 +149,9 @@ impl App {
         let turn = tokio::time::timeout(timeout, self.turns.acquire()).await;
         turn.ok().and_then(Result::ok).ok_or_else(|| {
             let limit = self.config.queries_in_flight_max;
-            let message =
-                format!("query timed out in query queue: {limit} others run (apiproxy.queries_in_flight_max)");
+            let message = format!(
+                "query timed out in query queue: {limit} others run (apiproxy.queries_in_flight_max)"
+            );
             ApiError { kind: ErrorKind::Timeout, message }
         })
     }

@@ -1,4 +1,5 @@
-//! apiproxy answers the Prometheus HTTP API from the store, so that Grafana and everything else that speaks it works.
+//! apiproxy answers the Prometheus HTTP API from the store, so that Grafana and everything else
+//! that speaks it works.
 
 mod app;
 mod browse;

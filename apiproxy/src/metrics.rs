@@ -72,7 +72,8 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// Registers all of them, touched with zero.
     pub(crate) fn register(context: &Context) -> Self {
-        let buckets: fn() -> Histogram = || Histogram::new([0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 120.0]);
+        let buckets: fn() -> Histogram =
+            || Histogram::new([0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 120.0]);
         let metrics = Self {
             requests: Family::default(),
             seconds: Family::new_with_constructor(buckets),
@@ -89,7 +90,11 @@ impl Metrics {
         let help = "How long requests took, the wait for their turn included";
         registry.register("apiproxy_request_seconds", help, metrics.seconds.clone());
         registry.register("apiproxy_queries_in_flight", "Queries being worked on", metrics.in_flight.clone());
-        registry.register("apiproxy_queries_waiting", "Queries waiting for their turn", metrics.waiting.clone());
+        registry.register(
+            "apiproxy_queries_waiting",
+            "Queries waiting for their turn",
+            metrics.waiting.clone(),
+        );
         drop(registry);
         metrics
     }

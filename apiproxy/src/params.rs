@@ -41,11 +41,12 @@ fn from_url(uri: &Uri) -> Result<Vec<(String, String)>, ApiError> {
 impl Params {
     /// The first value of a parameter; `None` when it is absent or empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.all(name).next().filter(|value| !value.is_empty())
+        let value = self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        value.filter(|value| !value.is_empty())
     }
 
     /// All values of a parameter.
-    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> + 'a {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
@@ -104,10 +105,16 @@ fn read_millis(name: &str, text: &str) -> Result<i64, ApiError> {
 fn read_selector(text: &str) -> Result<Vec<Matcher>, ApiError> {
     let expr = promql::parse(text).map_err(|error| ApiError::parameter("match[]", error))?;
     let ExprKind::Selector(selector) = expr.kind else {
-        return Err(ApiError::parameter("match[]", format!("{text:?} is not a series selector such as up{{job=\"a\"}}")));
+        return Err(ApiError::parameter(
+            "match[]",
+            format!("{text:?} is not a series selector such as up{{job=\"a\"}}"),
+        ));
     };
     if selector.at != Shift::default() || selector.extension.is_some() {
-        return Err(ApiError::parameter("match[]", format!("{text:?} must not shift its time: use start and end")));
+        return Err(ApiError::parameter(
+            "match[]",
+            format!("{text:?} must not shift its time: use start and end"),
+        ));
     }
     if selector.matchers.iter().all(Matcher::matches_empty) {
         return Err(ApiError::parameter("match[]", "match[] must contain at least one non-empty matcher"));
@@ -145,14 +152,23 @@ mod tests {
         assert_eq!(params.step(), Ok(Duration::from_secs(60)));
         assert_eq!(params.duration("timeout"), Ok(Some(Duration::from_millis(500))));
         assert_eq!(params.time_or("time", Timestamp(7)), Ok(Timestamp(7)));
-        assert_eq!(message(params.duration("lookback_delta")), "invalid parameter \"lookback_delta\": must be more than zero");
+        assert_eq!(
+            message(params.duration("lookback_delta")),
+            "invalid parameter \"lookback_delta\": must be more than zero"
+        );
     }
 
     #[test]
     fn wrong_parameters_are_named() {
         let params = params("start=soon&step=0&limit=-1&timeout=x");
-        assert_eq!(message(params.time("start")), "invalid parameter \"start\": cannot parse \"soon\" to a valid timestamp");
-        assert_eq!(message(params.time("end")), "invalid parameter \"end\": cannot parse \"\" to a valid timestamp");
+        assert_eq!(
+            message(params.time("start")),
+            "invalid parameter \"start\": cannot parse \"soon\" to a valid timestamp"
+        );
+        assert_eq!(
+            message(params.time("end")),
+            "invalid parameter \"end\": cannot parse \"\" to a valid timestamp"
+        );
         assert!(message(params.step()).contains("zero or negative query resolution step widths"));
         assert!(message(params.limit("limit")).starts_with("invalid parameter \"limit\": "));
         assert!(message(params.duration("timeout")).ends_with("cannot parse \"x\" to a valid duration"));
@@ -162,7 +178,16 @@ mod tests {
     fn only_plain_selectors_select() {
         let matchers = params("match[]=up%7Bjob%3D%22a%22%7D").selectors().expect("it is a selector");
         assert_eq!(matchers[0].len(), 2);
-        for text in ["sum(up)", "up[5m]", "up%20offset%201m", "up%20%40%201", "%7B%7D", "%7Ba%3D%22%22%7D", "up%7B", ""] {
+        for text in [
+            "sum(up)",
+            "up[5m]",
+            "up%20offset%201m",
+            "up%20%40%201",
+            "%7B%7D",
+            "%7Ba%3D%22%22%7D",
+            "up%7B",
+            "",
+        ] {
             let message = message(params(&format!("match[]={text}")).selectors());
             assert!(message.starts_with("invalid parameter \"match[]\": "), "{message}");
         }

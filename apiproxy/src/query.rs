@@ -46,7 +46,8 @@ pub(crate) fn range(params: &Params, config: &Config) -> Result<Question, ApiErr
 
 fn question(params: &Params, mut times: promql::Params, config: &Config) -> Result<Question, ApiError> {
     let limit = params.limit("limit")?;
-    let timeout = params.duration("timeout")?.map_or(config.query_timeout, |asked| asked.min(config.query_timeout));
+    let timeout =
+        params.duration("timeout")?.map_or(config.query_timeout, |asked| asked.min(config.query_timeout));
     times.lookback = params.duration("lookback_delta")?.unwrap_or(config.lookback);
     times.limits.samples_max = config.samples_max;
     Ok(Question { expr: expression(params)?, params: times, timeout, limit })
@@ -115,13 +116,17 @@ mod tests {
 
     #[test]
     fn thousands_are_set_apart() {
-        assert_eq!([1, 999, 1000, 11_000, 1_234_567].map(with_thousands), ["1", "999", "1,000", "11,000", "1,234,567"]);
+        assert_eq!(
+            [1, 999, 1000, 11_000, 1_234_567].map(with_thousands),
+            ["1", "999", "1,000", "11,000", "1,234,567"]
+        );
     }
 
     #[test]
     fn an_answer_is_cut_to_its_limit_with_a_warning() {
         let vector = ["a", "b", "c"].map(|job| (Labels::from_pairs([("job", job)]), Sample::new(1_000, 1.0)));
-        let output = Output { value: Value::Vector(vector.to_vec()), warnings: vec![], infos: vec!["i".into()] };
+        let output =
+            Output { value: Value::Vector(vector.to_vec()), warnings: vec![], infos: vec!["i".into()] };
         let json: serde_json::Value = serde_json::from_str(&render(output.clone(), 2)).expect("it is JSON");
         assert_eq!(json["data"]["result"].as_array().map(Vec::len), Some(2));
         assert_eq!((&json["warnings"][0], &json["infos"][0]), (&TRUNCATED.into(), &"i".into()));

@@ -11,43 +11,43 @@ use model::{Labels, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// How long an alert that ended is remembered and told again, as in Prometheus.
-pub const RESOLVED_RETENTION: Duration = Duration::from_secs(15 * 60);
+pub(crate) const RESOLVED_RETENTION: Duration = Duration::from_secs(15 * 60);
 /// How long an end that no alarm took is kept, so that an alarm that is away for good cannot fill the state.
-pub const UNDELIVERED_RETENTION: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const UNDELIVERED_RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 /// The alerts of one rule by their labels (the identity of an alert, `alertname` included).
-pub type Alerts = BTreeMap<Labels, HeldAlert>;
+pub(crate) type Alerts = BTreeMap<Labels, HeldAlert>;
 
 /// One element of the result of a rule's query, with the rule's labels and its rendered annotations.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ActiveAlert {
+pub(crate) struct ActiveAlert {
     /// The identity of the alert.
-    pub labels: Labels,
+    pub(crate) labels: Labels,
     /// Texts for humans.
-    pub annotations: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
     /// The value of the query.
-    pub value: f64,
+    pub(crate) value: f64,
 }
 
 /// An alert that the rule knows of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct HeldAlert {
+pub(crate) struct HeldAlert {
     /// Texts for humans, as of the last time the condition held.
-    pub annotations: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
     /// The value at that time.
     #[serde(with = "value_text")]
-    pub value: f64,
+    pub(crate) value: f64,
     /// Where it stands.
-    pub phase: Phase,
+    pub(crate) phase: Phase,
     /// When the condition was last seen to hold. Not stored: what was seen before a restart counts as long ago.
     #[serde(skip)]
-    pub seen_at: Timestamp,
+    pub(crate) seen_at: Timestamp,
 }
 
 /// Where an alert stands. An alert that is not held at all is inactive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Phase {
+pub(crate) enum Phase {
     /// The condition holds, but not yet for long enough.
     Pending {
         /// Since when it holds.
@@ -80,7 +80,7 @@ pub enum Phase {
 
 impl Phase {
     /// When the alert began to fire; `None` while it is pending.
-    pub fn fired_at(self) -> Option<Timestamp> {
+    pub(crate) fn fired_at(self) -> Option<Timestamp> {
         match self {
             Self::Pending { .. } => None,
             Self::Firing { fired_at, .. } | Self::Kept { fired_at, .. } | Self::Resolved { fired_at, .. } => {
@@ -90,7 +90,7 @@ impl Phase {
     }
 
     /// Since when the condition holds; `None` once the alert ended.
-    pub fn active_at(self) -> Option<Timestamp> {
+    pub(crate) fn active_at(self) -> Option<Timestamp> {
         match self {
             Self::Pending { active_at } | Self::Firing { active_at, .. } | Self::Kept { active_at, .. } => {
                 Some(active_at)
@@ -99,13 +99,8 @@ impl Phase {
         }
     }
 
-    /// Whether receivers are to be told that the alert fires.
-    pub fn is_firing(self) -> bool {
-        matches!(self, Self::Firing { .. } | Self::Kept { .. })
-    }
-
     /// The word of the Prometheus API and of the label `alertstate`.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Pending { .. } => "pending",
             Self::Firing { .. } | Self::Kept { .. } => "firing",
@@ -116,28 +111,28 @@ impl Phase {
 
 /// The times of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timing {
+pub(crate) struct Timing {
     /// How long the condition must hold (`for`).
-    pub hold: Duration,
+    pub(crate) hold: Duration,
     /// How long the alert fires on after the condition ended.
-    pub keep_firing_for: Duration,
+    pub(crate) keep_firing_for: Duration,
     /// Set after a gap in the evaluations.
-    pub settling: Option<Settling>,
+    pub(crate) settling: Option<Settling>,
 }
 
 /// The time after a gap in the evaluations of a rule, in which absence proves nothing yet: senders may still be
 /// delivering what they kept during the outage, and ranges in queries are half empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settling {
+pub(crate) struct Settling {
     /// The first evaluation after the gap. Alerts seen since then are treated as ever.
-    pub from: Timestamp,
+    pub(crate) from: Timestamp,
     /// When the data had time enough to return.
-    pub until: Timestamp,
+    pub(crate) until: Timestamp,
 }
 
 /// What happened to an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// The condition began to hold, but must hold longer.
     Pending,
     /// It began to fire.
@@ -156,23 +151,22 @@ pub enum Event {
 
 /// The alerts after an evaluation, and what happened to which.
 #[derive(Debug, Default, PartialEq)]
-pub struct Step {
+pub(crate) struct Step {
     /// What the rule holds now.
-    pub alerts: Alerts,
+    pub(crate) alerts: Alerts,
     /// What happened, in order of the labels. Empty when nothing did that is worth storing.
-    pub events: Vec<(Labels, Event)>,
+    pub(crate) events: Vec<(Labels, Event)>,
 }
 
 /// One successful evaluation. The label sets of `vector` are distinct; the caller refuses others as an error of the
 /// rule. A failed query is no evaluation: it leaves the alerts as they are.
-pub fn step(mut old: Alerts, vector: Vec<ActiveAlert>, now: Timestamp, timing: &Timing) -> Step {
+pub(crate) fn step(mut old: Alerts, vector: Vec<ActiveAlert>, now: Timestamp, timing: &Timing) -> Step {
     let mut step = Step::default();
     for active in vector {
         let before = old.remove(&active.labels).map(|alert| alert.phase);
         let (phase, event) = present(before, now, timing.hold);
         step.note(&active.labels, event);
-        let alert =
-            HeldAlert { annotations: active.annotations, value: active.value, phase, seen_at: now };
+        let alert = HeldAlert { annotations: active.annotations, value: active.value, phase, seen_at: now };
         step.alerts.insert(active.labels, alert);
     }
     for (labels, mut alert) in old {
@@ -192,7 +186,7 @@ pub fn step(mut old: Alerts, vector: Vec<ActiveAlert>, now: Timestamp, timing: &
 }
 
 /// Ends the alerts of a rule that is no more: what fires is resolved, what is pending vanishes.
-pub fn retire(old: Alerts, now: Timestamp) -> Alerts {
+pub(crate) fn retire(old: Alerts, now: Timestamp) -> Alerts {
     let ended = |mut alert: HeldAlert| {
         alert.phase = absent(alert.phase, now, Duration::ZERO).0?;
         Some(alert)
@@ -202,7 +196,7 @@ pub fn retire(old: Alerts, now: Timestamp) -> Alerts {
 
 /// Forgets alerts that ended more than fifteen minutes ago, unless their end is still to be delivered. Answers whether
 /// any was forgotten.
-pub fn forget(alerts: &mut Alerts, now: Timestamp, is_undelivered: impl Fn(&Labels) -> bool) -> bool {
+pub(crate) fn forget(alerts: &mut Alerts, now: Timestamp, is_undelivered: impl Fn(&Labels) -> bool) -> bool {
     let before = alerts.len();
     alerts.retain(|labels, alert| match alert.phase {
         Phase::Resolved { resolved_at, .. } => {
@@ -216,7 +210,7 @@ pub fn forget(alerts: &mut Alerts, now: Timestamp, is_undelivered: impl Fn(&Labe
 
 /// Moves the beginning of pending alerts by the length of a gap: time in which nobody looked does not count towards
 /// `for`.
-pub fn skip_gap(alerts: &mut Alerts, gap: Duration) {
+pub(crate) fn skip_gap(alerts: &mut Alerts, gap: Duration) {
     for alert in alerts.values_mut() {
         if let Phase::Pending { active_at } = &mut alert.phase {
             *active_at = active_at.plus(gap);
@@ -329,7 +323,11 @@ mod tests {
     }
 
     fn check(hold: u32, keep: u32, minutes: &str, states: &str) {
-        assert_eq!(run(timing(hold, keep), minutes).0, states, "for {hold}m, keep_firing_for {keep}m: {minutes}");
+        assert_eq!(
+            run(timing(hold, keep), minutes).0,
+            states,
+            "for {hold}m, keep_firing_for {keep}m: {minutes}"
+        );
     }
 
     #[test]

@@ -34,7 +34,9 @@ impl RuleFilter {
             match unescape(name).as_str() {
                 "type" if matches!(value.as_str(), "alert" | "record") => filter.kind = Some(value),
                 "type" if value.is_empty() => {}
-                "type" => return Err(format!("invalid parameter \"type\": {value:?} is neither alert nor record")),
+                "type" => {
+                    return Err(format!("invalid parameter \"type\": {value:?} is neither alert nor record"));
+                }
                 "rule_name[]" => filter.rule_names.push(value),
                 "rule_group[]" => filter.group_names.push(value),
                 "file[]" => filter.files.push(value),
@@ -149,7 +151,8 @@ impl From<RuleGroupRow> for StoredGroup {
 impl GroupList {
     /// The groups with a rule that is wanted.
     pub(crate) fn new(views: &[Arc<GroupView>], filter: &RuleFilter) -> Self {
-        let shapes = views.iter().filter(|view| filter.wants_group(view)).map(|view| group_shape(view, filter));
+        let shapes =
+            views.iter().filter(|view| filter.wants_group(view)).map(|view| group_shape(view, filter));
         // Without any filter Prometheus shows groups that have no rules, too.
         let filters_rules = filter.kind.is_some() || !filter.rule_names.is_empty();
         Self { groups: shapes.filter(|group| !filters_rules || !group.rules.is_empty()).collect() }
@@ -270,7 +273,8 @@ mod tests {
 
     #[test]
     fn a_filter_is_read_from_the_query_string() {
-        let filter = RuleFilter::parse("type=alert&rule_name%5B%5D=A+b&rule_group[]=g&exclude_alerts=true&x=1");
+        let filter =
+            RuleFilter::parse("type=alert&rule_name%5B%5D=A+b&rule_group[]=g&exclude_alerts=true&x=1");
         let expected = RuleFilter {
             kind: Some("alert".to_owned()),
             rule_names: vec!["A b".to_owned()],
@@ -279,7 +283,9 @@ mod tests {
             exclude_alerts: true,
         };
         assert_eq!(filter, Ok(expected));
-        assert!(RuleFilter::parse("type=other").expect_err("no such type").contains("invalid parameter \"type\""));
+        assert!(
+            RuleFilter::parse("type=other").expect_err("no such type").contains("invalid parameter \"type\"")
+        );
     }
 
     proptest! {

@@ -58,7 +58,8 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     context.spawn("lease renewal", renew_leases(ticker.clone(), config.lease_time));
     context.spawn("rule reload", follow_rules(rules.clone(), context.clone(), config.database_poll));
     let (subscription, groups_max) = (rules.subscribe(), config.concurrent_groups_max);
-    context.spawn_graceful("rule scheduler", move |stop| scheduler::run(ticker, subscription, groups_max, stop));
+    context
+        .spawn_graceful("rule scheduler", move |stop| scheduler::run(ticker, subscription, groups_max, stop));
     Ok(bound)
 }
 

@@ -170,7 +170,8 @@ mod tests {
     fn the_defaults_are_valid_and_the_example_shows_them() {
         assert_eq!(faults(&Config::default()), Vec::<String>::new());
         let text = include_str!("../judge.example.toml");
-        let example: Config = daemon::parse_config("judge.example.toml", text, Config::validate).expect("valid");
+        let example: Config =
+            daemon::parse_config("judge.example.toml", text, Config::validate).expect("valid");
         assert_eq!(example, Config::default());
     }
 
@@ -186,8 +187,8 @@ mod tests {
         };
         let keys: Vec<String> =
             faults(&config).iter().map(|fault| fault.split(':').next().unwrap_or("").to_owned()).collect();
-        let expected =
-            ["alarm_urls", "resend_delay", "lease_time", "groups_max", "external_labels"].map(|k| format!("judge.{k}"));
+        let expected = ["alarm_urls", "resend_delay", "lease_time", "groups_max", "external_labels"]
+            .map(|k| format!("judge.{k}"));
         assert_eq!(keys, expected);
     }
 

@@ -8,7 +8,7 @@ use crate::alert_state::Settling;
 
 /// When a rule was last evaluated with success, and whether it is settling after a gap.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Continuity {
+pub(crate) struct Continuity {
     last: Option<Timestamp>,
     settling: Option<Settling>,
 }
@@ -17,7 +17,12 @@ impl Continuity {
     /// Notes a successful evaluation. A gap is the first evaluation after a start or takeover, or one that comes more
     /// than two intervals after the one before: whether judge, the store or the whole machine was away, the newest
     /// samples may still be on their way.
-    pub fn observe(&mut self, now: Timestamp, interval: Duration, settle_time: Duration) -> Option<Settling> {
+    pub(crate) fn observe(
+        &mut self,
+        now: Timestamp,
+        interval: Duration,
+        settle_time: Duration,
+    ) -> Option<Settling> {
         let is_gap = self.last.is_none_or(|last| now.since(last) > interval * 2);
         if is_gap {
             self.settling = Some(Settling { from: now, until: now.plus(settle_time) });
@@ -28,7 +33,7 @@ impl Continuity {
     }
 
     /// The last evaluation with success.
-    pub fn last(&self) -> Option<Timestamp> {
+    pub(crate) fn last(&self) -> Option<Timestamp> {
         self.last
     }
 }

@@ -69,7 +69,11 @@ impl Delivery {
             let without_room = outbox.publish(group, told, now);
             if without_room > 0 {
                 self.metrics.dropped(&alarm.url, without_room);
-                tracing::warn!(alarm = alarm.url, alerts = without_room, "the outbox is full (outbox_alerts_max)");
+                tracing::warn!(
+                    alarm = alarm.url,
+                    alerts = without_room,
+                    "the outbox is full (outbox_alerts_max)"
+                );
             }
             self.metrics.outbox(&alarm.url, outbox.len(), outbox.oldest_transition_age(now));
             drop(outbox);
@@ -157,8 +161,15 @@ impl Alarm {
         let reason = format!("{status}: {}", text.chars().take(ANSWER_CHARS_MAX).collect::<String>());
         let is_transient = matches!(
             status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+            StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::REQUEST_TIMEOUT
+                | StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
         );
-        if status.is_client_error() && !is_transient { Outcome::Refused(reason) } else { Outcome::Away(reason) }
+        if status.is_client_error() && !is_transient {
+            Outcome::Refused(reason)
+        } else {
+            Outcome::Away(reason)
+        }
     }
 }

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use crate::alert_state::{self, ActiveAlert, Timing};
 use crate::group::{GroupRun, Health, RuleState, count_by_state};
 use crate::metrics::{Figures, Metrics};
+use crate::query;
 use crate::record::{self, Written};
 use crate::rules::{Rule, RuleGroup, RuleKind};
-use crate::query;
 use crate::template::{Surroundings, Template};
 
 /// What evaluations need.
@@ -61,7 +61,13 @@ impl Evaluator {
     }
 
     /// Evaluates a rule; answers whether something happened that must be stored.
-    async fn rule(&self, group: &RuleGroup, rule: &Rule, state: &mut RuleState, slot: Timestamp) -> Result<bool, String> {
+    async fn rule(
+        &self,
+        group: &RuleGroup,
+        rule: &Rule,
+        state: &mut RuleState,
+        slot: Timestamp,
+    ) -> Result<bool, String> {
         let at = slot.minus(group.query_offset);
         let vector = query::vector(&self.reader, &rule.query.expr, at, self.query_timeout).await?;
         if group.limit > 0 && vector.len() > group.limit {
@@ -154,7 +160,9 @@ impl Evaluator {
         let markers = record::markers(&run.orphaned_series, at);
         match self.mark_stale(markers).await {
             Ok(()) => run.orphaned_series.clear(),
-            Err(reason) => tracing::warn!(group = %run.group.key, reason, "series of former rules are not ended yet"),
+            Err(reason) => {
+                tracing::warn!(group = %run.group.key, reason, "series of former rules are not ended yet")
+            }
         }
     }
 }

@@ -39,8 +39,9 @@ pub(crate) struct GroupRun {
     pub(crate) is_removed: bool,
     /// When it was last evaluated, and how long that took.
     pub(crate) last: Option<(Timestamp, Duration)>,
-    saved_at: Timestamp,
+    /// Something happened that must be stored before it is told.
     pub(crate) is_dirty: bool,
+    saved_at: Timestamp,
 }
 
 /// Whether this judge speaks for a group.
@@ -114,7 +115,12 @@ impl GroupRun {
 
     /// Takes over the stored state. `None` is a group that was never saved. The error says why the document cannot be
     /// read; the group starts empty then.
-    pub(crate) fn restore(&mut self, document: Option<&[u8]>, fencing: u64, now: Timestamp) -> Result<(), String> {
+    pub(crate) fn restore(
+        &mut self,
+        document: Option<&[u8]>,
+        fencing: u64,
+        now: Timestamp,
+    ) -> Result<(), String> {
         self.lose();
         self.claim = Claim::Held(fencing);
         let Some(bytes) = document else { return Ok(()) };
@@ -162,11 +168,6 @@ impl GroupRun {
         self.is_removed && self.ended.is_empty() && self.orphaned_series.is_empty()
     }
 
-    /// Notes that something happened that must be stored before it is told.
-    pub(crate) fn mark_dirty(&mut self) {
-        self.is_dirty = true;
-    }
-
     /// Forgets alerts whose end is old and told.
     pub(crate) fn forget(&mut self, now: Timestamp, is_undelivered: impl Fn(&Labels) -> bool) {
         let all = self.rules.iter_mut().map(|rule| &mut rule.alerts).chain([&mut self.ended]);
@@ -180,7 +181,8 @@ impl GroupRun {
         let is_pending =
             |rule: &RuleState| rule.alerts.values().any(|alert| alert.phase.fired_at().is_none());
         let is_old = now.since(self.saved_at) >= SAVE_INTERVAL;
-        if !self.is_dirty && !(is_old && self.rules.iter().any(is_pending)) {
+        let is_needed = self.is_dirty || (is_old && self.rules.iter().any(is_pending));
+        if !is_needed {
             return None;
         }
         let list = |alerts: &Alerts| alerts.iter().map(|(l, alert)| (l.clone(), alert.clone())).collect();
@@ -325,7 +327,7 @@ mod tests {
             state.alerts.insert(labels(name), firing());
             state.series.insert(Labels::from_pairs([("__name__", "ALERTS"), ("alertname", name)]));
         }
-        run.mark_dirty();
+        run.is_dirty = true;
         run
     }
 
@@ -355,14 +357,20 @@ mod tests {
     #[test]
     fn rules_that_changed_places_keep_their_alerts() {
         let next = restarted(&run(), &format!("{B}, {A}"), at(1));
-        assert!(next.rules[0].alerts.contains_key(&labels("B")) && next.rules[1].alerts.contains_key(&labels("A")));
+        assert!(
+            next.rules[0].alerts.contains_key(&labels("B"))
+                && next.rules[1].alerts.contains_key(&labels("A"))
+        );
     }
 
     #[test]
     fn the_alerts_of_a_rule_that_is_no_more_end_and_its_series_become_stale() {
         let mut run = run();
         run.adopt(group(B), at(1));
-        let expected = [("{alertname=\"A\"}".to_owned(), News::Resolved(at(1))), ("{alertname=\"B\"}".to_owned(), News::Firing)];
+        let expected = [
+            ("{alertname=\"A\"}".to_owned(), News::Resolved(at(1))),
+            ("{alertname=\"B\"}".to_owned(), News::Firing),
+        ];
         assert_eq!(news(&run), expected);
         assert_eq!(run.orphaned_series.len(), 1);
         let restarted = restarted(&run, B, at(1));

@@ -6,8 +6,8 @@ mod config;
 
 mod rule_set;
 
-pub mod rule_file;
-pub mod rules;
+mod rule_file;
+mod rules;
 
 mod scheduler;
 mod slot;
@@ -19,14 +19,14 @@ mod eval;
 mod query;
 mod record;
 
-pub mod alert_state;
+mod alert_state;
 mod continuity;
 mod group;
 
 mod deliver;
-pub mod outbox;
+mod outbox;
 
-pub mod template;
+mod template;
 mod template_check;
 mod template_functions;
 
@@ -39,4 +39,5 @@ mod metrics;
 
 pub use app::{Deps, start};
 pub use config::Config;
+pub use rule_file::Fault;
 pub use rule_set::{HOST_RULES, HOST_RULES_FILE, check_rule_files};

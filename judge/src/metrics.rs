@@ -86,15 +86,15 @@ impl Metrics {
     pub(crate) fn register(context: &Context, alarms: &[String], outbox_alerts_max: usize) -> Self {
         let metrics = Self::default();
         for (_, event) in EVENTS {
-            metrics.events.get_or_create(&OfEvent { event });
+            drop(metrics.events.get_or_create(&OfEvent { event }));
         }
         for alarm in alarms {
             let of = OfAlarm { alarm: alarm.clone() };
             for counter in [&metrics.sent, &metrics.errors, &metrics.dropped] {
-                counter.get_or_create(&of);
+                drop(counter.get_or_create(&of));
             }
-            metrics.queue_length.get_or_create(&of);
-            metrics.oldest_transition.get_or_create(&of);
+            metrics.queue_length.get_or_create(&of).set(0);
+            metrics.oldest_transition.get_or_create(&of).set(0.0);
             metrics.queue_capacity.get_or_create(&of).set(whole(outbox_alerts_max));
         }
         let mut registry = context.registry();
@@ -147,7 +147,11 @@ impl Metrics {
         }
         for (name, help, gauge) in [
             ("judge_rule_group_rules", "Rules of a group", &self.rules),
-            ("judge_rule_group_last_evaluation_samples", "Samples the last evaluation gave", &self.last_samples),
+            (
+                "judge_rule_group_last_evaluation_samples",
+                "Samples the last evaluation gave",
+                &self.last_samples,
+            ),
             ("judge_alerts_pending", "Alerts that wait out their hold", &self.pending),
             ("judge_alerts_firing", "Alerts that fire", &self.firing),
         ] {
@@ -190,7 +194,7 @@ impl Metrics {
         for counter in
             [&self.evaluations, &self.evaluation_failures, &self.iterations, &self.iterations_missed]
         {
-            counter.get_or_create(&of);
+            drop(counter.get_or_create(&of));
         }
     }
 

@@ -13,28 +13,28 @@ use model::{Alert, Fingerprint, Labels, Timestamp};
 
 /// How long a firing alert is repeated when its rule can no longer be evaluated. Afterwards the alarm is left to
 /// notice that the news has become old.
-pub const RENEWAL_MAX: Duration = Duration::from_secs(3600);
+pub(crate) const RENEWAL_MAX: Duration = Duration::from_secs(3600);
 
 /// What a rule says of an alert.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Told {
+pub(crate) struct Told {
     /// Identity of the alert, external labels included.
-    pub labels: Labels,
+    pub(crate) labels: Labels,
     /// Texts for humans.
-    pub annotations: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
     /// Where the rule can be looked at.
-    pub generator_url: Arc<str>,
+    pub(crate) generator_url: Arc<str>,
     /// When it began to fire.
-    pub starts_at: Timestamp,
+    pub(crate) starts_at: Timestamp,
     /// Whether it still fires.
-    pub news: News,
+    pub(crate) news: News,
     /// Interval of the rule's group: the slower the rule, the longer its word holds.
-    pub interval: Duration,
+    pub(crate) interval: Duration,
 }
 
 /// Whether an alert still fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News {
+pub(crate) enum News {
     /// It fires.
     Firing,
     /// It ended then.
@@ -43,18 +43,18 @@ pub enum News {
 
 /// Limits of an outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Firing and ended alerts are repeated this often.
-    pub resend_delay: Duration,
+    pub(crate) resend_delay: Duration,
     /// Alerts it holds at most. What has no room is offered again by the next evaluation of its rule.
-    pub alerts_max: usize,
+    pub(crate) alerts_max: usize,
     /// Alerts in one request.
-    pub batch_max: usize,
+    pub(crate) batch_max: usize,
 }
 
 /// The outbox of one alarm.
 #[derive(Debug)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     limits: Limits,
     batch_size: usize,
     entries: HashMap<Fingerprint, Entry>,
@@ -63,7 +63,7 @@ pub struct Outbox {
 }
 
 /// An alert that is handed out for sending.
-pub type Parcel = (Fingerprint, Arc<Told>);
+pub(crate) type Parcel = (Fingerprint, Arc<Told>);
 
 #[derive(Debug)]
 struct Entry {
@@ -84,7 +84,7 @@ enum Lane {
 impl Told {
     /// The alert as it is sent at `now`: while it fires its news holds for four times the interval or the resend
     /// delay, whichever is longer.
-    pub fn at(&self, now: Timestamp, resend_delay: Duration) -> Alert {
+    pub(crate) fn at(&self, now: Timestamp, resend_delay: Duration) -> Alert {
         let ends_at = match self.news {
             News::Firing => now.plus(self.interval.max(resend_delay) * 4),
             News::Resolved(at) => at,
@@ -105,7 +105,7 @@ impl Told {
 
 impl Outbox {
     /// An empty outbox.
-    pub fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
             batch_size: limits.batch_max,
@@ -117,7 +117,7 @@ impl Outbox {
 
     /// Takes everything that a group has to say: its firing alerts and those that ended and are not forgotten. What
     /// it said before and no longer says is dropped. Answers how many found no room.
-    pub fn publish(&mut self, group: &Arc<str>, alerts: &[Arc<Told>], now: Timestamp) -> usize {
+    pub(crate) fn publish(&mut self, group: &Arc<str>, alerts: &[Arc<Told>], now: Timestamp) -> usize {
         let mut left_over = self.by_group.remove(group).unwrap_or_default();
         let mut without_room = 0;
         for told in alerts {
@@ -132,7 +132,7 @@ impl Outbox {
     }
 
     /// Drops what a group said: another judge speaks for it now.
-    pub fn forget(&mut self, group: &Arc<str>) {
+    pub(crate) fn forget(&mut self, group: &Arc<str>) {
         for fingerprint in self.by_group.remove(group).unwrap_or_default() {
             self.drop_entry(fingerprint);
         }
@@ -140,8 +140,9 @@ impl Outbox {
 
     /// The next batch to send, transitions first and the oldest first; empty when nothing is due. Handing out changes
     /// nothing: say [`Outbox::delivered`] or [`Outbox::refused`], or ask again.
-    pub fn batch(&mut self, now: Timestamp) -> Vec<Parcel> {
-        let is_due = |(lane, at, _): &&(Lane, Timestamp, Fingerprint)| *lane == Lane::Transition || *at <= now;
+    pub(crate) fn batch(&mut self, now: Timestamp) -> Vec<Parcel> {
+        let is_due =
+            |(lane, at, _): &&(Lane, Timestamp, Fingerprint)| *lane == Lane::Transition || *at <= now;
         let due: Vec<Fingerprint> =
             self.order.iter().take_while(is_due).take(self.batch_size).map(|(_, _, key)| *key).collect();
         let mut batch = Vec::with_capacity(due.len());
@@ -157,12 +158,12 @@ impl Outbox {
     }
 
     /// When there is something to send next; `None` while the outbox is empty.
-    pub fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
         self.order.first().map(|(lane, at, _)| if *lane == Lane::Transition { now } else { *at })
     }
 
     /// The alarm took these.
-    pub fn delivered(&mut self, batch: &[Parcel], now: Timestamp) {
+    pub(crate) fn delivered(&mut self, batch: &[Parcel], now: Timestamp) {
         self.batch_size = (self.batch_size * 2).min(self.limits.batch_max);
         self.mark(batch, now);
     }
@@ -170,7 +171,7 @@ impl Outbox {
     /// The alarm will never take this batch as it is. A batch of many is tried again in halves, so that one bad alert
     /// does not hold up the good ones; a single alert is given up until its next refresh. Answers how many were given
     /// up.
-    pub fn refused(&mut self, batch: &[Parcel], now: Timestamp) -> usize {
+    pub(crate) fn refused(&mut self, batch: &[Parcel], now: Timestamp) -> usize {
         if batch.len() > 1 {
             self.batch_size = batch.len() / 2;
             return 0;
@@ -180,23 +181,18 @@ impl Outbox {
     }
 
     /// The alerts of a group whose latest transition the alarm has not taken yet.
-    pub fn undelivered(&self, group: &str) -> impl Iterator<Item = Fingerprint> {
+    pub(crate) fn undelivered(&self, group: &str) -> impl Iterator<Item = Fingerprint> {
         let of_group = self.by_group.get(group).into_iter().flatten();
         of_group.copied().filter(|key| self.entries.get(key).is_some_and(|e| e.place.0 == Lane::Transition))
     }
 
     /// How many alerts it holds.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether it holds none.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// How long the oldest transition has been waiting.
-    pub fn oldest_transition_age(&self, now: Timestamp) -> Duration {
+    pub(crate) fn oldest_transition_age(&self, now: Timestamp) -> Duration {
         match self.order.first() {
             Some((Lane::Transition, at, _)) => now.since(*at),
             _ => Duration::ZERO,
@@ -257,7 +253,7 @@ impl Outbox {
 }
 
 /// How long to wait before the next attempt after so many failed ones in a row: one second, doubled up to thirty.
-pub fn backoff(failures: u32) -> Duration {
+pub(crate) fn backoff(failures: u32) -> Duration {
     Duration::from_secs(1u64 << failures.saturating_sub(1).min(5)).min(Duration::from_secs(30))
 }
 
@@ -366,7 +362,7 @@ mod tests {
         outbox.publish(&group(), &firing(2..3), at(1));
         assert_eq!((outbox.len(), send_all(&mut outbox, 1).len()), (1, 1));
         outbox.forget(&group());
-        assert!(outbox.is_empty() && outbox.batch(at(500)).is_empty());
+        assert!(outbox.len() == 0 && outbox.batch(at(500)).is_empty());
     }
 
     #[test]

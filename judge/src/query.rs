@@ -28,9 +28,13 @@ pub(crate) async fn vector(
     let output = promql::evaluate(&plan, &inputs, &is_late)
         .map_err(|error| if is_late() { too_long() } else { error.to_string() })?;
     match output.value {
-        Value::Vector(vector) => Ok(vector.into_iter().map(|(labels, sample)| (labels, sample.value)).collect()),
+        Value::Vector(vector) => {
+            Ok(vector.into_iter().map(|(labels, sample)| (labels, sample.value)).collect())
+        }
         Value::Scalar(sample) => Ok(vec![(Labels::empty(), sample.value)]),
         Value::String { .. } => Err("the expression gives a text; a rule needs an instant vector".to_owned()),
-        Value::Matrix(_) => Err("the expression gives a range vector; a rule needs an instant vector".to_owned()),
+        Value::Matrix(_) => {
+            Err("the expression gives a range vector; a rule needs an instant vector".to_owned())
+        }
     }
 }

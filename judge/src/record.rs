@@ -59,7 +59,8 @@ pub(crate) fn alert_labels(rule: &Rule, element: &Labels, render: impl Fn(usize)
 
 /// One sample for every series.
 pub(crate) fn samples(written: &[Written], at: Timestamp) -> Vec<Series> {
-    let series = |(labels, value): &Written| Series { labels: labels.clone(), samples: vec![sample(at, *value)] };
+    let series =
+        |(labels, value): &Written| Series { labels: labels.clone(), samples: vec![sample(at, *value)] };
     written.iter().map(series).collect()
 }
 
@@ -107,15 +108,22 @@ mod tests {
 
     #[test]
     fn pending_and_firing_alerts_are_series_and_ended_ones_are_not() {
-        let held = |phase| HeldAlert { annotations: BTreeMap::new(), value: 1.0, phase, seen_at: Timestamp(0) };
+        let held =
+            |phase| HeldAlert { annotations: BTreeMap::new(), value: 1.0, phase, seen_at: Timestamp(0) };
         let (active_at, fired_at) = (Timestamp(61_500), Timestamp(70_000));
         let alerts = Alerts::from([
             (labels(&[("alertname", "A"), ("n", "1")]), held(Phase::Firing { active_at, fired_at })),
-            (labels(&[("alertname", "A"), ("n", "2")]), held(Phase::Resolved { fired_at, resolved_at: fired_at })),
+            (
+                labels(&[("alertname", "A"), ("n", "2")]),
+                held(Phase::Resolved { fired_at, resolved_at: fired_at }),
+            ),
         ]);
         let expected = [
             (labels(&[("__name__", "ALERTS_FOR_STATE"), ("alertname", "A"), ("n", "1")]), 61.5),
-            (labels(&[("__name__", "ALERTS"), ("alertname", "A"), ("alertstate", "firing"), ("n", "1")]), 1.0),
+            (
+                labels(&[("__name__", "ALERTS"), ("alertname", "A"), ("alertstate", "firing"), ("n", "1")]),
+                1.0,
+            ),
         ];
         assert_eq!(alerts_series(&alerts), expected);
     }

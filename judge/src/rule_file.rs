@@ -13,15 +13,15 @@ use crate::rules::{DATABASE, GroupKey, Query, Rule, RuleGroup, RuleKind};
 use crate::template::Template;
 
 /// A rule file or API body larger than this is refused.
-pub const RULE_FILE_BYTES_MAX: usize = 10 << 20;
+pub(crate) const RULE_FILE_BYTES_MAX: usize = 10 << 20;
 
 /// What groups that do not say otherwise get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Defaults {
+pub(crate) struct Defaults {
     /// `interval`.
-    pub interval: Duration,
+    pub(crate) interval: Duration,
     /// `query_offset`.
-    pub query_offset: Duration,
+    pub(crate) query_offset: Duration,
 }
 
 impl Default for Defaults {
@@ -62,17 +62,16 @@ impl fmt::Display for Fault {
 }
 
 /// Reads a rule file.
-pub fn read_file(file: &str, text: &str, defaults: &Defaults) -> Result<Vec<RuleGroup>, Vec<Fault>> {
+pub(crate) fn read_file(file: &str, text: &str, defaults: &Defaults) -> Result<Vec<RuleGroup>, Vec<Fault>> {
     let mut reader = Reader { file, defaults, group: String::new(), faults: Vec::new() };
     let Some(spec) = reader.yaml::<FileSpec>(text) else { return Err(reader.faults) };
     let mut names = HashSet::new();
     let mut groups = Vec::new();
     for group in spec.groups.unwrap_or_default() {
-        reader.group.clear();
-        let name = group.name.as_ref().map_or("", |name| name.value.as_str());
-        if !name.is_empty() && !names.insert(name.to_owned()) {
+        reader.group = group.name.as_ref().map_or(String::new(), |name| name.value.clone());
+        if !reader.group.is_empty() && !names.insert(reader.group.clone()) {
             let line = group.name.as_ref().map_or(0, line_of);
-            reader.fault(line, "", format!("there is another group {name:?} in this file; rename one of them"));
+            reader.fault(line, "", "there is another group of this name in this file; rename one of them");
         }
         groups.push(reader.group(group));
     }
@@ -80,7 +79,7 @@ pub fn read_file(file: &str, text: &str, defaults: &Defaults) -> Result<Vec<Rule
 }
 
 /// Reads one group of the API, as YAML or JSON. Its name may be left out; when given it must be `name`.
-pub fn read_group(name: &str, text: &str, defaults: &Defaults) -> Result<RuleGroup, Vec<Fault>> {
+pub(crate) fn read_group(name: &str, text: &str, defaults: &Defaults) -> Result<RuleGroup, Vec<Fault>> {
     let mut reader = Reader { file: DATABASE, defaults, group: name.to_owned(), faults: Vec::new() };
     let Some(spec) = reader.yaml::<GroupSpec>(text) else { return Err(reader.faults) };
     if let Some(given) = spec.name.as_ref().filter(|given| given.value != name) {
@@ -136,16 +135,20 @@ impl Reader<'_> {
 
     fn yaml<T: for<'de> Deserialize<'de>>(&mut self, text: &str) -> Option<T> {
         if text.len() > RULE_FILE_BYTES_MAX {
-            self.fault(0, "", format!("more than {RULE_FILE_BYTES_MAX} bytes; split the rules into several files"));
+            self.fault(
+                0,
+                "",
+                format!("more than {RULE_FILE_BYTES_MAX} bytes; split the rules into several files"),
+            );
             return None;
         }
-        let text = if text.trim().is_empty() { "{}" } else { text };
         match serde_saphyr::from_multiple::<T>(text) {
             Ok(documents) => {
                 if documents.len() > 1 {
                     tracing::warn!(file = self.file, "only the first YAML document of a rule file is read");
                 }
-                documents.into_iter().next()
+                // A file with nothing but comments is one without groups.
+                documents.into_iter().next().or_else(|| serde_saphyr::from_str("{}").ok())
             }
             Err(error) => {
                 let line = error.location().map_or(0, |location| location.line());
@@ -179,7 +182,12 @@ impl Reader<'_> {
         RuleGroup { key, interval, limit: spec.limit.unwrap_or(0), query_offset, rules }
     }
 
-    fn rule(&mut self, number: usize, spec: Spanned<RuleSpec>, group_labels: &BTreeMap<String, String>) -> Option<Rule> {
+    fn rule(
+        &mut self,
+        number: usize,
+        spec: Spanned<RuleSpec>,
+        group_labels: &BTreeMap<String, String>,
+    ) -> Option<Rule> {
         let (line, spec) = (line_of(&spec), spec.value);
         let names = [("alert", &spec.alert), ("record", &spec.record)];
         let names: Vec<(&str, &Spanned<String>)> =
@@ -201,7 +209,12 @@ impl Reader<'_> {
         let kind = if kind == "alert" {
             RuleKind::Alerting {
                 hold: self.duration("for", spec.hold, &which, Duration::ZERO),
-                keep_firing_for: self.duration("keep_firing_for", spec.keep_firing_for, &which, Duration::ZERO),
+                keep_firing_for: self.duration(
+                    "keep_firing_for",
+                    spec.keep_firing_for,
+                    &which,
+                    Duration::ZERO,
+                ),
                 annotations: self.templates("annotation", line, &which, spec.annotations),
             }
         } else {
@@ -251,7 +264,8 @@ impl Reader<'_> {
         let mut templates = Vec::with_capacity(merged.len());
         for (name, value) in merged {
             // Prometheus takes the labels of recording rules as they are.
-            let template = if kind == "alert" { Template::parse(&value) } else { Ok(Template::verbatim(&value)) };
+            let template =
+                if kind == "alert" { Template::parse(&value) } else { Ok(Template::verbatim(&value)) };
             match template {
                 Ok(template) => templates.push((name, template)),
                 Err(error) => self.fault(line, which, format!("label {name:?}: {error}")),
@@ -280,7 +294,13 @@ impl Reader<'_> {
         templates
     }
 
-    fn duration(&mut self, key: &str, text: Option<Spanned<String>>, which: &str, default: Duration) -> Duration {
+    fn duration(
+        &mut self,
+        key: &str,
+        text: Option<Spanned<String>>,
+        which: &str,
+        default: Duration,
+    ) -> Duration {
         let Some(text) = text else { return default };
         match model::parse_duration(&text.value) {
             Ok(span) => span,
@@ -389,8 +409,14 @@ groups:
     #[test]
     fn labels_templates_and_durations_are_checked() {
         assert!(fault("  - {alert: A, expr: up, labels: {__name__: x}}\n").contains("__name__"));
-        assert!(fault("  - {alert: A, expr: up, annotations: {s: '{{ nope }}'}}\n").contains("no function \"nope\""));
-        assert!(fault("  - {alert: A, expr: up, for: 5 minutes}\n").contains("`for`: \"5 minutes\" is not a duration"));
+        assert!(
+            fault("  - {alert: A, expr: up, annotations: {s: '{{ nope }}'}}\n")
+                .contains("no function \"nope\"")
+        );
+        assert!(
+            fault("  - {alert: A, expr: up, for: 5 minutes}\n")
+                .contains("`for`: \"5 minutes\" is not a duration")
+        );
         assert!(fault("  - {alert: A, expr: up, labels: {s: '{{ $x'}}\n").contains("label \"s\": template"));
     }
 
@@ -399,13 +425,15 @@ groups:
         let faults = faults("groups:\n- name: g\n- name: g\n");
         assert_eq!(
             faults,
-            ["host.yml:3: group \"g\": there is another group \"g\" in this file; rename one of them"]
+            ["host.yml:3: group \"g\": there is another group of this name in this file; rename one of them"]
         );
     }
 
     #[test]
     fn every_fault_is_told_at_once() {
-        let faults = faults("groups:\n- name: g\n  interval: x\n  rules:\n  - alert: A\n  - expr: '('\n    alert: B\n- rules: []\n");
+        let faults = faults(
+            "groups:\n- name: g\n  interval: x\n  rules:\n  - alert: A\n  - expr: '('\n    alert: B\n- rules: []\n",
+        );
         assert_eq!(faults.len(), 4, "{faults:#?}");
     }
 
@@ -414,7 +442,8 @@ groups:
         let body = r#"{"interval": "10s", "rules": [{"alert": "A", "expr": "up == 0", "for": "1m"}]}"#;
         let group = read_group("mine", body, &Defaults::default()).expect("valid");
         assert_eq!((group.key.to_string().as_str(), group.rules.len()), ("db;mine", 1));
-        let faults = read_group("mine", "name: other\nrules: []\n", &Defaults::default()).expect_err("another name");
+        let faults =
+            read_group("mine", "name: other\nrules: []\n", &Defaults::default()).expect_err("another name");
         assert!(faults[0].to_string().contains("names the group \"other\""));
     }
 

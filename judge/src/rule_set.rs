@@ -91,13 +91,18 @@ impl RuleSource {
         let before = self.published.borrow().clone();
         let mut faults = Vec::new();
         let mut next: RuleSet = if files_too {
-            self.from_files(&before, &mut faults)
+            self.read_files(&before, &mut faults)
         } else {
-            before.iter().filter(|(key, _)| key.file != DATABASE).map(|(k, g)| (k.clone(), g.clone())).collect()
+            before
+                .iter()
+                .filter(|(key, _)| key.file != DATABASE)
+                .map(|(k, g)| (k.clone(), g.clone()))
+                .collect()
         };
         self.add_database(&before, &mut next, &mut faults).await;
         if next.len() > self.config.groups_max {
-            let message = format!("{} groups exceed the limit groups_max of {}", next.len(), self.config.groups_max);
+            let message =
+                format!("{} groups exceed the limit groups_max of {}", next.len(), self.config.groups_max);
             faults.push(fault("rules", message));
             next.clone_from(&before);
         }
@@ -120,7 +125,7 @@ impl RuleSource {
         faults
     }
 
-    fn from_files(&self, before: &RuleSet, faults: &mut Vec<Fault>) -> RuleSet {
+    fn read_files(&self, before: &RuleSet, faults: &mut Vec<Fault>) -> RuleSet {
         let mut set = RuleSet::new();
         let mut texts = read_texts(&self.config.rule_files);
         if self.config.rule_files.is_empty() && self.config.host_rules {
@@ -194,7 +199,10 @@ fn matching(path: &Path) -> Result<Vec<PathBuf>, Fault> {
     }
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let unreadable = |error: std::io::Error| {
-        fault(&path.display().to_string(), format!("cannot list {}: {error}; check `rule_files`", folder.display()))
+        fault(
+            &path.display().to_string(),
+            format!("cannot list {}: {error}; check `rule_files`", folder.display()),
+        )
     };
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
@@ -247,20 +255,25 @@ mod tests {
         assert_eq!(check_rule_files(&[folder.path().join("*.none")]), []);
         let faults = check_rule_files(&[folder.path().join("none.yml"), "/nonexistent/*.yml".into()]);
         assert_eq!(faults.len(), 2, "{faults:?}");
-        assert!(faults.iter().any(|fault| fault.to_string().contains("none.yml: cannot be read")), "{faults:?}");
+        assert!(
+            faults.iter().any(|fault| fault.to_string().contains("none.yml: cannot be read")),
+            "{faults:?}"
+        );
     }
 
     #[test]
     fn every_fault_of_every_file_is_listed() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("a.yml"), "groups: [{name: g, rules: [{alert: A, expr: '('}]}]").unwrap();
+        std::fs::write(folder.path().join("a.yml"), "groups: [{name: g, rules: [{alert: A, expr: '('}]}]")
+            .unwrap();
         std::fs::write(folder.path().join("b.yml"), "group: []").unwrap();
         assert_eq!(check_rule_files(&[folder.path().join("*")]).len(), 2);
     }
 
     #[test]
     fn the_rules_that_come_with_saker_are_valid() {
-        let groups = read_file(HOST_RULES_FILE, HOST_RULES, &Defaults::default()).expect("the rules are valid");
+        let groups =
+            read_file(HOST_RULES_FILE, HOST_RULES, &Defaults::default()).expect("the rules are valid");
         for rule in groups.iter().flat_map(|group| &group.rules) {
             let crate::rules::RuleKind::Alerting { annotations, .. } = &rule.kind else { continue };
             let names: Vec<&str> = annotations.iter().map(|(name, _)| name.as_str()).collect();

@@ -10,15 +10,15 @@ use promql::Expr;
 use crate::template::Template;
 
 /// What groups in the database have in the place of a file.
-pub const DATABASE: &str = "db";
+pub(crate) const DATABASE: &str = "db";
 
 /// Identity of a group: where it comes from and its name, unique there. Written `file;name`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GroupKey {
+pub(crate) struct GroupKey {
     /// Path of its file as configured, or [`DATABASE`].
-    pub file: String,
+    pub(crate) file: String,
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 impl fmt::Display for GroupKey {
@@ -29,35 +29,35 @@ impl fmt::Display for GroupKey {
 
 /// A group of rules that are evaluated together, one after the other.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RuleGroup {
+pub(crate) struct RuleGroup {
     /// Which group it is.
-    pub key: GroupKey,
+    pub(crate) key: GroupKey,
     /// How often it is evaluated.
-    pub interval: Duration,
+    pub(crate) interval: Duration,
     /// Most alerts or series that one of its rules may give; 0 for no limit.
-    pub limit: usize,
+    pub(crate) limit: usize,
     /// How far in the past its queries look, for stores that are fed late.
-    pub query_offset: Duration,
+    pub(crate) query_offset: Duration,
     /// In the order of their evaluation.
-    pub rules: Vec<Rule>,
+    pub(crate) rules: Vec<Rule>,
 }
 
 /// A rule.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Rule {
+pub(crate) struct Rule {
     /// Name of the alert or of the recorded metric.
-    pub name: String,
+    pub(crate) name: String,
     /// What it asks.
-    pub query: Query,
+    pub(crate) query: Query,
     /// Labels it adds, the group's included, in order of their names.
-    pub labels: Vec<(String, Template)>,
+    pub(crate) labels: Vec<(String, Template)>,
     /// What it does with the answer.
-    pub kind: RuleKind,
+    pub(crate) kind: RuleKind,
 }
 
 /// What a rule does with the answer of its query.
 #[derive(Debug, Clone, PartialEq)]
-pub enum RuleKind {
+pub(crate) enum RuleKind {
     /// Every element of the answer is an alert.
     Alerting {
         /// How long an element must be there before the alert fires.
@@ -73,11 +73,11 @@ pub enum RuleKind {
 
 /// A parsed expression with the text it came from.
 #[derive(Debug, Clone)]
-pub struct Query {
+pub(crate) struct Query {
     /// As it was written.
-    pub text: String,
+    pub(crate) text: String,
     /// As it is evaluated.
-    pub expr: Arc<Expr>,
+    pub(crate) expr: Arc<Expr>,
 }
 
 impl PartialEq for Query {
@@ -89,7 +89,7 @@ impl PartialEq for Query {
 impl Rule {
     /// What stays the same when only the expression, the times or the annotations of a rule are changed: its kind,
     /// name and labels. State is handed on by it.
-    pub fn identity(&self) -> String {
+    pub(crate) fn identity(&self) -> String {
         let kind = match self.kind {
             RuleKind::Alerting { .. } => "alert",
             RuleKind::Recording => "record",
@@ -101,20 +101,20 @@ impl Rule {
 }
 
 /// All groups of this judge.
-pub type RuleSet = BTreeMap<GroupKey, Arc<RuleGroup>>;
+pub(crate) type RuleSet = BTreeMap<GroupKey, Arc<RuleGroup>>;
 
 /// What is to be done to get from one set of rules to another. Groups that are equal in both are not mentioned: they
 /// keep running and keep their state.
 #[derive(Debug, Default, PartialEq)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// New groups and new versions of known ones.
-    pub put: Vec<Arc<RuleGroup>>,
+    pub(crate) put: Vec<Arc<RuleGroup>>,
     /// Groups that are no more.
-    pub removed: Vec<GroupKey>,
+    pub(crate) removed: Vec<GroupKey>,
 }
 
 /// Compares two sets of rules.
-pub fn difference(old: &RuleSet, new: &RuleSet) -> Difference {
+pub(crate) fn difference(old: &RuleSet, new: &RuleSet) -> Difference {
     let changed = |group: &&Arc<RuleGroup>| old.get(&group.key) != Some(group);
     Difference {
         put: new.values().filter(changed).cloned().collect(),
@@ -132,7 +132,8 @@ mod tests {
         groups.into_iter().map(|group| (group.key.clone(), Arc::new(group))).collect()
     }
 
-    const TWO: &str = "groups: [{name: a, rules: [{alert: A, expr: up == 0, labels: {team: x}}]}, {name: b, rules: []}]";
+    const TWO: &str =
+        "groups: [{name: a, rules: [{alert: A, expr: up == 0, labels: {team: x}}]}, {name: b, rules: []}]";
 
     #[test]
     fn equal_groups_are_left_alone() {
@@ -141,7 +142,9 @@ mod tests {
 
     #[test]
     fn what_changed_is_put_and_what_is_gone_is_removed() {
-        let new = set("groups: [{name: a, rules: [{alert: A, expr: up == 1, labels: {team: x}}]}, {name: c, rules: []}]");
+        let new = set(
+            "groups: [{name: a, rules: [{alert: A, expr: up == 1, labels: {team: x}}]}, {name: c, rules: []}]",
+        );
         let difference = difference(&set(TWO), &new);
         let put: Vec<&str> = difference.put.iter().map(|group| group.key.name.as_str()).collect();
         assert_eq!(put, ["a", "c"]);
@@ -151,7 +154,8 @@ mod tests {
     #[test]
     fn a_rule_stays_itself_when_its_expression_changes_and_not_when_its_labels_do() {
         let identity = |labels: &str, expr: &str| {
-            let set = set(&format!("groups: [{{name: a, rules: [{{alert: A, expr: {expr}, labels: {labels}}}]}}]"));
+            let set =
+                set(&format!("groups: [{{name: a, rules: [{{alert: A, expr: {expr}, labels: {labels}}}]}}]"));
             set.values().next().expect("one group").rules[0].identity()
         };
         assert_eq!(identity("{team: x}", "up == 0"), identity("{team: x}", "up == 1"));

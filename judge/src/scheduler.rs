@@ -105,7 +105,12 @@ impl Scheduler {
                     seat.change(Change::Put(group), now);
                 }
                 None => {
-                    let seat = Seat { slots, evaluated: slots.last(now), run: Some(GroupRun::new(group)), next: None };
+                    let seat = Seat {
+                        slots,
+                        evaluated: slots.last(now),
+                        run: Some(GroupRun::new(group)),
+                        next: None,
+                    };
                     self.seats.insert(key.clone(), seat);
                 }
             }

@@ -10,41 +10,41 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// The slots of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slots {
+pub(crate) struct Slots {
     interval: Duration,
     offset: Duration,
 }
 
 /// A slot whose time has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Due {
+pub(crate) struct Due {
     /// The moment to evaluate at.
-    pub slot: Timestamp,
+    pub(crate) slot: Timestamp,
     /// Slots that passed since the last evaluation without one. They are counted, never made up for.
-    pub missed: u64,
+    pub(crate) missed: u64,
 }
 
 impl Slots {
     /// The slots of the group with this identity (`file;name`). Intervals below a millisecond count as one.
-    pub fn new(identity: &str, interval: Duration) -> Self {
+    pub(crate) fn new(identity: &str, interval: Duration) -> Self {
         let interval = interval.max(Duration::from_millis(1));
         let millis = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
         Self { interval, offset: Duration::from_millis(xxh3_64(identity.as_bytes()) % millis) }
     }
 
     /// The last slot that is not after `now`.
-    pub fn last(self, now: Timestamp) -> Timestamp {
+    pub(crate) fn last(self, now: Timestamp) -> Timestamp {
         now.minus(self.offset).slot(self.interval).plus(self.offset)
     }
 
     /// The first slot after `now`.
-    pub fn next(self, now: Timestamp) -> Timestamp {
+    pub(crate) fn next(self, now: Timestamp) -> Timestamp {
         self.last(now).plus(self.interval)
     }
 
     /// The slot to evaluate now, when the last evaluation was at `evaluated`. When the clock was set back by more
     /// than an interval the slots go on from there, instead of waiting until the clock caught up.
-    pub fn due(self, evaluated: Timestamp, now: Timestamp) -> Option<Due> {
+    pub(crate) fn due(self, evaluated: Timestamp, now: Timestamp) -> Option<Due> {
         let slot = self.last(now);
         if slot > evaluated {
             let passed = slot.since(evaluated).as_millis() / self.interval.as_millis();
@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn groups_are_spread_and_keep_their_place() {
-        let offsets: Vec<_> = (0..60).map(|i| Slots::new(&format!("f;{i}"), MINUTE).offset.as_secs() / 10).collect();
+        let offsets: Vec<_> =
+            (0..60).map(|i| Slots::new(&format!("f;{i}"), MINUTE).offset.as_secs() / 10).collect();
         for tenth in 0..6 {
             assert!(offsets.contains(&tenth), "no group of sixty begins in the {tenth}. ten seconds");
         }

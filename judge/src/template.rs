@@ -28,7 +28,7 @@ static LABEL_NAMES: LazyLock<Regex> = LazyLock::new(|| {
 
 /// A parsed template.
 #[derive(Clone)]
-pub struct Template {
+pub(crate) struct Template {
     source: String,
     program: Option<Arc<Program>>,
 }
@@ -42,16 +42,16 @@ struct Program {
 
 /// What templates can refer to besides the alert.
 #[derive(Debug, Clone, Default)]
-pub struct Surroundings {
+pub(crate) struct Surroundings {
     /// `$externalLabels`.
-    pub external_labels: Labels,
+    pub(crate) external_labels: Labels,
     /// `$externalURL`.
-    pub external_url: String,
+    pub(crate) external_url: String,
 }
 
 impl Template {
     /// Parses a template. The error says what is wrong, with line and column where known.
-    pub fn parse(source: &str) -> Result<Self, String> {
+    pub(crate) fn parse(source: &str) -> Result<Self, String> {
         if !source.contains("{{") {
             return Ok(Self::verbatim(source));
         }
@@ -72,18 +72,18 @@ impl Template {
     }
 
     /// A text that is no template, whatever is in it.
-    pub fn verbatim(text: &str) -> Self {
+    pub(crate) fn verbatim(text: &str) -> Self {
         Self { source: text.to_owned(), program: None }
     }
 
     /// The text as it was written.
-    pub fn source(&self) -> &str {
+    pub(crate) fn source(&self) -> &str {
         &self.source
     }
 
     /// The text for an alert. A template that fails becomes a text that says so, as in Prometheus: an alert with a
     /// faulty annotation is better than none.
-    pub fn render(&self, labels: &Labels, value: f64, surroundings: &Surroundings) -> String {
+    pub(crate) fn render(&self, labels: &Labels, value: f64, surroundings: &Surroundings) -> String {
         let Some(program) = &self.program else { return self.source.clone() };
         let labels = label_map(labels, &program.mentioned);
         let external = label_map(&surroundings.external_labels, &program.mentioned);
@@ -134,7 +134,8 @@ impl fmt::Write for Bounded {
 
 fn label_map(labels: &Labels, mentioned: &[Arc<str>]) -> Value {
     let empty = Value::String(Arc::from(""));
-    let mut map: BTreeMap<Arc<str>, Value> = mentioned.iter().map(|name| (name.clone(), empty.clone())).collect();
+    let mut map: BTreeMap<Arc<str>, Value> =
+        mentioned.iter().map(|name| (name.clone(), empty.clone())).collect();
     map.extend(labels.iter().map(|(name, value)| (Arc::from(name), Value::String(Arc::from(value)))));
     Value::Map(Arc::new(map))
 }
@@ -185,7 +186,10 @@ mod tests {
 
     #[test]
     fn loops_conditions_and_definitions_work_as_in_go() {
-        check("{{ range $k, $v := $labels }}{{ $k }}={{ $v }};{{ end }}", "dev=sda;endpoint=web-1:9100;mount=/data;");
+        check(
+            "{{ range $k, $v := $labels }}{{ $k }}={{ $v }};{{ end }}",
+            "dev=sda;endpoint=web-1:9100;mount=/data;",
+        );
         check("{{ if gt $value 90.0 }}high{{ else }}fine{{ end }}", "high");
         check("{{ define \"x\" }}<{{ . }}>{{ end }}{{ template \"x\" $labels.dev }}", "<sda>");
         check("{{ with $labels.mount }}{{ . }}{{ end -}}   ", "/data");

@@ -8,12 +8,15 @@ use gotmpl::parse::{Expr, ListNode, Node, Parser, PipeNode};
 
 /// The functions of Go's own templates.
 const BUILT_IN: [&str; 19] = [
-    "and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "len", "index", "slice", "print", "printf", "println",
-    "html", "js", "urlquery", "call",
+    "and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "len", "index", "slice", "print", "printf",
+    "println", "html", "js", "urlquery", "call",
 ];
 
 /// The first unknown function with its line.
-pub(crate) fn unknown_function(source: &str, known: &FuncMap) -> Result<Option<(String, usize)>, gotmpl::TemplateError> {
+pub(crate) fn unknown_function(
+    source: &str,
+    known: &FuncMap,
+) -> Result<Option<(String, usize)>, gotmpl::TemplateError> {
     let (body, definitions) = Parser::new(source, "{{", "}}")?.parse()?;
     let mut search = Search { known, found: None };
     search.list(&body);

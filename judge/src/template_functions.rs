@@ -136,7 +136,9 @@ pub(crate) fn query_escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => escaped.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                escaped.push(char::from(byte))
+            }
             b' ' => escaped.push('+'),
             _ => escaped.push_str(&format!("%{byte:02X}")),
         }
@@ -177,10 +179,13 @@ mod tests {
 
     #[test]
     fn ports_and_domains_are_stripped() {
-        for (address, bare) in [("web-1:9100", "web-1"), ("[::1]:80", "::1"), ("::1", "::1"), ("web", "web")] {
+        for (address, bare) in [("web-1:9100", "web-1"), ("[::1]:80", "::1"), ("::1", "::1"), ("web", "web")]
+        {
             check(&format!("{{{{ stripPort {address:?} }}}}"), bare);
         }
-        for (address, short) in [("web.example.org:80", "web:80"), ("10.1.2.3:80", "10.1.2.3:80"), ("a.b", "a")] {
+        for (address, short) in
+            [("web.example.org:80", "web:80"), ("10.1.2.3:80", "10.1.2.3:80"), ("a.b", "a")]
+        {
             check(&format!("{{{{ stripDomain {address:?} }}}}"), short);
         }
     }
@@ -200,6 +205,9 @@ mod tests {
 
     #[test]
     fn args_pass_several_values_to_a_definition() {
-        check("{{ define \"two\" }}{{ .arg0 }}-{{ .arg1 }}{{ end }}{{ template \"two\" (args 1 \"b\") }}", "1-b");
+        check(
+            "{{ define \"two\" }}{{ .arg0 }}-{{ .arg1 }}{{ end }}{{ template \"two\" (args 1 \"b\") }}",
+            "1-b",
+        );
     }
 }

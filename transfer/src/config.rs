@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// Where samples are pushed to over HTTP.
     pub listen: SocketAddr,
-    /// Requests worked on at a time; further ones wait for `request_wait` and are then refused with 429.
+    /// Requests worked on at a time; further ones wait for `request_wait` and are then refused with
+    /// 429.
     pub requests_in_flight_max: usize,
     /// How long a request waits for its turn.
     #[serde(with = "model::duration_text")]

@@ -54,7 +54,8 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Bounds how many requests are worked on at a time, before their bodies are read into memory, and how long each takes.
+/// Bounds how many requests are worked on at a time, before their bodies are read into memory, and
+/// how long each takes.
 async fn take_turn(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let Ok(Ok(_turn)) = tokio::time::timeout(app.config.request_wait, app.turns.acquire()).await else {
         let text = format!(
@@ -75,7 +76,8 @@ async fn take_turn(State(app): State<Arc<App>>, request: Request, next: Next) ->
     })
 }
 
-/// Counts a request for as long as it is worked on, also when the client goes away in the midst of it.
+/// Counts a request for as long as it is worked on, also when the client goes away in the midst of
+/// it.
 struct InFlight(Gauge);
 
 impl InFlight {

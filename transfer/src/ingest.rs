@@ -1,5 +1,5 @@
-//! The one corridor: whatever the format, every sample passes here, and every sample that does not get through has a
-//! named reason.
+//! The one corridor: whatever the format, every sample passes here, and every sample that does not
+//! get through has a named reason.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -81,8 +81,8 @@ impl Ingest {
         Self { config, clock, writer, names: Mutex::new(names), metrics }
     }
 
-    /// Takes a request. The samples of the verdict are stored when this returns; after an error none is, or it is not
-    /// known, and sending all again is harmless.
+    /// Takes a request. The samples of the verdict are stored when this returns; after an error
+    /// none is, or it is not known, and sending all again is harmless.
     pub(crate) async fn take(&self, incoming: Incoming) -> Result<Verdict, WriteError> {
         let Incoming { protocol, series, metadata, originals, refusals } = incoming;
         let mut verdict = Verdict { received: samples_of(&series) + refusals.samples(), stored: 0, refusals };
@@ -132,7 +132,8 @@ impl Ingest {
         kept
     }
 
-    /// Keeps the series whose original owns the canonical name, and adds metadata that the store lacks.
+    /// Keeps the series whose original owns the canonical name, and adds metadata that the store
+    /// lacks.
     fn claim_names(
         &self,
         series: Vec<Series>,

@@ -1,5 +1,5 @@
-//! transfer takes samples in every format, puts them through one corridor of limits and checks, and answers when the
-//! store has them.
+//! transfer takes samples in every format, puts them through one corridor of limits and checks, and
+//! answers when the store has them.
 
 mod app;
 mod config;

@@ -6,6 +6,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
 
 use crate::reason::{Reason, Refusals};
 
@@ -115,31 +116,26 @@ impl Metrics {
     /// Registers all of them, touched with zero.
     pub(crate) fn register(context: &Context) -> Self {
         let metrics = Self::new();
-        let mut registry = context.registry();
-        let received = metrics.received.clone();
-        registry.register("transfer_received_samples", "Samples received, refused ones included", received);
+        let all = &mut *context.registry();
+        let help = "Samples received, refused ones included";
+        register(all, "transfer_received_samples", help, &metrics.received);
         let help = "Samples acknowledged by the store, repetitions included";
-        registry.register("transfer_stored_samples", help, metrics.stored.clone());
-        registry.register("transfer_refused_samples", "Samples refused, by reason", metrics.refused.clone());
-        let refused_requests = metrics.refused_requests.clone();
-        registry.register(
-            "transfer_refused_requests",
-            "Requests refused as a whole, by reason",
-            refused_requests,
-        );
+        register(all, "transfer_stored_samples", help, &metrics.stored);
+        register(all, "transfer_refused_samples", "Samples refused, by reason", &metrics.refused);
+        let help = "Requests refused as a whole, by reason";
+        register(all, "transfer_refused_requests", help, &metrics.refused_requests);
         let help = "Pieces of metadata refused by the store because it has too many";
-        registry.register("transfer_refused_metadata", help, metrics.refused_metadata.clone());
+        register(all, "transfer_refused_metadata", help, &metrics.refused_metadata);
         let help = "Native histograms left out: they are not supported yet";
-        registry.register("transfer_skipped_histograms", help, metrics.skipped_histograms.clone());
+        register(all, "transfer_skipped_histograms", help, &metrics.skipped_histograms);
         let help = "Exemplars left out: they are not supported yet";
-        registry.register("transfer_skipped_exemplars", help, metrics.skipped_exemplars.clone());
+        register(all, "transfer_skipped_exemplars", help, &metrics.skipped_exemplars);
         let help = "Canonical metric names owned by an Open-Falcon metric";
-        registry.register("transfer_falcon_names", help, metrics.falcon_names.clone());
-        let in_flight = metrics.requests_in_flight.clone();
-        registry.register("transfer_requests_in_flight", "Requests being worked on", in_flight);
+        register(all, "transfer_falcon_names", help, &metrics.falcon_names);
+        let help = "Requests being worked on";
+        register(all, "transfer_requests_in_flight", help, &metrics.requests_in_flight);
         let help = "How long the store took to acknowledge a batch";
-        registry.register("transfer_write_seconds", help, metrics.write_seconds.clone());
-        drop(registry);
+        register(all, "transfer_write_seconds", help, &metrics.write_seconds);
         metrics
     }
 
@@ -185,4 +181,9 @@ impl Metrics {
     pub(crate) fn refused_request(&self, reason: RequestFault) {
         self.refused_requests.get_or_create(&ByFault { reason }).inc();
     }
+}
+
+/// The registry and the code that counts share a metric.
+fn register<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: &M) {
+    registry.register(name, help, metric.clone());
 }

@@ -1,5 +1,6 @@
-//! Which Open-Falcon metric owns a canonical name. `cpu.idle` and `cpu-idle` both become `cpu_idle`: the first one
-//! keeps it, since mixing two metrics in one would make every answer wrong.
+//! Which Open-Falcon metric owns a canonical name. `cpu.idle` and `cpu-idle` both become
+//! `cpu_idle`: the first one keeps it, since mixing two metrics in one would make every answer
+//! wrong.
 
 use std::collections::HashMap;
 

@@ -63,8 +63,9 @@ impl Reason {
         }
     }
 
-    /// Whether a remote-write client is to be told with a 400. As in Prometheus, a sample that comes at the wrong time
-    /// or beyond a limit is; a series that is malformed is only dropped and counted.
+    /// Whether a remote-write client is to be told with a 400. As in Prometheus, a sample that
+    /// comes at the wrong time or beyond a limit is; a series that is malformed is only dropped and
+    /// counted.
     pub(crate) const fn is_told(self) -> bool {
         !matches!(self, Self::Falcon(_) | Self::RemoteWrite(_))
     }

@@ -279,7 +279,7 @@ pub const SECTIONS: &[Section] = &[
         group: Group::Filesystem,
         labels: &["mount", "fstype"],
         metrics: &[
-            gauge("df.bytes.total", "bytes", "Size."),
+            gauge("df.bytes.total", "bytes", "Size of the file system."),
             gauge("df.bytes.used", "bytes", "Space in use."),
             gauge("df.bytes.free", "bytes", "Space that users may still write."),
             gauge("df.bytes.used.percent", "percent", "Space in use, of used and free."),
@@ -323,7 +323,7 @@ pub const SECTIONS: &[Section] = &[
             gauge(
                 "agent.clock.offset",
                 "milliseconds",
-                "Local time minus that of hbs at the last heartbeat, as exact as half its round trip; positive when the local clock is ahead.",
+                "Local time minus that of hbs, as exact as half a heartbeat; positive when local is ahead.",
             ),
         ],
     },

@@ -87,7 +87,7 @@ mod tests {
             packet[0] = 0b00_100_100;
             packet[1] = 1;
             for at in [32, 40] {
-                packet[at..at + 4].copy_from_slice(&seconds.to_be_bytes());
+                packet[at..at + 8].copy_from_slice(&(u64::from(seconds) << 32).to_be_bytes());
             }
             socket.send_to(&packet, client).unwrap();
         });

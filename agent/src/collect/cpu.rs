@@ -60,7 +60,8 @@ fn read(file: &mut KeptFile, into: &mut Stat) -> Result<(), HostError> {
     if into.read_from(file.read()?) { Ok(()) } else { Err(file.lacks("line `cpu`")) }
 }
 
-// No tick since the last round means that the table did not move, not that the processors were idle: no reading.
+// No tick since the last round means that the table did not move, not that the processors were idle: no
+// reading.
 fn measure(now: &CpuTimes, before: &CpuTimes, out: &mut Readings) {
     let spent = now.since(before);
     let total = spent.total();
@@ -151,7 +152,7 @@ mod tests {
         let now = stat("cpu 9 0 0 9\ncpu0 1 0 0 3\ncpu2 3 0 0 1\ncpu3 5 0 0 5\n");
         let found = lines(|out| measure_cores(&now, &before, out));
         let idle: Vec<_> = found.iter().filter(|line| line.starts_with("percore_idle")).collect();
-        assert_eq!(idle, [r#"percore_idle{core="core00", h} 25"#, r#"percore_idle{core="core02", h} 75"#]);
+        assert_eq!(idle, [r#"percore_idle{core="core00", h} 75"#, r#"percore_idle{core="core02", h} 25"#]);
     }
 
     #[test]

@@ -51,8 +51,8 @@ fn count(disk: &DiskStats, out: &mut Readings) {
     count("disk.io.msec_weighted_total", disk.weighted_millis);
 }
 
-// Old kernels count milliseconds in 32 bits, and a device may come back under its old name: a counter that went
-// backwards counts as nothing.
+// Old kernels count milliseconds in 32 bits, and a device may come back under its old name: a counter that
+// went backwards counts as nothing.
 fn measure(now: &DiskStats, before: &DiskStats, elapsed: Duration, out: &mut Readings) {
     let millis = elapsed.as_secs_f64() * 1000.0;
     if millis <= 0.0 {

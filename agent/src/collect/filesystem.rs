@@ -28,7 +28,8 @@ pub(super) struct FileSystems {
 
 impl FileSystems {
     pub(super) fn new(root: &Path, config: &Collect) -> Self {
-        // Under another root `proc/mounts` would be the agent's own view; the host's is that of its first process.
+        // Under another root `proc/mounts` would be the agent's own view; the host's is that of its first
+        // process.
         let of_init = "proc/1/mounts";
         let is_foreign = root != Path::new("/") && root.join(of_init).exists();
         Self {

@@ -27,8 +27,8 @@ impl Collector for MemoryUse {
     }
 }
 
-// `mem.memused` keeps Open-Falcon's first formula, for which "real use = memused + shmem" holds; what the kernel
-// estimates as available is a metric of its own.
+// `mem.memused` keeps Open-Falcon's first formula, for which "real use = memused + shmem" holds; what the
+// kernel estimates as available is a metric of its own.
 fn measure(memory: &Memory, out: &mut Readings) {
     let free = memory.free.saturating_add(memory.buffers).saturating_add(memory.cached).min(memory.total);
     let used = memory.total - free;

@@ -5,8 +5,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use model::{Labels, LabelsBuilder, METRIC_NAME, canonical_name};
 
-/// Names of series that are kept for the next round. A host has some hundred series in a group; when devices come and
-/// go beyond this, the names are built again.
+/// Names of series that are kept for the next round. A host has some hundred series in a group; when devices
+/// come and go beyond this, the names are built again.
 const NAMES_MAX: usize = 8192;
 
 /// A value and the series it belongs to.
@@ -18,7 +18,8 @@ pub struct Reading {
     pub value: f64,
 }
 
-/// What one round of a collector found. The names of the series outlive the round, so that a steady round builds none.
+/// What one round of a collector found. The names of the series outlive the round, so that a steady round
+/// builds none.
 #[derive(Debug, Default)]
 pub struct Readings {
     common: LabelsBuilder,
@@ -41,8 +42,8 @@ impl Readings {
         self.add_with(original, &[], value);
     }
 
-    /// Adds a value with the metric's own labels. A value that is not finite would be a division by zero that a
-    /// collector forgot; it is left out rather than sent.
+    /// Adds a value with the metric's own labels. A value that is not finite would be a division by zero that
+    /// a collector forgot; it is left out rather than sent.
     pub fn add_with(&mut self, original: &'static str, own: &[(&str, &str)], value: f64) {
         debug_assert!(value.is_finite(), "{original} is {value}");
         if value.is_finite() {

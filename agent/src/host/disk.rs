@@ -72,8 +72,9 @@ fn device(line: &[u8], keep: impl Fn(&str) -> bool) -> Option<DiskStats> {
     })
 }
 
-/// Whether a name is that of a whole disk: partitions would count everything twice, and loop devices, RAM disks and
-/// optical drives tell nothing. Xen numbers its disks like partitions (`xvda1`), so all of them are kept.
+/// Whether a name is that of a whole disk: partitions would count everything twice, and loop devices, RAM
+/// disks and optical drives tell nothing. Xen numbers its disks like partitions (`xvda1`), so all of them are
+/// kept.
 pub fn is_whole_disk(device: &str) -> bool {
     let letters_after = |prefix: &str| {
         device

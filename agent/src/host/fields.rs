@@ -10,7 +10,8 @@ pub(super) fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|field| !field.is_empty())
 }
 
-/// A decimal number without sign; what does not fit is the largest number. `None` when anything else is in the field.
+/// A decimal number without sign; what does not fit is the largest number. `None` when anything else is in
+/// the field.
 pub(super) fn number(field: &[u8]) -> Option<u64> {
     if field.is_empty() {
         return None;
@@ -26,8 +27,8 @@ pub(super) fn decimal(field: &[u8]) -> Option<f64> {
     std::str::from_utf8(field).ok()?.trim().parse().ok().filter(|value: &f64| value.is_finite())
 }
 
-/// The next numbers of an iterator over fields, as many as `into` has; the ones that are missing stay 0, because older
-/// kernels have fewer columns. Returns how many there were.
+/// The next numbers of an iterator over fields, as many as `into` has; the ones that are missing stay 0,
+/// because older kernels have fewer columns. Returns how many there were.
 pub(super) fn numbers<'a>(from: impl Iterator<Item = &'a [u8]>, into: &mut [u64]) -> usize {
     let mut count = 0;
     for (slot, field) in into.iter_mut().zip(from) {

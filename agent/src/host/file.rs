@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// `/proc/stat` of a host with thousands of interrupts has some hundred KiB; beyond this it is no table of the kernel.
+/// `/proc/stat` of a host with thousands of interrupts has some hundred KiB; beyond this it is no table of
+/// the kernel.
 const FILE_BYTES_MAX: usize = 4 << 20;
 const BUFFER_START: usize = 1 << 10;
 
@@ -32,8 +33,8 @@ pub enum HostError {
     },
 }
 
-/// A file that stays open and is read from its start each time, into a buffer that stays allocated: opening and
-/// allocating cost more than reading does.
+/// A file that stays open and is read from its start each time, into a buffer that stays allocated: opening
+/// and allocating cost more than reading does.
 #[derive(Debug)]
 pub struct KeptFile {
     path: PathBuf,

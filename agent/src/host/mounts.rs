@@ -17,8 +17,8 @@ pub struct Mount {
     pub path: String,
     /// `ext4`, `nfs4`.
     pub fstype: String,
-    /// The kernel stopped writing after an error, while the superblock's flag still says otherwise (ext4 since
-    /// Linux 6.15).
+    /// The kernel stopped writing after an error, while the superblock's flag still says otherwise (ext4
+    /// since Linux 6.15).
     pub emergency_read_only: bool,
 }
 
@@ -86,7 +86,8 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Asks the kernel. May block for ever when the file system's server is gone: call it where that does no harm.
+    /// Asks the kernel. May block for ever when the file system's server is gone: call it where that does no
+    /// harm.
     ///
     /// # Errors
     /// What `statvfs` answers.
@@ -133,7 +134,8 @@ short /x
 
     #[test]
     fn the_shortest_path_of_a_device_is_kept() {
-        let table = b"/dev/a /var/lib/x ext4 rw 0 0\n/dev/a / ext4 rw 0 0\n/dev/a /y ext4 rw 0 0\n/dev/b /b xfs rw 0 0\n";
+        let table =
+            b"/dev/a /var/x ext4 rw 0 0\n/dev/a / ext4 rw 0 0\n/dev/a /y ext4 rw 0 0\n/dev/b /b xfs rw 0 0\n";
         let paths: Vec<_> =
             one_per_device(parse(table, |_| true)).into_iter().map(|mount| mount.path).collect();
         assert_eq!(paths, ["/", "/b"]);

@@ -10,9 +10,11 @@ use super::file::read_once;
 pub struct NetworkStats {
     /// `eth0`.
     pub interface: String,
-    /// Bytes, packets, errors, drops, FIFO errors, frame errors, compressed and multicast packets that came in.
+    /// Bytes, packets, errors, drops, FIFO errors, frame errors, compressed and multicast packets that came
+    /// in.
     pub received: [u64; 8],
-    /// Bytes, packets, errors, drops, FIFO errors, collisions, carrier errors and compressed packets that went out.
+    /// Bytes, packets, errors, drops, FIFO errors, collisions, carrier errors and compressed packets that
+    /// went out.
     pub sent: [u64; 8],
 }
 
@@ -21,8 +23,8 @@ pub fn parse(table: &[u8], keep: impl Fn(&str) -> bool) -> Vec<NetworkStats> {
     lines(table).filter_map(|line| interface(line, &keep)).collect()
 }
 
-// Old kernels put no blank between the colon and a long first number, so the colon is the border and not the blank.
-// An alias (`eth0:1`) has a colon in its name: the last one counts.
+// Old kernels put no blank between the colon and a long first number, so the colon is the border and not the
+// blank. An alias (`eth0:1`) has a colon in its name: the last one counts.
 fn interface(line: &[u8], keep: impl Fn(&str) -> bool) -> Option<NetworkStats> {
     let colon = line.iter().rposition(|byte| *byte == b':')?;
     let interface = std::str::from_utf8(&line[..colon]).ok()?.trim();
@@ -59,7 +61,11 @@ mod tests {
 
     #[test]
     fn interfaces_are_read_with_and_without_a_blank_after_the_colon() {
-        let table = b"Inter-|   Receive  |  Transmit\n face |bytes packets|bytes\n  eth0:1234567890 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n    lo: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n";
+        let table = b"Inter-|   Receive  |  Transmit
+ face |bytes packets|bytes
+  eth0:1234567890 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16
+    lo: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16
+";
         let interfaces = parse(table, |name| name != "lo");
         assert_eq!(interfaces.len(), 1);
         assert_eq!(interfaces[0].interface, "eth0");

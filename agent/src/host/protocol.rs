@@ -2,9 +2,9 @@
 
 use super::fields::{fields, lines, number};
 
-/// Hands every counter of one protocol of a table in `snmp` or `netstat` form to `each`: two lines that begin with
-/// `Tcp:`, the first with the names, the second with the values. A value that is no number without sign (`MaxConn` is
-/// -1) is left out.
+/// Hands every counter of one protocol of a table in `snmp` or `netstat` form to `each`: two lines that begin
+/// with `Tcp:`, the first with the names, the second with the values. A value that is no number without sign
+/// (`MaxConn` is -1) is left out.
 pub fn counters(table: &[u8], protocol: &str, mut each: impl FnMut(&str, u64)) {
     let mut names: Option<&[u8]> = None;
     for line in lines(table) {

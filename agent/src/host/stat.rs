@@ -71,8 +71,8 @@ pub struct Stat {
 }
 
 impl Stat {
-    /// Reads the table into `self`, keeping what is allocated. `false` when it has no line for all processors; `self` is
-    /// then of no use.
+    /// Reads the table into `self`, keeping what is allocated. `false` when it has no line for all
+    /// processors; `self` is then of no use.
     pub fn read_from(&mut self, table: &[u8]) -> bool {
         self.cores.clear();
         self.switches = None;

@@ -29,8 +29,8 @@ pub fn parse_one(table: &[u8]) -> Option<u64> {
     lines(table).next().and_then(|line| fields(line).next()).and_then(number)
 }
 
-/// Resident memory in bytes and processor time in ticks of a process, from its `/proc/PID/stat`. The name is in
-/// parentheses and may hold blanks and parentheses itself, so columns are counted from the last one.
+/// Resident memory in bytes and processor time in ticks of a process, from its `/proc/PID/stat`. The name is
+/// in parentheses and may hold blanks and parentheses itself, so columns are counted from the last one.
 pub fn parse_process(table: &[u8]) -> Option<(u64, u64)> {
     let after_name = table.iter().rposition(|byte| *byte == b')')? + 1;
     let mut columns = fields(table[after_name..].trim_ascii_end());

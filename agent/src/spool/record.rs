@@ -4,8 +4,8 @@
 pub(super) const HEADER_BYTES: usize = 13;
 /// State of a record that is still to be sent.
 const UNSENT: u8 = 0xa5;
-/// State of a record that is done with. Far from [`UNSENT`] in every bit, so that no single damaged bit makes one of the
-/// other.
+/// State of a record that is done with. Far from [`UNSENT`] in every bit, so that no single damaged bit makes
+/// one of the other.
 pub(super) const SENT: u8 = 0x5a;
 
 /// What is known of a record before its body is read.
@@ -32,7 +32,8 @@ impl Header {
         HEADER_BYTES as u64 + u64::from(self.body_bytes)
     }
 
-    /// Whether header and body belong together and are whole. The state is outside of the checksum, since it changes.
+    /// Whether header and body belong together and are whole. The state is outside of the checksum, since it
+    /// changes.
     pub(super) fn is_of(&self, body: &[u8]) -> bool {
         matches!(self.state, SENT | UNSENT) && self.checksum == checksum(self.body_bytes, self.samples, body)
     }

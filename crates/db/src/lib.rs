@@ -4,6 +4,7 @@
 //! (`docs/adr/0001-one-migrations-folder.md`). Conventions: times are milliseconds in BIGINT, keys VARCHAR(190),
 //! identifiers are made by the application.
 
+pub mod alerts;
 mod error;
 mod hosts;
 mod migrate;
@@ -11,6 +12,7 @@ mod pool;
 mod rules;
 mod state;
 
+pub use alerts::Alerts;
 pub use error::DbError;
 pub use hosts::{HostRow, Hosts};
 pub use pool::Db;

@@ -7,7 +7,7 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use crate::migrate::migrator;
-use crate::{DbError, Hosts, RuleGroups, StateTables};
+use crate::{Alerts, DbError, Hosts, RuleGroups, StateTables};
 
 // One writer at a time is SQLite's nature; the other connections let reads go on beside it.
 const CONNECTIONS_MAX: u32 = 4;
@@ -49,6 +49,11 @@ impl Db {
     /// Rule groups created by API.
     pub fn rule_groups(&self) -> RuleGroups<'_> {
         RuleGroups { pool: &self.pool }
+    }
+
+    /// Alerts, their history and their notifications.
+    pub fn alerts(&self) -> Alerts<'_> {
+        Alerts { pool: &self.pool }
     }
 
     /// The tables behind the embedded shared state.

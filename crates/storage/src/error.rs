@@ -72,6 +72,12 @@ pub enum ReadError {
     /// The task that read was cancelled or panicked.
     #[error("the read was interrupted")]
     Interrupted,
+    /// The selection has more samples than the caller wants to hold.
+    #[error("the selection has more than {limit} samples: narrow its matchers or its span")]
+    TooManySamples {
+        /// What the caller wanted at most.
+        limit: usize,
+    },
 }
 
 /// Why upkeep failed. Samples stay readable, and the next round tries again.

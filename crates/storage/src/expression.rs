@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use model::Series;
 use promql::{EvalError, Expr, Output, Params, PlanError};
 use thiserror::Error;
 use tokio::task::spawn_blocking;
@@ -48,10 +49,17 @@ pub async fn query(
 }
 
 async fn answer(reader: &Reader, expr: &Expr, params: Params) -> Result<Output, QueryError> {
+    let limit = params.limits.samples_max;
     let plan = promql::plan(expr, params).map_err(QueryError::Plan)?;
-    let mut inputs = Vec::with_capacity(plan.selections().len());
+    let mut inputs: Vec<Vec<Series>> = Vec::with_capacity(plan.selections().len());
+    let mut left = limit;
     for selection in plan.selections() {
-        inputs.push(reader.select(selection).await.map_err(QueryError::Read)?);
+        let input = reader.select_at_most(selection, left).await.map_err(|error| match error {
+            ReadError::TooManySamples { .. } => QueryError::Evaluate(EvalError::TooManySamples { limit }),
+            ReadError::Interrupted => QueryError::Read(error),
+        })?;
+        left = left.saturating_sub(input.iter().map(|series| series.samples.len()).sum());
+        inputs.push(input);
     }
     let abandoned = SetOnDrop(Arc::default());
     let seen = abandoned.0.clone();
@@ -71,7 +79,7 @@ impl Drop for SetOnDrop {
 
 #[cfg(test)]
 mod tests {
-    use model::{Labels, Sample, Series, Timestamp};
+    use model::{Labels, Sample, Timestamp};
     use promql::Value;
 
     use super::*;
@@ -113,6 +121,18 @@ mod tests {
         let error =
             ask("sum_over_time(up[10m])", params, Duration::from_secs(60)).await.expect_err("121 samples");
         assert!(matches!(error, QueryError::Evaluate(EvalError::TooManySamples { limit: 10 })), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_samples_of_all_selections_count_together() {
+        let mut params = Params::instant(NOW);
+        params.limits.samples_max = 140;
+        let one = ask("sum(count_over_time(up[10m]))", params.clone(), Duration::from_secs(60)).await;
+        assert!(one.is_ok(), "{one:?}");
+        let two =
+            "sum(count_over_time(up[5m])) + sum(count_over_time(up[6m] offset 3m)) + count(up offset 9m)";
+        let error = ask(two, params, Duration::from_secs(60)).await.expect_err("146 samples");
+        assert!(matches!(error, QueryError::Evaluate(EvalError::TooManySamples { limit: 140 })), "{error}");
     }
 
     #[tokio::test]

@@ -21,10 +21,9 @@ mod replay;
 mod retention;
 mod wal;
 
+mod expression;
 mod head;
 mod query;
-
-mod expression;
 
 mod bits;
 mod chunk;

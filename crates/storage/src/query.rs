@@ -9,19 +9,21 @@ use crate::head::Head;
 use crate::registry::HeadSeries;
 
 impl Head {
-    /// The series of a selection that have a sample in its span.
-    pub(crate) fn select(&self, selection: &Selection) -> Vec<Series> {
+    /// The series of a selection that have a sample in its span; `None` when they have more than `samples_max`.
+    pub(crate) fn select(&self, selection: &Selection, samples_max: usize) -> Option<Vec<Series>> {
         let (start, end) = (selection.start.millis(), selection.end.millis());
         let picked = self.registry.read().resolve(&selection.matchers);
         let mut found = Vec::with_capacity(picked.len());
+        let mut left = samples_max;
         for series in picked {
             let snapshot = series.samples.lock().snapshot(start, end);
             let samples = snapshot.into_samples(start, end);
+            left = left.checked_sub(samples.len())?;
             if !samples.is_empty() {
                 found.push(Series { labels: series.labels.clone(), samples });
             }
         }
-        found
+        Some(found)
     }
 
     /// The label sets of all selections together, sorted.

@@ -119,8 +119,19 @@ impl Reader {
     /// The series that match and have samples in the span, in no particular order; the samples
     /// ascend in time, staleness markers among them.
     pub async fn select(&self, selection: &Selection) -> Result<Vec<Series>, ReadError> {
+        self.select_at_most(selection, usize::MAX).await
+    }
+
+    /// As [`Reader::select`], but refuses to read more than `samples_max` samples: a careless
+    /// query must not take all the memory there is.
+    pub async fn select_at_most(
+        &self,
+        selection: &Selection,
+        samples_max: usize,
+    ) -> Result<Vec<Series>, ReadError> {
         let selection = selection.clone();
-        self.ask(move |head| head.select(&selection)).await
+        let found = self.ask(move |head| head.select(&selection, samples_max)).await?;
+        found.ok_or(ReadError::TooManySamples { limit: samples_max })
     }
 
     /// The label sets of all selections together, sorted, at most `limit` (0: all). Each

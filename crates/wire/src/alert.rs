@@ -47,7 +47,8 @@ pub struct PostableAlert {
     /// When it began, RFC 3339; absent, null, empty and the year 1 mean: not said.
     #[serde(with = "moment", default, skip_serializing_if = "Option::is_none")]
     pub starts_at: Option<Timestamp>,
-    /// When it ended or until when it holds, RFC 3339; absent, null, empty and the year 1 mean: not said.
+    /// When it ended or until when it holds, RFC 3339; absent, null, empty and the year 1 mean: not
+    /// said.
     #[serde(with = "moment", default, skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Timestamp>,
     /// Where it can be looked at.
@@ -64,8 +65,8 @@ pub struct Accepted {
     pub end_is_timeout: bool,
 }
 
-/// Reads a list of alerts, each one apart, so that a bad one does not cost the others. The error says why the body is
-/// no list at all.
+/// Reads a list of alerts, each one apart, so that a bad one does not cost the others. The error
+/// says why the body is no list at all.
 pub fn decode(body: &[u8]) -> Result<Vec<Result<PostableAlert, AlertFault>>, serde_json::Error> {
     let items: Vec<&serde_json::value::RawValue> = serde_json::from_slice(body)?;
     let read = |item: &serde_json::value::RawValue| {
@@ -75,8 +76,8 @@ pub fn decode(body: &[u8]) -> Result<Vec<Result<PostableAlert, AlertFault>>, ser
 }
 
 impl PostableAlert {
-    /// Fills in the times that the client left out, as Alertmanager does: without a start it began at its end or
-    /// now, without an end it holds for `resolve_timeout` from now.
+    /// Fills in the times that the client left out, as Alertmanager does: without a start it began
+    /// at its end or now, without an end it holds for `resolve_timeout` from now.
     pub fn accept(self, now: Timestamp, resolve_timeout: Duration) -> Result<Accepted, AlertFault> {
         if self.labels.is_empty() {
             return Err(AlertFault::NoLabels);
@@ -263,8 +264,8 @@ pub struct WebhookAlert {
 }
 
 impl WebhookMessage {
-    /// The message about a group of alerts as they stand at `now`. Status and what the alerts have in common follow
-    /// from the alerts.
+    /// The message about a group of alerts as they stand at `now`. Status and what the alerts have
+    /// in common follow from the alerts.
     pub fn new(
         receiver: &str,
         group_key: &str,
@@ -343,7 +344,8 @@ pub(crate) mod instant {
     }
 }
 
-/// A moment as RFC 3339 that may be absent: Go programs write the year 1 for a time that was never set.
+/// A moment as RFC 3339 that may be absent: Go programs write the year 1 for a time that was never
+/// set.
 pub(crate) mod moment {
     use model::Timestamp;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};

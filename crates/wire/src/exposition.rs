@@ -1,5 +1,6 @@
-//! The Prometheus text format, as `/metrics` pages and pushes of text have it. What OpenMetrics adds (`# EOF`,
-//! `# UNIT`, exemplars) is understood or skipped; its timestamps, which are seconds, are told by their fraction.
+//! The Prometheus text format, as `/metrics` pages and pushes of text have it. What OpenMetrics
+//! adds (`# EOF`, `# UNIT`, exemplars) is understood or skipped; its timestamps, which are seconds,
+//! are told by their fraction.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -52,7 +53,8 @@ pub fn parse(text: &str, now: Timestamp) -> Exposition {
 }
 
 impl Exposition {
-    /// The value of the first series with this name and these labels among its own. For tests and small readers.
+    /// The value of the first series with this name and these labels among its own. For tests and
+    /// small readers.
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let wanted = |series: &&Series| {
             series.labels.metric_name() == name

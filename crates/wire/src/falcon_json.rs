@@ -1,9 +1,10 @@
-//! Open-Falcon's list of samples as JSON, with the tolerance and the oddities that its clients rely on, and the
-//! replies they expect.
+//! Open-Falcon's list of samples as JSON, with the tolerance and the oddities that its clients rely
+//! on, and the replies they expect.
 //!
-//! Kept from the original: keys match without regard to case, `value` may be a number in a string, a timestamp of 0
-//! or in milliseconds becomes the time of arrival, tags are free text. Better than the original: a field of the wrong
-//! type costs its own sample, not the whole list, and every refused sample has a reason.
+//! Kept from the original: keys match without regard to case, `value` may be a number in a string,
+//! a timestamp of 0 or in milliseconds becomes the time of arrival, tags are free text. Better than
+//! the original: a field of the wrong type costs its own sample, not the whole list, and every
+//! refused sample has a reason.
 
 mod loose;
 
@@ -21,7 +22,8 @@ pub const NAME_AND_TAGS_BYTES_MAX: usize = 510;
 
 /// What the agent answers to every list it could read.
 pub const AGENT_PUSH_OK: &str = "success";
-/// What the agent answers, with status 400, to a body that is no list. The spelling is the original's.
+/// What the agent answers, with status 400, to a body that is no list. The spelling is the
+/// original's.
 pub const AGENT_PUSH_UNREADABLE: &str = "connot decode body\n";
 /// What the agent answers, with status 400, when there is no body.
 pub const AGENT_PUSH_BLANK: &str = "body is blank\n";
@@ -177,8 +179,8 @@ impl Decoded<'_> {
 /// Decodes a list of samples that arrived at `now`. `null` is an empty list, as in the original.
 pub fn decode(body: &[u8], now: Timestamp, samples_max: usize) -> Result<Decoded<'_>, DecodeError> {
     let items = match loose::list(body, samples_max) {
-        // One item may hold what the parser refuses, a number out of range for example. Then the list is cut into
-        // items first, at the price of a second pass.
+        // One item may hold what the parser refuses, a number out of range for example. Then the
+        // list is cut into items first, at the price of a second pass.
         Err(_) => loose::list::<&RawValue>(body, samples_max).map_err(DecodeError::NotAList)?.map(|items| {
             items.into_iter().map(|item| serde_json::from_str(item.get()).unwrap_or(Item::Other)).collect()
         }),
@@ -233,10 +235,11 @@ pub fn encode(samples: &[FalconSample<'_>]) -> String {
 }
 
 impl FalconSample<'_> {
-    /// The sample as a series in our data model: canonical name, tags as labels, host as label `endpoint`.
+    /// The sample as a series in our data model: canonical name, tags as labels, host as label
+    /// `endpoint`.
     ///
-    /// Characters that a label name cannot have become `_`. A tag that would hide the host or the name is kept as
-    /// `exported_…`, as Prometheus does with a scraped label in the same case.
+    /// Characters that a label name cannot have become `_`. A tag that would hide the host or the
+    /// name is kept as `exported_…`, as Prometheus does with a scraped label in the same case.
     pub fn to_series(&self) -> Result<Series, SampleFault> {
         let mut labels = LabelsBuilder::default();
         labels.set(METRIC_NAME, &model::canonical_name(&self.metric)).set(ENDPOINT, &self.endpoint);
@@ -269,7 +272,8 @@ impl FalconSample<'_> {
     }
 }
 
-/// The original name in a help text that [`FalconSample::metadata`] wrote; `None` for any other text.
+/// The original name in a help text that [`FalconSample::metadata`] wrote; `None` for any other
+/// text.
 pub fn original_name(help: &str) -> Option<&str> {
     let rest = help.strip_prefix("Open-Falcon metric ")?;
     let (rest, _step) = rest.rsplit_once(", step ")?;

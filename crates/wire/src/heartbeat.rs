@@ -1,7 +1,7 @@
 //! The heartbeat: what a host says of itself, and what it is told in return. Our own message, JSON.
 //!
-//! Fields are only ever added. Both sides ignore fields they do not know and take a default for those that are
-//! missing, so agents and hbs of different versions understand each other.
+//! Fields are only ever added. Both sides ignore fields they do not know and take a default for
+//! those that are missing, so agents and hbs of different versions understand each other.
 
 use std::collections::BTreeMap;
 

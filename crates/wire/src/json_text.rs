@@ -1,4 +1,5 @@
-//! Pieces of JSON written straight into a text, for answers that are too large to be built as a tree first.
+//! Pieces of JSON written straight into a text, for answers that are too large to be built as a
+//! tree first.
 
 use std::fmt::Write;
 

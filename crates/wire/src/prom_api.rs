@@ -1,5 +1,5 @@
-//! The Prometheus HTTP API: envelope, error types, parameters, and results written straight into a text, since a
-//! matrix can have millions of values.
+//! The Prometheus HTTP API: envelope, error types, parameters, and results written straight into a
+//! text, since a matrix can have millions of values.
 
 use std::fmt::Write;
 
@@ -47,7 +47,8 @@ impl ErrorKind {
         }
     }
 
-    /// The status that goes with it. 499 is not a registered one; Prometheus uses it, and nobody is there to read it.
+    /// The status that goes with it. 499 is not a registered one; Prometheus uses it, and nobody is
+    /// there to read it.
     pub const fn http_status(self) -> u16 {
         match self {
             Self::BadData => 400,
@@ -152,9 +153,19 @@ pub fn put_matrix(out: &mut String, matrix: &[Series]) {
     });
 }
 
-/// Writes `{"resultType":"scalar",…}`.
+/// Writes `{"resultType":"scalar",…}`. As in Prometheus, a scalar never has an exponent.
 pub fn put_scalar(out: &mut String, sample: &Sample) {
-    put_result(out, "scalar", |out| put_sample(out, sample));
+    put_result(out, "scalar", |out| {
+        out.push('[');
+        put_timestamp(out, sample.timestamp);
+        out.push_str(",\"");
+        if sample.value.is_finite() {
+            put_decimal(out, sample.value)
+        } else {
+            put_value(out, sample.value)
+        }
+        out.push_str("\"]");
+    });
 }
 
 /// Writes `{"resultType":"string",…}`.
@@ -191,16 +202,43 @@ fn put_timestamp(out: &mut String, at: Timestamp) {
     };
 }
 
-/// Appends a value as Prometheus writes it: the shortest text that reads back, with an exponent below 1e-6 and from
-/// 1e21, `NaN`, `+Inf`, `-Inf`.
+/// Appends a value as Prometheus writes it: the shortest text that reads back, with an exponent
+/// below 1e-6 and from 1e21, `NaN`, `+Inf`, `-Inf`.
 pub fn put_value(out: &mut String, value: f64) {
     let size = value.abs();
-    let _ = match size {
-        _ if value.is_nan() => out.write_str("NaN"),
-        f64::INFINITY => out.write_str(if value > 0.0 { "+Inf" } else { "-Inf" }),
-        _ if size != 0.0 && !(1e-6..1e21).contains(&size) => out.write_str(&format_exponent(value)),
-        _ => write!(out, "{value}"),
-    };
+    match size {
+        _ if value.is_nan() => out.push_str("NaN"),
+        f64::INFINITY => out.push_str(if value > 0.0 { "+Inf" } else { "-Inf" }),
+        _ if size != 0.0 && !(1e-6..1e21).contains(&size) => out.push_str(&format_exponent(value)),
+        _ => put_decimal(out, value),
+    }
+}
+
+/// Appends a finite value without an exponent, the shortest text that reads back.
+fn put_decimal(out: &mut String, value: f64) {
+    let from = out.len();
+    let _ = write!(out, "{value}");
+    let digits = out[from..].split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    let odd = out.as_bytes().last().is_some_and(|digit| digit % 2 == 1);
+    // Two shortest texts may be equally near, as for 12511696 / 2^20. Go takes the even one and
+    // Rust the upper one.
+    if digits > 0 && odd && fraction_digits(value) == digits + 1 {
+        let exact = format!("{value:.*}", digits + 1);
+        let lower = &exact[..exact.len() - 1];
+        if lower.as_bytes().last().is_some_and(|digit| digit % 2 == 0) {
+            out.truncate(from);
+            out.push_str(lower);
+        }
+    }
+}
+
+/// How many decimals the exact value of a number has: as many as it has binary ones.
+fn fraction_digits(value: f64) -> usize {
+    let bits = value.to_bits();
+    let (exponent, stored) = ((bits >> 52 & 0x7ff) as i64, bits & ((1 << 52) - 1));
+    let mantissa = if exponent == 0 { stored } else { stored | 1 << 52 };
+    let shift = 1075 - exponent.max(1) - i64::from(mantissa.trailing_zeros());
+    usize::try_from(shift).unwrap_or(0)
 }
 
 /// A value as Prometheus writes it.
@@ -210,7 +248,8 @@ pub fn format_value(value: f64) -> String {
     out
 }
 
-/// A value with an exponent of at least two digits, as the alerts of `/api/v1/alerts` have it: `1e+00`.
+/// A value with an exponent of at least two digits, as the alerts of `/api/v1/alerts` have it:
+/// `1e+00`.
 pub fn format_exponent(value: f64) -> String {
     if !value.is_finite() {
         return format_value(value);
@@ -221,7 +260,8 @@ pub fn format_exponent(value: f64) -> String {
     format!("{digits}e{sign}{exponent:0>2}")
 }
 
-/// Reads a moment parameter: seconds since the epoch with a fraction, or RFC 3339. Rounded to milliseconds.
+/// Reads a moment parameter: seconds since the epoch with a fraction, or RFC 3339. Rounded to
+/// milliseconds.
 pub fn parse_time(text: &str) -> Option<Timestamp> {
     match text.parse::<f64>() {
         Ok(seconds) => seconds.is_finite().then(|| Timestamp::from_seconds_f64(seconds)),
@@ -229,8 +269,8 @@ pub fn parse_time(text: &str) -> Option<Timestamp> {
     }
 }
 
-/// Reads a duration parameter: seconds with a fraction, or a Prometheus duration such as `1h30m`. In milliseconds;
-/// may be zero or negative, which the caller refuses in its own words.
+/// Reads a duration parameter: seconds with a fraction, or a Prometheus duration such as `1h30m`.
+/// In milliseconds; may be zero or negative, which the caller refuses in its own words.
 pub fn parse_duration_millis(text: &str) -> Option<i64> {
     if let Ok(seconds) = text.parse::<f64>() {
         // Prometheus counts nanoseconds in 64 bits; what does not fit there is refused here too.
@@ -240,8 +280,8 @@ pub fn parse_duration_millis(text: &str) -> Option<i64> {
     i64::try_from(span.as_millis()).ok()
 }
 
-/// Reads a label name from a path: `U__` marks one where `_HEX_` stands for a character and `__` for `_`. A text
-/// without the mark, or with a broken escape, is taken as it is.
+/// Reads a label name from a path: `U__` marks one where `_HEX_` stands for a character and `__`
+/// for `_`. A text without the mark, or with a broken escape, is taken as it is.
 pub fn unescape_label_name(text: &str) -> String {
     let read = |mut rest: &str| -> Option<String> {
         let mut out = String::new();
@@ -285,6 +325,10 @@ mod tests {
             (1e21, "1e+21"),
             (-1.5e300, "-1.5e+300"),
             (5e-324, "5e-324"),
+            // Halfway between two texts of this length, taken from an answer of Prometheus.
+            (12_511_696.0 / 1_048_576.0, "11.932083129882812"),
+            (-12_511_696.0 / 1_048_576.0, "-11.932083129882812"),
+            (0.5, "0.5"),
             (f64::NAN, "NaN"),
             (f64::INFINITY, "+Inf"),
             (f64::NEG_INFINITY, "-Inf"),
@@ -320,6 +364,13 @@ mod tests {
         let mut scalar = String::new();
         put_scalar(&mut scalar, &Sample::new(-1_500, 2.0));
         assert_eq!(scalar, r#"{"resultType":"scalar","result":[-1.500,"2"]}"#);
+        for (value, written) in
+            [(1e-7, "0.0000001"), (1e21, "1000000000000000000000"), (f64::INFINITY, "+Inf")]
+        {
+            let mut scalar = String::new();
+            put_scalar(&mut scalar, &Sample::new(0, value));
+            assert_eq!(scalar, format!(r#"{{"resultType":"scalar","result":[0,"{written}"]}}"#));
+        }
         let mut text = String::new();
         put_text_result(&mut text, Timestamp(0), "x");
         assert_eq!(text, r#"{"resultType":"string","result":[0,"x"]}"#);
@@ -391,6 +442,19 @@ mod tests {
             let text = format_value(value);
             let read: f64 = text.parse().expect("it is a number");
             prop_assert!(read.to_bits() == value.to_bits() || (read.is_nan() && value.is_nan()), "{}", text);
+        }
+
+        #[test]
+        fn a_text_halfway_between_two_ends_in_an_even_digit(numerator in 1u64 << 47..1 << 53, power in 1u32..53) {
+            let value = numerator as f64 / (1u64 << power) as f64;
+            let text = format_value(value);
+            prop_assert_eq!(text.parse(), Ok(value));
+            let digits = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+            let exact = format!("{value:.70}");
+            let rest = exact.split_once('.').map_or("", |(_, fraction)| &fraction[digits..]);
+            if digits > 0 && rest.trim_end_matches('0') == "5" {
+                prop_assert!("02468".contains(&text[text.len() - 1..]), "{}", text);
+            }
         }
 
         #[test]

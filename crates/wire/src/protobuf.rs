@@ -1,4 +1,5 @@
-//! Just enough of the protobuf encoding to walk a message in place and to write one, without a copy per string.
+//! Just enough of the protobuf encoding to walk a message in place and to write one, without a copy
+//! per string.
 
 use thiserror::Error;
 

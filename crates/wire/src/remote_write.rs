@@ -1,4 +1,5 @@
-//! Prometheus remote write, version 1: a snappy block that holds a protobuf `prometheus.WriteRequest`.
+//! Prometheus remote write, version 1: a snappy block that holds a protobuf
+//! `prometheus.WriteRequest`.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +31,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 32 MiB and a million samples: more than ten times what Prometheus or the agent put in one request.
+    /// 32 MiB and a million samples: more than ten times what Prometheus or the agent put in one
+    /// request.
     fn default() -> Self {
         Self { message_bytes_max: 32 << 20, samples_max: 1_000_000 }
     }
@@ -118,7 +120,8 @@ pub struct Refusal {
 /// A decoded request.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Decoded {
-    /// The good series that have samples, each with its samples in order of time. A label set may occur twice.
+    /// The good series that have samples, each with its samples in order of time. A label set may
+    /// occur twice.
     pub series: Vec<Series>,
     /// Metadata by metric name.
     pub metadata: Vec<(String, Metadata)>,
@@ -347,8 +350,8 @@ fn number_of(kind: MetricKind) -> u64 {
     }
 }
 
-/// Encodes series and metadata into the body of a request. The caller keeps batches small: 2,000 to 10,000 samples
-/// is what receivers expect.
+/// Encodes series and metadata into the body of a request. The caller keeps batches small: 2,000 to
+/// 10,000 samples is what receivers expect.
 pub fn encode(series: &[Series], metadata: &[(String, Metadata)]) -> Vec<u8> {
     let message = encode_message(series, metadata);
     snap::raw::Encoder::new()
@@ -406,8 +409,8 @@ mod tests {
 
     use super::*;
 
-    // The messages as prost reads them, written after the published remote-write specification: the judge of the
-    // hand-made codec above.
+    // The messages as prost reads them, written after the published remote-write specification: the
+    // judge of the hand-made codec above.
     #[derive(Clone, PartialEq, Message)]
     struct WriteRequest {
         #[prost(message, repeated, tag = "1")]
@@ -625,7 +628,8 @@ mod tests {
                 message[at] = byte;
             }
             let ours = decode_message(&message, 1000);
-            // Groups are the one thing prost skips and we refuse: no sender of this format writes them.
+            // Groups are the one thing prost skips and we refuse: no sender of this format writes
+            // them.
             let group = matches!(ours, Err(DecodeError::Message(Malformed::WireType(_))));
             if let (Ok(request), false) = (WriteRequest::decode(message.as_slice()), group) {
                 prop_assert_eq!(ours.map(|decoded| decoded.series), Ok(expected(&request)));

@@ -10,7 +10,8 @@ use crate::metrics::{Protocol, RequestFault};
 use crate::reason::{Reason, Refusals};
 use crate::receive::{Rejection, chain};
 
-/// Refuses what is not version 1 in snappy. Clients that say nothing get the benefit of the doubt, as from Prometheus.
+/// Refuses what is not version 1 in snappy. Clients that say nothing get the benefit of the doubt,
+/// as from Prometheus.
 pub(crate) fn check_headers(headers: &HeaderMap) -> Result<(), Rejection> {
     let text =
         |name| headers.get(name).map_or(Ok(""), |value: &header::HeaderValue| value.to_str()).unwrap_or("?");
@@ -62,8 +63,8 @@ pub(crate) fn decode(body: &[u8], config: &Config) -> Result<(Incoming, usize, u
     ))
 }
 
-/// 204, or 400 when samples came at the wrong time or beyond a limit: sending them again will not help. The good
-/// samples of the request are stored in both cases.
+/// 204, or 400 when samples came at the wrong time or beyond a limit: sending them again will not
+/// help. The good samples of the request are stored in both cases.
 pub(crate) fn answer(verdict: &Verdict) -> Response {
     let told = verdict.refusals.told();
     if told.is_empty() {

@@ -38,9 +38,10 @@ async fn what_a_real_prometheus_writes_is_answered_like_prometheus_answers() {
     fs::write(&config, prometheus_config(port, &stack.transfer())).unwrap();
     let _running = start(&prometheus, &config, folder.path(), port);
 
-    // Some scrapes must have been made and handed on before the moment asked for.
-    let at = eventually("twenty scrapes are in both", SOON, async || {
-        let result = stack.query("count_over_time(up[1m]) >= 20 and timestamp(up)").await?;
+    // The windows must lie behind the first scrapes: Prometheus does not hand on what it scraped before its remote
+    // write was up.
+    let at = eventually("thirty scrapes are in both", SOON, async || {
+        let result = stack.query("count_over_time(up[1m]) >= 32 and timestamp(up)").await?;
         result.first()?;
         let newest =
             stack.query("timestamp(up)").await?.first()?["value"][1].as_str()?.parse::<f64>().ok()?;

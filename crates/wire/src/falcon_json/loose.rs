@@ -1,5 +1,5 @@
-//! A list of samples read loosely: a value of the wrong type is a finding about its own sample, not the end of the
-//! list.
+//! A list of samples read loosely: a value of the wrong type is a finding about its own sample, not
+//! the end of the list.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 
 use super::SampleFault;
 
-/// The items of a list, or `None` when there are more than `max`: a list of `{}` would else take eighty times its
-/// bytes in memory.
+/// The items of a list, or `None` when there are more than `max`: a list of `{}` would else take
+/// eighty times its bytes in memory.
 pub(super) fn list<'a, T: Deserialize<'a>>(
     body: &'a [u8],
     max: usize,
@@ -100,7 +100,8 @@ impl<'a> Loose<'a> {
     }
 }
 
-/// A value from its JSON text. The standard library reads every digit; serde_json may be off in the last one.
+/// A value from its JSON text. The standard library reads every digit; serde_json may be off in the
+/// last one.
 pub(super) fn read_value(json: &RawValue) -> Option<f64> {
     match json.get().as_bytes().first()? {
         b'"' => serde_json::from_str::<Cow<'_, str>>(json.get()).ok()?.parse().ok(),
@@ -127,8 +128,8 @@ impl<'de> Deserialize<'de> for Loose<'de> {
     }
 }
 
-/// Accepts every JSON value, so that a value of the wrong type is a finding and not the end of the list. Only the
-/// items of the list are read as samples; an object further in is skipped.
+/// Accepts every JSON value, so that a value of the wrong type is a finding and not the end of the
+/// list. Only the items of the list are read as samples; an object further in is skipped.
 struct Anything {
     fields: bool,
 }

@@ -1,0 +1,13 @@
+//! Behaviour of the agent: over trees of other kernels, against stand-ins for transfer and hbs, and as a
+//! process.
+#![expect(clippy::unwrap_used, reason = "a wrong assumption of a test fails the test")]
+
+mod fixtures;
+mod heartbeat;
+mod kernels;
+mod process;
+mod push;
+mod rounds;
+mod send;
+mod stand_in;
+mod tiers;

@@ -1,0 +1,86 @@
+//! Local programs push samples as they always did.
+
+use reqwest::StatusCode;
+
+use crate::tiers::{Agent, START};
+
+async fn post(agent: &Agent, query: &str, body: &str) -> (StatusCode, String) {
+    let url = format!("{}/v1/push{query}", agent.url);
+    let response = agent.ctx.http.post(url).body(body.to_owned()).send().await.unwrap();
+    (response.status(), response.text().await.unwrap())
+}
+
+const GOOD: &str = r#"{"endpoint":"pay-api-03","metric":"order.latency.p99","timestamp":1760000000,"step":60,
+    "value":83.5,"counterType":"GAUGE","tags":"idc=bj,api=/checkout"}"#;
+const NO_STEP: &str = r#"{"endpoint":"pay-api-03","metric":"m","value":1,"counterType":"GAUGE","tags":""}"#;
+
+#[tokio::test]
+async fn answers_are_the_originals_to_the_byte() {
+    let agent = Agent::start(|_| {}).await;
+    let get = agent.ctx.http.get(format!("{}/v1/push", agent.url)).send().await.unwrap();
+    assert_eq!(
+        (get.status(), get.text().await.unwrap().as_str()),
+        (StatusCode::BAD_REQUEST, "body is blank\n")
+    );
+    for (body, status, text) in [
+        (format!("[{GOOD}]").as_str(), StatusCode::OK, "success"),
+        (format!("[{NO_STEP}]").as_str(), StatusCode::OK, "success"),
+        ("[]", StatusCode::OK, "success"),
+        (GOOD, StatusCode::BAD_REQUEST, "connot decode body\n"),
+        ("[{", StatusCode::BAD_REQUEST, "connot decode body\n"),
+        ("", StatusCode::BAD_REQUEST, "body is blank\n"),
+    ] {
+        assert_eq!(post(&agent, "", body).await, (status, text.to_owned()), "{body}");
+    }
+    agent.ctx.stop().await;
+}
+
+#[tokio::test]
+async fn one_bad_sample_costs_only_itself_and_has_a_reason_on_request() {
+    let agent = Agent::start(|_| {}).await;
+    let not_finite = GOOD.replace("83.5", "\"NaN\"");
+    let body = format!("[{NO_STEP},{GOOD},{not_finite},7]");
+    let (status, text) = post(&agent, "?verbose=1", &body).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&text).unwrap(),
+        serde_json::json!({ "msg": "success", "total": 4, "accepted": 1, "refused": [
+            { "index": 0, "reason": "step" },
+            { "index": 2, "reason": "value" },
+            { "index": 3, "reason": "not_an_object" },
+        ]})
+    );
+    let taken = agent.neighbour.has_taken(1).await;
+    let series = &taken[0].series[0];
+    assert_eq!(
+        series.labels.to_string(),
+        r#"order_latency_p99{api="/checkout", endpoint="pay-api-03", idc="bj"}"#
+    );
+    assert_eq!((series.samples[0].timestamp.seconds(), series.samples[0].value), (1_760_000_000, 83.5));
+    assert_eq!(wire::falcon_json::original_name(&taken[0].metadata[0].1.help), Some("order.latency.p99"));
+    agent.ctx.stop().await;
+}
+
+#[tokio::test]
+async fn a_sample_without_a_time_gets_the_time_of_its_arrival() {
+    let agent = Agent::start(|_| {}).await;
+    post(&agent, "", &format!("[{}]", GOOD.replace("1760000000", "0"))).await;
+    let taken = agent.neighbour.has_taken(1).await;
+    assert_eq!(taken[0].series[0].samples[0].timestamp.seconds(), START.seconds());
+    agent.ctx.stop().await;
+}
+
+#[tokio::test]
+async fn limits_of_a_push_are_told() {
+    let agent = Agent::start(|config| {
+        config.push.samples_max = 2;
+        config.push.body_bytes_max = 2000;
+    })
+    .await;
+    let (status, text) = post(&agent, "", "[1,2,3]").await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(text.contains("more than 2 samples"), "{text}");
+    let (status, _) = post(&agent, "", &format!("[{}]", " ".repeat(3000))).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    agent.ctx.stop().await;
+}

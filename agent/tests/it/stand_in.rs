@@ -1,0 +1,101 @@
+//! Stand-ins for transfer and hbs: real HTTP on a free port, answers that a test can change.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use daemon::{Clock, Context};
+use model::{Metadata, Series};
+use testkit::eventually;
+use wire::heartbeat::HeartbeatRequest;
+use wire::remote_write::{Limits, decode};
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One request that a transfer took.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) series: Vec<Series>,
+    pub(crate) metadata: Vec<(String, Metadata)>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    status: u16,
+    asked: usize,
+    taken: Vec<Request>,
+    heartbeats: Vec<HeartbeatRequest>,
+}
+
+/// A transfer and an hbs in one.
+#[derive(Debug, Clone)]
+pub(crate) struct StandIn {
+    pub(crate) url: String,
+    inner: Arc<Mutex<Inner>>,
+    _ctx: Context,
+}
+
+impl StandIn {
+    pub(crate) async fn start() -> Self {
+        let inner = Arc::new(Mutex::new(Inner { status: 204, ..Inner::default() }));
+        let routes = Router::new()
+            .route("/api/v1/write", post(write))
+            .route(wire::heartbeat::PATH, post(heartbeat))
+            .with_state(inner.clone());
+        let ctx = Context::new("stand-in", Clock::System).unwrap();
+        let address = ctx.listen(SocketAddr::from(([127, 0, 0, 1], 0)), routes).await.unwrap();
+        Self { url: format!("http://{address}"), inner, _ctx: ctx }
+    }
+
+    /// Answers with this status from now on.
+    pub(crate) fn answer(&self, status: u16) {
+        self.inner.lock().unwrap().status = status;
+    }
+
+    pub(crate) fn taken(&self) -> Vec<Request> {
+        self.inner.lock().unwrap().taken.clone()
+    }
+
+    pub(crate) fn asked(&self) -> usize {
+        self.inner.lock().unwrap().asked
+    }
+
+    pub(crate) fn heartbeats(&self) -> Vec<HeartbeatRequest> {
+        self.inner.lock().unwrap().heartbeats.clone()
+    }
+
+    /// Waits until so many requests were taken.
+    pub(crate) async fn has_taken(&self, count: usize) -> Vec<Request> {
+        let enough = async || Some(self.taken()).filter(|taken| taken.len() >= count);
+        eventually(&format!("{count} requests at the stand-in"), PATIENCE, enough).await
+    }
+}
+
+async fn write(State(inner): State<Arc<Mutex<Inner>>>, headers: HeaderMap, body: Bytes) -> Response {
+    let mut inner = inner.lock().unwrap();
+    inner.asked += 1;
+    let is_remote_write = headers.get("content-encoding").is_some_and(|value| value == "snappy")
+        && headers.get("content-type").is_some_and(|value| value == "application/x-protobuf");
+    if !is_remote_write {
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, "no remote write").into_response();
+    }
+    let status = StatusCode::from_u16(inner.status).unwrap();
+    if status.is_success() {
+        let decoded = decode(&body, Limits::default()).unwrap();
+        inner.taken.push(Request { series: decoded.series, metadata: decoded.metadata });
+    }
+    (status, "as the test wants it").into_response()
+}
+
+async fn heartbeat(State(inner): State<Arc<Mutex<Inner>>>, body: Bytes) -> Response {
+    let request = HeartbeatRequest::decode(&body).unwrap();
+    let reply = serde_json::json!({ "server_time": request.sent_at.millis() - 5000 });
+    inner.lock().unwrap().heartbeats.push(request);
+    axum::Json(reply).into_response()
+}

@@ -1,0 +1,300 @@
+//! Section `[alarm]` of the configuration file.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use daemon::Faults;
+use model::duration_text;
+use reqwest::Url;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::route::parse_matcher;
+
+/// The longest name of a receiver in bytes; it is part of keys in the store.
+pub(crate) const RECEIVER_NAME_BYTES_MAX: usize = 40;
+/// How many receivers there may be.
+pub(crate) const RECEIVERS_MAX: usize = 256;
+
+/// Settings of the alarm role.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the API and the web view listen. Anything but loopback makes the alerts readable by the network.
+    pub listen: SocketAddr,
+    /// How people reach the web view; links in notifications start with it. Without a slash at the end.
+    pub external_url: String,
+    /// Time zone of the web view, an IANA name such as `Asia/Shanghai`; empty means that of the host.
+    pub time_zone: String,
+    /// The lease of an alert whose sender gives no end.
+    #[serde(with = "duration_text")]
+    pub resolve_timeout: Duration,
+    /// An alert that keeps firing is told again after this long.
+    #[serde(with = "duration_text")]
+    pub repeat_interval: Duration,
+    /// Resolved alerts, history and delivery records are kept this long.
+    #[serde(with = "duration_text")]
+    pub retention: Duration,
+    /// The largest request body in bytes; larger ones get 413.
+    pub body_bytes_max: usize,
+    /// The most alerts in one request; more get 413.
+    pub alerts_per_request_max: usize,
+    /// The most alerts in the store; beyond it new ones are refused, known ones go on.
+    pub alerts_max: u64,
+    /// The most labels, and the most annotations, of one alert.
+    pub labels_per_alert_max: usize,
+    /// The longest label value in bytes.
+    pub label_value_bytes_max: usize,
+    /// The longest annotation in bytes.
+    pub annotation_bytes_max: usize,
+    /// Who is told.
+    pub receivers: Vec<ReceiverConfig>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9912)),
+            external_url: "http://127.0.0.1:9912".to_owned(),
+            time_zone: String::new(),
+            resolve_timeout: Duration::from_secs(5 * 60),
+            repeat_interval: Duration::from_secs(4 * 3600),
+            retention: Duration::from_secs(30 * 86_400),
+            body_bytes_max: 16 << 20,
+            alerts_per_request_max: 10_000,
+            alerts_max: 100_000,
+            labels_per_alert_max: 64,
+            label_value_bytes_max: 4096,
+            annotation_bytes_max: 16 << 10,
+            receivers: Vec::new(),
+        }
+    }
+}
+
+/// One `[[alarm.receivers]]`: a webhook that takes Alertmanager's body, version 4.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiverConfig {
+    /// Its name in the web view, in metrics and in the notification.
+    pub name: String,
+    /// Where to post. Often holds a token, so it is never logged.
+    pub webhook_url: SecretUrl,
+    /// Whether the end of an alert is told too.
+    #[serde(default = "yes")]
+    pub send_resolved: bool,
+    /// Conditions such as `severity="critical"`, all of which must hold; none takes every alert.
+    #[serde(default)]
+    pub matchers: Vec<String>,
+    /// How long one attempt may take.
+    #[serde(default = "ten_seconds", with = "duration_text")]
+    pub timeout: Duration,
+    /// How long failed attempts are repeated before the notification is given up (and shown as failed).
+    #[serde(default = "one_hour", with = "duration_text")]
+    pub retry_for: Duration,
+    /// The most requests under way at once.
+    #[serde(default = "eight")]
+    pub concurrency: usize,
+}
+
+/// An address that may hold a token: `Debug` and `Serialize` show scheme and host only.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct SecretUrl(pub String);
+
+impl SecretUrl {
+    fn redacted(&self) -> String {
+        match Url::parse(&self.0) {
+            Ok(url) => format!("{}://{}/…", url.scheme(), url.host_str().unwrap_or("")),
+            Err(_) => "(not a URL)".to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.redacted())
+    }
+}
+
+impl Serialize for SecretUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.redacted())
+    }
+}
+
+const fn yes() -> bool {
+    true
+}
+
+const fn eight() -> usize {
+    8
+}
+
+const fn ten_seconds() -> Duration {
+    Duration::from_secs(10)
+}
+
+const fn one_hour() -> Duration {
+    Duration::from_secs(3600)
+}
+
+impl Config {
+    /// Notes everything that is wrong with the settings, each fault with its key and what would be right.
+    pub fn validate(&self, faults: &mut Faults) {
+        if !is_web_address(&self.external_url) {
+            faults.add("alarm.external_url", format!("{:?} is not an http or https URL", self.external_url));
+        }
+        if self.time_zone().is_err() {
+            let advice = "is not a time zone of this system; write an IANA name such as \"Asia/Shanghai\"";
+            faults.add("alarm.time_zone", format!("{:?} {advice}", self.time_zone));
+        }
+        for (key, span) in [
+            ("alarm.resolve_timeout", self.resolve_timeout),
+            ("alarm.repeat_interval", self.repeat_interval),
+            ("alarm.retention", self.retention),
+        ] {
+            if span < Duration::from_secs(1) {
+                faults.add(key, "must be at least 1s");
+            }
+        }
+        for (key, limit) in [
+            ("alarm.body_bytes_max", self.body_bytes_max),
+            ("alarm.alerts_per_request_max", self.alerts_per_request_max),
+            ("alarm.alerts_max", usize::try_from(self.alerts_max).unwrap_or(usize::MAX)),
+            ("alarm.labels_per_alert_max", self.labels_per_alert_max),
+            ("alarm.label_value_bytes_max", self.label_value_bytes_max),
+            ("alarm.annotation_bytes_max", self.annotation_bytes_max),
+        ] {
+            if limit == 0 {
+                faults.add(key, "must be at least 1");
+            }
+        }
+        if self.receivers.len() > RECEIVERS_MAX {
+            faults.add("alarm.receivers", format!("{} are more than {RECEIVERS_MAX}", self.receivers.len()));
+        }
+        for (position, receiver) in self.receivers.iter().enumerate() {
+            let twin = self.receivers[..position].iter().any(|other| other.name == receiver.name);
+            receiver.validate(position, twin, faults);
+        }
+    }
+
+    /// The time zone of the web view.
+    pub(crate) fn time_zone(&self) -> Result<jiff::tz::TimeZone, jiff::Error> {
+        match self.time_zone.as_str() {
+            "" => Ok(jiff::tz::TimeZone::system()),
+            name => jiff::tz::TimeZone::get(name),
+        }
+    }
+}
+
+impl ReceiverConfig {
+    fn validate(&self, position: usize, name_is_taken: bool, faults: &mut Faults) {
+        let mut add = |field: &str, fault: String| {
+            faults.add(&format!("alarm.receivers[{position}].{field}"), fault);
+        };
+        if self.name.is_empty() || self.name.len() > RECEIVER_NAME_BYTES_MAX {
+            add("name", format!("must have 1 to {RECEIVER_NAME_BYTES_MAX} bytes"));
+        }
+        if name_is_taken {
+            add("name", format!("{:?} is there twice; give each receiver its own name", self.name));
+        }
+        if !is_web_address(&self.webhook_url.0) {
+            add("webhook_url", "not an http or https URL".to_owned());
+        }
+        for matcher in &self.matchers {
+            if let Err(fault) = parse_matcher(matcher) {
+                add("matchers", fault.to_string());
+            }
+        }
+        if self.timeout.is_zero() || self.timeout > Duration::from_secs(300) {
+            add("timeout", "must be between 1ms and 5m".to_owned());
+        }
+        if self.concurrency == 0 || self.concurrency > 256 {
+            add("concurrency", "must be between 1 and 256".to_owned());
+        }
+    }
+}
+
+/// Whether a text is an absolute http or https address: the only kind that is linked to or posted to.
+pub(crate) fn is_web_address(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Config {
+        toml::from_str(text).expect("the text is well formed")
+    }
+
+    fn faults(config: &Config) -> Vec<String> {
+        let mut faults = Faults::default();
+        config.validate(&mut faults);
+        faults.list().to_vec()
+    }
+
+    #[test]
+    fn the_defaults_are_valid_and_on_loopback() {
+        let config = Config::default();
+        assert!(faults(&config).is_empty());
+        assert!(config.listen.ip().is_loopback());
+    }
+
+    #[test]
+    fn a_receiver_needs_only_a_name_and_an_address() {
+        let config = read("[[receivers]]\nname = \"ops\"\nwebhook_url = \"http://127.0.0.1:5001/hook\"\n");
+        assert!(faults(&config).is_empty());
+        assert!(config.receivers[0].send_resolved);
+    }
+
+    #[test]
+    fn all_faults_are_named_at_once_with_their_keys() {
+        let config = read(
+            r#"
+            external_url = "ftp://x"
+            time_zone = "Mars/Olympus"
+            alerts_max = 0
+            retention = "1ms"
+            [[receivers]]
+            name = "ops"
+            webhook_url = "file:///etc/passwd"
+            matchers = ["severity"]
+            [[receivers]]
+            name = "ops"
+            webhook_url = "http://127.0.0.1/"
+            timeout = "0"
+            concurrency = 0
+            "#,
+        );
+        let faults = faults(&config).join("\n");
+        for key in [
+            "alarm.external_url",
+            "alarm.time_zone",
+            "alarm.alerts_max",
+            "alarm.retention",
+            "alarm.receivers[0].webhook_url",
+            "alarm.receivers[0].matchers",
+            "alarm.receivers[1].name",
+            "alarm.receivers[1].timeout",
+            "alarm.receivers[1].concurrency",
+        ] {
+            assert!(faults.contains(key), "{key} is missing in:\n{faults}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        assert!(toml::from_str::<Config>("lisen = \"127.0.0.1:1\"").is_err());
+    }
+
+    #[test]
+    fn a_token_in_an_address_is_not_shown() {
+        let config = read(
+            "[[receivers]]\nname = \"o\"\nwebhook_url = \"https://u:pw@im.example/send?token=s3cret\"\n",
+        );
+        let shown = format!("{config:?} {}", toml::to_string(&config).unwrap());
+        assert!(shown.contains("https://im.example"));
+        assert!(!shown.contains("s3cret") && !shown.contains("pw"));
+    }
+}

@@ -1,0 +1,239 @@
+//! The Alertmanager API v2: alerts in and out. Errors are a JSON string, as its clients expect.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use daemon::Clock;
+use db::Db;
+use db::alerts::{AlertSearch, AlertStatus, StoredAlert};
+use model::{MatchOp, Matcher, Timestamp};
+use wire::alert::{self, AlertState, GettableAlert, Receiver as ReceiverName};
+
+use crate::config::Config;
+use crate::intake::{Intake, IntakeError, check};
+use crate::metrics::Metrics;
+use crate::notify::Receiver;
+use crate::route::{matches_all, parse_matcher};
+
+/// Faults that one answer lists; the rest is counted.
+const FAULTS_LISTED_MAX: usize = 20;
+
+/// What the handlers need.
+#[derive(Debug)]
+pub(crate) struct Api {
+    pub(crate) config: Config,
+    pub(crate) receivers: Vec<Receiver>,
+    pub(crate) intake: Intake,
+    pub(crate) db: Db,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Metrics,
+    pub(crate) started_at: Timestamp,
+}
+
+/// The routes of the API.
+pub(crate) fn routes(api: Arc<Api>) -> Router {
+    let body_limit = DefaultBodyLimit::max(api.config.body_bytes_max);
+    Router::new()
+        .route(alert::PATH, get(list_alerts).post(post_alerts).layer(body_limit))
+        .route("/api/v2/status", get(status))
+        .route("/api/v2/receivers", get(list_receivers))
+        .with_state(api)
+}
+
+async fn post_alerts(State(api): State<Arc<Api>>, body: Result<Bytes, BytesRejection>) -> Response {
+    match api.take(body).await {
+        Ok(()) => StatusCode::OK.into_response(),
+        Err((status, fault)) => error(status, &fault),
+    }
+}
+
+impl Api {
+    async fn take(&self, body: Result<Bytes, BytesRejection>) -> Result<(), (StatusCode, String)> {
+        let body = body.map_err(|rejection| body_fault(&rejection, self.config.body_bytes_max))?;
+        let posted = alert::decode(&body).map_err(|fault| {
+            let advice = "send a JSON list such as [{\"labels\":{\"alertname\":\"DiskFull\"}}]";
+            (StatusCode::BAD_REQUEST, format!("not a list of alerts: {fault}; {advice}"))
+        })?;
+        let most = self.config.alerts_per_request_max;
+        if posted.len() > most {
+            let fault =
+                format!("{} alerts are more than alarm.alerts_per_request_max = {most}", posted.len());
+            return Err((StatusCode::PAYLOAD_TOO_LARGE, fault));
+        }
+        let now = self.clock.now();
+        let (mut good, mut faults) = (Vec::with_capacity(posted.len()), Vec::new());
+        for (position, posted) in posted.into_iter().enumerate() {
+            match check(posted, now, &self.config) {
+                Ok(news) => good.push(news),
+                Err((refusal, fault)) => {
+                    self.metrics.refused_alerts(refusal, 1);
+                    faults.push(format!("alert {position}: {fault}"));
+                }
+            }
+        }
+        if !good.is_empty() {
+            faults.extend(self.intake.take(good).await.map_err(intake_fault)?);
+        }
+        if faults.is_empty() { Ok(()) } else { Err((StatusCode::BAD_REQUEST, joined(&faults))) }
+    }
+
+    fn gettable(&self, stored: StoredAlert) -> GettableAlert {
+        let takes = |receiver: &&Receiver| matches_all(&receiver.matchers, &stored.alert.labels);
+        let receivers = self.receivers.iter().filter(takes);
+        let receivers = receivers.map(|receiver| ReceiverName { name: receiver.name.clone() }).collect();
+        let status = alert::AlertStatus { state: AlertState::Active, ..alert::AlertStatus::default() };
+        GettableAlert::new(stored.alert, stored.updated_at, receivers, status)
+    }
+}
+
+fn body_fault(rejection: &BytesRejection, limit: usize) -> (StatusCode, String) {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than alarm.body_bytes_max = {limit}"))
+        }
+        status => (status, rejection.body_text()),
+    }
+}
+
+fn intake_fault(error: IntakeError) -> (StatusCode, String) {
+    let status = match error {
+        IntakeError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        IntakeError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (status, error.to_string())
+}
+
+fn joined(faults: &[String]) -> String {
+    let mut text = faults.iter().take(FAULTS_LISTED_MAX).map(String::as_str).collect::<Vec<_>>().join("; ");
+    if faults.len() > FAULTS_LISTED_MAX {
+        text.push_str(&format!("; and {} more", faults.len() - FAULTS_LISTED_MAX));
+    }
+    text
+}
+
+fn error(status: StatusCode, text: &str) -> Response {
+    (status, Json(text)).into_response()
+}
+
+async fn list_alerts(State(api): State<Arc<Api>>, Query(query): Query<Vec<(String, String)>>) -> Response {
+    let wanted = match Wanted::read(&query) {
+        Ok(wanted) => wanted,
+        Err(fault) => return error(StatusCode::BAD_REQUEST, &fault),
+    };
+    if !wanted.active {
+        return Json(Vec::<GettableAlert>::new()).into_response();
+    }
+    // Whether a stale alert still fires is unknown, so it is not left out.
+    let unresolved =
+        AlertSearch { statuses: vec![AlertStatus::Firing, AlertStatus::Stale], ..AlertSearch::default() };
+    match api.db.alerts().search(&unresolved, 0, u32::MAX).await {
+        Ok(found) => {
+            let listed = found.into_iter().filter(|stored| matches_all(&wanted.filter, &stored.alert.labels));
+            let listed =
+                listed.map(|stored| api.gettable(stored)).filter(|alert| wanted.takes_receivers_of(alert));
+            Json(listed.collect::<Vec<_>>()).into_response()
+        }
+        Err(fault) => {
+            tracing::error!(error = crate::intake::error_chain(&fault), "cannot list alerts");
+            error(StatusCode::INTERNAL_SERVER_ERROR, "alerts cannot be read now; ask again")
+        }
+    }
+}
+
+/// What `GET /api/v2/alerts` asks for.
+#[derive(Debug)]
+struct Wanted {
+    active: bool,
+    filter: Vec<Matcher>,
+    receiver: Option<Matcher>,
+}
+
+impl Wanted {
+    fn read(query: &[(String, String)]) -> Result<Self, String> {
+        let mut wanted = Self { active: true, filter: Vec::new(), receiver: None };
+        for (key, value) in query {
+            match key.as_str() {
+                "active" => {
+                    wanted.active =
+                        value.parse().map_err(|_| format!("active: {value:?} is neither true nor false"))?;
+                }
+                "filter" => {
+                    wanted.filter.push(parse_matcher(value).map_err(|fault| format!("filter: {fault}"))?)
+                }
+                "receiver" => {
+                    let matcher = Matcher::new("receiver", MatchOp::Regex, value);
+                    wanted.receiver = Some(matcher.map_err(|fault| fault.to_string())?);
+                }
+                // Nothing is silenced, inhibited or unprocessed yet, so these narrow nothing.
+                _ => {}
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn takes_receivers_of(&self, alert: &GettableAlert) -> bool {
+        self.receiver
+            .as_ref()
+            .is_none_or(|pattern| alert.receivers.iter().any(|receiver| pattern.matches(&receiver.name)))
+    }
+}
+
+async fn list_receivers(State(api): State<Arc<Api>>) -> Response {
+    let names = api.receivers.iter().map(|receiver| ReceiverName { name: receiver.name.clone() });
+    Json(names.collect::<Vec<_>>()).into_response()
+}
+
+async fn status(State(api): State<Arc<Api>>) -> Response {
+    let version = env!("CARGO_PKG_VERSION");
+    // Names only: the addresses of receivers hold tokens.
+    let receivers: Vec<&str> = api.receivers.iter().map(|receiver| receiver.name.as_str()).collect();
+    let body = serde_json::json!({
+        "cluster": { "name": "", "status": "disabled", "peers": [] },
+        "config": { "original": format!("receivers: {receivers:?}\n") },
+        "uptime": api.started_at.rfc3339(),
+        "versionInfo": {
+            "version": version, "revision": "", "branch": "", "buildUser": "", "buildDate": "", "goVersion": "",
+        },
+    });
+    Json(body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(query: &[(&str, &str)]) -> Result<Wanted, String> {
+        let query: Vec<_> =
+            query.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Wanted::read(&query)
+    }
+
+    #[test]
+    fn a_query_is_read_with_its_faults_named() {
+        let wanted =
+            read(&[("filter", "a=b"), ("filter", "c=~d"), ("silenced", "false"), ("active", "false")]);
+        assert_eq!(wanted.map(|wanted| (wanted.active, wanted.filter.len())), Ok((false, 2)));
+        assert!(read(&[("active", "maybe")]).is_err_and(|fault| fault.contains("active")));
+        assert!(read(&[("filter", "a")]).is_err_and(|fault| fault.contains("filter")));
+        assert!(read(&[("receiver", "(")]).is_err());
+    }
+
+    #[test]
+    fn a_flood_of_faults_is_cut() {
+        let faults: Vec<String> = (0..50).map(|n| n.to_string()).collect();
+        assert!(joined(&faults).ends_with("19; and 30 more"));
+    }
+
+    #[test]
+    fn a_sender_that_comes_too_fast_is_told_to_come_again() {
+        let (status, text) = intake_fault(IntakeError::Busy);
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(text.contains("send again in a second"), "{text}");
+    }
+}

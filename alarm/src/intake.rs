@@ -1,0 +1,412 @@
+//! Takes alerts and answers when they are durable.
+//!
+//! One task owns the writing: it gathers what several requests brought meanwhile, merges it with the store in order,
+//! and commits once for all of them. So two senders of one alert cannot overwrite each other's news, and a storm of
+//! small requests does not cost a disk flush each.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::Clock;
+use db::alerts::{AlertEvent, AlertStatus, EventKind, StoredAlert};
+use db::{Db, DbError};
+use model::{Alert, Fingerprint, Timestamp};
+use thiserror::Error;
+use tokio::sync::{Notify, mpsc, oneshot};
+use wire::alert::{Accepted, AlertFault, PostableAlert};
+
+use crate::config::Config;
+use crate::merge::{expire, merge};
+use crate::metrics::Metrics;
+
+/// Requests that wait for the writer; further ones get 503 at once.
+const REQUESTS_WAITING_MAX: usize = 256;
+/// The most alerts in one commit, unless one request alone brings more.
+const ALERTS_PER_COMMIT: usize = 5_000;
+const LEASE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// The rest waits for the next check, so that a storm of silence does not hold up news.
+const LEASES_PER_CHECK: u32 = 5_000;
+
+/// Why an alert is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Refusal {
+    /// It is no valid alert.
+    Malformed,
+    /// It has too many or too long labels or annotations.
+    TooLarge,
+    /// It is new, and the store is full.
+    TooManyStored,
+}
+
+impl Refusal {
+    pub(crate) const ALL: [Self; 3] = [Self::Malformed, Self::TooLarge, Self::TooManyStored];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too_large",
+            Self::TooManyStored => "too_many_stored",
+        }
+    }
+}
+
+/// Why a whole request could not be taken.
+#[derive(Debug, Error)]
+pub(crate) enum IntakeError {
+    /// The writer is behind.
+    #[error("alarm is busy: {REQUESTS_WAITING_MAX} requests wait already; send again in a second")]
+    Busy,
+    /// The store failed, so nothing was acknowledged.
+    #[error("alerts cannot be stored now; send again")]
+    Store(#[source] Arc<DbError>),
+}
+
+type Answer = Result<Vec<String>, IntakeError>;
+
+struct Request {
+    news: Vec<Accepted>,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// The way in; clones lead to the same writer.
+#[derive(Debug, Clone)]
+pub(crate) struct Intake {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Intake {
+    /// Stores news of alerts. When this returns they are on disk; the texts say which were refused and why.
+    pub(crate) async fn take(&self, news: Vec<Accepted>) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        self.requests.try_send(Request { news, answer }).map_err(|_| IntakeError::Busy)?;
+        answered.await.unwrap_or(Err(IntakeError::Busy))
+    }
+}
+
+/// The writer behind an [`Intake`].
+#[derive(Debug)]
+pub(crate) struct Writer {
+    requests: mpsc::Receiver<Request>,
+    db: Db,
+    clock: Clock,
+    alerts_max: u64,
+    metrics: Metrics,
+    stored: Arc<Notify>,
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Request({} alerts)", self.news.len())
+    }
+}
+
+/// A way in and the writer behind it. `stored` is notified when there are new events in the store.
+pub(crate) fn open(
+    db: Db,
+    clock: Clock,
+    alerts_max: u64,
+    metrics: Metrics,
+    stored: Arc<Notify>,
+) -> (Intake, Writer) {
+    let (sender, requests) = mpsc::channel(REQUESTS_WAITING_MAX);
+    (Intake { requests: sender }, Writer { requests, db, clock, alerts_max, metrics, stored })
+}
+
+impl Writer {
+    /// Writes until every way in is gone, and ends leases in between. Leases are not ended for the first
+    /// `lease_grace` after the start: nobody could renew them while we were away.
+    pub(crate) async fn run(mut self, lease_grace: Duration) {
+        let mut next_check = self.clock.now().plus(lease_grace);
+        loop {
+            tokio::select! {
+                first = self.requests.recv() => match first {
+                    Some(first) => self.write_with_waiting(first).await,
+                    None => return,
+                },
+                () = self.clock.sleep_until(next_check) => {
+                    self.end_leases().await;
+                    next_check = self.clock.now().plus(LEASE_CHECK_INTERVAL);
+                }
+            }
+        }
+    }
+
+    async fn write_with_waiting(&mut self, first: Request) {
+        let mut alerts = first.news.len();
+        let mut batch = vec![first];
+        while alerts < ALERTS_PER_COMMIT
+            && let Ok(next) = self.requests.try_recv()
+        {
+            alerts += next.news.len();
+            batch.push(next);
+        }
+        self.write(batch).await;
+    }
+
+    /// Marks firing alerts without news as stale. Done by the writer, so that a renewal at the same moment is not lost.
+    async fn end_leases(&self) {
+        match self.store_overdue().await {
+            Ok(0) => {}
+            Ok(alerts) => {
+                self.metrics.leases_expired.inc_by(alerts);
+                self.stored.notify_one();
+                tracing::warn!(
+                    alerts,
+                    "no news of firing alerts until their leases ran out: they are shown as stale"
+                );
+            }
+            Err(error) => {
+                self.metrics.store_failures.inc();
+                tracing::error!(error = %error_chain(&error), "cannot look for leases that ran out; trying again");
+            }
+        }
+    }
+
+    async fn store_overdue(&self) -> Result<u64, DbError> {
+        let now = self.clock.now();
+        let overdue = self.db.alerts().overdue(now, LEASES_PER_CHECK).await?;
+        if overdue.is_empty() {
+            return Ok(0);
+        }
+        let alerts: Vec<StoredAlert> = overdue.into_iter().map(expire).collect();
+        let events: Vec<AlertEvent> =
+            alerts.iter().map(|stale| AlertEvent::new(stale, EventKind::Stale, now)).collect();
+        self.db.alerts().store(&alerts, &events).await?;
+        Ok(alerts.len() as u64)
+    }
+
+    async fn write(&self, batch: Vec<Request>) {
+        let (news, answers): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|request| (request.news, request.answer)).unzip();
+        match self.store(news).await {
+            Ok(refused) => {
+                for (answer, refused) in answers.into_iter().zip(refused) {
+                    // A client that went away does not need its answer.
+                    let _ = answer.send(Ok(refused));
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = %error_chain(&error), "cannot store alerts; the senders will repeat them");
+                self.metrics.store_failures.inc();
+                let error = Arc::new(error);
+                for answer in answers {
+                    let _ = answer.send(Err(IntakeError::Store(error.clone())));
+                }
+            }
+        }
+    }
+
+    /// Stores the news of several requests in one transaction; answers with the refusals of each.
+    async fn store(&self, requests: Vec<Vec<Accepted>>) -> Result<Vec<Vec<String>>, DbError> {
+        let now = self.clock.now();
+        let mut fingerprints: Vec<Fingerprint> =
+            requests.iter().flatten().map(|news| news.alert.fingerprint()).collect();
+        fingerprints.sort_unstable();
+        fingerprints.dedup();
+        let known = self.db.alerts().load(&fingerprints).await?;
+        let room = if known.len() == fingerprints.len() {
+            0
+        } else {
+            self.alerts_max.saturating_sub(self.db.alerts().count_all().await?)
+        };
+        let mut round = Round::new(known, usize::try_from(room).unwrap_or(usize::MAX), self.alerts_max, now);
+        let refused: Vec<Vec<String>> = requests.into_iter().map(|news| round.merge_all(news)).collect();
+        let (alerts, events) = round.changes();
+        self.db.alerts().store(&alerts, &events).await?;
+        self.count(&alerts, &refused, now);
+        if !events.is_empty() {
+            self.stored.notify_one();
+        }
+        Ok(refused)
+    }
+
+    fn count(&self, alerts: &[StoredAlert], refused: &[Vec<String>], now: Timestamp) {
+        for status in [AlertStatus::Firing, AlertStatus::Resolved] {
+            let of_status = alerts.iter().filter(|alert| alert.status == status).count();
+            self.metrics.received_alerts(status, of_status as u64);
+        }
+        let refused: usize = refused.iter().map(Vec::len).sum();
+        self.metrics.refused_alerts(Refusal::TooManyStored, refused as u64);
+        self.metrics.took_in_at(now);
+    }
+}
+
+/// An error with its causes on one line.
+pub(crate) fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Merges the news of one commit in memory. Pure.
+struct Round {
+    current: HashMap<Fingerprint, StoredAlert>,
+    changed: Vec<Fingerprint>,
+    events: Vec<AlertEvent>,
+    room: usize,
+    alerts_max: u64,
+    now: Timestamp,
+}
+
+impl Round {
+    fn new(known: Vec<StoredAlert>, room: usize, alerts_max: u64, now: Timestamp) -> Self {
+        let current = known.into_iter().map(|stored| (stored.alert.fingerprint(), stored)).collect();
+        Self { current, changed: Vec::new(), events: Vec::new(), room, alerts_max, now }
+    }
+
+    fn merge_all(&mut self, news: Vec<Accepted>) -> Vec<String> {
+        let mut refused = Vec::new();
+        for news in news {
+            let fingerprint = news.alert.fingerprint();
+            let old = self.current.get(&fingerprint);
+            if old.is_none() {
+                if self.room == 0 {
+                    refused.push(format!(
+                        "alert {} is new and the store is full: alarm.alerts_max is {}",
+                        news.alert.labels, self.alerts_max
+                    ));
+                    continue;
+                }
+                self.room -= 1;
+            }
+            let merged = merge(old, news, self.now);
+            if let Some(kind) = merged.transition {
+                self.events.push(AlertEvent::new(&merged.stored, kind, self.now));
+            }
+            self.current.insert(fingerprint, merged.stored);
+            self.changed.push(fingerprint);
+        }
+        refused
+    }
+
+    fn changes(mut self) -> (Vec<StoredAlert>, Vec<AlertEvent>) {
+        let current = &mut self.current;
+        // An alert that came twice is taken out of the map, and so stored, once: as it stands at the end.
+        let alerts = self.changed.iter().filter_map(|fingerprint| current.remove(fingerprint)).collect();
+        (alerts, self.events)
+    }
+}
+
+/// Checks one posted alert against the limits and fills in what it leaves out.
+pub(crate) fn check(
+    posted: Result<PostableAlert, AlertFault>,
+    now: Timestamp,
+    config: &Config,
+) -> Result<Accepted, (Refusal, String)> {
+    let accepted = posted
+        .and_then(|alert| alert.accept(now, config.resolve_timeout))
+        .map_err(|fault| (Refusal::Malformed, fault.to_string()))?;
+    match size_fault(&accepted.alert, config) {
+        Some(fault) => Err((Refusal::TooLarge, fault)),
+        None => Ok(accepted),
+    }
+}
+
+fn size_fault(alert: &Alert, config: &Config) -> Option<String> {
+    let name = alert.labels.get(model::ALERT_NAME).unwrap_or("without a name");
+    let name: String = name.chars().take(100).collect();
+    let most = config.labels_per_alert_max;
+    for (count, what) in [(alert.labels.len(), "labels"), (alert.annotations.len(), "annotations")] {
+        if count > most {
+            return Some(format!(
+                "alert {name:?}: {count} {what} are more than alarm.labels_per_alert_max = {most}"
+            ));
+        }
+    }
+    let value_max = config.label_value_bytes_max;
+    let text_max = config.annotation_bytes_max;
+    let too_long = |label: &str, value: &str, max: usize| label.len() > 1024 || value.len() > max;
+    if let Some((label, _)) = alert.labels.iter().find(|(label, value)| too_long(label, value, value_max)) {
+        let label: String = label.chars().take(100).collect();
+        return Some(format!(
+            "alert {name:?}: label {label:?} is longer than alarm.label_value_bytes_max = {value_max}"
+        ));
+    }
+    if let Some((text, _)) = alert.annotations.iter().find(|(text, value)| too_long(text, value, text_max)) {
+        let text: String = text.chars().take(100).collect();
+        return Some(format!(
+            "alert {name:?}: annotation {text:?} is longer than alarm.annotation_bytes_max = {text_max}"
+        ));
+    }
+    (alert.generator_url.len() > text_max).then(|| {
+        format!("alert {name:?}: generatorURL is longer than alarm.annotation_bytes_max = {text_max}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use model::Labels;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000);
+
+    fn news(name: &str, ends: i64) -> Accepted {
+        let alert = Alert {
+            labels: Labels::from_pairs([("alertname", name)]),
+            annotations: BTreeMap::new(),
+            starts_at: Timestamp(500),
+            ends_at: Timestamp(ends),
+            generator_url: String::new(),
+        };
+        Accepted { alert, end_is_timeout: false }
+    }
+
+    fn posted(labels: &[(&str, &str)]) -> Result<PostableAlert, AlertFault> {
+        Ok(PostableAlert { labels: Labels::from_pairs(labels.iter().copied()), ..PostableAlert::default() })
+    }
+
+    #[test]
+    fn news_of_one_alert_in_one_commit_is_merged_in_order() {
+        let mut round = Round::new(Vec::new(), 10, 10, NOW);
+        assert!(round.merge_all(vec![news("a", 2_000), news("b", 2_000), news("a", 900)]).is_empty());
+        let (alerts, events) = round.changes();
+        assert_eq!(alerts.len(), 2);
+        let kinds: Vec<_> = events.iter().map(|event| event.kind).collect();
+        assert_eq!(kinds, [EventKind::Firing, EventKind::Firing, EventKind::Resolved]);
+        let a = alerts.iter().find(|stored| stored.alert.labels.get("alertname") == Some("a")).unwrap();
+        assert_eq!(a.status, AlertStatus::Resolved);
+    }
+
+    #[test]
+    fn a_full_store_refuses_new_alerts_and_goes_on_with_known_ones() {
+        let known = merge(None, news("known", 2_000), NOW).stored;
+        let mut round = Round::new(vec![known], 1, 2, NOW);
+        let refused = round.merge_all(vec![news("known", 900), news("new", 2_000), news("newer", 2_000)]);
+        assert_eq!(refused.len(), 1);
+        assert!(refused[0].contains("newer") && refused[0].contains("alarm.alerts_max is 2"), "{refused:?}");
+        assert_eq!(round.changes().0.len(), 2);
+    }
+
+    #[test]
+    fn limits_are_named_in_the_refusal() {
+        let config = Config {
+            labels_per_alert_max: 2,
+            label_value_bytes_max: 5,
+            annotation_bytes_max: 4,
+            ..Config::default()
+        };
+        let refusal = |posted| check(posted, NOW, &config).expect_err("it is over a limit");
+        let (reason, fault) = refusal(posted(&[("alertname", "a"), ("b", "b"), ("c", "c")]));
+        assert_eq!(reason, Refusal::TooLarge);
+        assert!(fault.contains("3 labels are more than alarm.labels_per_alert_max = 2"), "{fault}");
+        let (_, fault) = refusal(posted(&[("alertname", "toolong")]));
+        assert!(fault.contains("alarm.label_value_bytes_max = 5"), "{fault}");
+        let (_, fault) = refusal(posted(&[("alertname", "a")]).map(|alert| PostableAlert {
+            annotations: BTreeMap::from([("summary".to_owned(), "12345".to_owned())]),
+            ..alert
+        }));
+        assert!(fault.contains("\"summary\"") && fault.contains("alarm.annotation_bytes_max = 4"), "{fault}");
+        let (reason, _) = refusal(posted(&[]));
+        assert_eq!(reason, Refusal::Malformed);
+        assert!(check(posted(&[("alertname", "ok")]), NOW, &config).is_ok());
+    }
+}

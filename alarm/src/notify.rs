@@ -1,0 +1,268 @@
+//! One task a receiver: takes tickets from its queue, asks the pipeline, sends, and records what came of it.
+
+mod log;
+pub(crate) mod webhook;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use anyhow::Context;
+use daemon::{Clock, Stop};
+use db::Db;
+use db::alerts::{DeliveryResult, StoredAlert, Told};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use model::{Fingerprint, Matcher, Timestamp};
+use reqwest::Url;
+
+use crate::config::ReceiverConfig;
+use crate::metrics::Metrics;
+use crate::pipeline::{self, Candidate, Reason, Round};
+use crate::queue::{Queue, Ticket};
+use crate::route::parse_matcher;
+use log::{after_attempt, after_refusal};
+use webhook::Answer;
+
+// Tickets that come back by themselves (retries) and those of other instances ring no bell here.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+// A ticket whose task died comes back after twice the timeout of an attempt and this.
+const LEASE_MARGIN: Duration = Duration::from_secs(30);
+const STORE_RETRY: Duration = Duration::from_secs(5);
+
+/// A receiver as the settings describe it, ready for use.
+#[derive(Debug, Clone)]
+pub(crate) struct Receiver {
+    pub(crate) name: String,
+    pub(crate) url: Url,
+    pub(crate) send_resolved: bool,
+    pub(crate) matchers: Vec<Matcher>,
+    pub(crate) timeout: Duration,
+    pub(crate) retry_for: Duration,
+    pub(crate) concurrency: usize,
+}
+
+impl Receiver {
+    /// Fails on what `Config::validate` reports.
+    pub(crate) fn from_config(config: &ReceiverConfig) -> anyhow::Result<Self> {
+        let name = config.name.clone();
+        let url =
+            Url::parse(&config.webhook_url.0).with_context(|| format!("webhook_url of receiver {name}"))?;
+        let matchers = config.matchers.iter().map(|text| parse_matcher(text)).collect::<Result<_, _>>();
+        let matchers = matchers.with_context(|| format!("matchers of receiver {name}"))?;
+        let ReceiverConfig { send_resolved, timeout, retry_for, concurrency, .. } = *config;
+        Ok(Self { name, url, send_resolved, matchers, timeout, retry_for, concurrency })
+    }
+}
+
+/// The task of one receiver.
+#[derive(Debug)]
+pub(crate) struct Notifier {
+    pub(crate) receiver: Receiver,
+    pub(crate) queue: Queue,
+    pub(crate) db: Db,
+    pub(crate) clock: Clock,
+    pub(crate) http: reqwest::Client,
+    pub(crate) metrics: Metrics,
+    pub(crate) external_url: String,
+    pub(crate) repeat_interval: Duration,
+}
+
+/// All tickets at hand about one alert: one look at its state serves them all.
+#[derive(Debug, PartialEq)]
+struct Errand {
+    fingerprint: Fingerprint,
+    at: Timestamp,
+    ids: Vec<String>,
+}
+
+/// Keeps two errands about one alert from running at once: the second must see what the first one told.
+#[derive(Debug, Default)]
+struct Desk {
+    running: HashSet<Fingerprint>,
+    held: Vec<Errand>,
+}
+
+impl Desk {
+    /// Takes tickets; answers with the errands that can start now.
+    fn admit(&mut self, tickets: Vec<(String, Ticket)>) -> Vec<Errand> {
+        let mut ready: Vec<Errand> = Vec::new();
+        for (id, ticket) in tickets {
+            let Ticket { fingerprint, at } = ticket;
+            let is_running = self.running.contains(&fingerprint);
+            let waiting = if is_running { &mut self.held } else { &mut ready };
+            match waiting.iter_mut().find(|errand| errand.fingerprint == fingerprint) {
+                Some(errand) => errand.ids.push(id),
+                None => waiting.push(Errand { fingerprint, at, ids: vec![id] }),
+            }
+        }
+        self.running.extend(ready.iter().map(|errand| errand.fingerprint));
+        ready
+    }
+
+    /// An errand is done; answers with the one that waited for it.
+    fn finish(&mut self, fingerprint: Fingerprint) -> Option<Errand> {
+        match self.held.iter().position(|errand| errand.fingerprint == fingerprint) {
+            Some(position) => Some(self.held.swap_remove(position)),
+            None => {
+                self.running.remove(&fingerprint);
+                None
+            }
+        }
+    }
+}
+
+impl Notifier {
+    /// Works until the stop, then finishes what is under way.
+    pub(crate) async fn run(self, stop: Stop) {
+        let mut desk = Desk::default();
+        let mut under_way = FuturesUnordered::new();
+        let stop_requested = stop.clone().requested();
+        tokio::pin!(stop_requested);
+        loop {
+            let free = self.receiver.concurrency.saturating_sub(under_way.len() + desk.held.len());
+            if free > 0 && !stop.is_requested() {
+                for errand in desk.admit(self.take(free).await) {
+                    under_way.push(self.run_errand(errand));
+                }
+            }
+            tokio::select! {
+                Some(fingerprint) = under_way.next() => {
+                    if let Some(errand) = desk.finish(fingerprint) {
+                        under_way.push(self.run_errand(errand));
+                    }
+                }
+                () = self.queue.rung() => {}
+                () = self.clock.sleep(POLL_INTERVAL) => {}
+                () = &mut stop_requested, if under_way.is_empty() => return,
+            }
+        }
+    }
+
+    async fn take(&self, max: usize) -> Vec<(String, Ticket)> {
+        let lease = self.receiver.timeout * 2 + LEASE_MARGIN;
+        match self.queue.take(max, lease, self.clock.now()).await {
+            Ok(tickets) => tickets,
+            Err(error) => {
+                self.store_failed("take tickets", &error);
+                Vec::new()
+            }
+        }
+    }
+
+    async fn run_errand(&self, errand: Errand) -> Fingerprint {
+        let again = match self.tell(&errand).await {
+            Ok(again) => again,
+            Err(error) => {
+                self.store_failed("notify", &error);
+                Some(self.clock.now().plus(STORE_RETRY))
+            }
+        };
+        for id in &errand.ids {
+            let settled = match again {
+                Some(not_before) => self.queue.put_back(id, not_before).await,
+                None => self.queue.done(id).await,
+            };
+            if let Err(error) = settled {
+                // Its lease ends, and the notification log keeps the repeat from being sent.
+                self.store_failed("settle a ticket", &error);
+            }
+        }
+        errand.fingerprint
+    }
+
+    /// Does what the state of the alert asks for; answers when to try again, if that makes sense.
+    async fn tell(&self, errand: &Errand) -> anyhow::Result<Option<Timestamp>> {
+        let Some(alert) = self.db.alerts().load(&[errand.fingerprint]).await?.pop() else {
+            // Forgotten after the retention.
+            return Ok(None);
+        };
+        let told = self.db.alerts().told(&[errand.fingerprint]).await?;
+        let told = told.into_iter().find(|told| told.receiver == self.receiver.name);
+        let now = self.clock.now();
+        let round = Round { receiver: &self.receiver, now, repeat_interval: self.repeat_interval };
+        let mut outcome = pipeline::run(vec![Candidate { alert, told }], &round);
+        for (candidate, reason) in outcome.dropped {
+            self.hold_back(candidate, reason, now).await?;
+        }
+        match outcome.kept.pop() {
+            Some(Candidate { alert, told }) => self.attempt(alert, told, errand).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn hold_back(&self, candidate: Candidate, reason: Reason, now: Timestamp) -> anyhow::Result<()> {
+        self.metrics.suppressed(&self.receiver.name, reason);
+        if let Some(told) = after_refusal(candidate, &self.receiver.name, reason, now) {
+            self.db.alerts().record(&told, None).await?;
+        }
+        Ok(())
+    }
+
+    async fn attempt(
+        &self,
+        alert: StoredAlert,
+        told: Option<Told>,
+        errand: &Errand,
+    ) -> anyhow::Result<Option<Timestamp>> {
+        let began_at = self.clock.now();
+        let stopwatch = tokio::time::Instant::now();
+        let key = errand.ids.first().map_or("", String::as_str);
+        let answer =
+            webhook::send(&self.http, &self.receiver, &alert, &self.external_url, key, began_at).await;
+        let took = stopwatch.elapsed();
+        let attempt = after_attempt(&alert, told, &self.receiver, &answer, began_at, took);
+        self.db.alerts().record(&attempt.told, Some(&attempt.delivery)).await?;
+        let result = attempt.told.result;
+        self.metrics.attempted(&self.receiver.name, result, took.as_secs_f64());
+        match result {
+            DeliveryResult::Sent => {
+                let delay = self.clock.now().since(errand.at);
+                self.metrics.delivered_after(&self.receiver.name, delay.as_secs_f64());
+            }
+            DeliveryResult::Failed => self.log_given_up(&alert, &attempt.told, &answer),
+            DeliveryResult::Retrying | DeliveryResult::Skipped => {}
+        }
+        Ok(attempt.again)
+    }
+
+    fn log_given_up(&self, alert: &StoredAlert, told: &Told, answer: &Answer) {
+        tracing::warn!(
+            receiver.name = self.receiver.name,
+            alert.fingerprint = %alert.alert.fingerprint(),
+            attempts = told.attempts,
+            http.code = answer.code(),
+            "gave up a notification: {}",
+            answer.detail()
+        );
+    }
+
+    fn store_failed(&self, what: &'static str, error: &anyhow::Error) {
+        self.metrics.store_failures.inc();
+        tracing::error!(receiver.name = self.receiver.name, error = format!("{error:#}"), "cannot {what}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticket(id: &str, fingerprint: u64) -> (String, Ticket) {
+        (id.to_owned(), Ticket { fingerprint: Fingerprint(fingerprint), at: Timestamp(1) })
+    }
+
+    #[test]
+    fn two_errands_about_one_alert_never_run_at_once() {
+        let mut desk = Desk::default();
+        let ready = desk.admit(vec![ticket("a", 1), ticket("b", 2), ticket("c", 1)]);
+        assert_eq!(ready.len(), 2);
+        assert_eq!(ready[0].ids, ["a", "c"], "one look at the state serves both");
+        assert!(desk.admit(vec![ticket("d", 1), ticket("e", 1)]).is_empty());
+        assert_eq!(desk.finish(Fingerprint(2)), None);
+        let held = desk.finish(Fingerprint(1)).expect("it waited");
+        assert_eq!(held.ids, ["d", "e"]);
+        assert!(desk.admit(vec![ticket("f", 1)]).is_empty(), "the held errand runs now");
+        assert_eq!(desk.finish(Fingerprint(1)).map(|errand| errand.ids), Some(vec!["f".to_owned()]));
+        assert_eq!(desk.finish(Fingerprint(1)), None);
+        assert_eq!(desk.admit(vec![ticket("g", 1)]).len(), 1);
+    }
+}

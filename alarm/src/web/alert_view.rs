@@ -1,0 +1,260 @@
+//! An alert in the words of a page. Everything here ends in an escaped template: nothing is trusted, nothing is HTML.
+
+use db::alerts::{AlertStatus, DeliveryResult, StoredAlert, Told};
+use model::{ALERT_NAME, ENDPOINT, Timestamp};
+use serde_json::{Value, json};
+
+use super::text::Language;
+use super::time::span_words;
+use super::{Page, time};
+use crate::config::is_web_address;
+use crate::severity::{SEVERITY, Severity};
+
+/// Labels that a row shows beside the name; the page of the alert shows all.
+const LABELS_SHOWN: usize = 4;
+const LABEL_CHARS_MAX: usize = 48;
+const SUMMARY_CHARS_MAX: usize = 280;
+
+/// A severity as it is drawn: a shape, a word and a colour.
+#[derive(Debug)]
+pub(crate) struct SeverityView {
+    /// Picks shape and colour.
+    pub(crate) class: &'static str,
+    /// `P0`, or the word of the language.
+    pub(crate) word: String,
+}
+
+impl SeverityView {
+    fn of(stored: &StoredAlert, language: Language) -> Self {
+        let label = stored.alert.labels.get(SEVERITY).unwrap_or("");
+        let severity = Severity::from_rank(stored.priority);
+        let is_level = matches!(label.as_bytes(), [b'p' | b'P', b'0'..=b'9']);
+        let word =
+            if is_level { label.to_ascii_uppercase() } else { severity_word(severity, language).to_owned() };
+        Self { class: severity.as_str(), word }
+    }
+}
+
+pub(crate) fn severity_word(severity: Severity, language: Language) -> &'static str {
+    match severity {
+        Severity::Critical => language.text("severity.critical"),
+        Severity::Error => language.text("severity.error"),
+        Severity::Warning => language.text("severity.warning"),
+        Severity::Minor => language.text("severity.minor"),
+        Severity::Info => language.text("severity.info"),
+    }
+}
+
+pub(crate) fn status_word(status: AlertStatus, language: Language) -> &'static str {
+    match status {
+        AlertStatus::Firing => language.text("status.firing"),
+        AlertStatus::Stale => language.text("status.stale"),
+        AlertStatus::Resolved => language.text("status.resolved"),
+    }
+}
+
+/// What became of the notification of one receiver.
+#[derive(Debug)]
+pub(crate) struct MarkView {
+    /// Picks sign and colour: sent, retrying, failed, skipped, waiting.
+    pub(crate) class: &'static str,
+    /// One character.
+    pub(crate) sign: &'static str,
+    /// The sign in a word.
+    pub(crate) word: &'static str,
+    /// Name of the receiver.
+    pub(crate) receiver: String,
+    /// The whole story in a sentence.
+    pub(crate) story: String,
+}
+
+/// An alert with everything that a row or the head of its page shows.
+#[derive(Debug)]
+pub(crate) struct AlertView {
+    pub(crate) fingerprint: String,
+    pub(crate) severity: SeverityView,
+    pub(crate) status: &'static str,
+    pub(crate) status_word: &'static str,
+    pub(crate) name: String,
+    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) summary: String,
+    pub(crate) endpoint: String,
+    pub(crate) value: String,
+    pub(crate) runbook: Option<String>,
+    pub(crate) since: String,
+    pub(crate) since_machine: String,
+    pub(crate) since_title: String,
+    pub(crate) marks: Vec<MarkView>,
+}
+
+impl AlertView {
+    /// `told` may hold entries of other alerts too.
+    pub(crate) fn new(stored: &StoredAlert, told: &[Told], receivers: &[String], page: &Page) -> Self {
+        let language = page.language;
+        let alert = &stored.alert;
+        let label = |name| alert.labels.get(name).unwrap_or("").to_owned();
+        let others = alert.labels.iter().filter(|(name, _)| ![ALERT_NAME, ENDPOINT, SEVERITY].contains(name));
+        let labels = others
+            .take(LABELS_SHOWN)
+            .map(|(name, value)| (shortened(name, LABEL_CHARS_MAX), shortened(value, LABEL_CHARS_MAX)));
+        let (moment, since) = match stored.status {
+            AlertStatus::Resolved => {
+                let span = span_words(page.now.since(alert.ends_at), language);
+                (alert.ends_at, language.fill("alerts.ended", &[("span", &span)]))
+            }
+            _ => (alert.starts_at, span_words(page.now.since(alert.starts_at), language)),
+        };
+        Self {
+            fingerprint: alert.fingerprint().to_string(),
+            severity: SeverityView::of(stored, language),
+            status: stored.status.as_str(),
+            status_word: status_word(stored.status, language),
+            name: name_of(stored),
+            labels: labels.collect(),
+            summary: shortened(text_of(stored, &["summary", "description", "message"]), SUMMARY_CHARS_MAX),
+            endpoint: Some(label(ENDPOINT))
+                .filter(|host| !host.is_empty())
+                .unwrap_or_else(|| label("instance")),
+            value: stored.value(),
+            runbook: runbook_of(stored),
+            since,
+            since_machine: moment.rfc3339(),
+            since_title: page.absolute(moment),
+            marks: marks(stored, told, receivers, page),
+        }
+    }
+}
+
+/// The name of an alert, or its first label when it has none.
+pub(crate) fn name_of(stored: &StoredAlert) -> String {
+    let labels = &stored.alert.labels;
+    let name = labels.get(ALERT_NAME).map(str::to_owned);
+    name.or_else(|| labels.iter().next().map(|(label, value)| format!("{label}={value}"))).unwrap_or_default()
+}
+
+/// Where the runbook is, if it is an address that may be linked to.
+fn runbook_of(stored: &StoredAlert) -> Option<String> {
+    let text = text_of(stored, &["runbook_url", "runbook"]);
+    is_web_address(text).then(|| text.to_owned())
+}
+
+fn text_of<'a>(stored: &'a StoredAlert, names: &[&str]) -> &'a str {
+    let texts = &stored.alert.annotations;
+    names.iter().find_map(|name| texts.get(*name)).map_or("", String::as_str)
+}
+
+fn shortened(text: &str, chars_max: usize) -> String {
+    let mut short: String = text.chars().take(chars_max).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
+/// One mark a receiver, in the order of the settings; receivers that are no longer there come last, if they were told.
+pub(crate) fn marks(stored: &StoredAlert, told: &[Told], receivers: &[String], page: &Page) -> Vec<MarkView> {
+    let fingerprint = stored.alert.fingerprint();
+    let entries: Vec<&Told> = told.iter().filter(|entry| entry.fingerprint == fingerprint).collect();
+    let entry_of = |name: &String| entries.iter().find(|entry| entry.receiver == *name).copied();
+    let current = receivers.iter().filter_map(|name| match entry_of(name) {
+        Some(entry) => Some(mark(entry, page)),
+        // Before the first entry of a firing alert its ticket is on the queue.
+        None => (stored.status == AlertStatus::Firing).then(|| waiting(name, page.language)),
+    });
+    let former = entries.iter().filter(|entry| entry.sent.is_some() && !receivers.contains(&entry.receiver));
+    current.chain(former.map(|entry| mark(entry, page))).collect()
+}
+
+fn waiting(receiver: &str, language: Language) -> MarkView {
+    MarkView {
+        class: "waiting",
+        sign: "…",
+        word: language.text("told.mark.waiting"),
+        receiver: receiver.to_owned(),
+        story: language.fill("told.waiting", &[("receiver", receiver)]),
+    }
+}
+
+fn mark(told: &Told, page: &Page) -> MarkView {
+    let language = page.language;
+    let attempts = told.attempts.to_string();
+    let (sign, word, story_key) = match told.result {
+        DeliveryResult::Sent => ("✓", language.text("told.mark.sent"), "told.sent"),
+        DeliveryResult::Retrying => ("↻", language.text("told.mark.retrying"), "told.retrying"),
+        DeliveryResult::Failed => ("✗", language.text("told.mark.failed"), "told.failed"),
+        DeliveryResult::Skipped => ("–", language.text("told.mark.skipped"), "told.skipped"),
+    };
+    let time = told.sent.map_or_else(String::new, |sent| page.absolute(sent.at));
+    let reason = reason_words(&told.detail, language);
+    let values = [
+        ("receiver", told.receiver.as_str()),
+        ("time", &time),
+        ("attempts", &attempts),
+        ("detail", &told.detail),
+        ("reason", reason),
+    ];
+    MarkView {
+        class: told.result.as_str(),
+        sign,
+        word,
+        receiver: told.receiver.clone(),
+        story: language.fill(story_key, &values),
+    }
+}
+
+fn reason_words(reason: &str, language: Language) -> &str {
+    match reason {
+        "not_routed" => language.text("reason.not_routed"),
+        "lease_expired" => language.text("reason.lease_expired"),
+        "ended_untold" => language.text("reason.ended_untold"),
+        "resolved_not_wanted" => language.text("reason.resolved_not_wanted"),
+        "already_told" => language.text("reason.already_told"),
+        _ => "",
+    }
+}
+
+/// How long the news of a stale alert is overdue, in words; `None` for others.
+pub(crate) fn silent_for(stored: &StoredAlert, page: &Page) -> Option<String> {
+    (stored.status == AlertStatus::Stale).then(|| {
+        let span = time::span_words(page.now.since(stored.updated_at), page.language);
+        page.language.fill("status.stale.why", &[("span", &span)])
+    })
+}
+
+/// The machine-readable twin of a row.
+pub(crate) fn to_json(stored: &StoredAlert, told: &[Told]) -> Value {
+    let fingerprint = stored.alert.fingerprint();
+    let alert = &stored.alert;
+    let entries = told.iter().filter(|entry| entry.fingerprint == fingerprint).map(|entry| {
+        json!({
+            "receiver": entry.receiver, "result": entry.result.as_str(), "triedAt": entry.tried_at.rfc3339(),
+            "sentAt": entry.sent.map(|sent| sent.at.rfc3339()), "attempts": entry.attempts, "code": entry.code,
+            "detail": entry.detail,
+        })
+    });
+    json!({
+        "fingerprint": fingerprint.to_string(), "status": stored.status.as_str(),
+        "severity": Severity::from_rank(stored.priority).as_str(), "labels": alert.labels,
+        "annotations": alert.annotations, "startsAt": alert.starts_at.rfc3339(), "endsAt": alert.ends_at.rfc3339(),
+        "updatedAt": stored.updated_at.rfc3339(), "generatorURL": alert.generator_url,
+        "told": entries.collect::<Vec<_>>(),
+    })
+}
+
+/// A moment for a template: words, what machines read, and the whole truth.
+#[derive(Debug)]
+pub(crate) struct MomentView {
+    pub(crate) words: String,
+    pub(crate) machine: String,
+    pub(crate) title: String,
+}
+
+impl MomentView {
+    pub(crate) fn ago(moment: Timestamp, page: &Page) -> Self {
+        Self { words: page.ago(moment), machine: moment.rfc3339(), title: page.absolute(moment) }
+    }
+
+    pub(crate) fn absolute(moment: Timestamp, page: &Page) -> Self {
+        Self { words: page.absolute(moment), machine: moment.rfc3339(), title: page.ago(moment) }
+    }
+}

@@ -1,0 +1,220 @@
+//! `/alerts`: what fires, most urgent first, and who was told.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use db::DbError;
+use db::alerts::{AlertCount, AlertSearch, AlertStatus, StoredAlert, Told};
+use model::{Fingerprint, Timestamp};
+use serde_json::{Map, Value, json};
+
+use super::alert_view::{AlertView, MomentView, severity_word, to_json};
+use super::filter::{Filter, StateChoice};
+use super::{Page, Web, render, store_away};
+use crate::severity::Severity;
+use crate::upkeep::UNDELIVERED_FOR;
+
+const ROWS_PER_PAGE: u32 = 50;
+
+/// A severity in the summary strip.
+#[derive(Debug)]
+struct Tile {
+    class: &'static str,
+    word: &'static str,
+    alerts: u64,
+    href: String,
+    chosen: bool,
+}
+
+/// A choice of states.
+#[derive(Debug)]
+struct StateLink {
+    word: &'static str,
+    alerts: u64,
+    href: String,
+    chosen: bool,
+}
+
+/// What an empty list says.
+#[derive(Debug)]
+struct Empty {
+    title: &'static str,
+    detail: String,
+    is_clear: bool,
+}
+
+#[derive(Debug)]
+struct Pager {
+    showing: String,
+    previous: Option<String>,
+    next: Option<String>,
+    capped: Option<String>,
+}
+
+/// The page.
+#[derive(Debug, Template)]
+#[template(path = "alerts.html")]
+struct AlertsPage {
+    title: String,
+    tiles: Vec<Tile>,
+    states: Vec<StateLink>,
+    rows: Vec<AlertView>,
+    pager: Pager,
+    empty: Option<Empty>,
+    last_intake: Option<MomentView>,
+    stale: u64,
+    undelivered: u64,
+    has_receivers: bool,
+    filter: Filter,
+    page: Page,
+}
+
+/// What the store knows for one page.
+struct Found {
+    alerts: Vec<StoredAlert>,
+    told: Vec<Told>,
+    /// Of all alerts.
+    all: Vec<AlertCount>,
+    /// Of those that have the search text.
+    with_text: Vec<AlertCount>,
+    last_update: Option<Timestamp>,
+    undelivered: u64,
+}
+
+impl Found {
+    async fn look_up(web: &Web, filter: &Filter, now: Timestamp) -> Result<Self, DbError> {
+        let alerts_table = web.db.alerts();
+        let offset = (filter.page - 1) * ROWS_PER_PAGE;
+        let alerts = alerts_table.search(&filter.search(), offset, ROWS_PER_PAGE).await?;
+        let fingerprints: Vec<Fingerprint> = alerts.iter().map(|stored| stored.alert.fingerprint()).collect();
+        let told = alerts_table.told(&fingerprints).await?;
+        let all = alerts_table.counts(&AlertSearch::default()).await?;
+        let with_text = if filter.text.is_empty() {
+            all.clone()
+        } else {
+            alerts_table.counts(&AlertSearch { text: filter.text.clone(), ..AlertSearch::default() }).await?
+        };
+        let last_update = alerts_table.last_update().await?;
+        let undelivered = alerts_table.failed_since(now.minus(UNDELIVERED_FOR)).await?;
+        Ok(Self { alerts, told, all, with_text, last_update, undelivered })
+    }
+
+    fn total(&self, filter: &Filter) -> u64 {
+        sum(&self.with_text, |count| filter.takes(count.status, count.priority))
+    }
+}
+
+fn sum(counts: &[AlertCount], takes: impl Fn(&AlertCount) -> bool) -> u64 {
+    counts.iter().filter(|count| takes(count)).map(|count| count.alerts).sum()
+}
+
+pub(super) async fn page(State(web): State<Arc<Web>>, page: Page) -> Response {
+    let filter = Filter::read(page.query());
+    match Found::look_up(&web, &filter, page.now).await {
+        Ok(found) => render(&compose(found, filter, &web.receivers, page)),
+        Err(error) => store_away(page, &error),
+    }
+}
+
+pub(super) async fn json(State(web): State<Arc<Web>>, page: Page) -> Response {
+    let filter = Filter::read(page.query());
+    let found = match Found::look_up(&web, &filter, page.now).await {
+        Ok(found) => found,
+        Err(error) => {
+            tracing::error!(error = crate::intake::error_chain(&error), "cannot list alerts");
+            return (StatusCode::SERVICE_UNAVAILABLE, Json("alerts cannot be read now; ask again"))
+                .into_response();
+        }
+    };
+    let mut counts = Map::new();
+    for status in StateChoice::All.statuses() {
+        let of_severity = |severity: Severity| {
+            let takes = |count: &AlertCount| (count.status, count.priority) == (*status, severity.rank());
+            (severity.as_str().to_owned(), Value::from(sum(&found.with_text, takes)))
+        };
+        counts.insert(status.as_str().to_owned(), Severity::ALL.into_iter().map(of_severity).collect());
+    }
+    let alerts: Vec<Value> = found.alerts.iter().map(|stored| to_json(stored, &found.told)).collect();
+    let total = found.total(&filter);
+    Json(json!({ "total": total, "page": filter.page, "counts": counts, "alerts": alerts })).into_response()
+}
+
+fn compose(found: Found, filter: Filter, receivers: &[String], page: Page) -> AlertsPage {
+    let language = page.language;
+    let rows: Vec<AlertView> =
+        found.alerts.iter().map(|stored| AlertView::new(stored, &found.told, receivers, &page)).collect();
+    let unresolved = sum(&found.all, |count| count.status != AlertStatus::Resolved);
+    let title = match unresolved {
+        0 => language.text("alerts.title").to_owned(),
+        n => language.fill("alerts.title.count", &[("n", &n.to_string())]),
+    };
+    AlertsPage {
+        title,
+        tiles: Severity::ALL.into_iter().map(|severity| tile(severity, &found, &filter, &page)).collect(),
+        states: StateChoice::ALL.into_iter().map(|state| state_link(state, &found, &filter, &page)).collect(),
+        pager: pager(&filter, found.total(&filter), rows.len(), &page),
+        empty: rows.is_empty().then(|| empty(&filter, &found, &page)),
+        rows,
+        last_intake: found.last_update.map(|moment| MomentView::ago(moment, &page)),
+        stale: sum(&found.all, |count| count.status == AlertStatus::Stale),
+        undelivered: found.undelivered,
+        has_receivers: !receivers.is_empty(),
+        filter,
+        page,
+    }
+}
+
+fn tile(severity: Severity, found: &Found, filter: &Filter, page: &Page) -> Tile {
+    let takes = |count: &AlertCount| filter.takes_status(count.status) && count.priority == severity.rank();
+    Tile {
+        class: severity.as_str(),
+        word: severity_word(severity, page.language),
+        alerts: sum(&found.with_text, takes),
+        href: filter.toggled(severity).address(),
+        chosen: filter.severities.contains(&severity),
+    }
+}
+
+fn state_link(state: StateChoice, found: &Found, filter: &Filter, page: &Page) -> StateLink {
+    let word = match state {
+        StateChoice::Active => page.text("alerts.state.active"),
+        StateChoice::Firing => page.text("alerts.state.firing"),
+        StateChoice::Stale => page.text("alerts.state.stale"),
+        StateChoice::Resolved => page.text("alerts.state.resolved"),
+        StateChoice::All => page.text("alerts.state.all"),
+    };
+    let takes = |count: &AlertCount| {
+        state.statuses().contains(&count.status) && filter.takes_priority(count.priority)
+    };
+    let alerts = sum(&found.with_text, takes);
+    StateLink { word, alerts, href: filter.with_state(state).address(), chosen: state == filter.state }
+}
+
+fn empty(filter: &Filter, found: &Found, page: &Page) -> Empty {
+    if filter.is_default() && filter.page == 1 {
+        let time = page.absolute(page.now);
+        let detail = page.language.fill("alerts.empty.clear.detail", &[("time", &time)]);
+        return Empty { title: page.text("alerts.empty.clear"), detail, is_clear: true };
+    }
+    let without_filter = sum(&found.all, |count| Filter::default().takes_status(count.status)).to_string();
+    let detail = page.language.fill("alerts.empty.filtered.detail", &[("n", &without_filter)]);
+    Empty { title: page.text("alerts.empty.filtered"), detail, is_clear: false }
+}
+
+fn pager(filter: &Filter, total: u64, rows: usize, page: &Page) -> Pager {
+    let first = u64::from(filter.page - 1) * u64::from(ROWS_PER_PAGE);
+    let last = first + rows as u64;
+    let (from, to, all) = ((first + 1).to_string(), last.to_string(), total.to_string());
+    let next_page = filter.at_page(filter.page + 1);
+    let is_capped = last < total && next_page.is_none();
+    Pager {
+        showing: page.language.fill("alerts.showing", &[("from", &from), ("to", &to), ("total", &all)]),
+        previous: filter.at_page(filter.page - 1).map(|filter| filter.address()),
+        next: next_page.filter(|_| last < total).map(|filter| filter.address()),
+        capped: is_capped.then(|| page.language.fill("alerts.capped", &[("n", &to)])),
+    }
+}

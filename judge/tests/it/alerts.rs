@@ -1,0 +1,115 @@
+//! From a sample to the alarm.
+
+use std::time::Duration;
+
+use model::Labels;
+use serde_json::json;
+
+use crate::world::{INTERVAL, World};
+
+const DOWN: &str = "  - alert: Down\n    expr: up == 0\n    for: 30s\n    labels: {severity: critical}\n    \
+                    annotations: {summary: '{{ $labels.endpoint }} is {{ $value }}'}\n";
+const UP: [(&str, &str); 2] = [("__name__", "up"), ("endpoint", "web-1")];
+
+#[tokio::test]
+async fn an_alert_fires_after_its_hold_and_the_alarm_hears_of_its_end() {
+    let world = World::new().await;
+    let judge = world.judge(DOWN).await;
+    world.push(&UP, 0.0).await;
+    world.steps(&judge, 2, &UP, 0.0).await;
+    assert_eq!(world.heard(), [], "the hold is not over");
+    world.steps(&judge, 2, &UP, 0.0).await;
+    let fired = world.hears("the alert fires", |_| true).await;
+    let labels = [("alertname", "Down"), ("endpoint", "web-1"), ("severity", "critical")];
+    assert_eq!(fired.labels, Labels::from_pairs(labels));
+    assert_eq!(fired.annotations, json!({ "summary": "web-1 is 0" }));
+    assert!(
+        fired.ends_at >= world.clock.now().plus(Duration::from_secs(200)),
+        "four resend delays: {fired:?}"
+    );
+
+    world.push(&[("__name__", "other")], 1.0).await;
+    world.clock.advance(Duration::from_secs(1));
+    world.push(&UP, 1.0).await;
+    world.step(&judge, INTERVAL).await;
+    let ended = world.hears("the alert ends", |heard| heard.ends_at <= world.clock.now()).await;
+    assert_eq!((ended.labels, ended.starts_at), (fired.labels, fired.starts_at));
+}
+
+#[tokio::test]
+async fn a_firing_alert_is_sent_again_every_minute_with_a_later_end() {
+    let world = World::new().await;
+    let judge = world.judge("  - {alert: Down, expr: up == 0}\n").await;
+    world.push(&UP, 0.0).await;
+    world.steps(&judge, 1, &UP, 0.0).await;
+    let first = world.hears("the alert fires", |_| true).await;
+    world.steps(&judge, 5, &UP, 0.0).await;
+    let second = world.hears("it is sent again", |heard| heard.ends_at > first.ends_at).await;
+    assert_eq!(second.starts_at, first.starts_at);
+}
+
+#[tokio::test]
+async fn a_query_that_fails_leaves_the_alert_firing_and_says_why() {
+    let world = World::new().await;
+    let judge = world.judge("  - {alert: Down, expr: '(up == 0) + on (endpoint) owner'}\n").await;
+    let owner = |name| [("__name__", "owner"), ("endpoint", "web-1"), ("team", name)];
+    world.push(&UP, 0.0).await;
+    world.push(&owner("a"), 1.0).await;
+    world.step(&judge, INTERVAL).await;
+    world.hears("the alert fires", |_| true).await;
+
+    // A second owner makes the match ambiguous, which is an error of the query and not an empty answer.
+    world.push(&owner("b"), 1.0).await;
+    world.push(&UP, 0.0).await;
+    world.step(&judge, INTERVAL).await;
+    let group = judge.group(&world, "g").await.expect("the group is shown");
+    let rule = &group["rules"][0];
+    assert_eq!((&rule["health"], &rule["state"]), (&json!("err"), &json!("firing")), "{rule}");
+    assert!(rule["lastError"].as_str().expect("a reason").contains("duplicate series"), "{rule}");
+    assert!(!world.heard_of_an_end());
+}
+
+#[tokio::test]
+async fn alerts_are_series_too() {
+    let world = World::new().await;
+    let rules = "  - {alert: Down, expr: up == 0, for: 1m}\n  - {alert: AnyAlert, expr: 'ALERTS{alertname=\"Down\"}'}\n";
+    let judge = world.judge(rules).await;
+    world.push(&UP, 0.0).await;
+    world.step(&judge, INTERVAL).await;
+    let heard = world.hears("the second rule sees the first one's alert", |_| true).await;
+    assert_eq!(heard.labels.get("alertstate"), Some("pending"), "{heard:?}");
+    assert_eq!(heard.labels.get("alertname"), Some("AnyAlert"));
+}
+
+#[tokio::test]
+async fn two_elements_with_the_labels_of_one_alert_fail_the_rule() {
+    let world = World::new().await;
+    let judge = world.judge("  - {alert: Down, expr: up == 0, labels: {endpoint: all}}\n").await;
+    world.push(&UP, 0.0).await;
+    world.push(&[("__name__", "up"), ("endpoint", "web-2")], 0.0).await;
+    world.step(&judge, INTERVAL).await;
+    let group = judge.group(&world, "g").await.expect("the group is shown");
+    assert!(group["rules"][0]["lastError"].as_str().expect("a reason").contains("the same alert"), "{group}");
+    assert_eq!(world.heard(), []);
+}
+
+#[tokio::test]
+async fn more_results_than_the_limit_fail_the_rule_and_end_nothing() {
+    let world = World::new().await;
+    let file = world.folder.path().join("limit.yml");
+    let text = "groups: [{name: g, interval: 15s, limit: 1, rules: [{alert: Down, expr: up == 0}]}]";
+    std::fs::write(&file, text).unwrap();
+    let judge = world.judge_with(judge::Config { rule_files: vec![file], ..world.config() }).await;
+    world.push(&UP, 0.0).await;
+    world.step(&judge, INTERVAL).await;
+    world.hears("the alert fires", |_| true).await;
+    world.push(&UP, 0.0).await;
+    world.push(&[("__name__", "up"), ("endpoint", "web-2")], 0.0).await;
+    world.step(&judge, INTERVAL).await;
+    let group = judge.group(&world, "g").await.expect("the group is shown");
+    assert_eq!(
+        (&group["rules"][0]["health"], &group["rules"][0]["state"]),
+        (&json!("err"), &json!("firing"))
+    );
+    assert!(!world.heard_of_an_end());
+}

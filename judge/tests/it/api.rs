@@ -1,0 +1,162 @@
+//! The HTTP API.
+
+use serde_json::{Value, json};
+use testkit::eventually;
+
+use crate::world::{INTERVAL, Judge, World};
+
+const UP: [(&str, &str); 2] = [("__name__", "up"), ("endpoint", "web-1")];
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
+async fn send(world: &World, method: &str, judge: &Judge, path: &str, body: &str) -> (u16, Value) {
+    let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+    let request = world.http.request(method, format!("{}{path}", judge.url)).body(body.to_owned());
+    let answer = request.send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+#[tokio::test]
+async fn rules_and_alerts_have_the_shapes_of_prometheus() {
+    let world = World::new().await;
+    let rules = "  - {record: 'up:sum', expr: sum(up), labels: {a: b}}\n  \
+                 - {alert: Down, expr: up == 0, for: 1m, annotations: {s: 'x {{ $value }}'}}\n";
+    let judge = world.judge(rules).await;
+    world.push(&UP, 0.0).await;
+    world.step(&judge, INTERVAL).await;
+    let group = judge.group(&world, "g").await.expect("the group is shown");
+    assert_eq!((&group["interval"], &group["limit"]), (&json!(15.0), &json!(0)));
+    assert!(group["file"].as_str().expect("a file").ends_with("rules.yml"));
+    let recording = &group["rules"][0];
+    for (key, value) in [
+        ("type", json!("recording")),
+        ("name", json!("up:sum")),
+        ("query", json!("sum(up)")),
+        ("labels", json!({ "a": "b" })),
+        ("health", json!("ok")),
+    ] {
+        assert_eq!(recording[key], value, "{key}");
+    }
+    let alerting = &group["rules"][1];
+    for (key, value) in [
+        ("type", json!("alerting")),
+        ("state", json!("pending")),
+        ("duration", json!(60.0)),
+        ("keepFiringFor", json!(0.0)),
+        ("annotations", json!({ "s": "x {{ $value }}" })),
+    ] {
+        assert_eq!(alerting[key], value, "{key}");
+    }
+    let alert = &alerting["alerts"][0];
+    assert_eq!((&alert["value"], &alert["annotations"]), (&json!("0e+00"), &json!({ "s": "x 0" })));
+    let alerts = judge.get(&world, "/api/v1/alerts").await.expect("the alerts");
+    assert_eq!(&alerts["alerts"][0], alert);
+    let filtered = judge.get(&world, "/api/v1/rules?type=record&rule_group[]=g").await.expect("the rules");
+    assert_eq!(filtered["groups"][0]["rules"].as_array().map(Vec::len), Some(1));
+    assert_eq!(send(&world, "GET", &judge, "/api/v1/rules?type=x", "").await.0, 400);
+}
+
+#[tokio::test]
+async fn a_group_put_by_api_is_checked_kept_and_evaluated() {
+    let world = World::new().await;
+    let judge = world.judge_with(world.config()).await;
+    let path = "/api/v1/rule-groups/g";
+    let (status, answer) = send(&world, "PUT", &judge, path, "rules: [{alert: A, expr: 'up =='}]").await;
+    let message = answer["error"].as_str().expect("a message");
+    assert_eq!((status, &answer["errorType"]), (400, &json!("bad_data")));
+    assert!(message.contains("db:1: group \"g\", rule 1 (alert \"A\"): expr 1:"), "{message}");
+
+    let body = r#"{"interval": "15s", "rules": [{"alert": "A", "expr": "up == 0"}]}"#;
+    let (status, answer) = send(&world, "PUT", &judge, path, body).await;
+    assert_eq!((status, &answer["data"]["version"]), (200, &json!(1)), "{answer}");
+    eventually("the group is known", PATIENCE, async || judge.group(&world, "g").await).await;
+    world.push(&UP, 0.0).await;
+    world.step(&judge, INTERVAL).await;
+    world.hears("its alert fires", |heard| heard.labels.get("alertname") == Some("A")).await;
+
+    let stored = judge.get(&world, path).await.expect("the group is stored");
+    assert_eq!((&stored["body"], &stored["version"]), (&json!(body), &json!(1)));
+    assert_eq!(judge.get(&world, "/api/v1/rule-groups").await, Some(json!([stored])));
+
+    assert_eq!(send(&world, "DELETE", &judge, path, "").await.0, 200);
+    assert_eq!(send(&world, "DELETE", &judge, path, "").await.0, 404);
+    world.clock.advance(INTERVAL);
+    world.hears("its alert ends", |heard| heard.ends_at <= world.clock.now()).await;
+}
+
+#[tokio::test]
+async fn groups_of_the_api_survive_a_restart() {
+    let world = World::new().await;
+    let judge = world.judge_with(world.config()).await;
+    let body = "interval: 15s\nrules:\n- alert: A\n  expr: up == 0\n";
+    assert_eq!(send(&world, "PUT", &judge, "/api/v1/rule-groups/mine", body).await.0, 200);
+    judge.kill();
+    let judge = world.judge_with(world.config()).await;
+    eventually("the group is known", PATIENCE, async || judge.group(&world, "mine").await).await;
+}
+
+#[tokio::test]
+async fn rules_can_be_checked_without_being_taken() {
+    let world = World::new().await;
+    let judge = world.judge_with(world.config()).await;
+    let check = "/api/v1/rules/check";
+    let good = "groups: [{name: a, rules: [{alert: A, expr: up}, {record: b, expr: up}]}]";
+    assert_eq!(
+        send(&world, "POST", &judge, check, good).await,
+        (200, json!({"status": "success", "data": {"groups": 1, "rules": 2}}))
+    );
+    let bad = "groups: [{name: a, rules: [{alert: A, expr: '('}, {record: b}]}]";
+    let (status, answer) = send(&world, "POST", &judge, check, bad).await;
+    assert_eq!(
+        (status, answer["error"].as_str().map(|text| text.lines().count())),
+        (400, Some(2)),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn a_reload_with_a_fault_keeps_the_rules_that_were_good() {
+    let world = World::new().await;
+    let judge = world.judge("  - {alert: A, expr: up}\n").await;
+    world.config_with("  - {alert: B, expr: '('}\n");
+    let (status, answer) = send(&world, "POST", &judge, "/-/reload", "").await;
+    assert_eq!(status, 400, "{answer}");
+    let ready = world.http.get(format!("{}/-/ready", judge.url)).send().await.unwrap();
+    assert_eq!(ready.status(), 503);
+    assert!(ready.text().await.unwrap().contains("rules.yml:5"));
+    let group = judge.group(&world, "g").await.expect("the group is still there");
+    assert_eq!(group["rules"][0]["name"], "A");
+    world.config_with("  - {alert: B, expr: up}\n");
+    assert_eq!(send(&world, "POST", &judge, "/-/reload", "").await.0, 200);
+    eventually("the new rule is there", PATIENCE, async || {
+        let group = judge.group(&world, "g").await?;
+        (group["rules"][0]["name"] == "B").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rule_file_with_a_fault_stops_the_start_with_every_fault() {
+    let world = World::new().await;
+    let config = world.config_with("  - {alert: A, expr: '('}\n  - {alert: B}\n");
+    let error = world.try_judge(config).await.err().expect("the rules have faults");
+    let text = error.to_string();
+    assert!(
+        text.contains("rules.yml:5: group \"g\", rule 1") && text.contains("rule 2 (alert \"B\")"),
+        "{text}"
+    );
+    assert_eq!(daemon::StartError::reason_of(&error), daemon::ExitReason::Usage);
+}
+
+#[tokio::test]
+async fn the_rules_that_come_with_saker_are_used_when_no_file_is_named() {
+    let world = World::new().await;
+    let config = judge::Config { host_rules: true, ..world.config() };
+    let judge = world.judge_with(config).await;
+    let demo = eventually("the rules are known", PATIENCE, async || judge.group(&world, "demo").await).await;
+    assert_eq!(demo["file"], judge::HOST_RULES_FILE);
+    world.push(&[("__name__", "saker_demo"), ("endpoint", "web-1")], 1.0).await;
+    world.clock.advance(std::time::Duration::from_secs(5));
+    world
+        .hears("the demonstration fires", |heard| heard.labels.get("alertname") == Some("Demonstration"))
+        .await;
+}

@@ -1,0 +1,9 @@
+//! Behaviour of judge with a real store, a real database, a stand-in alarm, and a clock that the test moves.
+
+mod alerts;
+mod api;
+mod delivery;
+mod recording;
+mod restart;
+mod sharding;
+mod world;

@@ -1,0 +1,57 @@
+//! Recording rules.
+
+use std::time::Duration;
+
+use model::{Matcher, Selection, Series, Timestamp, is_stale};
+
+use crate::world::{INTERVAL, World};
+
+const IDLE: [(&str, &str); 2] = [("__name__", "cpu_idle"), ("endpoint", "web-1")];
+
+async fn stored(world: &World, name: &str) -> Vec<Series> {
+    let matchers = vec![Matcher::equal("__name__", name)];
+    let selection = Selection { matchers, start: Timestamp::MIN, end: Timestamp::MAX };
+    world.storage.reader().select(&selection).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_later_rule_sees_in_the_same_cycle_what_an_earlier_one_recorded() {
+    let world = World::new().await;
+    let rules = "  - {record: 'cpu:busy', expr: 100 - cpu_idle, labels: {dc: east}}\n  \
+                 - {alert: Busy, expr: 'cpu:busy > 90'}\n";
+    let judge = world.judge(rules).await;
+    world.push(&IDLE, 5.0).await;
+    world.step(&judge, INTERVAL).await;
+    let heard = world.hears("the alert fires in the first cycle", |_| true).await;
+    assert_eq!(heard.labels.to_string(), "{alertname=\"Busy\", dc=\"east\", endpoint=\"web-1\"}");
+    let series = stored(&world, "cpu:busy").await;
+    assert_eq!((series.len(), series[0].samples[0].value), (1, 95.0));
+}
+
+#[tokio::test]
+async fn a_recorded_series_ends_with_a_staleness_marker() {
+    let world = World::new().await;
+    let judge = world.judge("  - {record: low, expr: cpu_idle < 10}\n").await;
+    world.push(&IDLE, 5.0).await;
+    world.step(&judge, INTERVAL).await;
+    world.push(&IDLE, 50.0).await;
+    world.step(&judge, INTERVAL).await;
+    world.step(&judge, INTERVAL).await;
+    let series = stored(&world, "low").await;
+    let samples = &series[0].samples;
+    assert_eq!(samples.len(), 2, "one value, one marker: {samples:?}");
+    assert!(!is_stale(samples[0].value) && is_stale(samples[1].value));
+    assert_eq!(samples[1].timestamp.since(samples[0].timestamp), INTERVAL);
+}
+
+#[tokio::test]
+async fn missed_slots_are_counted_and_not_made_up_for() {
+    let world = World::new().await;
+    let judge = world.judge("  - {record: one, expr: vector(1)}\n").await;
+    world.step(&judge, INTERVAL).await;
+    world.step(&judge, Duration::from_secs(150)).await;
+    assert_eq!(stored(&world, "one").await[0].samples.len(), 2);
+    let metrics = testkit::get_text(&world.http, &format!("{}/metrics", judge.url)).await.expect("metrics");
+    let line = metrics.lines().find(|line| line.starts_with("judge_rule_group_iterations_missed_total"));
+    assert!(line.is_some_and(|line| line.ends_with(" 9")), "{line:?}");
+}
