@@ -272,7 +272,14 @@ impl Clone for Iter<'_> {
 }
 
 impl<'a> Iter<'a> {
+    #[inline]
     fn pop(&mut self) -> Option<&'a str> {
+        // Nearly all texts are shorter than 128 bytes, and so their length is one byte.
+        if let Some(length) = self.rest.bytes().next().filter(u8::is_ascii) {
+            let (text, rest) = self.rest.get(1..)?.split_at_checked(usize::from(length))?;
+            self.rest = rest;
+            return Some(text);
+        }
         let mut chars = self.rest.chars();
         let length = length_of(chars.next()?);
         let (text, rest) = chars.as_str().split_at(length);
@@ -346,7 +353,7 @@ mod tests {
 
     #[test]
     fn values_around_the_surrogate_gap_keep_their_length() {
-        for length in [0xD7FF, 0xD800, 0xDFFF, 0xE000, 0x1_0000] {
+        for length in [1, 0x7F, 0x80, 0xD7FF, 0xD800, 0xDFFF, 0xE000, 0x1_0000] {
             let value = "x".repeat(length);
             assert_eq!(Labels::from_pairs([("a", value.as_str())]).get("a").map(str::len), Some(length));
         }

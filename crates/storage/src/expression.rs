@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use model::Series;
-use promql::{EvalError, Expr, Output, Params, PlanError};
+use promql::{EvalError, Expr, Output, Params, Plan, PlanError};
 use thiserror::Error;
-use tokio::task::spawn_blocking;
 
-use crate::error::ReadError;
+use crate::head::Head;
+use crate::query::Stop;
 use crate::storage::Reader;
 
 /// Why an expression has no answer.
@@ -18,9 +18,6 @@ pub enum QueryError {
     /// The expression does not fit the times or limits asked for.
     #[error(transparent)]
     Plan(PlanError),
-    /// The store could not be read.
-    #[error("read the samples of the query")]
-    Read(#[source] ReadError),
     /// The evaluation failed.
     #[error(transparent)]
     Evaluate(EvalError),
@@ -32,7 +29,7 @@ pub enum QueryError {
     Interrupted,
 }
 
-/// Answers an expression from the store. The evaluation runs apart from the async threads; it ends early when `timeout`
+/// Answers an expression from the store. The work is done apart from the async threads; it ends early when `timeout`
 /// is over, and when the returned future is dropped because nobody waits for it any more.
 pub async fn query(
     reader: &Reader,
@@ -40,32 +37,52 @@ pub async fn query(
     params: Params,
     timeout: Duration,
 ) -> Result<Output, QueryError> {
+    query_then(reader, expr, params, timeout, |output| output).await
+}
+
+/// As [`query`], and goes on with the output on the same thread: writing a large answer takes long as well, and every
+/// change of threads costs as much as a small query.
+pub async fn query_then<T: Send + 'static>(
+    reader: &Reader,
+    expr: &Expr,
+    params: Params,
+    timeout: Duration,
+    then: impl FnOnce(Output) -> T + Send + 'static,
+) -> Result<T, QueryError> {
     if timeout.is_zero() {
         // A timer would take a millisecond to notice, which is enough for some answers and not for others.
         return Err(QueryError::TimedOut(timeout));
     }
-    let answering = answer(reader, expr, params);
-    tokio::time::timeout(timeout, answering).await.unwrap_or(Err(QueryError::TimedOut(timeout)))
-}
-
-async fn answer(reader: &Reader, expr: &Expr, params: Params) -> Result<Output, QueryError> {
     let limit = params.limits.samples_max;
     let plan = promql::plan(expr, params).map_err(QueryError::Plan)?;
+    let abandoned = SetOnDrop(Arc::default());
+    let seen = abandoned.0.clone();
+    let answering =
+        reader.ask(move |head| answer(head, &plan, limit, &|| seen.load(Ordering::Relaxed)).map(then));
+    match tokio::time::timeout(timeout, answering).await {
+        Ok(answered) => answered.map_err(|_| QueryError::Interrupted)?,
+        Err(_) => Err(QueryError::TimedOut(timeout)),
+    }
+}
+
+/// Fetches what the plan names and evaluates it.
+fn answer(
+    head: &Head,
+    plan: &Plan,
+    limit: usize,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Output, QueryError> {
     let mut inputs: Vec<Vec<Series>> = Vec::with_capacity(plan.selections().len());
     let mut left = limit;
     for selection in plan.selections() {
-        let input = reader.select_at_most(selection, left).await.map_err(|error| match error {
-            ReadError::TooManySamples { .. } => QueryError::Evaluate(EvalError::TooManySamples { limit }),
-            ReadError::Interrupted => QueryError::Read(error),
+        let input = head.select(selection, left, cancelled).map_err(|stop| match stop {
+            Stop::TooManySamples => QueryError::Evaluate(EvalError::TooManySamples { limit }),
+            Stop::Cancelled => QueryError::Evaluate(EvalError::Cancelled),
         })?;
         left = left.saturating_sub(input.iter().map(|series| series.samples.len()).sum());
         inputs.push(input);
     }
-    let abandoned = SetOnDrop(Arc::default());
-    let seen = abandoned.0.clone();
-    let evaluation =
-        spawn_blocking(move || promql::evaluate(&plan, &inputs, &|| seen.load(Ordering::Relaxed)));
-    evaluation.await.map_err(|_| QueryError::Interrupted)?.map_err(QueryError::Evaluate)
+    promql::evaluate(plan, &inputs, cancelled).map_err(QueryError::Evaluate)
 }
 
 /// Tells an evaluation on another thread that nobody waits for it any more.
@@ -140,6 +157,27 @@ mod tests {
         let error = ask("up", Params::instant(NOW), Duration::ZERO).await.expect_err("there was no time");
         assert!(matches!(error, QueryError::TimedOut(_)), "{error}");
         assert!(error.to_string().starts_with("query timed out in query execution after 0 s"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_follows_sees_the_output_and_is_left_out_after_an_error() {
+        let ask = async |text: &str| {
+            let expr = promql::parse(text).expect("it is PromQL");
+            let params = Params::instant(NOW);
+            query_then(&reader().await, &expr, params, Duration::from_secs(60), |output| output.value).await
+        };
+        let sum = Value::Vector(vec![(Labels::empty(), Sample::new(600_000, 2.0))]);
+        assert_eq!(ask("sum(up)").await.expect("it is good"), sum);
+        assert!(ask("up + on () up").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_query_that_nobody_waits_for_reads_no_further() {
+        let reader = reader().await;
+        let expr = promql::parse("up").expect("it is PromQL");
+        let plan = promql::plan(&expr, Params::instant(NOW)).expect("it fits");
+        let answered = reader.ask(move |head| answer(head, &plan, 1_000, &|| true)).await.expect("it ran");
+        assert!(matches!(answered, Err(QueryError::Evaluate(EvalError::Cancelled))), "{answered:?}");
     }
 
     #[test]
