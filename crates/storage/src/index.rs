@@ -100,6 +100,11 @@ impl Index {
         ids
     }
 
+    /// The series whose label has a value.
+    pub(crate) fn ids_of(&self, name: &str, value: &str) -> &[SeriesId] {
+        self.names.get(name).and_then(|values| values.get(value)).map_or(&[], Vec::as_slice)
+    }
+
     fn is_scan_cheaper(&self, ids: &[SeriesId], matcher: &Matcher) -> bool {
         ids.len().saturating_mul(SERIES_COST) < self.cost(matcher)
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use model::{Labels, Metadata, Selection, Series, Timestamp};
+use model::{Labels, MatchOp, Matcher, Metadata, Selection, Series, Timestamp};
 
 use crate::head::Head;
 use crate::registry::HeadSeries;
@@ -45,6 +45,16 @@ impl Head {
             }
         }
         Ok(found)
+    }
+
+    /// Whether one `=` of the selection leaves no more than so many series. Says no when it would
+    /// have to wait for a writer.
+    pub(crate) fn is_narrow(&self, selection: &Selection, series_max: usize) -> bool {
+        let Some(registry) = self.registry.try_read() else { return false };
+        let index = registry.index();
+        let is_narrow =
+            |m: &Matcher| m.op == MatchOp::Equal && index.ids_of(&m.name, &m.value).len() <= series_max;
+        selection.matchers.iter().any(|m| !m.value.is_empty() && is_narrow(m))
     }
 
     /// The label sets of all selections together, sorted.

@@ -179,6 +179,11 @@ impl Reader {
         self.ask(move |head| head.metadata(metric.as_deref(), limit)).await
     }
 
+    /// What is in memory, for questions that take next to no time.
+    pub(crate) fn head(&self) -> &Head {
+        self.backend.head()
+    }
+
     /// Answers on a thread that may take its time: a wide question would stall the runtime's own.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
