@@ -120,14 +120,30 @@ impl Labels {
     }
 
     fn filtered(&self, keep: impl Fn(&str) -> bool) -> Self {
-        if self.iter().all(|(name, _)| keep(name)) {
+        let text = &*self.0;
+        let mut rest = Iter { rest: text };
+        let mut buffer = String::new();
+        // Pairs that stay and lie side by side are copied as one piece: mostly the whole result is one.
+        let mut piece = 0..0;
+        loop {
+            let start = text.len() - rest.rest.len();
+            let Some((name, _)) = rest.next() else { break };
+            if !keep(name) {
+                continue;
+            }
+            if piece.end != start {
+                buffer.push_str(&text[piece]);
+                piece = start..start;
+            }
+            piece.end = text.len() - rest.rest.len();
+        }
+        if piece == (0..text.len()) {
             return self.clone();
         }
-        let mut buffer = String::with_capacity(self.0.len());
-        for (name, value) in self.iter().filter(|(name, _)| keep(name)) {
-            push(&mut buffer, name);
-            push(&mut buffer, value);
+        if buffer.is_empty() {
+            return Self(Arc::from(&text[piece]));
         }
+        buffer.push_str(&text[piece]);
         Self(buffer.into())
     }
 }
@@ -367,6 +383,16 @@ mod tests {
             prop_assert_eq!(&read, &pairs);
             let json = serde_json::to_string(&labels).expect("labels are plain text");
             prop_assert_eq!(serde_json::from_str::<Labels>(&json).expect("just written"), labels);
+        }
+
+        #[test]
+        fn names_are_left_out_or_kept(pairs in proptest::collection::btree_map("[a-f]", "[xy]{1,130}", 0..6),
+                                      names in proptest::collection::vec("[a-f]", 0..4)) {
+            let labels = Labels::from_pairs(&pairs);
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let (kept, others): (Vec<_>, Vec<_>) = pairs.iter().partition(|(name, _)| names.contains(&name.as_str()));
+            prop_assert_eq!(labels.only(&names), Labels::from_pairs(kept));
+            prop_assert_eq!(labels.without(&names), Labels::from_pairs(others));
         }
 
         #[test]
