@@ -202,11 +202,12 @@ fn put_timestamp(out: &mut String, at: Timestamp) {
     if at.millis() < 0 {
         out.push('-');
     }
+    let fraction = millis % 1000;
     out.push_str(itoa::Buffer::new().format(millis / 1000));
-    if millis % 1000 > 0 {
+    if fraction > 0 {
         // A thousand more, for the zeros in front; its own digit becomes the point.
         let at = out.len();
-        out.push_str(itoa::Buffer::new().format(1000 + millis % 1000));
+        out.push_str(itoa::Buffer::new().format(1000 + fraction));
         out.replace_range(at..=at, ".");
     }
 }
@@ -486,7 +487,7 @@ mod tests {
             put_timestamp(&mut out, Timestamp(millis));
             let (sign, size) = (if millis < 0 { "-" } else { "" }, millis.unsigned_abs());
             let whole = format!("{sign}{}", size / 1000);
-            prop_assert_eq!(out, if size % 1000 == 0 { whole } else { format!("{whole}.{:03}", size % 1000) });
+            prop_assert_eq!(out, if size.is_multiple_of(1000) { whole } else { format!("{whole}.{:03}", size % 1000) });
         }
 
         #[test]
