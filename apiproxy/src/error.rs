@@ -32,7 +32,7 @@ impl From<QueryError> for ApiError {
             QueryError::Evaluate(EvalError::Cancelled) => ErrorKind::Canceled,
             QueryError::Evaluate(_) => ErrorKind::Execution,
             QueryError::TimedOut(_) => ErrorKind::Timeout,
-            QueryError::Read(_) | QueryError::Interrupted => ErrorKind::Internal,
+            QueryError::Interrupted => ErrorKind::Internal,
         };
         Self { kind, message: chain(&error) }
     }
@@ -82,7 +82,7 @@ mod tests {
         check(QueryError::Evaluate(EvalError::Cancelled), ErrorKind::Canceled);
         check(QueryError::Evaluate(EvalError::ManyToOne), ErrorKind::Execution);
         check(QueryError::TimedOut(Duration::from_secs(1)), ErrorKind::Timeout);
-        check(QueryError::Read(ReadError::Interrupted), ErrorKind::Internal);
+        check(QueryError::Interrupted, ErrorKind::Internal);
         check(QueryError::Plan(promql::PlanError::EndBeforeStart), ErrorKind::BadData);
     }
 

@@ -12,7 +12,6 @@ use axum::routing::get;
 use daemon::Clock;
 use storage::Reader;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use wire::prom_api::{self, ErrorKind, Notes};
 
@@ -133,12 +132,10 @@ impl App {
         let _counted = Counted::up(&self.metrics.in_flight);
         let left = question.timeout.saturating_sub(begun.elapsed());
         let limit = question.limit();
-        let output = storage::query(&self.reader, &question.expr, question.params, left).await?;
-        // A large answer takes long enough to write to hold up other requests on an async thread.
-        spawn_blocking(move || query::render(output, limit)).await.map_err(|_| ApiError {
-            kind: ErrorKind::Internal,
-            message: "writing the answer was interrupted".to_owned(),
-        })
+        let render = move |output| query::render(output, limit);
+        storage::query_then(&self.reader, &question.expr, question.params, left, render)
+            .await
+            .map_err(ApiError::from)
     }
 
     /// Runs a look-up when its turn has come, within the time that a query has.

@@ -120,14 +120,30 @@ impl Labels {
     }
 
     fn filtered(&self, keep: impl Fn(&str) -> bool) -> Self {
-        if self.iter().all(|(name, _)| keep(name)) {
+        let text = &*self.0;
+        let mut rest = Iter { rest: text };
+        let mut buffer = String::new();
+        // Pairs that stay and lie side by side are copied as one piece: mostly the whole result is one.
+        let mut piece = 0..0;
+        loop {
+            let start = text.len() - rest.rest.len();
+            let Some((name, _)) = rest.next() else { break };
+            if !keep(name) {
+                continue;
+            }
+            if piece.end != start {
+                buffer.push_str(&text[piece]);
+                piece = start..start;
+            }
+            piece.end = text.len() - rest.rest.len();
+        }
+        if piece == (0..text.len()) {
             return self.clone();
         }
-        let mut buffer = String::with_capacity(self.0.len());
-        for (name, value) in self.iter().filter(|(name, _)| keep(name)) {
-            push(&mut buffer, name);
-            push(&mut buffer, value);
+        if buffer.is_empty() {
+            return Self(Arc::from(&text[piece]));
         }
+        buffer.push_str(&text[piece]);
         Self(buffer.into())
     }
 }
@@ -272,7 +288,14 @@ impl Clone for Iter<'_> {
 }
 
 impl<'a> Iter<'a> {
+    #[inline]
     fn pop(&mut self) -> Option<&'a str> {
+        // Nearly all texts are shorter than 128 bytes, and so their length is one byte.
+        if let Some(length) = self.rest.bytes().next().filter(u8::is_ascii) {
+            let (text, rest) = self.rest.get(1..)?.split_at_checked(usize::from(length))?;
+            self.rest = rest;
+            return Some(text);
+        }
         let mut chars = self.rest.chars();
         let length = length_of(chars.next()?);
         let (text, rest) = chars.as_str().split_at(length);
@@ -346,7 +369,7 @@ mod tests {
 
     #[test]
     fn values_around_the_surrogate_gap_keep_their_length() {
-        for length in [0xD7FF, 0xD800, 0xDFFF, 0xE000, 0x1_0000] {
+        for length in [1, 0x7F, 0x80, 0xD7FF, 0xD800, 0xDFFF, 0xE000, 0x1_0000] {
             let value = "x".repeat(length);
             assert_eq!(Labels::from_pairs([("a", value.as_str())]).get("a").map(str::len), Some(length));
         }
@@ -360,6 +383,16 @@ mod tests {
             prop_assert_eq!(&read, &pairs);
             let json = serde_json::to_string(&labels).expect("labels are plain text");
             prop_assert_eq!(serde_json::from_str::<Labels>(&json).expect("just written"), labels);
+        }
+
+        #[test]
+        fn names_are_left_out_or_kept(pairs in proptest::collection::btree_map("[a-f]", "[xy]{1,130}", 0..6),
+                                      names in proptest::collection::vec("[a-f]", 0..4)) {
+            let labels = Labels::from_pairs(&pairs);
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let (kept, others): (Vec<_>, Vec<_>) = pairs.iter().partition(|(name, _)| names.contains(&name.as_str()));
+            prop_assert_eq!(labels.only(&names), Labels::from_pairs(kept));
+            prop_assert_eq!(labels.without(&names), Labels::from_pairs(others));
         }
 
         #[test]

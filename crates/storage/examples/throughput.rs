@@ -139,7 +139,8 @@ async fn main() {
     ));
     // What a sender does whose answer got lost, and what one does that was cut off for a while.
     let repeated = fleet.round(rounds);
-    let late = repeated.iter().map(|batch| moved(batch, -(rounds as i64) * 10_000 - 5_000)).collect();
+    let late =
+        repeated.iter().map(|batch| moved(batch, -(rounds.min(300) as i64) * 10_000 - 5_000)).collect();
     let stored: Vec<Batch> = repeated.iter().map(|batch| moved(batch, 0)).collect();
     let mut lines = Vec::new();
     for (name, batches) in [("new", stored), ("repeated", repeated), ("late", late)] {

@@ -53,25 +53,41 @@ impl<'a> BitReader<'a> {
         Self { bytes, position: 0 }
     }
 
-    /// The next `bits` bits, from 1 to 64.
-    pub(crate) fn read(&mut self, bits: u32) -> Option<u64> {
+    /// The next bits without taking them, the first one highest. At least 57 are there; zeros stand
+    /// for what lies beyond the end.
+    #[inline]
+    pub(crate) fn peek(&self) -> u64 {
+        let rest = self.bytes.get(self.position / 8..).unwrap_or_default();
+        let word = rest.first_chunk().map_or_else(|| padded(rest), |chunk| u64::from_be_bytes(*chunk));
+        word << (self.position % 8)
+    }
+
+    /// Takes so many bits; `None` when there are fewer.
+    #[inline]
+    pub(crate) fn skip(&mut self, bits: u32) -> Option<()> {
         let end = self.position + bits as usize;
         if end > self.bytes.len() * 8 {
             return None;
         }
-        let (byte, shift) = (self.position / 8, (self.position % 8) as u32);
         self.position = end;
-        let rest = &self.bytes[byte..];
-        let word = rest.first_chunk().map_or_else(|| padded(rest), |chunk| u64::from_be_bytes(*chunk));
-        let value = (word << shift) >> (64 - bits);
+        Some(())
+    }
+
+    /// The next `bits` bits, from 1 to 64.
+    #[inline]
+    pub(crate) fn read(&mut self, bits: u32) -> Option<u64> {
+        let (byte, shift) = (self.position / 8, (self.position % 8) as u32);
+        let value = self.peek() >> (64 - bits);
+        self.skip(bits)?;
         let beyond = (bits + shift).saturating_sub(64);
         if beyond == 0 {
             return Some(value);
         }
-        Some(value | u64::from(rest.get(8)?.unbounded_shr(8 - beyond)))
+        Some(value | u64::from(self.bytes.get(byte + 8)?.unbounded_shr(8 - beyond)))
     }
 }
 
+#[cold]
 fn padded(rest: &[u8]) -> u64 {
     let mut word = [0; 8];
     word[..rest.len()].copy_from_slice(rest);
@@ -93,9 +109,12 @@ mod tests {
             }
             let mut reader = BitReader::new(writer.bytes());
             for (value, bits) in &fields {
+                let seen = (*bits).min(57);
+                prop_assert_eq!(reader.peek() >> (64 - seen), value << (64 - bits) >> (64 - seen));
                 prop_assert_eq!(reader.read(*bits), Some(value << (64 - bits) >> (64 - bits)));
             }
             prop_assert_eq!(reader.read(8), None);
+            prop_assert_eq!(reader.skip(8), None);
         }
     }
 }

@@ -198,27 +198,51 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    fn read_delta(&mut self) -> Option<i64> {
-        if self.bits.read(1)? == 0 {
-            return Some(0);
-        }
-        for width in DELTA_WIDTHS {
-            if self.bits.read(1)? == 0 {
-                let unused = 64 - width;
-                return Some(((self.bits.read(width)? << unused) as i64) >> unused);
+    /// Appends the samples that lie in the span; what comes after it is not even decoded.
+    pub(crate) fn read_span(self, start: i64, end: i64, samples: &mut Vec<Sample>) {
+        samples.reserve(usize::from(self.left));
+        for sample in self {
+            if sample.timestamp.millis() > end {
+                return;
+            }
+            if sample.timestamp.millis() >= start {
+                samples.push(sample);
             }
         }
-        self.bits.read(64).map(|bits| bits as i64)
     }
 
-    fn read_xor(&mut self) -> Option<u64> {
-        if self.bits.read(1)? == 0 {
+    #[inline]
+    fn read_delta(&mut self) -> Option<i64> {
+        let word = self.bits.peek();
+        let prefix = word.leading_ones();
+        let Some(width) = prefix.checked_sub(1).map(|at| DELTA_WIDTHS.get(at as usize)) else {
+            self.bits.skip(1)?;
             return Some(0);
-        }
-        if self.bits.read(1)? == 1 {
-            self.leading = self.bits.read(5)? as u32;
-            let significant = self.bits.read(6)? as u32;
-            self.significant = if significant == 0 { 64 } else { significant };
+        };
+        let Some(width) = width else {
+            self.bits.skip(DELTA_WIDTHS.len() as u32 + 1)?;
+            return self.bits.read(64).map(|bits| bits as i64);
+        };
+        // A zero ends the prefix.
+        self.bits.skip(prefix + 1 + width)?;
+        Some((word << (prefix + 1)) as i64 >> (64 - width))
+    }
+
+    #[inline]
+    fn read_xor(&mut self) -> Option<u64> {
+        let word = self.bits.peek();
+        match word >> 62 {
+            0 | 1 => {
+                self.bits.skip(1)?;
+                return Some(0);
+            }
+            2 => self.bits.skip(2)?,
+            _ => {
+                self.leading = (word << 2 >> 59) as u32;
+                let significant = (word << 7 >> 58) as u32;
+                self.significant = if significant == 0 { 64 } else { significant };
+                self.bits.skip(13)?;
+            }
         }
         let shift = 64u32.checked_sub(self.leading + self.significant)?;
         if self.significant == 0 {
@@ -231,6 +255,7 @@ impl<'a> Decoder<'a> {
 impl Iterator for Decoder<'_> {
     type Item = Sample;
 
+    #[inline]
     fn next(&mut self) -> Option<Sample> {
         self.left = self.left.checked_sub(1)?;
         if self.begun {
@@ -284,6 +309,17 @@ mod tests {
         fn bytes_that_are_no_chunk_end_the_decoder(bytes in prop::collection::vec(any::<u8>(), 0..200), count in any::<u16>()) {
             prop_assert!(Decoder::new(0, count, &bytes).count() <= usize::from(count));
         }
+    }
+
+    #[test]
+    fn a_span_is_cut_out_and_added_to_what_is_there() {
+        let samples: Vec<Sample> = (0..120).map(|i| Sample::new(i * 10, (i * i) as f64)).collect();
+        let chunk = Chunk::from_samples(&samples).expect("there are samples");
+        let mut read = vec![samples[0]];
+        chunk.samples().read_span(15, 40, &mut read);
+        assert_eq!(read, [samples[0], samples[2], samples[3], samples[4]]);
+        chunk.samples().read_span(1_191, 2_000, &mut read);
+        assert_eq!(read.len(), 4);
     }
 
     #[test]

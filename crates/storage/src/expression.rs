@@ -5,12 +5,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use model::Series;
-use promql::{EvalError, Expr, Output, Params, PlanError};
+use promql::{EvalError, Expr, Output, Params, Plan, PlanError};
 use thiserror::Error;
-use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
-use crate::error::ReadError;
+use crate::head::Head;
+use crate::query::Stop;
 use crate::storage::Reader;
+
+// A query within all of these is answered on the thread that asks. Others wait for that thread meanwhile, so what it
+// does must end soon: the time is looked at between series, the rest bounds what is done in between.
+const AT_ONCE_SERIES_MAX: usize = 256;
+const AT_ONCE_SAMPLES_MAX: usize = 2_048;
+const AT_ONCE_STEPS_MAX: u128 = 128;
+const AT_ONCE_TIME_MAX: Duration = Duration::from_micros(200);
 
 /// Why an expression has no answer.
 #[derive(Debug, Error)]
@@ -18,9 +26,6 @@ pub enum QueryError {
     /// The expression does not fit the times or limits asked for.
     #[error(transparent)]
     Plan(PlanError),
-    /// The store could not be read.
-    #[error("read the samples of the query")]
-    Read(#[source] ReadError),
     /// The evaluation failed.
     #[error(transparent)]
     Evaluate(EvalError),
@@ -32,7 +37,7 @@ pub enum QueryError {
     Interrupted,
 }
 
-/// Answers an expression from the store. The evaluation runs apart from the async threads; it ends early when `timeout`
+/// Answers an expression from the store. The work is done apart from the async threads; it ends early when `timeout`
 /// is over, and when the returned future is dropped because nobody waits for it any more.
 pub async fn query(
     reader: &Reader,
@@ -40,32 +45,74 @@ pub async fn query(
     params: Params,
     timeout: Duration,
 ) -> Result<Output, QueryError> {
+    query_then(reader, expr, params, timeout, |output| output).await
+}
+
+/// As [`query`], and goes on with the output on the same thread: writing a large answer takes long as well, and every
+/// change of threads costs as much as a small query.
+pub async fn query_then<T: Send + 'static>(
+    reader: &Reader,
+    expr: &Expr,
+    params: Params,
+    timeout: Duration,
+    then: impl FnOnce(Output) -> T + Send + 'static,
+) -> Result<T, QueryError> {
     if timeout.is_zero() {
         // A timer would take a millisecond to notice, which is enough for some answers and not for others.
         return Err(QueryError::TimedOut(timeout));
     }
-    let answering = answer(reader, expr, params);
-    tokio::time::timeout(timeout, answering).await.unwrap_or(Err(QueryError::TimedOut(timeout)))
-}
-
-async fn answer(reader: &Reader, expr: &Expr, params: Params) -> Result<Output, QueryError> {
+    if let Some(output) = answer_at_once(reader.head(), expr, &params) {
+        return Ok(then(output));
+    }
     let limit = params.limits.samples_max;
     let plan = promql::plan(expr, params).map_err(QueryError::Plan)?;
+    let abandoned = SetOnDrop(Arc::default());
+    let seen = abandoned.0.clone();
+    let answering =
+        reader.ask(move |head| answer(head, &plan, limit, &|| seen.load(Ordering::Relaxed)).map(then));
+    match tokio::time::timeout(timeout, answering).await {
+        Ok(answered) => answered.map_err(|_| QueryError::Interrupted)?,
+        Err(_) => Err(QueryError::TimedOut(timeout)),
+    }
+}
+
+/// Answers a small query on the thread that asks, which costs half of what two changes of threads do. `None` when it
+/// turns out not to be small: then nothing is lost but [`AT_ONCE_TIME_MAX`].
+fn answer_at_once(head: &Head, expr: &Expr, params: &Params) -> Option<Output> {
+    let steps = params.end.since(params.start).as_millis() / params.step.as_millis().max(1);
+    if !params.step.is_zero() && steps > AT_ONCE_STEPS_MAX {
+        return None;
+    }
+    let mut small = params.clone();
+    let limit = AT_ONCE_SAMPLES_MAX.min(params.limits.samples_max);
+    small.limits.samples_max = limit;
+    let plan = promql::plan(expr, small).ok()?;
+    if !plan.selections().iter().all(|selection| head.is_narrow(selection, AT_ONCE_SERIES_MAX)) {
+        return None;
+    }
+    let begun = Instant::now();
+    // Whatever went wrong is told by the one who has all the limits and all the time.
+    answer(head, &plan, limit, &|| begun.elapsed() > AT_ONCE_TIME_MAX).ok()
+}
+
+/// Fetches what the plan names and evaluates it.
+fn answer(
+    head: &Head,
+    plan: &Plan,
+    limit: usize,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Output, QueryError> {
     let mut inputs: Vec<Vec<Series>> = Vec::with_capacity(plan.selections().len());
     let mut left = limit;
     for selection in plan.selections() {
-        let input = reader.select_at_most(selection, left).await.map_err(|error| match error {
-            ReadError::TooManySamples { .. } => QueryError::Evaluate(EvalError::TooManySamples { limit }),
-            ReadError::Interrupted => QueryError::Read(error),
+        let input = head.select(selection, left, cancelled).map_err(|stop| match stop {
+            Stop::TooManySamples => QueryError::Evaluate(EvalError::TooManySamples { limit }),
+            Stop::Cancelled => QueryError::Evaluate(EvalError::Cancelled),
         })?;
         left = left.saturating_sub(input.iter().map(|series| series.samples.len()).sum());
         inputs.push(input);
     }
-    let abandoned = SetOnDrop(Arc::default());
-    let seen = abandoned.0.clone();
-    let evaluation =
-        spawn_blocking(move || promql::evaluate(&plan, &inputs, &|| seen.load(Ordering::Relaxed)));
-    evaluation.await.map_err(|_| QueryError::Interrupted)?.map_err(QueryError::Evaluate)
+    promql::evaluate(plan, &inputs, cancelled).map_err(QueryError::Evaluate)
 }
 
 /// Tells an evaluation on another thread that nobody waits for it any more.
@@ -140,6 +187,46 @@ mod tests {
         let error = ask("up", Params::instant(NOW), Duration::ZERO).await.expect_err("there was no time");
         assert!(matches!(error, QueryError::TimedOut(_)), "{error}");
         assert!(error.to_string().starts_with("query timed out in query execution after 0 s"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_follows_sees_the_output_and_is_left_out_after_an_error() {
+        let ask = async |text: &str| {
+            let expr = promql::parse(text).expect("it is PromQL");
+            let params = Params::instant(NOW);
+            query_then(&reader().await, &expr, params, Duration::from_secs(60), |output| output.value).await
+        };
+        let sum = Value::Vector(vec![(Labels::empty(), Sample::new(600_000, 2.0))]);
+        assert_eq!(ask("sum(up)").await.expect("it is good"), sum);
+        assert!(ask("up + on () up").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_query_that_nobody_waits_for_reads_no_further() {
+        let reader = reader().await;
+        let expr = promql::parse("up").expect("it is PromQL");
+        let plan = promql::plan(&expr, Params::instant(NOW)).expect("it fits");
+        let answered = reader.ask(move |head| answer(head, &plan, 1_000, &|| true)).await.expect("it ran");
+        assert!(matches!(answered, Err(QueryError::Evaluate(EvalError::Cancelled))), "{answered:?}");
+    }
+
+    #[tokio::test]
+    async fn only_what_is_small_is_answered_at_once() {
+        let reader = reader().await;
+        let at_once = |text: &str, params: &Params| {
+            let expr = promql::parse(text).expect("it is PromQL");
+            answer_at_once(reader.head(), &expr, params)
+        };
+        let instant = Params::instant(NOW);
+        assert!(at_once("no_such_metric", &instant).is_some());
+        for large in ["{__name__=~\"u.*\"}", "max_over_time(up[1h:1s])", "up + on () up"] {
+            assert!(at_once(large, &instant).is_none(), "{large}");
+        }
+        let range = Params::range(Timestamp(0), NOW, Duration::from_secs(1));
+        assert!(at_once("no_such_metric", &range).is_none());
+        let mut limited = instant;
+        limited.limits.samples_max = 10;
+        assert!(at_once("sum_over_time(up[10m])", &limited).is_none());
     }
 
     #[test]

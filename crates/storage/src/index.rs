@@ -1,6 +1,7 @@
 //! Which series carry which label: lists of series ids by label name and value.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use model::{Labels, MatchOp, Matcher};
 
@@ -72,61 +73,87 @@ impl Index {
         all: impl FnOnce() -> Vec<SeriesId>,
     ) -> Vec<SeriesId> {
         let (excluding, mut requiring): (Vec<_>, Vec<_>) = matchers.iter().partition(|m| m.matches_empty());
-        requiring.sort_by_key(|matcher| self.cost(matcher));
+        requiring.sort_by_cached_key(|matcher| self.cost(matcher));
+        let scan = |ids: &mut Vec<SeriesId>, matcher: &Matcher| {
+            ids.retain(|id| labels_of(*id).is_some_and(|labels| matcher.matches_labels(labels)));
+        };
         let mut picked: Option<Vec<SeriesId>> = None;
         for matcher in requiring {
-            picked = Some(match picked {
-                Some(ids) if ids.len().saturating_mul(SERIES_COST) < self.cost(matcher) => ids
-                    .into_iter()
-                    .filter(|id| labels_of(*id).is_some_and(|l| matcher.matches_labels(l)))
-                    .collect(),
-                Some(mut ids) => {
-                    keep_by(&mut ids, &self.having(matcher), true);
-                    ids
-                }
-                None => self.having(matcher),
-            });
+            let Some(ids) = &mut picked else {
+                picked = Some(union(&self.lists(matcher, true)));
+                continue;
+            };
+            if self.is_scan_cheaper(ids, matcher) {
+                scan(ids, matcher);
+            } else {
+                keep_by(ids, &self.lists(matcher, true), true);
+            }
         }
         let mut ids = picked.unwrap_or_else(all);
         for matcher in excluding {
-            if matcher.op == MatchOp::NotEqual {
-                keep_by(&mut ids, self.ids_of(&matcher.name, &matcher.value), false);
-                continue;
+            if self.is_scan_cheaper(&ids, matcher) {
+                scan(&mut ids, matcher);
+            } else {
+                keep_by(&mut ids, &self.lists(matcher, false), false);
             }
-            ids.retain(|id| labels_of(*id).is_some_and(|labels| matcher.matches_labels(labels)));
         }
         ids
     }
 
-    fn ids_of(&self, name: &str, value: &str) -> &[SeriesId] {
+    /// The series whose label has a value.
+    pub(crate) fn ids_of(&self, name: &str, value: &str) -> &[SeriesId] {
         self.names.get(name).and_then(|values| values.get(value)).map_or(&[], Vec::as_slice)
     }
 
-    /// How much work it is to list the series of a matcher, in copied ids.
+    fn is_scan_cheaper(&self, ids: &[SeriesId], matcher: &Matcher) -> bool {
+        ids.len().saturating_mul(SERIES_COST) < self.cost(matcher)
+    }
+
+    /// How much work it is to find the lists of a matcher and to go through them, in copied ids.
     fn cost(&self, matcher: &Matcher) -> usize {
         let Some(values) = self.names.get(matcher.name.as_str()) else { return 0 };
-        match matcher.exact_values() {
-            Some(exact) => exact.iter().filter_map(|value| values.get(*value)).map(Vec::len).sum(),
-            None if matcher.op == MatchOp::NotEqual => usize::MAX,
-            None => values.len().saturating_mul(PATTERN_COST),
+        match (matcher.op, matcher.exact_values()) {
+            (MatchOp::NotEqual, _) if matcher.matches_empty() => 0,
+            (_, Some(exact)) if !matcher.matches_empty() => {
+                exact.iter().filter_map(|value| values.get(*value)).map(Vec::len).sum()
+            }
+            // Nearly every series has another value.
+            (MatchOp::NotEqual, _) => usize::MAX,
+            _ => values.len().saturating_mul(PATTERN_COST),
         }
     }
 
-    /// The series whose value of the label the matcher picks.
-    fn having(&self, matcher: &Matcher) -> Vec<SeriesId> {
+    /// The lists of those values of the label that the matcher picks, or of those it does not pick.
+    fn lists(&self, matcher: &Matcher, picked: bool) -> Vec<&[SeriesId]> {
         let Some(values) = self.names.get(matcher.name.as_str()) else { return Vec::new() };
-        let lists: Vec<&Vec<SeriesId>> = match matcher.exact_values() {
-            Some(exact) => exact.iter().filter_map(|value| values.get(*value)).collect(),
-            None => values.iter().filter(|(value, _)| matcher.matches(value)).map(|(_, ids)| ids).collect(),
-        };
-        let mut ids: Vec<SeriesId> = lists.iter().flat_map(|ids| ids.iter().copied()).collect();
-        if lists.len() > 1 {
-            ids.sort_unstable();
-            // `a|a` names one value twice.
-            ids.dedup();
+        let one = |value: &str| values.get(value).map(Vec::as_slice);
+        match (matcher.op, matcher.exact_values()) {
+            (_, Some(exact)) if picked => exact.into_iter().filter_map(one).collect(),
+            (MatchOp::NotEqual, _) if !picked => one(&matcher.value).into_iter().collect(),
+            _ => {
+                let is_alike = matches!(matcher.op, MatchOp::Equal | MatchOp::Regex);
+                // What the pattern itself matches lies together in the order of values.
+                let prefix = if is_alike == picked { matcher.prefix() } else { "" };
+                let candidates = values.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+                candidates
+                    .take_while(|(value, _)| value.starts_with(prefix))
+                    .filter(|(value, _)| matcher.matches(value) == picked)
+                    .map(|(_, ids)| ids.as_slice())
+                    .collect()
+            }
         }
-        ids
     }
+}
+
+/// All ids of the lists, ascending.
+fn union(lists: &[&[SeriesId]]) -> Vec<SeriesId> {
+    let mut ids = lists.concat();
+    if lists.len() > 1 {
+        // Lists of one label have no id in common, but `a|a` names one value twice.
+        ids.sort_unstable();
+        ids.dedup();
+    }
+    ids
 }
 
 // `BTreeMap::entry` would allocate the key on every look-up.
@@ -137,13 +164,32 @@ fn entry<'a, V: Default>(map: &'a mut BTreeMap<Box<str>, V>, key: &str) -> &'a m
     map.get_mut(key).expect("it was there or has just been inserted")
 }
 
-/// Keeps of `ids` those that are among `others`, or those that are not.
-fn keep_by(ids: &mut Vec<SeriesId>, others: &[SeriesId], present: bool) {
-    let mut rest = others;
-    ids.retain(|id| {
-        rest = &rest[rest.partition_point(|other| other < id)..];
-        (rest.first() == Some(id)) == present
-    });
+/// Keeps of `ids` those that are in one of the lists, or those that are in none.
+fn keep_by(ids: &mut Vec<SeriesId>, lists: &[&[SeriesId]], present: bool) {
+    let mut found = vec![false; ids.len()];
+    for list in lists {
+        let mut rest = *list;
+        for (id, found) in ids.iter().zip(&mut found) {
+            rest = &rest[below(rest, *id)..];
+            match rest.first() {
+                Some(first) => *found |= first == id,
+                None => break,
+            }
+        }
+    }
+    let mut found = found.into_iter();
+    ids.retain(|_| found.next() == Some(present));
+}
+
+/// How many of the ascending ids are below one. What is near the start is found at once: the ids
+/// asked for ascend as well.
+fn below(ids: &[SeriesId], id: SeriesId) -> usize {
+    let mut bound = 1;
+    while bound < ids.len() && ids[bound - 1] < id {
+        bound *= 2;
+    }
+    let from = bound / 2;
+    from + ids[from..bound.min(ids.len())].partition_point(|other| *other < id)
 }
 
 #[cfg(test)]
@@ -182,7 +228,7 @@ mod tests {
         let mut index = indexed(&vec![labels.clone(); 5]);
         index.remove(2, &labels);
         index.add(2, &labels);
-        assert_eq!(index.having(&Matcher::equal("job", "a")), [0, 1, 2, 3, 4]);
+        assert_eq!(union(&index.lists(&Matcher::equal("job", "a"), true)), [0, 1, 2, 3, 4]);
     }
 
     #[test]
@@ -191,11 +237,31 @@ mod tests {
         assert_eq!(resolve(&indexed(&series), &series, &[matcher("job", MatchOp::Regex, "a|a")]), [0]);
     }
 
+    #[test]
+    fn a_pattern_is_tried_on_the_values_that_start_like_it() {
+        let hosts = ["host-1", "host-10", "host-2", "other", "zone"];
+        let series = hosts.map(|host| Labels::from_pairs([("endpoint", host)]));
+        let index = indexed(&series);
+        let picked = |op, pattern: &str| resolve(&index, &series, &[matcher("endpoint", op, pattern)]);
+        assert_eq!(picked(MatchOp::Regex, "host-1.*"), [0, 1]);
+        assert_eq!(picked(MatchOp::Regex, "host-[12]"), [0, 2]);
+        assert_eq!(picked(MatchOp::NotRegex, "host-1.*"), [2, 3, 4]);
+    }
+
     proptest! {
+        #[test]
+        fn a_search_that_starts_near_finds_what_halving_finds(
+            ids in prop::collection::btree_set(0u32..200, 0..100),
+            id in 0u32..200,
+        ) {
+            let ids: Vec<SeriesId> = ids.into_iter().collect();
+            prop_assert_eq!(below(&ids, id), ids.partition_point(|other| *other < id));
+        }
+
         #[test]
         fn the_index_picks_what_a_scan_over_all_series_picks(
             rows in prop::collection::vec(("[ab]?", "[abc]?", "[a-d]{0,2}"), 0..60),
-            asked in prop::collection::vec((0usize..3, 0usize..4, "[a-d]{0,2}|a\\|b|[ab]\\+|\\.\\*|\\.\\+|a\\|"), 0..4),
+            asked in prop::collection::vec((0usize..3, 0usize..4, "[a-d]{0,2}|a\\|b|[ab]\\+|\\.\\*|\\.\\+|a\\||a\\.\\*|[ab][cd]\\?"), 0..4),
         ) {
             let names = ["x", "y", "z"];
             let series: Vec<Labels> =

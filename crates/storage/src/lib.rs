@@ -34,6 +34,6 @@ mod samples;
 pub use batch::{Batch, Refusal, Refused, WriteOutcome};
 pub use config::{Limits, LocalConfig};
 pub use error::{MaintainError, OpenError, ReadError, WriteError};
-pub use expression::{QueryError, query};
+pub use expression::{QueryError, query, query_then};
 pub use stats::{ReplayReport, Stats, WalFault, WalStats};
 pub use storage::{Reader, Storage, Writer};

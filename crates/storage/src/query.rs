@@ -3,27 +3,58 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use model::{Labels, Metadata, Selection, Series, Timestamp};
+use model::{Labels, MatchOp, Matcher, Metadata, Selection, Series, Timestamp};
 
 use crate::head::Head;
 use crate::registry::HeadSeries;
+use crate::samples::Snapshot;
+
+/// Why a selection was not read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// It has more samples than the caller wants to hold.
+    TooManySamples,
+    /// The caller does not want it any more.
+    Cancelled,
+}
 
 impl Head {
-    /// The series of a selection that have a sample in its span; `None` when they have more than `samples_max`.
-    pub(crate) fn select(&self, selection: &Selection, samples_max: usize) -> Option<Vec<Series>> {
+    /// The series of a selection that have a sample in its span, at most `samples_max` samples.
+    /// `cancelled` is asked before every series.
+    pub(crate) fn select(
+        &self,
+        selection: &Selection,
+        samples_max: usize,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Vec<Series>, Stop> {
         let (start, end) = (selection.start.millis(), selection.end.millis());
         let picked = self.registry.read().resolve(&selection.matchers);
         let mut found = Vec::with_capacity(picked.len());
         let mut left = samples_max;
+        // Used for one series after the other: what is kept of each is as large as it must be.
+        let mut snapshot = Snapshot::default();
         for series in picked {
-            let snapshot = series.samples.lock().snapshot(start, end);
-            let samples = snapshot.into_samples(start, end);
-            left = left.checked_sub(samples.len())?;
+            if cancelled() {
+                return Err(Stop::Cancelled);
+            }
+            series.samples.lock().snapshot(start, end, &mut snapshot);
+            let samples = snapshot.samples(start, end);
+            left = left.checked_sub(samples.len()).ok_or(Stop::TooManySamples)?;
             if !samples.is_empty() {
-                found.push(Series { labels: series.labels.clone(), samples });
+                found.push(Series { labels: series.labels.clone(), samples: samples.to_vec() });
             }
         }
-        Some(found)
+        Ok(found)
+    }
+
+    /// Whether one `=` of the selection leaves no more than so many series. Says no when it would
+    /// have to wait for a writer.
+    pub(crate) fn is_narrow(&self, selection: &Selection, series_max: usize) -> bool {
+        let Some(registry) = self.registry.try_read() else { return false };
+        let index = registry.index();
+        let is_narrow =
+            |m: &Matcher| m.op == MatchOp::Equal && index.ids_of(&m.name, &m.value).len() <= series_max;
+        selection.matchers.iter().any(|m| !m.value.is_empty() && is_narrow(m))
     }
 
     /// The label sets of all selections together, sorted.

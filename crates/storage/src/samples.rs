@@ -3,7 +3,7 @@
 use model::{Sample, Timestamp};
 
 use crate::batch::Refusal;
-use crate::chunk::{CHUNK_SAMPLES_MAX, Chunk, Decoder, OpenChunk};
+use crate::chunk::{CHUNK_SAMPLES_MAX, Chunk, OpenChunk};
 
 /// What a store accepts at this moment.
 #[derive(Debug, Clone, Copy)]
@@ -58,11 +58,12 @@ struct Late {
 }
 
 /// What a query needs of one series: chunks to be decoded without holding the lock, and the rest
-/// already decoded.
+/// already decoded. Made once and used for many series.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     chunks: Vec<Chunk>,
     recent: Vec<Sample>,
+    decoded: Vec<Sample>,
     overlapping: bool,
 }
 
@@ -104,7 +105,11 @@ impl SeriesSamples {
         if is_newer && ascends && first >= admission.horizon {
             return;
         }
-        let stored = if is_newer { Vec::new() } else { self.snapshot(first, last).into_samples(first, last) };
+        let mut snapshot = Snapshot::default();
+        if !is_newer {
+            self.snapshot(first, last, &mut snapshot);
+        }
+        let stored = snapshot.samples(first, last);
         let mut accepted: Option<Sample> = None;
         samples.retain(|sample| {
             let at = stored.binary_search_by_key(&sample.timestamp, |stored| stored.timestamp).ok();
@@ -173,28 +178,23 @@ impl SeriesSamples {
         dropped
     }
 
-    /// What a query over the span needs. Sealed chunks are shared, not copied; the caller decodes
-    /// them after it has let go of the lock.
-    pub(crate) fn snapshot(&self, start: i64, end: i64) -> Snapshot {
+    /// Puts what a query over the span needs into `snapshot`, whatever was there before. Sealed
+    /// chunks are shared, not copied; the caller decodes them after it has let go of the lock.
+    pub(crate) fn snapshot(&self, start: i64, end: i64, snapshot: &mut Snapshot) {
+        snapshot.clear();
         let from = self.sealed.partition_point(|chunk| chunk.last < start);
         let to = self.sealed.partition_point(|chunk| chunk.first <= end);
-        let mut snapshot = Snapshot {
-            chunks: self.sealed.get(from..to).unwrap_or_default().to_vec(),
-            ..Snapshot::default()
-        };
+        snapshot.chunks.extend_from_slice(self.sealed.get(from..to).unwrap_or_default());
         if self.open.span().is_some_and(|(first, last)| first <= end && last >= start) {
-            snapshot.recent.reserve(self.open.len());
-            snapshot.recent.extend(cut_out(self.open.samples(), start, end));
+            self.open.samples().read_span(start, end, &mut snapshot.recent);
         }
         if let Some(late) = self.late.as_deref() {
-            let sealed = late.sealed.iter().filter(|chunk| chunk.overlaps(start, end));
             let sorted = within(&late.sorted, start, end);
-            snapshot.overlapping =
-                !sorted.is_empty() || late.sealed.iter().any(|chunk| chunk.overlaps(start, end));
-            snapshot.chunks.extend(sealed.cloned());
+            let chunks = snapshot.chunks.len();
+            snapshot.chunks.extend(late.sealed.iter().filter(|chunk| chunk.overlaps(start, end)).cloned());
+            snapshot.overlapping = !sorted.is_empty() || snapshot.chunks.len() > chunks;
             snapshot.recent.extend_from_slice(sorted);
         }
-        snapshot
     }
 }
 
@@ -213,37 +213,28 @@ impl Late {
 
 impl Snapshot {
     /// All samples of the span in order of time, one a moment.
-    pub(crate) fn into_samples(self, start: i64, end: i64) -> Vec<Sample> {
+    pub(crate) fn samples(&mut self, start: i64, end: i64) -> &[Sample] {
         if self.chunks.is_empty() && !self.overlapping {
-            return shrunk(self.recent);
+            return &self.recent;
         }
-        let count = self.chunks.iter().map(Chunk::len).sum::<usize>() + self.recent.len();
-        let mut samples = Vec::with_capacity(count);
-        for chunk in &self.chunks {
-            samples.extend(cut_out(chunk.samples(), start, end));
+        for chunk in self.chunks.drain(..) {
+            chunk.samples().read_span(start, end, &mut self.decoded);
         }
-        samples.extend_from_slice(&self.recent);
+        self.decoded.append(&mut self.recent);
         if self.overlapping {
-            samples.sort_by_key(|sample| sample.timestamp);
-            samples.dedup_by_key(|sample| sample.timestamp);
+            self.decoded.sort_by_key(|sample| sample.timestamp);
+            self.decoded.dedup_by_key(|sample| sample.timestamp);
         }
-        shrunk(samples)
+        &self.decoded
     }
-}
 
-/// The samples of a chunk that lie in the span; what comes after it is not even decoded.
-fn cut_out(samples: Decoder<'_>, start: i64, end: i64) -> impl Iterator<Item = Sample> {
-    samples
-        .skip_while(move |sample| sample.timestamp.millis() < start)
-        .take_while(move |sample| sample.timestamp.millis() <= end)
-}
-
-/// Room was made for whole chunks; a query for a moment over many series must not hold all of it.
-fn shrunk(mut samples: Vec<Sample>) -> Vec<Sample> {
-    if samples.capacity() > 2 * samples.len() {
-        samples.shrink_to_fit();
+    /// Keeps the room that was made.
+    fn clear(&mut self) {
+        self.chunks.clear();
+        self.recent.clear();
+        self.decoded.clear();
+        self.overlapping = false;
     }
-    samples
 }
 
 fn within(sorted: &[Sample], start: i64, end: i64) -> &[Sample] {
@@ -267,7 +258,11 @@ mod tests {
     }
 
     fn times(samples: &SeriesSamples, start: i64, end: i64) -> Vec<i64> {
-        samples.snapshot(start, end).into_samples(start, end).iter().map(|s| s.timestamp.millis()).collect()
+        let mut snapshot = Snapshot::default();
+        // What an earlier series left behind must not show.
+        stored(&[1, 2, 3, 2]).snapshot(0, 9, &mut snapshot);
+        samples.snapshot(start, end, &mut snapshot);
+        snapshot.samples(start, end).iter().map(|s| s.timestamp.millis()).collect()
     }
 
     #[test]

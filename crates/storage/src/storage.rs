@@ -130,8 +130,8 @@ impl Reader {
         samples_max: usize,
     ) -> Result<Vec<Series>, ReadError> {
         let selection = selection.clone();
-        let found = self.ask(move |head| head.select(&selection, samples_max)).await?;
-        found.ok_or(ReadError::TooManySamples { limit: samples_max })
+        let found = self.ask(move |head| head.select(&selection, samples_max, &|| false)).await?;
+        found.map_err(|_| ReadError::TooManySamples { limit: samples_max })
     }
 
     /// The label sets of all selections together, sorted, at most `limit` (0: all). Each
@@ -179,8 +179,13 @@ impl Reader {
         self.ask(move |head| head.metadata(metric.as_deref(), limit)).await
     }
 
+    /// What is in memory, for questions that take next to no time.
+    pub(crate) fn head(&self) -> &Head {
+        self.backend.head()
+    }
+
     /// Answers on a thread that may take its time: a wide question would stall the runtime's own.
-    async fn ask<T: Send + 'static>(
+    pub(crate) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Head) -> T + Send + 'static,
     ) -> Result<T, ReadError> {

@@ -11,6 +11,9 @@ use crate::json_text::{put_labels, put_list, put_string};
 /// At most this many warnings, and this many infos, are in an answer.
 pub const NOTES_MAX: usize = 10;
 
+/// Below this, every whole number is a value of its own, and all its digits are needed.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+
 /// The kinds of errors that the API tells apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -195,11 +198,18 @@ fn put_sample(out: &mut String, sample: &Sample) {
 
 /// Seconds with three decimals, or none when they would be zero.
 fn put_timestamp(out: &mut String, at: Timestamp) {
-    let (sign, millis) = (if at.millis() < 0 { "-" } else { "" }, at.millis().unsigned_abs());
-    let _ = match millis % 1000 {
-        0 => write!(out, "{sign}{}", millis / 1000),
-        fraction => write!(out, "{sign}{}.{fraction:03}", millis / 1000),
-    };
+    let millis = at.millis().unsigned_abs();
+    if at.millis() < 0 {
+        out.push('-');
+    }
+    let fraction = millis % 1000;
+    out.push_str(itoa::Buffer::new().format(millis / 1000));
+    if fraction > 0 {
+        // A thousand more, for the zeros in front; its own digit becomes the point.
+        let at = out.len();
+        out.push_str(itoa::Buffer::new().format(1000 + fraction));
+        out.replace_range(at..=at, ".");
+    }
 }
 
 /// Appends a value as Prometheus writes it: the shortest text that reads back, with an exponent
@@ -216,19 +226,36 @@ pub fn put_value(out: &mut String, value: f64) {
 
 /// Appends a finite value without an exponent, the shortest text that reads back.
 fn put_decimal(out: &mut String, value: f64) {
+    if value == value.trunc() && value.abs() < WHOLE_MAX && (value != 0.0 || value.is_sign_positive()) {
+        out.push_str(itoa::Buffer::new().format(value as i64));
+        return;
+    }
     let from = out.len();
-    let _ = write!(out, "{value}");
+    let mut buffer = zmij::Buffer::new();
+    let shortest = buffer.format_finite(value);
+    if value != value.trunc() && !shortest.contains('e') {
+        out.push_str(shortest);
+    } else {
+        let _ = write!(out, "{value}");
+    }
+    end_even(out, from, value);
+}
+
+/// Two shortest texts may be equally near, as for 12511696 / 2^20. Go takes the one that ends in an
+/// even digit; what stands in `out` from `from` on need not.
+fn end_even(out: &mut String, from: usize, value: f64) {
+    if out.as_bytes().last().is_none_or(|digit| digit % 2 == 0) {
+        return;
+    }
     let digits = out[from..].split_once('.').map_or(0, |(_, fraction)| fraction.len());
-    let odd = out.as_bytes().last().is_some_and(|digit| digit % 2 == 1);
-    // Two shortest texts may be equally near, as for 12511696 / 2^20. Go takes the even one and
-    // Rust the upper one.
-    if digits > 0 && odd && fraction_digits(value) == digits + 1 {
-        let exact = format!("{value:.*}", digits + 1);
-        let lower = &exact[..exact.len() - 1];
-        if lower.as_bytes().last().is_some_and(|digit| digit % 2 == 0) {
-            out.truncate(from);
-            out.push_str(lower);
-        }
+    if digits == 0 || fraction_digits(value) != digits + 1 {
+        return;
+    }
+    let exact = format!("{value:.*}", digits + 1);
+    let lower = &exact[..exact.len() - 1];
+    if lower.as_bytes().last().is_some_and(|digit| digit % 2 == 0) {
+        out.truncate(from);
+        out.push_str(lower);
     }
 }
 
@@ -321,6 +348,11 @@ mod tests {
             (0.1 + 0.2, "0.30000000000000004"),
             (1e-6, "0.000001"),
             (9.99e-7, "9.99e-07"),
+            (9_007_199_254_740_991.0, "9007199254740991"),
+            (9_007_199_254_740_993.0, "9007199254740992"),
+            (-42.0, "-42"),
+            (1.0e-5, "0.00001"),
+            (123_456_789.125_5, "123456789.1255"),
             (1e20, "100000000000000000000"),
             (1e21, "1e+21"),
             (-1.5e300, "-1.5e+300"),
@@ -437,6 +469,27 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_value_is_as_short_as_the_standard_library_writes_it(bits: u64, numerator: i32, power in 0u32..40) {
+            for value in [f64::from_bits(bits), f64::from(numerator) / (1u64 << power) as f64, f64::from(numerator) / 1e3] {
+                let size = value.abs();
+                if (1e-6..1e21).contains(&size) {
+                    let (ours, text) = (format_value(value), value.to_string());
+                    prop_assert_eq!(ours.len(), text.len(), "{} {}", ours, text);
+                    prop_assert_eq!(ours.parse(), Ok(value));
+                }
+            }
+        }
+
+        #[test]
+        fn a_timestamp_has_three_decimals_or_none(millis in any::<i64>()) {
+            let mut out = String::new();
+            put_timestamp(&mut out, Timestamp(millis));
+            let (sign, size) = (if millis < 0 { "-" } else { "" }, millis.unsigned_abs());
+            let whole = format!("{sign}{}", size / 1000);
+            prop_assert_eq!(out, if size.is_multiple_of(1000) { whole } else { format!("{whole}.{:03}", size % 1000) });
+        }
+
         #[test]
         fn every_value_reads_back(value: f64) {
             let text = format_value(value);
