@@ -13,6 +13,7 @@ use axum::routing::{get, post};
 use tokio::time::Instant;
 
 use crate::gate::Gate;
+use crate::insight;
 use crate::metrics::RequestFault;
 use crate::receive::opentsdb::{self, Wanted};
 use crate::receive::{Rejection, answer_in_words, falcon, influx, prometheus_text, remote_write};
@@ -36,7 +37,8 @@ pub(crate) fn routes(gate: Arc<Gate>) -> Router {
         .layer(middleware::from_fn_with_state(gate.clone(), take_turn))
         .route("/health", get(|| async { wire::falcon_json::HEALTH_OK }))
         .route("/ping", get(|| async { StatusCode::NO_CONTENT }))
-        .with_state(gate)
+        .with_state(gate.clone())
+        .merge(insight::routes(gate))
 }
 
 /// Bounds how many requests are worked on at a time, before their bodies are read into memory, and

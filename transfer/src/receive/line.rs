@@ -127,7 +127,7 @@ impl Default for Batch {
     fn default() -> Self {
         Self {
             updates: Gathered::new(Protocol::Line),
-            puts: Incoming::new(Protocol::OpenTsdb),
+            puts: Incoming::new(Protocol::OpenTsdbLine),
             samples: 0,
             flush_at: None,
         }
