@@ -64,12 +64,12 @@ async fn write(State(gate): State<Arc<Gate>>, headers: HeaderMap, request: Reque
 }
 
 async fn take_write(gate: &Gate, headers: &HeaderMap, request: Request) -> Result<Response, Rejection> {
-    remote_write::check_headers(headers)?;
+    let version = remote_write::check_headers(headers)?;
     let body = read_body(gate, request).await?;
-    let (incoming, histograms, exemplars) = remote_write::decode(&body, &gate.config)?;
+    let (incoming, histograms, exemplars) = remote_write::decode(version, &body, &gate.config)?;
     gate.metrics.skipped_histograms.inc_by(histograms as u64);
     gate.metrics.skipped_exemplars.inc_by(exemplars as u64);
-    Ok(answer_in_words(&gate.take(incoming).await?))
+    Ok(remote_write::answer(version, &gate.take(incoming).await?))
 }
 
 async fn push(

@@ -21,6 +21,9 @@ pub enum Malformed {
     /// A known field holds another kind of value than it should.
     #[error("field {0} holds another kind of value than expected")]
     Kind(u32),
+    /// A reference to a symbol that is not in the table.
+    #[error("there is no symbol {0}")]
+    NoSymbol(u64),
 }
 
 /// The value of a field, still in the bytes of the message.
@@ -67,6 +70,11 @@ impl<'a> Fields<'a> {
             other => return Err(Malformed::WireType(other)),
         };
         Ok(Some((number, value)))
+    }
+
+    /// The next number of a packed list; `None` at its end.
+    pub(crate) fn next_varint(&mut self) -> Result<Option<u64>, Malformed> {
+        if self.rest.is_empty() { Ok(None) } else { self.varint().map(Some) }
     }
 
     fn varint(&mut self) -> Result<u64, Malformed> {

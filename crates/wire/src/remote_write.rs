@@ -1,5 +1,7 @@
 //! Prometheus remote write, version 1: a snappy block that holds a protobuf
-//! `prometheus.WriteRequest`.
+//! `prometheus.WriteRequest`. Version 2 is in [`v2`].
+
+pub mod v2;
 
 use std::collections::BTreeMap;
 
@@ -57,11 +59,17 @@ pub enum DecodeError {
         /// The limit.
         max: usize,
     },
+    /// A request of version 2 has more symbols than fit.
+    #[error("the request has more than {max} symbols; send less at once")]
+    TooManySymbols {
+        /// The limit, an eighth of the bytes of a message.
+        max: usize,
+    },
     /// The body is no snappy block.
     #[error("the body is not a snappy block (not the framed format, not gzip)")]
     Snappy(#[source] snap::Error),
     /// What is in the block is no `WriteRequest`.
-    #[error("the message is not a prometheus.WriteRequest")]
+    #[error("the message is not a remote-write request")]
     Message(#[source] Malformed),
 }
 
@@ -135,12 +143,15 @@ pub struct Decoded {
 
 /// Decodes the body of a request. A series that is bad in itself does not cost the others.
 pub fn decode(body: &[u8], limits: Limits) -> Result<Decoded, DecodeError> {
+    decode_message(&decompress(body, limits)?, limits.samples_max)
+}
+
+fn decompress(body: &[u8], limits: Limits) -> Result<Vec<u8>, DecodeError> {
     let bytes = snap::raw::decompress_len(body).map_err(DecodeError::Snappy)?;
     if bytes > limits.message_bytes_max {
         return Err(DecodeError::MessageTooLong { bytes, max: limits.message_bytes_max });
     }
-    let message = snap::raw::Decoder::new().decompress_vec(body).map_err(DecodeError::Snappy)?;
-    decode_message(&message, limits.samples_max)
+    snap::raw::Decoder::new().decompress_vec(body).map_err(DecodeError::Snappy)
 }
 
 fn decode_message(message: &[u8], samples_max: usize) -> Result<Decoded, DecodeError> {
@@ -216,11 +227,15 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// Reads a `TimeSeries`; false when the request has no room for its samples.
-    fn read(&mut self, message: &'a [u8]) -> Result<bool, Malformed> {
+    fn clear(&mut self) {
         self.pairs.clear();
         self.samples.clear();
         (self.histograms, self.exemplars) = (0, 0);
+    }
+
+    /// Reads a `TimeSeries`; false when the request has no room for its samples.
+    fn read(&mut self, message: &'a [u8]) -> Result<bool, Malformed> {
+        self.clear();
         let mut fields = Fields::of(message);
         while let Some((number, value)) = fields.next()? {
             match number {
