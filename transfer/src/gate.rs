@@ -1,10 +1,13 @@
 //! What all receivers share: settings, clock, counters, a bounded number of turns, and the corridor
 //! behind.
 
+use std::hash::{BuildHasher, RandomState};
+
 use axum::http::StatusCode;
 use daemon::Clock;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use wire::known::KnownLabels;
 
 use crate::config::Config;
 use crate::ingest::{Incoming, Ingest, Verdict};
@@ -18,13 +21,18 @@ pub(crate) struct Gate {
     pub(crate) clock: Clock,
     pub(crate) ingest: Ingest,
     pub(crate) metrics: Metrics,
+    /// The labels of series that came before.
+    pub(crate) known: KnownLabels,
     turns: Semaphore,
 }
 
 impl Gate {
     pub(crate) fn new(config: Config, clock: Clock, ingest: Ingest, metrics: Metrics) -> Self {
         let turns = Semaphore::new(config.requests_in_flight_max.min(Semaphore::MAX_PERMITS));
-        Self { config, clock, ingest, metrics, turns }
+        // Different in every process, and nobody outside can find it out.
+        let seed = RandomState::new().hash_one(config.known_series_max);
+        let known = KnownLabels::new(config.known_series_max, seed);
+        Self { config, clock, ingest, metrics, known, turns }
     }
 
     /// Waits for a turn, without which nothing large is read into memory.

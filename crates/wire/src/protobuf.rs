@@ -46,6 +46,11 @@ impl<'a> Fields<'a> {
         Self { rest: message }
     }
 
+    /// What has not been looked at yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// The next field number and its value; `None` at the end of the message.
     pub(crate) fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, Malformed> {
         if self.rest.is_empty() {

@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use wire::known::KnownLabels;
 use wire::remote_write::{self, DecodeError, Decoded, Limits, v2};
 
 use crate::config::Config;
@@ -59,11 +60,12 @@ pub(crate) fn decode(
     version: Version,
     body: &[u8],
     config: &Config,
+    known: &KnownLabels,
 ) -> Result<(Incoming, usize, usize), Rejection> {
     let limits =
         Limits { message_bytes_max: config.message_bytes_max, samples_max: config.samples_per_request_max };
     let decoded = match version {
-        Version::One => remote_write::decode(body, limits),
+        Version::One => remote_write::decode_known(body, limits, known),
         Version::Two => v2::decode(body, limits),
     };
     let decoded = decoded.map_err(|error| match error {

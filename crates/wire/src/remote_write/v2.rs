@@ -41,7 +41,7 @@ pub(super) fn decode_message(message: &[u8], limits: Limits) -> Result<Decoded, 
         decoded.histograms_skipped += parts.histograms;
         decoded.exemplars_skipped += parts.exemplars;
         let before = decoded.series.len();
-        decoded.take(&mut parts);
+        decoded.take(parts.labels(), &mut parts);
         if let Some(series) = decoded.series.get(before) {
             let known = decoded.metadata.last().is_some_and(|(name, _)| name == series.labels.metric_name());
             let told = about != Metadata::default();
