@@ -189,7 +189,8 @@ async fn deliver(gate: &Gate, incoming: Incoming, peer: SocketAddr, stop: &Stop)
             let samples = incoming.samples();
             let lost = if rejection.fault == RequestFault::InFlight { "no turn" } else { "no store" };
             gate.metrics.lost_line_samples.inc_by(samples as u64);
-            tracing::warn!(%peer, samples, why = lost, error = %rejection.text, "samples of a line socket are lost");
+            let error = &rejection.text;
+            tracing::warn!(%peer, samples, why = lost, %error, "samples of a line socket are lost");
             return;
         }
         tokio::time::sleep(RETRY_PAUSE).await;

@@ -294,7 +294,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(mut bytes: Vec<u8>, refs in proptest::collection::vec(0u32..6, 0..6), at: usize, to: u8) {
+        fn no_bytes_make_it_panic(
+            mut bytes: Vec<u8>, refs in proptest::collection::vec(0u32..6, 0..6), at: usize, to: u8,
+        ) {
             let _ = decode_message(&bytes, limits(10));
             let series = TimeSeries { labels_refs: refs, samples: one_sample(), ..TimeSeries::default() };
             bytes = request(&["", "__name__", "x", "y"], vec![series]);
