@@ -9,10 +9,10 @@ CREATE TABLE alert (
     ends_at         BIGINT       NOT NULL,
     ends_by_timeout INTEGER      NOT NULL,
     updated_at      BIGINT       NOT NULL,
-    labels          TEXT         NOT NULL,
-    annotations     TEXT         NOT NULL,
+    labels          MEDIUMTEXT   NOT NULL,
+    annotations     MEDIUMTEXT   NOT NULL,
     generator_url   TEXT         NOT NULL,
-    search_text     TEXT         NOT NULL
+    search_text     MEDIUMTEXT   NOT NULL
 );
 
 CREATE INDEX alert_order ON alert (status, priority, starts_at);

@@ -30,8 +30,7 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(&mut ctx.registry()));
 
     let outbox = open_outbox(&config, &metrics, ctx)?;
-    let (http, clock) = (ctx.http.clone(), ctx.clock.clone());
-    let sender = Sender::new(&config.transfer, &endpoint, outbox.clone(), http, clock, metrics.clone());
+    let sender = Sender::new(&config.transfer, &endpoint, outbox.clone(), ctx, metrics.clone());
     ctx.spawn("send", sender.run());
 
     let receiver = Receiver {
@@ -45,8 +44,7 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<()> {
 
     if !config.hbs.addresses.is_empty() {
         let (labels, root) = (config.labels.clone(), config.root.clone());
-        let (http, clock) = (ctx.http.clone(), ctx.clock.clone());
-        let heartbeat = Heartbeat::new(&config.hbs, &endpoint, labels, root, http, clock, metrics.clone());
+        let heartbeat = Heartbeat::new(&config.hbs, &endpoint, labels, root, ctx, metrics.clone());
         ctx.spawn("heartbeat", heartbeat.run());
     }
 

@@ -110,7 +110,7 @@ impl Default for Spool {
 pub struct Hbs {
     /// Base addresses; the first that answers is kept to. None: no heartbeats.
     pub addresses: Vec<String>,
-    /// Time between two heartbeats.
+    /// Time between two heartbeats, until hbs names another.
     #[serde(with = "model::duration_text")]
     pub interval: Duration,
     /// How long one heartbeat may take.

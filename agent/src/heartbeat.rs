@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use daemon::Clock;
+use daemon::Context;
 use model::{HostId, Timestamp};
 use reqwest::Url;
 use tokio::net::{UdpSocket, lookup_host};
@@ -17,8 +17,11 @@ use crate::config::Hbs;
 use crate::host::system::Identity;
 use crate::metrics::Metrics;
 
-/// An hbs' reply is some hundred bytes; more is not read.
-const REPLY_BYTES_MAX: u64 = 1 << 20;
+/// The reply of an hbs has some hundred bytes; what is longer is not read to its end.
+const REPLY_BYTES_MAX: usize = 1 << 20;
+
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
+const INTERVAL_MAX: Duration = Duration::from_secs(600);
 
 /// Sends heartbeats.
 #[derive(Debug)]
@@ -30,8 +33,7 @@ pub struct Heartbeat {
     current: usize,
     interval: Duration,
     timeout: Duration,
-    http: reqwest::Client,
-    clock: Clock,
+    ctx: Context,
     metrics: Arc<Metrics>,
     is_away: bool,
 }
@@ -43,8 +45,7 @@ impl Heartbeat {
         endpoint: &str,
         labels: BTreeMap<String, String>,
         root: PathBuf,
-        http: reqwest::Client,
-        clock: Clock,
+        ctx: &Context,
         metrics: Arc<Metrics>,
     ) -> Self {
         let url = |address: &String| format!("{}{PATH}", address.trim_end_matches('/'));
@@ -56,29 +57,31 @@ impl Heartbeat {
             current: 0,
             interval: config.interval,
             timeout: config.timeout,
-            http,
-            clock,
+            ctx: ctx.clone(),
             metrics,
             is_away: false,
         }
     }
 
-    /// One heartbeat at once, and then one an interval, until the task is stopped.
+    /// One heartbeat at once, and then one an interval, until the task is stopped. The interval is the
+    /// configuration's until hbs has named one.
     pub async fn run(mut self) {
         loop {
             self.beat().await;
-            self.clock.sleep(self.interval).await;
+            self.ctx.clock.sleep(self.interval).await;
         }
     }
 
-    // Asks each address once, beginning with the one that answered last.
+    // Asks each address once, beginning with the one that answered last. The answer says when to come again.
     async fn beat(&mut self) {
         let mut faults = Vec::new();
         for _ in 0..self.urls.len() {
             match self.post(&self.urls[self.current]).await {
-                Ok(offset) => {
-                    self.metrics.heartbeat(Some(offset));
+                Ok(Answer { clock_offset_millis, interval }) => {
+                    self.metrics.heartbeat(Some(clock_offset_millis));
+                    self.interval = interval;
                     if std::mem::take(&mut self.is_away) {
+                        self.ctx.has("hbs");
                         tracing::info!(hbs.url = self.urls[self.current], "hbs answers again");
                     }
                     return;
@@ -89,23 +92,34 @@ impl Heartbeat {
         }
         self.metrics.heartbeat(None);
         if !std::mem::replace(&mut self.is_away, true) {
-            tracing::warn!("no hbs answers: {}", faults.join("; "));
+            let why = faults.join("; ");
+            tracing::warn!("no hbs answers: {why}");
+            self.ctx.lacks("hbs", why);
         }
     }
 
-    // Milliseconds that the local clock is ahead of that of hbs.
-    async fn post(&self, url: &str) -> anyhow::Result<i64> {
+    async fn post(&self, url: &str) -> anyhow::Result<Answer> {
         let ip = local_address(url).await.map(|ip| ip.to_string()).unwrap_or_default();
-        let sent = self.clock.now();
-        let request = self.http.post(url).timeout(self.timeout).json(&self.request(ip, sent));
-        let response = request.send().await.with_context(|| format!("post to {url}"))?;
+        let sent = self.ctx.clock.now();
+        let request = self.ctx.http.post(url).timeout(self.timeout).json(&self.request(ip, sent));
+        let sent_request = request.send().await.map_err(reqwest::Error::without_url);
+        let mut response = sent_request.with_context(|| format!("post to {url}"))?;
         let status = response.status();
         anyhow::ensure!(status.is_success(), "{url} answered {status}");
-        let length = response.content_length().unwrap_or(0);
-        anyhow::ensure!(length <= REPLY_BYTES_MAX, "{url} answered with {length} bytes");
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.with_context(|| format!("read the answer of {url}"))? {
+            body.extend_from_slice(&piece);
+            anyhow::ensure!(
+                body.len() <= REPLY_BYTES_MAX,
+                "{url} answered with more than {REPLY_BYTES_MAX} bytes"
+            );
+        }
         let reply: HeartbeatReply =
-            response.json().await.with_context(|| format!("read the answer of {url}"))?;
-        Ok(clock_offset_millis(sent, reply.server_time, self.clock.now()))
+            serde_json::from_slice(&body).with_context(|| format!("understand the answer of {url}"))?;
+        Ok(Answer {
+            clock_offset_millis: clock_offset_millis(sent, reply.server_time, self.ctx.clock.now()),
+            interval: interval(reply.desired.heartbeat_interval_seconds),
+        })
     }
 
     // Read anew each time: memory, processors and the kernel can change under a running agent.
@@ -128,6 +142,17 @@ impl Heartbeat {
             generation: 0,
         }
     }
+}
+
+struct Answer {
+    /// How far the local clock is ahead of that of hbs.
+    clock_offset_millis: i64,
+    interval: Duration,
+}
+
+// A mistake in hbs must neither flood it nor make the fleet fall silent.
+fn interval(told_seconds: u32) -> Duration {
+    Duration::from_secs(u64::from(told_seconds)).clamp(INTERVAL_MIN, INTERVAL_MAX)
 }
 
 fn clock_offset_millis(sent: Timestamp, server: Timestamp, received: Timestamp) -> i64 {
@@ -155,6 +180,11 @@ mod tests {
         assert_eq!(clock_offset_millis(Timestamp(1000), Timestamp(1050), Timestamp(1100)), 0);
         assert_eq!(clock_offset_millis(Timestamp(5000), Timestamp(1000), Timestamp(5100)), 4050);
         assert_eq!(clock_offset_millis(Timestamp(0), Timestamp(i64::MIN), Timestamp(2)), i64::MAX);
+    }
+
+    #[test]
+    fn hbs_names_the_interval_within_reason() {
+        assert_eq!([0, 45, 86_400].map(|told| interval(told).as_secs()), [1, 45, 600]);
     }
 
     #[tokio::test]

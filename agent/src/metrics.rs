@@ -98,28 +98,24 @@ impl Metrics {
     /// The metrics, visible on the `/metrics` of the registry.
     pub fn new(r: &mut Registry) -> Self {
         let faults =
-            "Rounds in which a collector failed (error), was cut off (timeout) or was still away (busy).";
-        let missed = "Slots nobody measured: the host slept or stood still.";
-        let write_failures = "Batches that could not be written to the spool and are in memory only.";
+            "Rounds in which a collector failed (error), was cut off (timeout) or was still away (busy)";
+        let missed = "Slots nobody measured: the host slept or stood still";
+        let write_failures = "Batches that could not be written to the spool and are in memory only";
         let metrics = Self {
-            collected_samples: add(r, "agent_collected_samples", "Samples measured on this host."),
-            collector_rounds: add(r, "agent_collector_rounds", "Rounds a collector came back from."),
-            collector_seconds: add(r, "agent_collector_seconds", "Time collectors took."),
+            collected_samples: add(r, "agent_collected_samples", "Samples measured on this host"),
+            collector_rounds: add(r, "agent_collector_rounds", "Rounds a collector came back from"),
+            collector_seconds: add(r, "agent_collector_seconds", "Time collectors took"),
             collector_faults: add(r, "agent_collector_faults", faults),
             missed_slots: add(r, "agent_missed_slots", missed),
-            pushed_samples: add(r, "agent_pushed_samples", "Samples taken from local programs."),
-            push_refused_samples: add(r, "agent_push_refused_samples", "Samples of local programs refused."),
-            sent_samples: add(r, "agent_sent_samples", "Samples that transfer has taken."),
-            sent_requests: add(r, "agent_sent_requests", "Requests that transfer has taken."),
-            failed_requests: add(
-                r,
-                "agent_failed_requests",
-                "Requests to transfer that will be tried again.",
-            ),
-            dropped_samples: add(r, "agent_dropped_samples", "Samples lost after they were accepted."),
-            spool_bytes: add(r, "agent_spool_bytes", "What waits for transfer, on disk or in memory."),
+            pushed_samples: add(r, "agent_pushed_samples", "Samples taken from local programs"),
+            push_refused_samples: add(r, "agent_push_refused_samples", "Samples of local programs refused"),
+            sent_samples: add(r, "agent_sent_samples", "Samples that transfer has taken"),
+            sent_requests: add(r, "agent_sent_requests", "Requests that transfer has taken"),
+            failed_requests: add(r, "agent_failed_requests", "Requests to transfer that will be tried again"),
+            dropped_samples: add(r, "agent_dropped_samples", "Samples lost after they were accepted"),
+            spool_bytes: add(r, "agent_spool_bytes", "What waits for transfer, on disk or in memory"),
             spool_write_failures: add(r, "agent_spool_write_failures", write_failures),
-            heartbeats: add(r, "agent_heartbeats", "Heartbeats by their outcome."),
+            heartbeats: add(r, "agent_heartbeats", "Heartbeats by their outcome"),
             hbs_clock_offset_millis: AtomicI64::new(NO_OFFSET),
         };
         metrics.touch();

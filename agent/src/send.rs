@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use daemon::Clock;
+use daemon::Context;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use wire::remote_write;
@@ -38,8 +38,7 @@ enum Outcome {
 #[derive(Debug)]
 pub struct Sender {
     outbox: Outbox,
-    http: reqwest::Client,
-    clock: Clock,
+    ctx: Context,
     metrics: Arc<Metrics>,
     urls: Vec<String>,
     current: usize,
@@ -55,10 +54,10 @@ impl Sender {
         config: &Transfer,
         endpoint: &str,
         outbox: Outbox,
-        http: reqwest::Client,
-        clock: Clock,
+        ctx: &Context,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let ctx = ctx.clone();
         let urls: Vec<_> = config
             .addresses
             .iter()
@@ -67,7 +66,7 @@ impl Sender {
         let share = crate::slots::send_offset(endpoint, Duration::from_secs(1)).as_secs_f64();
         let current = (share * urls.len() as f64) as usize;
         let backoff = Backoff { max: config.backoff_max, jitter: share, failures: 0 };
-        Self { outbox, http, clock, metrics, urls, current, timeout: config.timeout, backoff, is_away: false }
+        Self { outbox, ctx, metrics, urls, current, timeout: config.timeout, backoff, is_away: false }
     }
 
     /// Sends until the task is stopped. What was not sent by then is in the spool.
@@ -78,7 +77,7 @@ impl Sender {
                 continue;
             };
             if let Some(pause) = self.send(batch).await {
-                self.clock.sleep(pause).await;
+                self.ctx.clock.sleep(pause).await;
             }
         }
     }
@@ -107,6 +106,7 @@ impl Sender {
                 let pause = self.backoff.next(retry_after);
                 if !std::mem::replace(&mut self.is_away, true) {
                     tracing::warn!("no transfer takes samples, they wait in the spool: {why}");
+                    self.ctx.lacks("transfer", why);
                 }
                 Some(pause)
             }
@@ -116,6 +116,7 @@ impl Sender {
     fn answered(&mut self) {
         self.backoff.failures = 0;
         if std::mem::take(&mut self.is_away) {
+            self.ctx.has("transfer");
             tracing::info!(transfer.url = self.urls[self.current], "transfer takes samples again");
         }
     }
@@ -142,6 +143,7 @@ impl Sender {
     async fn post(&self, url: &str, batch: &Batch) -> Outcome {
         let (version_header, version) = remote_write::VERSION_HEADER;
         let request = self
+            .ctx
             .http
             .post(url)
             .timeout(self.timeout)
@@ -149,11 +151,18 @@ impl Sender {
             .header(CONTENT_ENCODING, remote_write::CONTENT_ENCODING)
             .header(version_header, version)
             .body(batch.body.clone());
-        match request.send().await.with_context(|| format!("post to {url}")) {
+        match request
+            .send()
+            .await
+            .map_err(reqwest::Error::without_url)
+            .with_context(|| format!("post to {url}"))
+        {
             Ok(response) if response.status().is_success() => Outcome::Taken,
-            Ok(response) => {
-                let (status, headers) = (response.status(), response.headers().clone());
-                let text = response.text().await.unwrap_or_default();
+            Ok(mut response) => {
+                let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+                // The first piece of the answer says enough, and whoever answers cannot fill the memory.
+                let first = response.chunk().await.ok().flatten().unwrap_or_default();
+                let text = String::from_utf8_lossy(&first);
                 let text: String = text.trim().chars().take(ANSWER_CHARS_MAX).collect();
                 judge(status, &headers, format!("{url} answered {status}: {text}"))
             }

@@ -8,7 +8,7 @@
 mod record;
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -74,6 +74,8 @@ pub struct Spool {
     bytes_max: u64,
     segments: VecDeque<Segment>,
     next_id: u64,
+    /// Held for as long as the spool is open; the system lets go of it when the agent dies.
+    _lock: File,
 }
 
 impl Spool {
@@ -81,13 +83,15 @@ impl Spool {
     /// tail is cut off, and counted in [`Lost`].
     ///
     /// # Errors
-    /// When the folder cannot be made, or read and written.
+    /// When the folder cannot be made, or read and written, or another agent uses it.
     pub fn open(folder: &Path, bytes_max: u64) -> io::Result<(Self, Lost)> {
         fs::create_dir_all(folder)?;
+        let lock = lock(folder)?;
         let mut ids: Vec<u64> =
             fs::read_dir(folder)?.filter_map(|entry| segment_id(&entry.ok()?.path())).collect();
         ids.sort_unstable();
-        let mut spool = Self { folder: folder.to_owned(), bytes_max, segments: VecDeque::new(), next_id: 0 };
+        let mut spool =
+            Self { folder: folder.to_owned(), bytes_max, segments: VecDeque::new(), next_id: 0, _lock: lock };
         let mut lost = Lost::default();
         for id in ids {
             spool.next_id = id + 1;
@@ -198,6 +202,18 @@ impl Spool {
 
     fn path(&self, id: u64) -> PathBuf {
         self.folder.join(format!("{id:016x}.{SUFFIX}"))
+    }
+}
+
+// Two agents that write the same segments would destroy each other's samples.
+fn lock(folder: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(folder.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, "another agent is using it"))
+        }
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -392,6 +408,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("file"), "").unwrap();
         assert!(Spool::open(&dir.path().join("file/spool"), 1 << 20).is_err());
+    }
+
+    #[test]
+    fn a_folder_has_one_agent_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = open(dir.path(), 1 << 20);
+        let error = Spool::open(dir.path(), 1 << 20).unwrap_err();
+        assert!(error.to_string().contains("another agent"), "{error}");
+        drop(spool);
+        open(dir.path(), 1 << 20);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use daemon::Context;
+use daemon::{Clock, Context};
 use db::Db;
 use state::State;
 use tokio::sync::Notify;
@@ -27,9 +27,16 @@ pub struct Deps {
     pub state: State,
 }
 
+/// What most parts of the role share; clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Common {
+    pub(crate) db: Db,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Metrics,
+}
+
 /// Starts the role; returns the bound address, so port 0 can be asked for.
 pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<SocketAddr> {
-    let Deps { db, state } = deps;
     let receivers: Vec<Receiver> = config
         .receivers
         .iter()
@@ -38,44 +45,39 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
         .context("read alarm.receivers")?;
     let names: Vec<String> = receivers.iter().map(|receiver| receiver.name.clone()).collect();
     let metrics = Metrics::register(&mut ctx.registry(), &names);
-    let queues: Vec<Queue> = names.iter().map(|name| Queue::of(name, state.clone())).collect();
-    let stored = Arc::new(Notify::new());
-    let (intake, writer) =
-        intake::open(db.clone(), ctx.clock.clone(), config.alerts_max, metrics.clone(), stored.clone());
+    let common = Common { db: deps.db, clock: ctx.clock.clone(), metrics };
+    let queues: Vec<Queue> = names.iter().map(|name| Queue::of(name, deps.state.clone())).collect();
 
     for (receiver, queue) in receivers.iter().zip(&queues) {
         let notifier = Notifier {
+            common: common.clone(),
             receiver: receiver.clone(),
             queue: queue.clone(),
-            db: db.clone(),
-            clock: ctx.clock.clone(),
             http: ctx.http.clone(),
-            metrics: metrics.clone(),
             external_url: config.external_url.clone(),
             repeat_interval: config.repeat_interval,
         };
         ctx.spawn_graceful("notify", move |stop| notifier.run(stop));
     }
-    ctx.spawn("queue", queue::fill(db.clone(), queues.clone(), stored, ctx.clock.clone(), metrics.clone()));
-    let upkeep = Upkeep {
-        db: db.clone(),
-        queues,
-        clock: ctx.clock.clone(),
-        metrics: metrics.clone(),
-        repeat_interval: config.repeat_interval,
-        retention: config.retention,
+    let (repeat_interval, retention) = (config.repeat_interval, config.retention);
+    let mut upkeep = Upkeep {
+        common: common.clone(),
+        queues: queues.clone(),
+        repeat_interval,
+        retention,
+        may_be_untold: true,
     };
+    upkeep.offer_rest(ctx.clock.now()).await;
     ctx.spawn("upkeep", upkeep.run());
+    let stored = Arc::new(Notify::new());
+    ctx.spawn("queue", queue::fill(common.clone(), queues, stored.clone()));
+    let (intake, writer) = intake::open(common.clone(), config.alerts_max, stored);
     ctx.spawn("intake", writer.run(config.resolve_timeout));
 
-    let web = Web {
-        db: db.clone(),
-        clock: ctx.clock.clone(),
-        receivers: names,
-        zone: config.time_zone().context("find alarm.time_zone")?,
-    };
+    let zone = config.time_zone().context("find alarm.time_zone")?;
+    let web = web::routes(Arc::new(Web { common: common.clone(), receivers: names, zone }));
     let listen = config.listen;
-    let started_at = ctx.clock.now();
-    let api = Api { config, receivers, intake, db, clock: ctx.clock.clone(), metrics, started_at };
-    ctx.listen(listen, http::routes(Arc::new(api)).merge(web::routes(Arc::new(web)))).await
+    let started_at = common.clock.now();
+    let api = http::routes(Arc::new(Api { common, config, receivers, intake, started_at }));
+    ctx.listen(listen, api.merge(web)).await
 }

@@ -9,15 +9,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use daemon::Clock;
-use db::Db;
 use db::alerts::{AlertSearch, AlertStatus, StoredAlert};
 use model::{MatchOp, Matcher, Timestamp};
 use wire::alert::{self, AlertState, GettableAlert, Receiver as ReceiverName};
 
+use crate::app::Common;
 use crate::config::Config;
 use crate::intake::{Intake, IntakeError, check};
-use crate::metrics::Metrics;
 use crate::notify::Receiver;
 use crate::route::{matches_all, parse_matcher};
 
@@ -27,12 +25,10 @@ const FAULTS_LISTED_MAX: usize = 20;
 /// What the handlers need.
 #[derive(Debug)]
 pub(crate) struct Api {
+    pub(crate) common: Common,
     pub(crate) config: Config,
     pub(crate) receivers: Vec<Receiver>,
     pub(crate) intake: Intake,
-    pub(crate) db: Db,
-    pub(crate) clock: Clock,
-    pub(crate) metrics: Metrics,
     pub(crate) started_at: Timestamp,
 }
 
@@ -66,13 +62,13 @@ impl Api {
                 format!("{} alerts are more than alarm.alerts_per_request_max = {most}", posted.len());
             return Err((StatusCode::PAYLOAD_TOO_LARGE, fault));
         }
-        let now = self.clock.now();
+        let now = self.common.clock.now();
         let (mut good, mut faults) = (Vec::with_capacity(posted.len()), Vec::new());
         for (position, posted) in posted.into_iter().enumerate() {
             match check(posted, now, &self.config) {
                 Ok(news) => good.push(news),
                 Err((refusal, fault)) => {
-                    self.metrics.refused_alerts(refusal, 1);
+                    self.common.metrics.refused_alerts(refusal, 1);
                     faults.push(format!("alert {position}: {fault}"));
                 }
             }
@@ -86,10 +82,14 @@ impl Api {
     fn gettable(&self, stored: StoredAlert) -> GettableAlert {
         let takes = |receiver: &&Receiver| matches_all(&receiver.matchers, &stored.alert.labels);
         let receivers = self.receivers.iter().filter(takes);
-        let receivers = receivers.map(|receiver| ReceiverName { name: receiver.name.clone() }).collect();
+        let receivers = receivers.map(name_of).collect();
         let status = alert::AlertStatus { state: AlertState::Active, ..alert::AlertStatus::default() };
         GettableAlert::new(stored.alert, stored.updated_at, receivers, status)
     }
+}
+
+fn name_of(receiver: &Receiver) -> ReceiverName {
+    ReceiverName { name: receiver.name.clone() }
 }
 
 fn body_fault(rejection: &BytesRejection, limit: usize) -> (StatusCode, String) {
@@ -132,7 +132,7 @@ async fn list_alerts(State(api): State<Arc<Api>>, Query(query): Query<Vec<(Strin
     // Whether a stale alert still fires is unknown, so it is not left out.
     let unresolved =
         AlertSearch { statuses: vec![AlertStatus::Firing, AlertStatus::Stale], ..AlertSearch::default() };
-    match api.db.alerts().search(&unresolved, 0, u32::MAX).await {
+    match api.common.db.alerts().search(&unresolved, 0, u32::MAX).await {
         Ok(found) => {
             let listed = found.into_iter().filter(|stored| matches_all(&wanted.filter, &stored.alert.labels));
             let listed =
@@ -185,8 +185,7 @@ impl Wanted {
 }
 
 async fn list_receivers(State(api): State<Arc<Api>>) -> Response {
-    let names = api.receivers.iter().map(|receiver| ReceiverName { name: receiver.name.clone() });
-    Json(names.collect::<Vec<_>>()).into_response()
+    Json(api.receivers.iter().map(name_of).collect::<Vec<_>>()).into_response()
 }
 
 async fn status(State(api): State<Arc<Api>>) -> Response {
@@ -198,7 +197,8 @@ async fn status(State(api): State<Arc<Api>>) -> Response {
         "config": { "original": format!("receivers: {receivers:?}\n") },
         "uptime": api.started_at.rfc3339(),
         "versionInfo": {
-            "version": version, "revision": "", "branch": "", "buildUser": "", "buildDate": "", "goVersion": "",
+            "version": version, "revision": "", "branch": "",
+            "buildUser": "", "buildDate": "", "goVersion": "",
         },
     });
     Json(body).into_response()

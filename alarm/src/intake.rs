@@ -1,24 +1,23 @@
 //! Takes alerts and answers when they are durable.
 //!
-//! One task owns the writing: it gathers what several requests brought meanwhile, merges it with the store in order,
-//! and commits once for all of them. So two senders of one alert cannot overwrite each other's news, and a storm of
-//! small requests does not cost a disk flush each.
+//! One task owns the writing: it gathers what several requests brought meanwhile, merges it with the store in
+//! order, and commits once for all of them. So two senders of one alert cannot overwrite each other's news,
+//! and a storm of small requests does not cost a disk flush each.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use daemon::Clock;
+use db::DbError;
 use db::alerts::{AlertEvent, AlertStatus, EventKind, StoredAlert};
-use db::{Db, DbError};
 use model::{Alert, Fingerprint, Timestamp};
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc, oneshot};
 use wire::alert::{Accepted, AlertFault, PostableAlert};
 
+use crate::app::Common;
 use crate::config::Config;
 use crate::merge::{expire, merge};
-use crate::metrics::Metrics;
 
 /// Requests that wait for the writer; further ones get 503 at once.
 const REQUESTS_WAITING_MAX: usize = 256;
@@ -88,10 +87,8 @@ impl Intake {
 #[derive(Debug)]
 pub(crate) struct Writer {
     requests: mpsc::Receiver<Request>,
-    db: Db,
-    clock: Clock,
+    common: Common,
     alerts_max: u64,
-    metrics: Metrics,
     stored: Arc<Notify>,
 }
 
@@ -102,31 +99,25 @@ impl std::fmt::Debug for Request {
 }
 
 /// A way in and the writer behind it. `stored` is notified when there are new events in the store.
-pub(crate) fn open(
-    db: Db,
-    clock: Clock,
-    alerts_max: u64,
-    metrics: Metrics,
-    stored: Arc<Notify>,
-) -> (Intake, Writer) {
+pub(crate) fn open(common: Common, alerts_max: u64, stored: Arc<Notify>) -> (Intake, Writer) {
     let (sender, requests) = mpsc::channel(REQUESTS_WAITING_MAX);
-    (Intake { requests: sender }, Writer { requests, db, clock, alerts_max, metrics, stored })
+    (Intake { requests: sender }, Writer { requests, common, alerts_max, stored })
 }
 
 impl Writer {
     /// Writes until every way in is gone, and ends leases in between. Leases are not ended for the first
     /// `lease_grace` after the start: nobody could renew them while we were away.
     pub(crate) async fn run(mut self, lease_grace: Duration) {
-        let mut next_check = self.clock.now().plus(lease_grace);
+        let mut next_check = self.common.clock.now().plus(lease_grace);
         loop {
             tokio::select! {
                 first = self.requests.recv() => match first {
                     Some(first) => self.write_with_waiting(first).await,
                     None => return,
                 },
-                () = self.clock.sleep_until(next_check) => {
+                () = self.common.clock.sleep_until(next_check) => {
                     self.end_leases().await;
-                    next_check = self.clock.now().plus(LEASE_CHECK_INTERVAL);
+                    next_check = self.common.clock.now().plus(LEASE_CHECK_INTERVAL);
                 }
             }
         }
@@ -144,12 +135,13 @@ impl Writer {
         self.write(batch).await;
     }
 
-    /// Marks firing alerts without news as stale. Done by the writer, so that a renewal at the same moment is not lost.
+    /// Marks firing alerts without news as stale. Done by the writer, so that a renewal at the same moment is
+    /// not lost.
     async fn end_leases(&self) {
         match self.store_overdue().await {
             Ok(0) => {}
             Ok(alerts) => {
-                self.metrics.leases_expired.inc_by(alerts);
+                self.common.metrics.leases_expired.inc_by(alerts);
                 self.stored.notify_one();
                 tracing::warn!(
                     alerts,
@@ -157,22 +149,23 @@ impl Writer {
                 );
             }
             Err(error) => {
-                self.metrics.store_failures.inc();
-                tracing::error!(error = %error_chain(&error), "cannot look for leases that ran out; trying again");
+                self.common.metrics.store_failures.inc();
+                let error = error_chain(&error);
+                tracing::error!(error, "cannot look for leases that ran out; trying again");
             }
         }
     }
 
     async fn store_overdue(&self) -> Result<u64, DbError> {
-        let now = self.clock.now();
-        let overdue = self.db.alerts().overdue(now, LEASES_PER_CHECK).await?;
+        let now = self.common.clock.now();
+        let overdue = self.common.db.alerts().overdue(now, LEASES_PER_CHECK).await?;
         if overdue.is_empty() {
             return Ok(0);
         }
         let alerts: Vec<StoredAlert> = overdue.into_iter().map(expire).collect();
         let events: Vec<AlertEvent> =
             alerts.iter().map(|stale| AlertEvent::new(stale, EventKind::Stale, now)).collect();
-        self.db.alerts().store(&alerts, &events).await?;
+        self.common.db.alerts().store(&alerts, &events).await?;
         Ok(alerts.len() as u64)
     }
 
@@ -187,8 +180,8 @@ impl Writer {
                 }
             }
             Err(error) => {
-                tracing::error!(error = %error_chain(&error), "cannot store alerts; the senders will repeat them");
-                self.metrics.store_failures.inc();
+                tracing::error!(error = error_chain(&error), "cannot store alerts; senders will repeat them");
+                self.common.metrics.store_failures.inc();
                 let error = Arc::new(error);
                 for answer in answers {
                     let _ = answer.send(Err(IntakeError::Store(error.clone())));
@@ -199,21 +192,21 @@ impl Writer {
 
     /// Stores the news of several requests in one transaction; answers with the refusals of each.
     async fn store(&self, requests: Vec<Vec<Accepted>>) -> Result<Vec<Vec<String>>, DbError> {
-        let now = self.clock.now();
+        let now = self.common.clock.now();
         let mut fingerprints: Vec<Fingerprint> =
             requests.iter().flatten().map(|news| news.alert.fingerprint()).collect();
         fingerprints.sort_unstable();
         fingerprints.dedup();
-        let known = self.db.alerts().load(&fingerprints).await?;
+        let known = self.common.db.alerts().load(&fingerprints).await?;
         let room = if known.len() == fingerprints.len() {
             0
         } else {
-            self.alerts_max.saturating_sub(self.db.alerts().count_all().await?)
+            self.alerts_max.saturating_sub(self.common.db.alerts().count_all().await?)
         };
         let mut round = Round::new(known, usize::try_from(room).unwrap_or(usize::MAX), self.alerts_max, now);
         let refused: Vec<Vec<String>> = requests.into_iter().map(|news| round.merge_all(news)).collect();
         let (alerts, events) = round.changes();
-        self.db.alerts().store(&alerts, &events).await?;
+        self.common.db.alerts().store(&alerts, &events).await?;
         self.count(&alerts, &refused, now);
         if !events.is_empty() {
             self.stored.notify_one();
@@ -224,11 +217,11 @@ impl Writer {
     fn count(&self, alerts: &[StoredAlert], refused: &[Vec<String>], now: Timestamp) {
         for status in [AlertStatus::Firing, AlertStatus::Resolved] {
             let of_status = alerts.iter().filter(|alert| alert.status == status).count();
-            self.metrics.received_alerts(status, of_status as u64);
+            self.common.metrics.received_alerts(status, of_status as u64);
         }
         let refused: usize = refused.iter().map(Vec::len).sum();
-        self.metrics.refused_alerts(Refusal::TooManyStored, refused as u64);
-        self.metrics.took_in_at(now);
+        self.common.metrics.refused_alerts(Refusal::TooManyStored, refused as u64);
+        self.common.metrics.took_in_at(now);
     }
 }
 

@@ -1,5 +1,5 @@
-//! Takes alerts on the Alertmanager API, keeps them and their history, tells the receivers, and shows it all on a web
-//! page: who was told what, and why somebody was not.
+//! Takes alerts on the Alertmanager API, keeps them and their history, tells the receivers, and shows it all
+//! on a web page: who was told what, and why somebody was not.
 
 mod config;
 mod severity;

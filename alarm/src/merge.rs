@@ -1,7 +1,8 @@
 //! What becomes of a stored alert when news of it arrives, and what a lease that ran out means. Pure.
 //!
-//! The rules are Alertmanager's (overlap merges, earliest start stays, younger texts win) with one difference: an end
-//! that was only a lease and passed in silence makes the alert *stale*, never resolved. Only a sender can resolve.
+//! The rules are Alertmanager's (overlap merges, earliest start stays, younger texts win) with one
+//! difference: an end that was only a lease and passed in silence makes the alert *stale*, never resolved.
+//! Only a sender can resolve.
 
 use db::alerts::{AlertStatus, EventKind, StoredAlert};
 use model::{Alert, Timestamp};
@@ -61,7 +62,8 @@ fn keep_later_end(old: &StoredAlert, new: &mut StoredAlert) {
 }
 
 fn transition(old: &StoredAlert, new: &StoredAlert) -> Option<EventKind> {
-    // The same start, or an earlier one told by a second sender, is the same incident; a later start is a new one.
+    // The same start, or an earlier one told by a second sender, is the same incident; a later start is a new
+    // one.
     let same_incident = new.alert.starts_at <= old.alert.starts_at;
     match (old.status, new.status) {
         (AlertStatus::Firing, AlertStatus::Firing) if same_incident => None,

@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::intake::Refusal;
 use crate::pipeline::Reason;
@@ -47,6 +47,8 @@ pub(crate) struct SuppressedLabels {
     reason: &'static str,
 }
 
+type Durations = Family<ReceiverLabel, Histogram>;
+
 /// The metrics; clones count into the same ones.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
@@ -56,8 +58,8 @@ pub(crate) struct Metrics {
     notifications: Family<ResultLabels, Counter>,
     suppressed: Family<SuppressedLabels, Counter>,
     queued: Family<ReceiverLabel, Gauge>,
-    attempt_seconds: Family<ReceiverLabel, Histogram>,
-    delay_seconds: Family<ReceiverLabel, Histogram>,
+    attempt_seconds: Durations,
+    delay_seconds: Durations,
     /// Alerts whose lease ran out without news.
     pub(crate) leases_expired: Counter,
     /// The store failed in a background task.
@@ -68,52 +70,38 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Registers all metrics and touches those whose labels are known, so that they are there before anything happens.
+    /// Registers all metrics and touches those whose labels are known, so that they are there before anything
+    /// happens.
     pub(crate) fn register(registry: &mut Registry, receivers: &[String]) -> Self {
+        let undelivered = "Notifications given up within the last 24 hours and not told since";
         let metrics = Self {
-            received: Family::default(),
-            refused: Family::default(),
-            stored: Family::default(),
-            notifications: Family::default(),
-            suppressed: Family::default(),
-            queued: Family::default(),
-            attempt_seconds: Family::new_with_constructor(duration_histogram),
-            delay_seconds: Family::new_with_constructor(duration_histogram),
-            leases_expired: Counter::default(),
-            store_failures: Counter::default(),
-            undelivered: Gauge::default(),
-            last_intake: Gauge::default(),
+            received: add(registry, "received_alerts", "Alerts accepted, refreshes included"),
+            refused: add(registry, "refused_alerts", "Alerts refused, by reason"),
+            stored: add(registry, "stored_alerts", "Alerts in the store"),
+            notifications: add(registry, "notifications", "Attempts to notify; failed means given up"),
+            suppressed: add(registry, "suppressed_notifications", "Notifications held back, by reason"),
+            queued: add(registry, "queued_events", "Events waiting for a receiver"),
+            attempt_seconds: add_durations(
+                registry,
+                "notification_attempt",
+                "Time one attempt to notify took",
+            ),
+            delay_seconds: add_durations(
+                registry,
+                "notification_delay",
+                "Time from event to accepted message",
+            ),
+            leases_expired: add(registry, "leases_expired", "Alerts whose sender went silent"),
+            store_failures: add(registry, "store_failures", "Failures of the store in background tasks"),
+            undelivered: add(registry, "undelivered_notifications", undelivered),
+            last_intake: add(
+                registry,
+                "last_intake_timestamp_seconds",
+                "When alerts were accepted last; 0: never",
+            ),
         };
-        metrics.add_to(registry);
         metrics.touch(receivers);
         metrics
-    }
-
-    fn add_to(&self, registry: &mut Registry) {
-        let received = "Alerts accepted, refreshes included";
-        registry.register("alarm_received_alerts", received, self.received.clone());
-        registry.register("alarm_refused_alerts", "Alerts refused, by reason", self.refused.clone());
-        registry.register("alarm_stored_alerts", "Alerts in the store", self.stored.clone());
-        let notifications = "Attempts to notify, by result: sent, retrying, failed (given up)";
-        registry.register("alarm_notifications", notifications, self.notifications.clone());
-        let suppressed = "Notifications that the pipeline held back, by reason";
-        registry.register("alarm_suppressed_notifications", suppressed, self.suppressed.clone());
-        registry.register("alarm_queued_events", "Events waiting for a receiver", self.queued.clone());
-        let attempt = "Time that one attempt to notify took";
-        let attempt_seconds = self.attempt_seconds.clone();
-        registry.register_with_unit("alarm_notification_attempt", attempt, Unit::Seconds, attempt_seconds);
-        let delay = "Time from the event to its accepted notification";
-        let delay_seconds = self.delay_seconds.clone();
-        registry.register_with_unit("alarm_notification_delay", delay, Unit::Seconds, delay_seconds);
-        let leases = "Alerts whose sender went silent";
-        registry.register("alarm_leases_expired", leases, self.leases_expired.clone());
-        let failures = "Failures of the store in background tasks";
-        registry.register("alarm_store_failures", failures, self.store_failures.clone());
-        let undelivered = "Notifications given up within the last 24 hours and not told since";
-        registry.register("alarm_undelivered_notifications", undelivered, self.undelivered.clone());
-        let last_intake = "Unix time of the latest accepted alerts; 0 when there were none since the start";
-        let gauge = self.last_intake.clone();
-        registry.register_with_unit("alarm_last_intake_timestamp", last_intake, Unit::Seconds, gauge);
     }
 
     fn touch(&self, receivers: &[String]) {
@@ -174,6 +162,18 @@ impl Metrics {
     pub(crate) fn suppressed(&self, receiver: &str, reason: Reason) {
         self.suppressed.get_or_create(&suppressed_labels(receiver, reason)).inc();
     }
+}
+
+fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(format!("alarm_{name}"), help, metric.clone());
+    metric
+}
+
+fn add_durations(registry: &mut Registry, name: &str, help: &str) -> Durations {
+    let durations = Durations::new_with_constructor(duration_histogram);
+    registry.register_with_unit(format!("alarm_{name}"), help, Unit::Seconds, durations.clone());
+    durations
 }
 
 fn duration_histogram() -> Histogram {

@@ -7,20 +7,20 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Context;
-use daemon::{Clock, Stop};
-use db::Db;
+use daemon::Stop;
 use db::alerts::{DeliveryResult, StoredAlert, Told};
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use model::{Fingerprint, Matcher, Timestamp};
 use reqwest::Url;
 
+use crate::app::Common;
 use crate::config::ReceiverConfig;
-use crate::metrics::Metrics;
 use crate::pipeline::{self, Candidate, Reason, Round};
 use crate::queue::{Queue, Ticket};
 use crate::route::parse_matcher;
-use log::{after_attempt, after_refusal};
+use log::{after_attempt, after_refusal, message_key};
 use webhook::Answer;
 
 // Tickets that come back by themselves (retries) and those of other instances ring no bell here.
@@ -57,12 +57,10 @@ impl Receiver {
 /// The task of one receiver.
 #[derive(Debug)]
 pub(crate) struct Notifier {
+    pub(crate) common: Common,
     pub(crate) receiver: Receiver,
     pub(crate) queue: Queue,
-    pub(crate) db: Db,
-    pub(crate) clock: Clock,
     pub(crate) http: reqwest::Client,
-    pub(crate) metrics: Metrics,
     pub(crate) external_url: String,
     pub(crate) repeat_interval: Duration,
 }
@@ -111,50 +109,68 @@ impl Desk {
     }
 }
 
+/// What a notifier waits for.
+enum Step {
+    /// Tickets came from the queue.
+    Took(Vec<(String, Ticket)>),
+    /// An errand about this alert is done.
+    Done(Fingerprint),
+}
+
 impl Notifier {
     /// Works until the stop, then finishes what is under way.
     pub(crate) async fn run(self, stop: Stop) {
         let mut desk = Desk::default();
-        let mut under_way = FuturesUnordered::new();
+        // Taking tickets is one of the steps under way and not awaited by itself: while the loop waits
+        // elsewhere, the errands stand still, and one of them may hold the very lock of the store that the
+        // loop waits for.
+        let mut under_way: FuturesUnordered<BoxFuture<'_, Step>> = FuturesUnordered::new();
+        let (mut is_taking, mut may_take) = (false, true);
         let stop_requested = stop.clone().requested();
         tokio::pin!(stop_requested);
         loop {
-            let free = self.receiver.concurrency.saturating_sub(under_way.len() + desk.held.len());
-            if free > 0 && !stop.is_requested() {
-                for errand in desk.admit(self.take(free).await) {
-                    under_way.push(self.run_errand(errand));
-                }
+            let errands = under_way.len() - usize::from(is_taking) + desk.held.len();
+            let free = self.receiver.concurrency.saturating_sub(errands);
+            if may_take && !is_taking && free > 0 && !stop.is_requested() {
+                (is_taking, may_take) = (true, false);
+                under_way.push(self.take(free).boxed());
             }
             tokio::select! {
-                Some(fingerprint) = under_way.next() => {
-                    if let Some(errand) = desk.finish(fingerprint) {
-                        under_way.push(self.run_errand(errand));
-                    }
+                Some(step) = under_way.next() => {
+                    let ready = match step {
+                        Step::Took(tickets) => {
+                            is_taking = false;
+                            desk.admit(tickets)
+                        }
+                        Step::Done(fingerprint) => {
+                            may_take = true;
+                            desk.finish(fingerprint).into_iter().collect()
+                        }
+                    };
+                    under_way.extend(ready.into_iter().map(|errand| self.run_errand(errand).boxed()));
                 }
-                () = self.queue.rung() => {}
-                () = self.clock.sleep(POLL_INTERVAL) => {}
+                () = self.queue.rung() => may_take = true,
+                () = self.common.clock.sleep(POLL_INTERVAL) => may_take = true,
                 () = &mut stop_requested, if under_way.is_empty() => return,
             }
         }
     }
 
-    async fn take(&self, max: usize) -> Vec<(String, Ticket)> {
+    async fn take(&self, max: usize) -> Step {
         let lease = self.receiver.timeout * 2 + LEASE_MARGIN;
-        match self.queue.take(max, lease, self.clock.now()).await {
-            Ok(tickets) => tickets,
-            Err(error) => {
-                self.store_failed("take tickets", &error);
-                Vec::new()
-            }
-        }
+        let taken = self.queue.take(max, lease, self.common.clock.now()).await;
+        Step::Took(taken.unwrap_or_else(|error| {
+            self.store_failed("take tickets", &error);
+            Vec::new()
+        }))
     }
 
-    async fn run_errand(&self, errand: Errand) -> Fingerprint {
+    async fn run_errand(&self, errand: Errand) -> Step {
         let again = match self.tell(&errand).await {
             Ok(again) => again,
             Err(error) => {
                 self.store_failed("notify", &error);
-                Some(self.clock.now().plus(STORE_RETRY))
+                Some(self.common.clock.now().plus(STORE_RETRY))
             }
         };
         for id in &errand.ids {
@@ -167,18 +183,18 @@ impl Notifier {
                 self.store_failed("settle a ticket", &error);
             }
         }
-        errand.fingerprint
+        Step::Done(errand.fingerprint)
     }
 
     /// Does what the state of the alert asks for; answers when to try again, if that makes sense.
     async fn tell(&self, errand: &Errand) -> anyhow::Result<Option<Timestamp>> {
-        let Some(alert) = self.db.alerts().load(&[errand.fingerprint]).await?.pop() else {
+        let Some(alert) = self.common.db.alerts().load(&[errand.fingerprint]).await?.pop() else {
             // Forgotten after the retention.
             return Ok(None);
         };
-        let told = self.db.alerts().told(&[errand.fingerprint]).await?;
+        let told = self.common.db.alerts().told(&[errand.fingerprint]).await?;
         let told = told.into_iter().find(|told| told.receiver == self.receiver.name);
-        let now = self.clock.now();
+        let now = self.common.clock.now();
         let round = Round { receiver: &self.receiver, now, repeat_interval: self.repeat_interval };
         let mut outcome = pipeline::run(vec![Candidate { alert, told }], &round);
         for (candidate, reason) in outcome.dropped {
@@ -191,9 +207,9 @@ impl Notifier {
     }
 
     async fn hold_back(&self, candidate: Candidate, reason: Reason, now: Timestamp) -> anyhow::Result<()> {
-        self.metrics.suppressed(&self.receiver.name, reason);
+        self.common.metrics.suppressed(&self.receiver.name, reason);
         if let Some(told) = after_refusal(candidate, &self.receiver.name, reason, now) {
-            self.db.alerts().record(&told, None).await?;
+            self.common.db.alerts().record(&told, None).await?;
         }
         Ok(())
     }
@@ -204,20 +220,20 @@ impl Notifier {
         told: Option<Told>,
         errand: &Errand,
     ) -> anyhow::Result<Option<Timestamp>> {
-        let began_at = self.clock.now();
+        let began_at = self.common.clock.now();
         let stopwatch = tokio::time::Instant::now();
-        let key = errand.ids.first().map_or("", String::as_str);
+        let key = message_key(&alert, told.as_ref());
         let answer =
-            webhook::send(&self.http, &self.receiver, &alert, &self.external_url, key, began_at).await;
+            webhook::send(&self.http, &self.receiver, &alert, &self.external_url, &key, began_at).await;
         let took = stopwatch.elapsed();
         let attempt = after_attempt(&alert, told, &self.receiver, &answer, began_at, took);
-        self.db.alerts().record(&attempt.told, Some(&attempt.delivery)).await?;
+        self.common.db.alerts().record(&attempt.told, Some(&attempt.delivery)).await?;
         let result = attempt.told.result;
-        self.metrics.attempted(&self.receiver.name, result, took.as_secs_f64());
+        self.common.metrics.attempted(&self.receiver.name, result, took.as_secs_f64());
         match result {
             DeliveryResult::Sent => {
-                let delay = self.clock.now().since(errand.at);
-                self.metrics.delivered_after(&self.receiver.name, delay.as_secs_f64());
+                let delay = self.common.clock.now().since(errand.at);
+                self.common.metrics.delivered_after(&self.receiver.name, delay.as_secs_f64());
             }
             DeliveryResult::Failed => self.log_given_up(&alert, &attempt.told, &answer),
             DeliveryResult::Retrying | DeliveryResult::Skipped => {}
@@ -237,7 +253,7 @@ impl Notifier {
     }
 
     fn store_failed(&self, what: &'static str, error: &anyhow::Error) {
-        self.metrics.store_failures.inc();
+        self.common.metrics.store_failures.inc();
         tracing::error!(receiver.name = self.receiver.name, error = format!("{error:#}"), "cannot {what}");
     }
 }

@@ -1,8 +1,8 @@
 //! From "something happened" to "tell this receiver now": one array of stages in order. Pure.
 //!
-//! A stage looks at all candidates of a round at once, because grouping and inhibition will need that, and answers with
-//! those it keeps and a named reason for each of the others. The reason is stored and shown: for every alert one can
-//! see who was told, and why somebody was not.
+//! A stage looks at all candidates of a round at once, because grouping and inhibition will need that, and
+//! answers with those it keeps and a named reason for each of the others. The reason is stored and shown: for
+//! every alert one can see who was told, and why somebody was not.
 
 mod dedup;
 
@@ -47,12 +47,20 @@ pub(crate) enum Reason {
     ResolvedNotWanted,
     /// The receiver knows, and the repeat interval is not over.
     AlreadyTold,
+    /// The receiver could not be told, and the repeat interval is not over.
+    GivenUp,
 }
 
 impl Reason {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::NotRouted, Self::LeaseExpired, Self::EndedUntold, Self::ResolvedNotWanted, Self::AlreadyTold];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::NotRouted,
+        Self::LeaseExpired,
+        Self::EndedUntold,
+        Self::ResolvedNotWanted,
+        Self::AlreadyTold,
+        Self::GivenUp,
+    ];
 
     /// The word in metrics, in the store and in the catalogues.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -62,6 +70,7 @@ impl Reason {
             Self::EndedUntold => "ended_untold",
             Self::ResolvedNotWanted => "resolved_not_wanted",
             Self::AlreadyTold => "already_told",
+            Self::GivenUp => "given_up",
         }
     }
 }
@@ -77,8 +86,8 @@ pub(crate) struct Outcome {
 
 type Stage = fn(Vec<Candidate>, &Round<'_>) -> Outcome;
 
-/// The stages in the order of `docs/ARCHITECTURE.md`. Grouping, inhibition, active times, silences and mutes get their
-/// places between `routed` and `wanted`.
+/// The stages in the order of `docs/ARCHITECTURE.md`. Grouping, inhibition, active times, silences and mutes
+/// get their places between `routed` and `wanted`.
 const STAGES: [Stage; 4] = [routed, known_to_be_true, wanted, dedup::not_told_yet];
 
 /// Sends candidates through all stages.

@@ -1,14 +1,14 @@
 //! One priority queue a receiver, so that one that is away never holds up another.
 //!
-//! A ticket on a queue says "something happened to this alert", not what to tell: that is decided from the state of
-//! the alert when the ticket is taken. So a backlog can never send outdated news. Events are put on the queues from
-//! the store, and marked there afterwards: a crash in between repeats a ticket, it never loses one.
+//! A ticket on a queue says "something happened to this alert", not what to tell: that is decided from the
+//! state of the alert when the ticket is taken. So a backlog can never send outdated news. Events are put on
+//! the queues from the store, and marked there afterwards: a crash in between repeats a ticket, it never
+//! loses one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use daemon::Clock;
 use db::Db;
 use db::alerts::AlertEvent;
 use model::{Fingerprint, Timestamp};
@@ -16,9 +16,11 @@ use serde::{Deserialize, Serialize};
 use state::{Event, State};
 use tokio::sync::Notify;
 
-use crate::metrics::Metrics;
+use crate::app::Common;
 
-const EVENTS_PER_ROUND: u32 = 500;
+// Few, so that an urgent event waits for little of a storm of others: every round begins with the most
+// urgent.
+const EVENTS_PER_ROUND: u32 = 50;
 // Only after a failure of the store: events that were just stored ring the bell.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -66,8 +68,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes up to `max` tickets with their ids. What is not a ticket is acknowledged with a log line: it could never
-    /// be worked on.
+    /// Takes up to `max` tickets with their ids. What is not a ticket is acknowledged with a log line: it
+    /// could never be worked on.
     pub(crate) async fn take(
         &self,
         max: usize,
@@ -79,7 +81,8 @@ impl Queue {
             match serde_json::from_slice(&body) {
                 Ok(ticket) => tickets.push((id, ticket)),
                 Err(error) => {
-                    tracing::error!(queue = self.name, event.id = id, %error, "threw away an unreadable ticket");
+                    let queue = &self.name;
+                    tracing::error!(queue, event.id = id, %error, "threw away an unreadable ticket");
                     self.done(&id).await?;
                 }
             }
@@ -110,7 +113,8 @@ impl Queue {
 }
 
 /// Puts stored events on the queues of all receivers, as long as the process runs.
-pub(crate) async fn fill(db: Db, queues: Vec<Queue>, stored: Arc<Notify>, clock: Clock, metrics: Metrics) {
+pub(crate) async fn fill(common: Common, queues: Vec<Queue>, stored: Arc<Notify>) {
+    let Common { db, clock, metrics } = common;
     loop {
         match fill_once(&db, &queues, clock.now()).await {
             Ok(0) => {

@@ -1,7 +1,7 @@
 //! Who is told about what: receivers with optional matchers. Pure.
 //!
-//! Every receiver whose matchers all hold takes an alert; a receiver without matchers takes every alert. The routing
-//! tree of Alertmanager's configuration file becomes another way to fill this table.
+//! Every receiver whose matchers all hold takes an alert; a receiver without matchers takes every alert. The
+//! routing tree of Alertmanager's configuration file becomes another way to fill this table.
 
 use model::{Labels, MatchOp, Matcher, MatcherError};
 use thiserror::Error;
@@ -28,8 +28,8 @@ pub(crate) fn matches_all(matchers: &[Matcher], labels: &Labels) -> bool {
     matchers.iter().all(|matcher| matcher.matches_labels(labels))
 }
 
-/// Reads a matcher as Alertmanager writes it: `name="value"`, with `=`, `!=`, `=~` or `!~`, spaces allowed around the
-/// operator, quotes optional on both sides when the text has no quote, brace or comma of its own.
+/// Reads a matcher as Alertmanager writes it: `name="value"`, with `=`, `!=`, `=~` or `!~`, spaces allowed
+/// around the operator, quotes optional on both sides when the text has no quote, brace or comma of its own.
 pub(crate) fn parse_matcher(text: &str) -> Result<Matcher, MatcherTextError> {
     let whole = || text.chars().take(200).collect::<String>();
     let trimmed = text.trim();

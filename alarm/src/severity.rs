@@ -5,7 +5,8 @@ use model::Labels;
 /// The label that says how urgent an alert is.
 pub(crate) const SEVERITY: &str = "severity";
 
-/// How urgent an alert is, most urgent first. The number is the sort key in the store and the priority of the queue.
+/// How urgent an alert is, most urgent first. The number is the sort key in the store and the priority of the
+/// queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Severity {
     /// Wakes somebody: `critical`, `page`, `P0`, and Open-Falcon's phone level `P9`.

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use daemon::Clock;
-use db::Db;
 use db::alerts::{AlertSearch, AlertStatus};
 use model::{Fingerprint, Timestamp};
 
-use crate::metrics::Metrics;
+use crate::app::Common;
 use crate::queue::{Queue, Ticket};
 use crate::severity::Severity;
 
@@ -21,77 +19,89 @@ pub(crate) const UNDELIVERED_FOR: Duration = Duration::from_secs(86_400);
 /// The task that looks after what is stored.
 #[derive(Debug)]
 pub(crate) struct Upkeep {
-    pub(crate) db: Db,
+    pub(crate) common: Common,
     pub(crate) queues: Vec<Queue>,
-    pub(crate) clock: Clock,
-    pub(crate) metrics: Metrics,
     pub(crate) repeat_interval: Duration,
     pub(crate) retention: Duration,
+    /// Whether a receiver may still not know of something that fired before the start.
+    pub(crate) may_be_untold: bool,
 }
 
 impl Upkeep {
     /// Works every few seconds for as long as the process runs.
-    pub(crate) async fn run(self) {
-        self.report("offer firing alerts to the receivers", self.offer().await);
-        let mut prune_at = self.clock.now();
+    pub(crate) async fn run(mut self) {
+        let mut prune_at = self.common.clock.now();
         loop {
-            let now = self.clock.now();
+            let now = self.common.clock.now();
+            self.offer_rest(now).await;
             self.report("queue repeats", self.repeat(now).await);
             self.report("update the gauges", self.measure(now).await);
             if now >= prune_at {
                 self.report("forget old alerts", self.prune(now).await);
                 prune_at = now.plus(PRUNE_INTERVAL);
             }
-            self.clock.sleep(INTERVAL).await;
+            self.common.clock.sleep(INTERVAL).await;
         }
     }
 
     fn report(&self, what: &'static str, result: anyhow::Result<()>) {
         if let Err(error) = result {
-            self.metrics.store_failures.inc();
+            self.common.metrics.store_failures.inc();
             tracing::error!(error = format!("{error:#}"), "cannot {what}; trying again later");
         }
     }
 
-    /// After a start the settings may be others: every receiver is offered what fires and it knows nothing of.
-    async fn offer(&self) -> anyhow::Result<()> {
-        let now = self.clock.now();
+    /// After a start the settings may be others: every receiver is offered what fires and it knows nothing
+    /// of. Done once before the first new alert comes in, whose own ticket would be a second one.
+    pub(crate) async fn offer_rest(&mut self, now: Timestamp) {
+        if self.may_be_untold {
+            let offered = self.offer(now).await;
+            self.may_be_untold = offered.as_ref().copied().unwrap_or(true);
+            self.report("offer firing alerts to the receivers", offered.map(drop));
+        }
+    }
+
+    /// Answers whether there may be more.
+    async fn offer(&self, now: Timestamp) -> anyhow::Result<bool> {
+        let mut is_full = false;
         for queue in &self.queues {
-            let untold = self.db.alerts().untold(queue.receiver(), TICKETS_PER_ROUND).await?;
+            let untold = self.common.db.alerts().untold(queue.receiver(), TICKETS_PER_ROUND).await?;
+            is_full |= untold.len() >= TICKETS_PER_ROUND as usize;
             push_all(queue, "offer", untold, now).await?;
         }
-        Ok(())
+        Ok(is_full)
     }
 
     async fn repeat(&self, now: Timestamp) -> anyhow::Result<()> {
         let before = now.minus(self.repeat_interval);
         for queue in &self.queues {
-            let due = self.db.alerts().due_repeats(queue.receiver(), before, TICKETS_PER_ROUND).await?;
+            let due =
+                self.common.db.alerts().due_repeats(queue.receiver(), before, TICKETS_PER_ROUND).await?;
             push_all(queue, "repeat", due, now).await?;
         }
         Ok(())
     }
 
     async fn measure(&self, now: Timestamp) -> anyhow::Result<()> {
-        let counts = self.db.alerts().counts(&AlertSearch::default()).await?;
+        let counts = self.common.db.alerts().counts(&AlertSearch::default()).await?;
         for status in [AlertStatus::Firing, AlertStatus::Stale, AlertStatus::Resolved] {
             for severity in Severity::ALL {
                 let stored = counts.iter().find(|c| (c.status, c.priority) == (status, severity.rank()));
                 let alerts = stored.map_or(0, |count| count.alerts);
-                self.metrics.set_stored(status, severity, i64::try_from(alerts).unwrap_or(i64::MAX));
+                self.common.metrics.set_stored(status, severity, i64::try_from(alerts).unwrap_or(i64::MAX));
             }
         }
         for queue in &self.queues {
             let events = queue.length().await?;
-            self.metrics.set_queued(queue.receiver(), i64::try_from(events).unwrap_or(i64::MAX));
+            self.common.metrics.set_queued(queue.receiver(), i64::try_from(events).unwrap_or(i64::MAX));
         }
-        let failed = self.db.alerts().failed_since(now.minus(UNDELIVERED_FOR)).await?;
-        self.metrics.undelivered.set(i64::try_from(failed).unwrap_or(i64::MAX));
+        let failed = self.common.db.alerts().failed_since(now.minus(UNDELIVERED_FOR)).await?;
+        self.common.metrics.undelivered.set(i64::try_from(failed).unwrap_or(i64::MAX));
         Ok(())
     }
 
     async fn prune(&self, now: Timestamp) -> anyhow::Result<()> {
-        let rows = self.db.alerts().prune(now.minus(self.retention)).await?;
+        let rows = self.common.db.alerts().prune(now.minus(self.retention)).await?;
         if rows > 0 {
             tracing::info!(rows, "forgot what is older than alarm.retention");
         }

@@ -18,11 +18,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
-use daemon::Clock;
-use db::{Db, DbError};
+use db::DbError;
 use jiff::tz::TimeZone;
 use model::Timestamp;
 
+use crate::app::Common;
 use text::Language;
 
 const STYLE: &str = include_str!("../assets/saker.css");
@@ -34,8 +34,7 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; img
 /// What the pages need.
 #[derive(Debug)]
 pub(crate) struct Web {
-    pub(crate) db: Db,
-    pub(crate) clock: Clock,
+    pub(crate) common: Common,
     /// Names of the receivers in the order of the settings.
     pub(crate) receivers: Vec<String>,
     pub(crate) zone: TimeZone,
@@ -120,7 +119,7 @@ impl FromRequestParts<Arc<Web>> for Page {
             .or_else(|| cookie("saker_theme").and_then(|word| Theme::parse(&word)))
             .unwrap_or_default();
         let (path, query) = (parts.uri.path().to_owned(), query.to_owned());
-        Ok(Self { language, theme, now: web.clock.now(), zone: web.zone.clone(), path, query })
+        Ok(Self { language, theme, now: web.common.clock.now(), zone: web.zone.clone(), path, query })
     }
 }
 
@@ -276,4 +275,92 @@ fn cookie(parts: &Parts, name: &str) -> Option<String> {
     let all = parts.headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     let mut pairs = all.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A page at 2025-10-09 17:01:00 in Shanghai.
+    pub(crate) fn page(language: Language, query: &str) -> Page {
+        Page {
+            language,
+            theme: Theme::Auto,
+            now: Timestamp(1_760_000_460_000),
+            zone: TimeZone::get("Asia/Shanghai").unwrap(),
+            path: "/alerts".to_owned(),
+            query: query.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_switch_stays_on_the_page_and_keeps_the_filter() {
+        let page = page(Language::English, "q=a%26b&lang=en&theme=dark&page=2");
+        let chinese = page.languages().into_iter().find(|switch| switch.tag == "zh-CN").unwrap();
+        assert_eq!(chinese.href, "/alerts?q=a%26b&page=2&lang=zh");
+        assert!(!chinese.chosen);
+        let themes: Vec<_> = page.themes().iter().map(|switch| switch.chosen).collect();
+        assert_eq!(themes, [true, false, false]);
+    }
+
+    #[test]
+    fn the_pages_ask_for_nothing_that_their_policy_forbids() {
+        for template in [
+            include_str!("../templates/base.html"),
+            include_str!("../templates/alerts.html"),
+            include_str!("../templates/case.html"),
+            include_str!("../templates/message.html"),
+        ] {
+            for forbidden in ["<script", "style=", "onclick", "http://", "https://", "|safe"] {
+                assert!(!template.contains(forbidden), "{forbidden}");
+            }
+        }
+        assert!(!STYLE.contains("url(") && !STYLE.contains("@import"));
+    }
+
+    /// The value of a custom property: light, dark.
+    fn colours(name: &str) -> [String; 2] {
+        let definition =
+            STYLE.split(&format!("--{name}: light-dark(#")).nth(1).unwrap_or_else(|| panic!("{name}"));
+        let (light, rest) = definition.split_at(6);
+        [light.to_owned(), rest[3..9].to_owned()]
+    }
+
+    /// Relative luminance as WCAG 2 defines it.
+    fn luminance(colour: &str) -> f64 {
+        let channel = |at: usize| {
+            let value = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap()) / 255.0;
+            if value <= 0.040_45 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * channel(0) + 0.7152 * channel(2) + 0.0722 * channel(4)
+    }
+
+    #[test]
+    fn every_text_has_the_contrast_of_wcag_aa_in_both_schemes() {
+        let mut pairs = Vec::new();
+        for ground in ["ground", "card", "raised"] {
+            pairs.extend(
+                ["ink", "ink-quiet", "link", "critical", "warning", "good"]
+                    .map(|text| (text.to_owned(), ground.to_owned())),
+            );
+        }
+        for tone in ["critical", "error", "warning", "minor", "info", "good"] {
+            pairs.push((tone.to_owned(), format!("{tone}-ground")));
+            pairs.push((tone.to_owned(), "card".to_owned()));
+            pairs.push(("ink-quiet".to_owned(), format!("{tone}-ground")));
+        }
+        pairs.extend(
+            [("accent", "accent-ground"), ("ink", "info-ground"), ("error", "card")]
+                .map(|(a, b)| (a.into(), b.into())),
+        );
+        for (text, ground) in pairs {
+            for (scheme, (text_colour, ground_colour)) in
+                colours(&text).iter().zip(colours(&ground)).enumerate()
+            {
+                let (a, b) = (luminance(text_colour), luminance(&ground_colour));
+                let ratio = (a.max(b) + 0.05) / (a.min(b) + 0.05);
+                assert!(ratio >= 4.5, "{text} on {ground}, scheme {scheme}: {ratio:.2}");
+            }
+        }
+    }
 }

@@ -60,7 +60,8 @@ pub(crate) fn expression(params: &Params) -> Result<Expr, ApiError> {
 
 /// Writes the answer to a query; at most `limit` series of it.
 pub(crate) fn render(output: Output, limit: usize) -> String {
-    let Output { mut value, warnings, infos } = output;
+    // The store holds floats only, so no answer has native histograms.
+    let Output { mut value, warnings, infos, histograms: _ } = output;
     let mut notes = Notes { warnings, infos };
     let cut = match &mut value {
         Value::Vector(vector) => truncate(vector, limit),
@@ -125,8 +126,12 @@ mod tests {
     #[test]
     fn an_answer_is_cut_to_its_limit_with_a_warning() {
         let vector = ["a", "b", "c"].map(|job| (Labels::from_pairs([("job", job)]), Sample::new(1_000, 1.0)));
-        let output =
-            Output { value: Value::Vector(vector.to_vec()), warnings: vec![], infos: vec!["i".into()] };
+        let output = Output {
+            value: Value::Vector(vector.to_vec()),
+            histograms: vec![],
+            warnings: vec![],
+            infos: vec!["i".into()],
+        };
         let json: serde_json::Value = serde_json::from_str(&render(output.clone(), 2)).expect("it is JSON");
         assert_eq!(json["data"]["result"].as_array().map(Vec::len), Some(2));
         assert_eq!((&json["warnings"][0], &json["infos"][0]), (&TRUNCATED.into(), &"i".into()));

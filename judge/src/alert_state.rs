@@ -1,8 +1,9 @@
-//! The state machine of an alerting rule: inactive, pending, firing. Pure: old alerts, vector, now → new alerts, events.
+//! The state machine of an alerting rule: inactive, pending, firing. Pure: old alerts, vector, now → new
+//! alerts, events.
 //!
-//! It follows Prometheus but for two things. An alert that was last seen before a gap (a restart, an outage of the
-//! store) is not ended by its mere absence until data had time to return: see [`Settling`]. And ended alerts are not
-//! forgotten here but by [`forget`], since the news of the end must have been delivered first.
+//! It follows Prometheus but for two things. An alert that was last seen before a gap (a restart, an outage
+//! of the store) is not ended by its mere absence until data had time to return: see [`Settling`]. And ended
+//! alerts are not forgotten here but by [`forget`], since the news of the end must have been delivered first.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -39,7 +40,8 @@ pub(crate) struct HeldAlert {
     pub(crate) value: f64,
     /// Where it stands.
     pub(crate) phase: Phase,
-    /// When the condition was last seen to hold. Not stored: what was seen before a restart counts as long ago.
+    /// When the condition was last seen to hold. Not stored: what was seen before a restart counts as long
+    /// ago.
     #[serde(skip)]
     pub(crate) seen_at: Timestamp,
 }
@@ -120,8 +122,8 @@ pub(crate) struct Timing {
     pub(crate) settling: Option<Settling>,
 }
 
-/// The time after a gap in the evaluations of a rule, in which absence proves nothing yet: senders may still be
-/// delivering what they kept during the outage, and ranges in queries are half empty.
+/// The time after a gap in the evaluations of a rule, in which absence proves nothing yet: senders may still
+/// be delivering what they kept during the outage, and ranges in queries are half empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Settling {
     /// The first evaluation after the gap. Alerts seen since then are treated as ever.
@@ -158,8 +160,8 @@ pub(crate) struct Step {
     pub(crate) events: Vec<(Labels, Event)>,
 }
 
-/// One successful evaluation. The label sets of `vector` are distinct; the caller refuses others as an error of the
-/// rule. A failed query is no evaluation: it leaves the alerts as they are.
+/// One successful evaluation. The label sets of `vector` are distinct; the caller refuses others as an error
+/// of the rule. A failed query is no evaluation: it leaves the alerts as they are.
 pub(crate) fn step(mut old: Alerts, vector: Vec<ActiveAlert>, now: Timestamp, timing: &Timing) -> Step {
     let mut step = Step::default();
     for active in vector {
@@ -194,8 +196,8 @@ pub(crate) fn retire(old: Alerts, now: Timestamp) -> Alerts {
     old.into_iter().filter_map(|(labels, alert)| Some((labels, ended(alert)?))).collect()
 }
 
-/// Forgets alerts that ended more than fifteen minutes ago, unless their end is still to be delivered. Answers whether
-/// any was forgotten.
+/// Forgets alerts that ended more than fifteen minutes ago, unless their end is still to be delivered.
+/// Answers whether any was forgotten.
 pub(crate) fn forget(alerts: &mut Alerts, now: Timestamp, is_undelivered: impl Fn(&Labels) -> bool) -> bool {
     let before = alerts.len();
     alerts.retain(|labels, alert| match alert.phase {
@@ -208,8 +210,8 @@ pub(crate) fn forget(alerts: &mut Alerts, now: Timestamp, is_undelivered: impl F
     alerts.len() != before
 }
 
-/// Moves the beginning of pending alerts by the length of a gap: time in which nobody looked does not count towards
-/// `for`.
+/// Moves the beginning of pending alerts by the length of a gap: time in which nobody looked does not count
+/// towards `for`.
 pub(crate) fn skip_gap(alerts: &mut Alerts, gap: Duration) {
     for alert in alerts.values_mut() {
         if let Phase::Pending { active_at } = &mut alert.phase {
@@ -464,7 +466,8 @@ mod tests {
     }
 
     proptest! {
-        /// While the condition holds whenever somebody can look, outages never end an alert or change its start.
+        /// While the condition holds whenever somebody can look, outages never end an alert or change its
+        /// start.
         #[test]
         fn outages_never_resolve_an_alert_whose_condition_holds(minutes in "x[xe]{0,60}") {
             let (states, alerts) = run(timing(0, 0), &minutes);

@@ -13,6 +13,7 @@ use crate::alert_state::{HeldAlert, Phase};
 use crate::board::{GroupView, RuleView};
 use crate::group::Health;
 use crate::rules::{Rule, RuleKind};
+use crate::template::Template;
 
 /// What `GET /api/v1/rules` is asked for.
 #[derive(Debug, Default, PartialEq)]
@@ -60,16 +61,16 @@ impl RuleFilter {
 
 /// `GET /api/v1/rules`
 #[derive(Serialize)]
-pub(crate) struct GroupList {
-    groups: Vec<GroupShape>,
+pub(crate) struct GroupList<'a> {
+    groups: Vec<GroupShape<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct GroupShape {
-    name: String,
-    file: String,
-    rules: Vec<RuleShape>,
+struct GroupShape<'a> {
+    name: &'a str,
+    file: &'a str,
+    rules: Vec<RuleShape<'a>>,
     interval: f64,
     limit: usize,
     evaluation_time: f64,
@@ -78,50 +79,50 @@ struct GroupShape {
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-enum RuleShape {
+enum RuleShape<'a> {
     #[serde(rename_all = "camelCase")]
     Alerting {
         state: &'static str,
-        name: String,
-        query: String,
+        name: &'a str,
+        query: &'a str,
         duration: f64,
         keep_firing_for: f64,
-        labels: BTreeMap<String, String>,
-        annotations: BTreeMap<String, String>,
-        alerts: Option<Vec<AlertShape>>,
+        labels: BTreeMap<&'a str, &'a str>,
+        annotations: BTreeMap<&'a str, &'a str>,
+        alerts: Option<Vec<AlertShape<'a>>>,
         #[serde(flatten)]
-        run: RunShape,
+        run: RunShape<'a>,
     },
     Recording {
-        name: String,
-        query: String,
-        labels: BTreeMap<String, String>,
+        name: &'a str,
+        query: &'a str,
+        labels: BTreeMap<&'a str, &'a str>,
         #[serde(flatten)]
-        run: RunShape,
+        run: RunShape<'a>,
     },
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct RunShape {
+struct RunShape<'a> {
     health: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_error: Option<String>,
+    last_error: Option<&'a str>,
     evaluation_time: f64,
     last_evaluation: String,
 }
 
 /// `GET /api/v1/alerts`
 #[derive(Serialize)]
-pub(crate) struct AlertList {
-    alerts: Vec<AlertShape>,
+pub(crate) struct AlertList<'a> {
+    alerts: Vec<AlertShape<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct AlertShape {
-    labels: Labels,
-    annotations: BTreeMap<String, String>,
+struct AlertShape<'a> {
+    labels: &'a Labels,
+    annotations: &'a BTreeMap<String, String>,
     state: &'static str,
     active_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,9 +149,9 @@ impl From<RuleGroupRow> for StoredGroup {
     }
 }
 
-impl GroupList {
+impl<'a> GroupList<'a> {
     /// The groups with a rule that is wanted.
-    pub(crate) fn new(views: &[Arc<GroupView>], filter: &RuleFilter) -> Self {
+    pub(crate) fn new(views: &'a [Arc<GroupView>], filter: &RuleFilter) -> Self {
         let shapes =
             views.iter().filter(|view| filter.wants_group(view)).map(|view| group_shape(view, filter));
         // Without any filter Prometheus shows groups that have no rules, too.
@@ -159,19 +160,19 @@ impl GroupList {
     }
 }
 
-impl AlertList {
+impl<'a> AlertList<'a> {
     /// All pending and firing alerts.
-    pub(crate) fn new(views: &[Arc<GroupView>]) -> Self {
+    pub(crate) fn new(views: &'a [Arc<GroupView>]) -> Self {
         let rules = views.iter().flat_map(|view| &view.rules);
         Self { alerts: rules.flat_map(|rule| &rule.alerts).map(alert_shape).collect() }
     }
 }
 
-fn group_shape(view: &GroupView, filter: &RuleFilter) -> GroupShape {
+fn group_shape<'a>(view: &'a GroupView, filter: &RuleFilter) -> GroupShape<'a> {
     let rules = view.group.rules.iter().zip(&view.rules).filter(|(rule, _)| filter.wants_rule(rule));
     GroupShape {
-        name: view.group.key.name.clone(),
-        file: view.group.key.file.clone(),
+        name: &view.group.key.name,
+        file: &view.group.key.file,
         rules: rules.map(|(rule, run)| rule_shape(rule, run, filter.exclude_alerts)).collect(),
         interval: view.group.interval.as_secs_f64(),
         limit: view.group.limit,
@@ -180,9 +181,9 @@ fn group_shape(view: &GroupView, filter: &RuleFilter) -> GroupShape {
     }
 }
 
-fn rule_shape(rule: &Rule, view: &RuleView, exclude_alerts: bool) -> RuleShape {
-    let labels = rule.labels.iter().map(|(name, value)| (name.clone(), value.source().to_owned())).collect();
-    let (name, query) = (rule.name.clone(), rule.query.text.clone());
+fn rule_shape<'a>(rule: &'a Rule, view: &'a RuleView, exclude_alerts: bool) -> RuleShape<'a> {
+    let labels = sources(&rule.labels);
+    let (name, query) = (rule.name.as_str(), rule.query.text.as_str());
     match &rule.kind {
         RuleKind::Recording => RuleShape::Recording { name, query, labels, run: run_shape(view) },
         RuleKind::Alerting { hold, keep_firing_for, annotations } => RuleShape::Alerting {
@@ -192,18 +193,22 @@ fn rule_shape(rule: &Rule, view: &RuleView, exclude_alerts: bool) -> RuleShape {
             duration: hold.as_secs_f64(),
             keep_firing_for: keep_firing_for.as_secs_f64(),
             labels,
-            annotations: annotations.iter().map(|(n, text)| (n.clone(), text.source().to_owned())).collect(),
+            annotations: sources(annotations),
             alerts: (!exclude_alerts).then(|| view.alerts.iter().map(alert_shape).collect()),
             run: run_shape(view),
         },
     }
 }
 
-fn run_shape(view: &RuleView) -> RunShape {
+fn sources(templates: &[(String, Template)]) -> BTreeMap<&str, &str> {
+    templates.iter().map(|(name, template)| (name.as_str(), template.source())).collect()
+}
+
+fn run_shape(view: &RuleView) -> RunShape<'_> {
     let (health, last_error) = match &view.health {
         Health::Unknown => ("unknown", None),
         Health::Ok => ("ok", None),
-        Health::Failed(reason) => ("err", Some(reason.clone())),
+        Health::Failed(reason) => ("err", Some(reason.as_str())),
     };
     RunShape { health, last_error, evaluation_time: seconds(view.last), last_evaluation: moment(view.last) }
 }
@@ -218,14 +223,14 @@ fn state_of(view: &RuleView) -> &'static str {
     }
 }
 
-fn alert_shape((labels, alert): &(Labels, HeldAlert)) -> AlertShape {
+fn alert_shape((labels, alert): &(Labels, HeldAlert)) -> AlertShape<'_> {
     let keep_firing_since = match alert.phase {
         Phase::Kept { absent_since, .. } => Some(absent_since.rfc3339()),
         _ => None,
     };
     AlertShape {
-        labels: labels.clone(),
-        annotations: alert.annotations.clone(),
+        labels,
+        annotations: &alert.annotations,
         state: alert.phase.as_str(),
         active_at: alert.phase.active_at().unwrap_or_default().rfc3339(),
         keep_firing_since,

@@ -34,47 +34,46 @@ pub struct Deps {
     pub db: Db,
 }
 
-/// Starts judge; returns the address it listens on. A rule file with a fault is a usage error that tells all faults.
+/// Starts judge; returns the address it listens on. A rule file with a fault is a usage error that tells all
+/// faults.
 pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Result<SocketAddr> {
+    let Deps { reader, writer, state, db } = deps;
     let metrics = Metrics::register(context, &config.alarm_urls, config.outbox_alerts_max);
-    let source = RuleSource::open(context.clone(), deps.db.clone(), config.clone(), metrics.clone());
+    let source = RuleSource::open(context.clone(), db.clone(), config.clone(), metrics.clone());
     let rules = Arc::new(source.await.map_err(|faults| StartError::usage(all_of(&faults)))?);
     let delivery = Delivery::new(&config.alarm_urls, config.outbox_limits(), metrics.clone());
+    let links = config.links();
+    let surroundings = Surroundings {
+        external_labels: config.external_labels.clone(),
+        external_url: links.base().to_owned(),
+    };
+    let (query_timeout, settle_time) = (config.query_timeout, config.settle_time);
+    let shard = Shard::new(state.clone(), config.owner(), config.lease_time);
+    let evaluated = metrics.clone();
     let ticker = Arc::new(Ticker {
         context: context.clone(),
-        evaluator: evaluator(&config, &deps, &metrics),
-        shard: Shard::new(deps.state.clone(), config.owner(), config.lease_time),
-        state: deps.state,
+        evaluator: Evaluator { reader, writer, query_timeout, settle_time, surroundings, metrics: evaluated },
+        state,
+        shard,
         delivery: delivery.clone(),
         board: Board::default(),
         metrics,
-        external_labels: config.external_labels.clone(),
-        link_base: config.link_base(),
+        external_labels: config.external_labels,
+        links,
     });
 
-    let app = App { clock: context.clock.clone(), db: deps.db, rules: rules.clone(), ticker: ticker.clone() };
+    // The port comes first: a second judge of the same name ends here, before it could take the leases of the
+    // first.
+    let app = App { clock: context.clock.clone(), db, rules: rules.clone(), ticker: ticker.clone() };
     let bound = context.listen(config.listen, http::routes(Arc::new(app))).await?;
     delivery.start(context);
     context.spawn("lease renewal", renew_leases(ticker.clone(), config.lease_time));
     context.spawn("rule reload", follow_rules(rules.clone(), context.clone(), config.database_poll));
-    let (subscription, groups_max) = (rules.subscribe(), config.concurrent_groups_max);
-    context
-        .spawn_graceful("rule scheduler", move |stop| scheduler::run(ticker, subscription, groups_max, stop));
+    let scheduled = rules.subscribe();
+    context.spawn_graceful("rule scheduler", move |stop| {
+        scheduler::run(ticker, scheduled, config.concurrent_groups_max, stop)
+    });
     Ok(bound)
-}
-
-fn evaluator(config: &Config, deps: &Deps, metrics: &Metrics) -> Evaluator {
-    Evaluator {
-        reader: deps.reader.clone(),
-        writer: deps.writer.clone(),
-        query_timeout: config.query_timeout,
-        settle_time: config.settle_time,
-        surroundings: Surroundings {
-            external_labels: config.external_labels.clone(),
-            external_url: config.link_base(),
-        },
-        metrics: metrics.clone(),
-    }
 }
 
 async fn renew_leases(ticker: Arc<Ticker>, lease_time: Duration) {

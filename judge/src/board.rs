@@ -1,4 +1,5 @@
-//! What the API shows: for every group how its last evaluation went. Written after each slot, read by anybody.
+//! What the API shows: for every group how its last evaluation went. Written after each slot, read by
+//! anybody.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::outbox;
 use crate::rule_file::Defaults;
+use crate::rules::Rule;
+use crate::template_functions::query_escape;
 
 /// The section `[judge]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,8 +19,8 @@ use crate::rule_file::Defaults;
 pub struct Config {
     /// Where the API of the rules is reached.
     pub listen: SocketAddr,
-    /// Name of this judge among those that share the rules; empty for host name and `listen`. It must stay the same
-    /// over restarts, so that a judge finds its own leases again at once.
+    /// Name of this judge among those that share the rules; empty for host name and `listen`. It must stay
+    /// the same over restarts, so that a judge finds its own leases again at once.
     pub instance: String,
     /// Rule files in Prometheus' format; the last part of a path may hold `*`.
     pub rule_files: Vec<PathBuf>,
@@ -38,14 +40,16 @@ pub struct Config {
     /// Firing and ended alerts are sent again this often.
     #[serde(with = "model::duration_text")]
     pub resend_delay: Duration,
-    /// After a gap in the evaluations of a rule (a restart, an outage of the store), alerts last seen before it are
-    /// not ended by absence for this long: senders first deliver what they kept.
+    /// After a gap in the evaluations of a rule (a restart, an outage of the store), alerts last seen before
+    /// it are not ended by absence for this long: senders first deliver what they kept.
     #[serde(with = "model::duration_text")]
     pub settle_time: Duration,
-    /// How long this judge's claim on a group holds without renewal. When it dies, another takes over after this.
+    /// How long this judge's claim on a group holds without renewal. When it dies, another takes over after
+    /// this.
     #[serde(with = "model::duration_text")]
     pub lease_time: Duration,
-    /// Rule groups in the database are read again this often, for those that another judge has taken by its API.
+    /// Rule groups in the database are read again this often, for those that another judge has taken by its
+    /// API.
     #[serde(with = "model::duration_text")]
     pub database_poll: Duration,
     /// Groups that are evaluated at a time.
@@ -58,7 +62,8 @@ pub struct Config {
     pub batch_alerts_max: usize,
     /// Labels that every alert gets on its way out, where it does not have them already.
     pub external_labels: Labels,
-    /// Where users reach the query page, for links in alerts; empty for `http://<listen>`.
+    /// Where users reach a query page with Prometheus' addresses, for links in alerts; empty for links to
+    /// this API.
     pub external_url: String,
 }
 
@@ -147,12 +152,39 @@ impl Config {
         format!("{}/{}", host.trim(), self.listen)
     }
 
-    /// Where links in alerts lead.
-    pub(crate) fn link_base(&self) -> String {
+    /// Where a user finds more about a rule: a graph of its expression on the query page, or, without such a
+    /// page, the rule on judge's own API.
+    pub(crate) fn links(&self) -> Links {
         if self.external_url.is_empty() {
-            return format!("http://{}", self.listen);
+            return Links::Rules(format!("http://{}", self.listen));
         }
-        self.external_url.trim_end_matches('/').to_owned()
+        Links::Graphs(self.external_url.trim_end_matches('/').to_owned())
+    }
+}
+
+/// The form of links to rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Links {
+    /// To this judge's API.
+    Rules(String),
+    /// To a query page with Prometheus' addresses.
+    Graphs(String),
+}
+
+impl Links {
+    /// The part that all links begin with.
+    pub(crate) fn base(&self) -> &str {
+        match self {
+            Self::Rules(base) | Self::Graphs(base) => base,
+        }
+    }
+
+    /// The link to a rule.
+    pub(crate) fn of(&self, rule: &Rule) -> String {
+        match self {
+            Self::Rules(base) => format!("{base}/api/v1/rules?rule_name[]={}", query_escape(&rule.name)),
+            Self::Graphs(base) => format!("{base}/graph?g0.expr={}&g0.tab=1", query_escape(&rule.query.text)),
+        }
     }
 }
 
@@ -190,6 +222,16 @@ mod tests {
         let expected = ["alarm_urls", "resend_delay", "lease_time", "groups_max", "external_labels"]
             .map(|k| format!("judge.{k}"));
         assert_eq!(keys, expected);
+    }
+
+    #[test]
+    fn links_lead_to_the_query_page_or_to_the_rule() {
+        let text = "groups: [{name: g, rules: [{alert: Is down, expr: up == 0}]}]";
+        let groups = crate::rule_file::read_file("f", text, &Defaults::default()).expect("valid");
+        let link = |config: &Config| config.links().of(&groups[0].rules[0]);
+        assert_eq!(link(&Config::default()), "http://127.0.0.1:6081/api/v1/rules?rule_name[]=Is+down");
+        let config = Config { external_url: "https://graphs/".to_owned(), ..Config::default() };
+        assert_eq!(link(&config), "https://graphs/graph?g0.expr=up+%3D%3D+0&g0.tab=1");
     }
 
     #[test]

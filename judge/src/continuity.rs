@@ -7,16 +7,28 @@ use model::Timestamp;
 use crate::alert_state::Settling;
 
 /// When a rule was last evaluated with success, and whether it is settling after a gap.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Continuity {
+    begun: Timestamp,
     last: Option<Timestamp>,
     settling: Option<Settling>,
 }
 
+impl Default for Continuity {
+    fn default() -> Self {
+        Self::begun(Timestamp::MAX)
+    }
+}
+
 impl Continuity {
-    /// Notes a successful evaluation. A gap is the first evaluation after a start or takeover, or one that comes more
-    /// than two intervals after the one before: whether judge, the store or the whole machine was away, the newest
-    /// samples may still be on their way.
+    /// Of a rule whose state was found at this moment.
+    pub(crate) fn begun(now: Timestamp) -> Self {
+        Self { begun: now, last: None, settling: None }
+    }
+
+    /// Notes a successful evaluation. A gap is the first evaluation after a start or takeover, or one that
+    /// comes more than two intervals after the one before: whether judge, the store or the whole machine was
+    /// away, the newest samples may still be on their way.
     pub(crate) fn observe(
         &mut self,
         now: Timestamp,
@@ -32,9 +44,10 @@ impl Continuity {
         self.settling
     }
 
-    /// The last evaluation with success.
-    pub(crate) fn last(&self) -> Option<Timestamp> {
-        self.last
+    /// The last evaluation with success, or when the state was found; the far future for a rule without
+    /// either.
+    pub(crate) fn last_known(&self) -> Timestamp {
+        self.last.unwrap_or(self.begun)
     }
 }
 

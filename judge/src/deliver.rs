@@ -1,5 +1,5 @@
-//! Carries alerts from the outboxes to the alarms: one outbox and one sender an alarm, so that one that is away does not
-//! hold up the others.
+//! Carries alerts from the outboxes to the alarms: one outbox and one sender an alarm, so that one that is
+//! away does not hold up the others.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

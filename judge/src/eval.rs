@@ -1,5 +1,5 @@
-//! One group, one slot: its rules one after the other in the order of the file, so that a rule sees what the rules before
-//! it have just written.
+//! One group, one slot: its rules one after the other in the order of the file, so that a rule sees what the
+//! rules before it have just written.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -47,7 +47,8 @@ impl Evaluator {
                 }
                 Err(reason) => {
                     figures.failures += 1;
-                    tracing::warn!(group = %group.key, rule = rule.name, reason, "a rule failed; its alerts stay as they are");
+                    let (group, rule) = (&group.key, &rule.name);
+                    tracing::warn!(%group, rule, reason, "a rule failed; its alerts stay as they are");
                     Health::Failed(reason)
                 }
             };
@@ -69,7 +70,8 @@ impl Evaluator {
         slot: Timestamp,
     ) -> Result<bool, String> {
         let at = slot.minus(group.query_offset);
-        let vector = query::vector(&self.reader, &rule.query.expr, at, self.query_timeout).await?;
+        let vector = query::vector(&self.reader, &rule.query.expr, at, self.query_timeout).await;
+        let vector = vector.map_err(|error| format!("{error:#}"))?;
         if group.limit > 0 && vector.len() > group.limit {
             let (got, limit) = (vector.len(), group.limit);
             return Err(format!("{got} results exceed the limit of {limit} of the group"));
@@ -91,12 +93,14 @@ impl Evaluator {
                     tracing::info!(group = %group.key, alert = %labels, event = ?event, "alert");
                 }
                 state.alerts = step.alerts;
-                // The alerts are what counts; that their series cannot be written is told as the health of the rule.
+                // The alerts are what counts; that their series cannot be written is told as the health of
+                // the rule.
                 let is_changed = !step.events.is_empty();
                 match self.write(record::alerts_series(&state.alerts), state, at).await {
                     Err(reason) if !is_changed => Err(reason),
                     Err(reason) => {
-                        tracing::warn!(group = %group.key, rule = rule.name, reason, "the series of alerts are not written");
+                        let (group, rule) = (&group.key, &rule.name);
+                        tracing::warn!(%group, rule, reason, "the series of alerts are not written");
                         Ok(true)
                     }
                     Ok(()) => Ok(is_changed),
@@ -111,20 +115,19 @@ impl Evaluator {
         annotations: &[(String, Template)],
         vector: &[Written],
     ) -> Result<Vec<ActiveAlert>, String> {
-        let mut seen = BTreeSet::new();
-        let mut active = Vec::with_capacity(vector.len());
+        let mut active: Vec<ActiveAlert> = Vec::with_capacity(vector.len());
         for (element, value) in vector {
             // Templates see the element as the query gave it, before the rule's labels.
             let visible = element.without_metric_name();
             let render = |template: &Template| template.render(&visible, *value, &self.surroundings);
             let labels = record::alert_labels(rule, element, |at| render(&rule.labels[at].1));
-            if !seen.insert(labels.clone()) {
-                return Err(format!("two elements of the result give the same alert {labels}"));
-            }
             let annotations = annotations.iter().map(|(name, text)| (name.clone(), render(text))).collect();
             active.push(ActiveAlert { labels, annotations, value: *value });
         }
-        Ok(active)
+        match record::repeated(active.iter().map(|alert| &alert.labels)) {
+            Some(labels) => Err(format!("two elements of the result give the same alert {labels}")),
+            None => Ok(active),
+        }
     }
 
     /// Writes the series of a rule, and staleness markers for those that it wrote last time and does not now.
@@ -136,7 +139,7 @@ impl Evaluator {
             return Ok(());
         }
         let batch = Batch { series: record::samples(&written, at), metadata: Vec::new() };
-        let outcome = self.writer.write(batch).await.map_err(|error| explain(&error))?;
+        let outcome = self.writer.write(batch).await.map_err(explain)?;
         state.series = current;
         match outcome.refused.first() {
             None => Ok(()),
@@ -153,7 +156,7 @@ impl Evaluator {
             return Ok(());
         }
         let batch = Batch { series: markers, metadata: Vec::new() };
-        self.writer.write(batch).await.map(|_| ()).map_err(|error| explain(&error))
+        self.writer.write(batch).await.map(|_| ()).map_err(explain)
     }
 
     async fn end_orphans(&self, run: &mut GroupRun, at: Timestamp) {
@@ -167,12 +170,6 @@ impl Evaluator {
     }
 }
 
-fn explain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
+fn explain(error: storage::WriteError) -> String {
+    format!("{:#}", anyhow::Error::from(error))
 }

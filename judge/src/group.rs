@@ -1,8 +1,9 @@
 //! What judge holds of a group while it runs, and how that is stored.
 //!
-//! The alerts of all rules of a group are one document, saved in one step under the fencing number of the lease before
-//! anything is sent. News that no alarm has taken yet needs no list of its own: after a restart every firing and every
-//! remembered ended alert counts as not delivered, with its old times, and ended alerts are remembered until delivered.
+//! The alerts of all rules of a group are one document, saved in one step under the fencing number of the
+//! lease before anything is sent. News that no alarm has taken yet needs no list of its own: after a restart
+//! every firing and every remembered ended alert counts as not delivered, with its old times, and ended
+//! alerts are remembered until delivered.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,15 +13,17 @@ use model::{Labels, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::alert_state::{self, Alerts, HeldAlert};
+use crate::config::Links;
 use crate::continuity::Continuity;
 use crate::outbox::{News, RENEWAL_MAX, Told};
 use crate::rules::{RuleGroup, RuleKind};
-use crate::template_functions::query_escape;
 
 const DOCUMENT_VERSION: u32 = 1;
-/// While alerts are pending, the document is saved this often even when nothing changed, so that after a restart it
-/// is known for how long nobody looked.
+/// While alerts are pending, the document is saved this often even when nothing changed, so that after a
+/// restart it is known for how long nobody looked.
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
+
+const NEVER_SAVED: Saved = Saved { at: Timestamp::MIN, fencing: 0 };
 
 /// A group and its state.
 #[derive(Debug)]
@@ -41,7 +44,14 @@ pub(crate) struct GroupRun {
     pub(crate) last: Option<(Timestamp, Duration)>,
     /// Something happened that must be stored before it is told.
     pub(crate) is_dirty: bool,
-    saved_at: Timestamp,
+    saved: Saved,
+}
+
+/// Which document was saved last: when and under which lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Saved {
+    at: Timestamp,
+    fencing: u64,
 }
 
 /// Whether this judge speaks for a group.
@@ -76,19 +86,23 @@ pub(crate) enum Health {
     Failed(String),
 }
 
+/// What is stored of a group. Written from references and read into values.
 #[derive(Serialize, Deserialize)]
-struct Document {
+struct Document<List> {
     version: u32,
-    saved_at: Timestamp,
-    rules: Vec<RuleDocument>,
-    ended: Vec<(Labels, HeldAlert)>,
+    saved: Saved,
+    rules: Vec<RuleDocument<List>>,
+    ended: List,
 }
 
 #[derive(Serialize, Deserialize)]
-struct RuleDocument {
+struct RuleDocument<List> {
     identity: String,
-    alerts: Vec<(Labels, HeldAlert)>,
+    alerts: List,
 }
+
+/// A list and not a map, since keys of JSON objects are texts.
+type StoredAlerts = Vec<(Labels, HeldAlert)>;
 
 impl GroupRun {
     /// A group that was never evaluated.
@@ -102,7 +116,7 @@ impl GroupRun {
             claim: Claim::None,
             is_removed: false,
             last: None,
-            saved_at: Timestamp::MIN,
+            saved: NEVER_SAVED,
             is_dirty: false,
         }
     }
@@ -113,38 +127,47 @@ impl GroupRun {
         *self = Self { is_removed, ..Self::new(self.group.clone()) };
     }
 
-    /// Takes over the stored state. `None` is a group that was never saved. The error says why the document cannot be
-    /// read; the group starts empty then.
+    /// Takes over the stored state under a new lease. `None` is a group that was never saved. A judge whose
+    /// lease lapsed and that finds the document it saved itself goes on with what it has: nobody wrote in
+    /// between. The error says why the document cannot be read; the group starts empty then.
     pub(crate) fn restore(
         &mut self,
         document: Option<&[u8]>,
         fencing: u64,
         now: Timestamp,
     ) -> Result<(), String> {
+        let document = document.map(serde_json::from_slice::<Document<StoredAlerts>>).transpose();
+        let stored = document
+            .as_ref()
+            .map_or(None, |document| Some(document.as_ref().map_or(NEVER_SAVED, |document| document.saved)));
+        if self.claim != Claim::None && stored == Some(self.saved) {
+            self.claim = Claim::Held(fencing);
+            return Ok(());
+        }
         self.lose();
         self.claim = Claim::Held(fencing);
-        let Some(bytes) = document else { return Ok(()) };
-        let document: Document = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let Some(document) = document.map_err(|error| error.to_string())? else { return Ok(()) };
         if document.version != DOCUMENT_VERSION {
             return Err(format!("its version is {}, this judge reads {DOCUMENT_VERSION}", document.version));
         }
-        let gap = now.since(document.saved_at);
-        self.saved_at = document.saved_at;
+        self.saved = document.saved;
         let mut stored = ByIdentity::default();
         for rule in document.rules {
-            let state = RuleState { alerts: rule.alerts.into_iter().collect(), ..RuleState::default() };
-            stored.put(rule.identity, state);
+            let (alerts, continuity) = (rule.alerts.into_iter().collect(), Continuity::begun(now));
+            stored.put(rule.identity, RuleState { alerts, continuity, ..RuleState::default() });
         }
         self.take_over(stored, now);
         self.ended.extend(document.ended);
         // The document of a pending alert is at most this old while somebody looks.
+        let gap = now.since(document.saved.at);
         if gap > SAVE_INTERVAL + self.group.interval * 2 {
             self.rules.iter_mut().for_each(|rule| alert_state::skip_gap(&mut rule.alerts, gap));
         }
         Ok(())
     }
 
-    /// Goes on with other rules. Rules of the same kind, name and labels keep their state; alerts of the others end.
+    /// Goes on with other rules. Rules of the same kind, name and labels keep their state; alerts of the
+    /// others end.
     pub(crate) fn adopt(&mut self, group: Arc<RuleGroup>, now: Timestamp) {
         let mut stored = ByIdentity::default();
         for (rule, state) in self.group.rules.iter().zip(self.rules.drain(..)) {
@@ -177,22 +200,24 @@ impl GroupRun {
     }
 
     /// The document to save now, if there is need.
-    pub(crate) fn document(&self, now: Timestamp) -> Option<Vec<u8>> {
+    pub(crate) fn document(&self, now: Timestamp, fencing: u64) -> Option<Vec<u8>> {
         let is_pending =
             |rule: &RuleState| rule.alerts.values().any(|alert| alert.phase.fired_at().is_none());
-        let is_old = now.since(self.saved_at) >= SAVE_INTERVAL;
+        let is_old = now.since(self.saved.at) >= SAVE_INTERVAL;
         let is_needed = self.is_dirty || (is_old && self.rules.iter().any(is_pending));
         if !is_needed {
             return None;
         }
-        let list = |alerts: &Alerts| alerts.iter().map(|(l, alert)| (l.clone(), alert.clone())).collect();
+        fn list(alerts: &Alerts) -> Vec<(&Labels, &HeldAlert)> {
+            alerts.iter().collect()
+        }
         let rules = self.group.rules.iter().zip(&self.rules);
         let rules = rules
             .filter(|(rule, _)| matches!(rule.kind, RuleKind::Alerting { .. }))
             .map(|(rule, state)| RuleDocument { identity: rule.identity(), alerts: list(&state.alerts) });
         let document = Document {
             version: DOCUMENT_VERSION,
-            saved_at: now,
+            saved: Saved { at: now, fencing },
             rules: rules.collect(),
             ended: list(&self.ended),
         };
@@ -200,42 +225,46 @@ impl GroupRun {
     }
 
     /// Notes that the document is stored.
-    pub(crate) fn saved(&mut self, now: Timestamp) {
-        self.saved_at = now;
+    pub(crate) fn note_saved(&mut self, now: Timestamp, fencing: u64) {
+        self.saved = Saved { at: now, fencing };
         self.is_dirty = false;
     }
 
-    /// Everything the group has to say to the alarms. Rules that failed for an hour are left out: their news has
-    /// become too old to be repeated.
-    pub(crate) fn told(&self, now: Timestamp, external: &Labels, link_base: &str) -> Vec<Arc<Told>> {
-        let mut all = Vec::new();
-        let nowhere: Arc<str> = Arc::from(link_base);
+    /// Everything the group has to say to the alarms, one word an alert. Rules that failed for an hour are
+    /// left out: their news has become too old to be repeated.
+    pub(crate) fn told(&self, now: Timestamp, external: &Labels, links: &Links) -> Vec<Arc<Told>> {
+        let mut all = HashMap::new();
+        let nowhere: Arc<str> = Arc::from(links.base());
         self.tell(&self.ended, &nowhere, external, &mut all);
         for (rule, state) in self.group.rules.iter().zip(&self.rules) {
-            let since_success = state.continuity.last().map_or(Duration::ZERO, |last| now.since(last));
-            if since_success <= RENEWAL_MAX {
-                let link = format!("{link_base}/graph?g0.expr={}&g0.tab=1", query_escape(&rule.query.text));
-                self.tell(&state.alerts, &Arc::from(link), external, &mut all);
+            if now.since(state.continuity.last_known()) <= RENEWAL_MAX {
+                self.tell(&state.alerts, &Arc::from(links.of(rule)), external, &mut all);
             }
         }
-        all
+        all.into_values().map(Arc::new).collect()
     }
 
-    fn tell(&self, alerts: &Alerts, link: &Arc<str>, external: &Labels, all: &mut Vec<Arc<Told>>) {
+    fn tell(&self, alerts: &Alerts, link: &Arc<str>, external: &Labels, all: &mut HashMap<Labels, Told>) {
         for (labels, alert) in alerts {
             let Some(starts_at) = alert.phase.fired_at() else { continue };
             let news = match alert.phase {
                 alert_state::Phase::Resolved { resolved_at, .. } => News::Resolved(resolved_at),
                 _ => News::Firing,
             };
-            all.push(Arc::new(Told {
-                labels: with_external(labels, external),
-                annotations: alert.annotations.clone(),
-                generator_url: link.clone(),
-                starts_at,
-                news,
-                interval: self.group.interval,
-            }));
+            let labels = with_external(labels, external);
+            // Two rules may give the same alert. It fires as long as one of them says so.
+            let is_better = |other: &Told| news == News::Firing && other.news != News::Firing;
+            if all.get(&labels).is_none_or(is_better) {
+                let told = Told {
+                    labels: labels.clone(),
+                    annotations: alert.annotations.clone(),
+                    generator_url: link.clone(),
+                    starts_at,
+                    news,
+                    interval: self.group.interval,
+                };
+                all.insert(labels, told);
+            }
         }
     }
 
@@ -315,6 +344,10 @@ mod tests {
         HeldAlert { annotations: BTreeMap::new(), value: 1.0, phase, seen_at: at(0) }
     }
 
+    fn links() -> Links {
+        Links::Rules(String::new())
+    }
+
     fn firing() -> HeldAlert {
         held(Phase::Firing { active_at: at(-5), fired_at: at(-3) })
     }
@@ -332,14 +365,14 @@ mod tests {
     }
 
     fn restarted(run: &GroupRun, rules: &str, now: Timestamp) -> GroupRun {
-        let document = run.document(at(0)).expect("the run is dirty");
+        let document = run.document(at(0), 1).expect("the run is dirty");
         let mut next = GroupRun::new(group(rules));
         next.restore(Some(&document), 2, now).expect("the document was just written");
         next
     }
 
     fn news(run: &GroupRun) -> Vec<(String, News)> {
-        let told = run.told(at(1), &Labels::empty(), "http://judge");
+        let told = run.told(at(1), &Labels::empty(), &links());
         let mut news: Vec<_> = told.iter().map(|told| (told.labels.to_string(), told.news)).collect();
         news.sort_by(|a, b| a.0.cmp(&b.0));
         news
@@ -348,10 +381,27 @@ mod tests {
     #[test]
     fn a_restart_finds_every_alert_with_its_start() {
         let next = restarted(&run(), &format!("{A}, {B}"), at(30));
-        let told = next.told(at(30), &Labels::empty(), "http://judge");
+        let told = next.told(at(30), &Labels::empty(), &links());
         assert_eq!(told.len(), 2);
         assert!(told.iter().all(|told| told.starts_at == at(-3) && told.news == News::Firing));
         assert_eq!(next.claim, Claim::Held(2));
+    }
+
+    #[test]
+    fn a_judge_whose_lease_lapsed_goes_on_unless_another_one_wrote() {
+        let mut run = run();
+        let own = run.document(at(0), 1).expect("the run is dirty");
+        run.note_saved(at(0), 1);
+        run.restore(Some(&own), 2, at(1)).expect("readable");
+        assert_eq!((run.rules[0].series.len(), run.claim), (1, Claim::Held(2)));
+        run.is_dirty = true;
+        let other = run.document(at(0), 3).expect("the run is dirty");
+        run.restore(Some(&other), 4, at(1)).expect("readable");
+        assert_eq!(
+            (run.rules[0].series.len(), run.rules[0].alerts.len()),
+            (0, 1),
+            "it starts from the document"
+        );
     }
 
     #[test]
@@ -391,13 +441,13 @@ mod tests {
     #[test]
     fn a_document_is_written_only_when_there_is_need() {
         let mut run = run();
-        assert!(run.document(at(1)).is_some());
-        run.saved(at(1));
-        assert!(run.document(at(100)).is_none(), "firing alerts alone need no saving");
+        assert!(run.document(at(1), 1).is_some());
+        run.note_saved(at(1), 1);
+        assert!(run.document(at(100), 1).is_none(), "firing alerts alone need no saving");
         run.rules[0].alerts.insert(labels("P"), held(Phase::Pending { active_at: at(100) }));
-        assert!(run.document(at(100)).is_some(), "pending ones do, once a minute");
-        run.saved(at(100));
-        assert!(run.document(at(100)).is_none());
+        assert!(run.document(at(100), 1).is_some(), "pending ones do, once a minute");
+        run.note_saved(at(100), 1);
+        assert!(run.document(at(100), 1).is_none());
     }
 
     #[test]
@@ -412,10 +462,10 @@ mod tests {
 
     #[test]
     fn an_unreadable_document_is_told_and_the_group_starts_empty() {
-        for bytes in [&b"{"[..], br#"{"version":9,"saved_at":0,"rules":[],"ended":[]}"#] {
+        for bytes in [&b"{"[..], br#"{"version":9,"saved":{"at":0,"fencing":1},"rules":[],"ended":[]}"#] {
             let mut run = run();
             assert!(run.restore(Some(bytes), 3, at(0)).is_err());
-            assert!(run.told(at(0), &Labels::empty(), "").is_empty());
+            assert!(run.told(at(0), &Labels::empty(), &links()).is_empty());
         }
     }
 
@@ -423,8 +473,26 @@ mod tests {
     fn a_rule_that_failed_for_an_hour_is_repeated_no_more() {
         let mut run = run();
         run.rules[0].continuity.observe(at(0), Duration::from_secs(60), Duration::ZERO);
-        assert_eq!(run.told(at(60), &Labels::empty(), "").len(), 2);
-        assert_eq!(run.told(at(61), &Labels::empty(), "").len(), 1);
+        assert_eq!(run.told(at(60), &Labels::empty(), &links()).len(), 2);
+        assert_eq!(run.told(at(61), &Labels::empty(), &links()).len(), 1);
+        let restarted = restarted(&run, &format!("{A}, {B}"), at(100));
+        assert_eq!(restarted.told(at(160), &Labels::empty(), &links()).len(), 2);
+        assert_eq!(
+            restarted.told(at(161), &Labels::empty(), &links()).len(),
+            0,
+            "also when it never succeeds again"
+        );
+    }
+
+    #[test]
+    fn an_alert_that_one_rule_ended_and_another_fires_is_told_as_firing() {
+        let mut run = run();
+        run.ended.insert(labels("A"), held(Phase::Resolved { fired_at: at(-9), resolved_at: at(-8) }));
+        run.rules[1]
+            .alerts
+            .insert(labels("A"), held(Phase::Resolved { fired_at: at(-9), resolved_at: at(-7) }));
+        let expected = ["A", "B"].map(|name| (labels(name).to_string(), News::Firing));
+        assert_eq!(news(&run), expected);
     }
 
     #[test]

@@ -59,8 +59,8 @@ pub(crate) fn humanize_timestamp(seconds: f64) -> String {
     format!("{text} +0000 UTC")
 }
 
-/// C's `%.4g`: four significant digits, an exponent when the number is very small or has more than four digits before
-/// the point.
+/// C's `%.4g`: four significant digits, an exponent when the number is very small or has more than four
+/// digits before the point.
 pub(crate) fn four_digits(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();

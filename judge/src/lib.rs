@@ -1,5 +1,6 @@
-//! judge evaluates rules: it asks the store what a rule wants to know, holds the state of its alerts over restarts, and
-//! hands alerts to the alarms without ever making a false end of an outage, a backlog or a restart.
+//! judge evaluates rules: it asks the store what a rule wants to know, holds the state of its alerts over
+//! restarts, and hands alerts to the alarms without ever making a false end of an outage, a backlog or a
+//! restart.
 
 mod app;
 mod config;

@@ -1,5 +1,5 @@
-//! Every metric of judge. Where Prometheus has a metric for the same thing, ours has its name with `judge_` in the place
-//! of `prometheus_`.
+//! Every metric of judge. Where Prometheus has a metric for the same thing, ours has its name with `judge_`
+//! in the place of `prometheus_`.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::alert_state::Event;
 use crate::rules::GroupKey;
@@ -98,42 +98,49 @@ impl Metrics {
             metrics.queue_capacity.get_or_create(&of).set(whole(outbox_alerts_max));
         }
         let mut registry = context.registry();
+        metrics.register_judge(&mut registry);
         metrics.register_groups(&mut registry);
         metrics.register_delivery(&mut registry);
-        registry.register("judge_rule_groups", "Rule groups that judge knows", metrics.groups.clone());
-        registry.register(
-            "judge_rule_groups_held",
-            "Rule groups that this judge holds the lease of",
-            metrics.groups_held.clone(),
-        );
-        registry.register(
-            "judge_state_failures",
-            "Times the shared state could not be read or written; nothing was sent then",
-            metrics.state_failures.clone(),
-        );
-        registry.register("judge_rule_reloads", "Times the rules were read again", metrics.reloads.clone());
-        registry.register(
-            "judge_rule_reload_failures",
-            "Times a rule file or a group in the database had a fault and was left out of a reload",
-            metrics.reload_failures.clone(),
-        );
         drop(registry);
         metrics
     }
 
+    fn register_judge(&self, registry: &mut Registry) {
+        add(registry, "judge_rule_groups", "Rule groups that judge knows", &self.groups);
+        add(registry, "judge_rule_groups_held", "Rule groups that this judge holds", &self.groups_held);
+        add(
+            registry,
+            "judge_state_failures",
+            "Times the shared state could not be read or written; nothing new was sent then",
+            &self.state_failures,
+        );
+        add(registry, "judge_rule_reloads", "Times the rules were read again", &self.reloads);
+        add(
+            registry,
+            "judge_rule_reload_failures",
+            "Faults found in rule files and groups, which were left out",
+            &self.reload_failures,
+        );
+        add(registry, "judge_alert_events", "What happened to alerts", &self.events);
+    }
+
     fn register_groups(&self, registry: &mut Registry) {
-        registry.register("judge_rule_evaluations", "Evaluations of rules", self.evaluations.clone());
-        registry.register(
-            "judge_rule_evaluation_failures",
-            "Evaluations of rules that failed and changed nothing",
-            self.evaluation_failures.clone(),
-        );
-        registry.register("judge_rule_group_iterations", "Evaluations of groups", self.iterations.clone());
-        registry.register(
-            "judge_rule_group_iterations_missed",
-            "Slots that passed without an evaluation, as the one before took too long or judge was away",
-            self.iterations_missed.clone(),
-        );
+        for (name, help, counter) in [
+            ("judge_rule_evaluations", "Evaluations of rules", &self.evaluations),
+            (
+                "judge_rule_evaluation_failures",
+                "Evaluations of rules that failed and changed nothing",
+                &self.evaluation_failures,
+            ),
+            ("judge_rule_group_iterations", "Evaluations of groups", &self.iterations),
+            (
+                "judge_rule_group_iterations_missed",
+                "Slots that passed without an evaluation, as the one before took too long or judge was away",
+                &self.iterations_missed,
+            ),
+        ] {
+            add(registry, name, help, counter);
+        }
         for (name, help, gauge) in [
             ("judge_rule_group_interval", "Interval of a group", &self.interval),
             ("judge_rule_group_last_duration", "How long the last evaluation took", &self.last_duration),
@@ -155,9 +162,8 @@ impl Metrics {
             ("judge_alerts_pending", "Alerts that wait out their hold", &self.pending),
             ("judge_alerts_firing", "Alerts that fire", &self.firing),
         ] {
-            registry.register(name, help, gauge.clone());
+            add(registry, name, help, gauge);
         }
-        registry.register("judge_alert_events", "What happened to alerts", self.events.clone());
     }
 
     fn register_delivery(&self, registry: &mut Registry) {
@@ -166,17 +172,17 @@ impl Metrics {
             ("judge_notifications_errors", "Requests to an alarm that failed", &self.errors),
             (
                 "judge_notifications_dropped",
-                "Alerts that an alarm refused, or that found no room in its outbox; both are offered again later",
+                "Alerts that an alarm refused or an outbox had no room for; they are offered again later",
                 &self.dropped,
             ),
         ] {
-            registry.register(name, help, counter.clone());
+            add(registry, name, help, counter);
         }
         for (name, help, gauge) in [
             ("judge_notifications_queue_length", "Alerts in an outbox: the live ones", &self.queue_length),
             ("judge_notifications_queue_capacity", "Alerts an outbox holds at most", &self.queue_capacity),
         ] {
-            registry.register(name, help, gauge.clone());
+            add(registry, name, help, gauge);
         }
         registry.register_with_unit(
             "judge_notifications_oldest_transition",
@@ -256,6 +262,10 @@ impl Metrics {
         self.queue_length.get_or_create(&of).set(whole(length));
         self.oldest_transition.get_or_create(&of).set(oldest_transition.as_secs_f64());
     }
+}
+
+fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: &M) {
+    registry.register(name, help, metric.clone());
 }
 
 fn of_group(key: &GroupKey) -> OfGroup {

@@ -1,7 +1,7 @@
-//! What rules write to the store: recorded series, `ALERTS` and `ALERTS_FOR_STATE`, and the markers that end a series
-//! which is no longer written. Pure; the writing is done by `eval`.
+//! What rules write to the store: recorded series, `ALERTS` and `ALERTS_FOR_STATE`, and the markers that end
+//! a series which is no longer written. Pure; the writing is done by `eval`.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use model::{ALERT_NAME, Labels, METRIC_NAME, Sample, Series, Timestamp, stale_nan};
 
@@ -11,24 +11,28 @@ use crate::rules::Rule;
 /// A series with the value it gets.
 pub(crate) type Written = (Labels, f64);
 
-/// The series of a recording rule: the result under the rule's name and with its labels. Two elements that become the
-/// same series are an error of the rule.
+/// The series of a recording rule: the result under the rule's name and with its labels. Two elements that
+/// become the same series are an error of the rule.
 pub(crate) fn recorded(rule: &Rule, vector: Vec<Written>) -> Result<Vec<Written>, String> {
-    let mut seen = BTreeSet::new();
-    let mut series = Vec::with_capacity(vector.len());
+    let mut series: Vec<Written> = Vec::with_capacity(vector.len());
     for (labels, value) in vector {
         let mut builder = labels.edit();
         builder.set(METRIC_NAME, &rule.name);
         for (name, label) in &rule.labels {
             builder.set(name, label.source());
         }
-        let labels = builder.build();
-        if !seen.insert(labels.clone()) {
-            return Err(format!("two elements of the result give the same series {labels}"));
-        }
-        series.push((labels, value));
+        series.push((builder.build(), value));
     }
-    Ok(series)
+    match repeated(series.iter().map(|(labels, _)| labels)) {
+        Some(labels) => Err(format!("two elements of the result give the same series {labels}")),
+        None => Ok(series),
+    }
+}
+
+/// A label set that occurs twice.
+pub(crate) fn repeated<'a>(mut sets: impl Iterator<Item = &'a Labels>) -> Option<&'a Labels> {
+    let mut seen = HashSet::new();
+    sets.find(|labels| !seen.insert(*labels))
 }
 
 /// `ALERTS` and `ALERTS_FOR_STATE` for every pending and firing alert.
@@ -45,8 +49,8 @@ pub(crate) fn alerts_series(alerts: &Alerts) -> Vec<Written> {
     series
 }
 
-/// The alert's own labels for one element of the result: the element's without its metric name, then the rule's, then
-/// `alertname`.
+/// The alert's own labels for one element of the result: the element's without its metric name, then the
+/// rule's, then `alertname`.
 pub(crate) fn alert_labels(rule: &Rule, element: &Labels, render: impl Fn(usize) -> String) -> Labels {
     let mut builder = element.edit();
     builder.remove(METRIC_NAME);

@@ -1,5 +1,6 @@
-//! Rule files in Prometheus' format, and single groups of the same form from the API. All or nothing: a file with a
-//! fault gives no group, and every fault is told at once with file, line, group, rule and how to mend it.
+//! Rule files in Prometheus' format, and single groups of the same form from the API. All or nothing: a file
+//! with a fault gives no group, and every fault is told at once with file, line, group, rule and how to mend
+//! it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -33,7 +34,7 @@ impl Default for Defaults {
 /// Something wrong in rules. Its text begins with `file:line:`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// File, or [`DATABASE`].
+    /// File, or `db`.
     pub file: String,
     /// Line in the file, from 1; 0 when it is not about a line.
     pub line: u64,
@@ -75,7 +76,7 @@ pub(crate) fn read_file(file: &str, text: &str, defaults: &Defaults) -> Result<V
         }
         groups.push(reader.group(group));
     }
-    if reader.faults.is_empty() { Ok(groups) } else { Err(reader.faults) }
+    reader.outcome(groups)
 }
 
 /// Reads one group of the API, as YAML or JSON. Its name may be left out; when given it must be `name`.
@@ -87,7 +88,7 @@ pub(crate) fn read_group(name: &str, text: &str, defaults: &Defaults) -> Result<
         reader.fault(line_of(given), "", message);
     }
     let group = reader.group(spec);
-    if reader.faults.is_empty() { Ok(group) } else { Err(reader.faults) }
+    reader.outcome(group)
 }
 
 #[derive(Deserialize)]
@@ -131,6 +132,11 @@ impl Reader<'_> {
     fn fault(&mut self, line: u64, rule: &str, message: impl Into<String>) {
         let (file, group) = (self.file.to_owned(), self.group.clone());
         self.faults.push(Fault { file, line, group, rule: rule.to_owned(), message: message.into() });
+    }
+
+    fn outcome<T>(mut self, read: T) -> Result<T, Vec<Fault>> {
+        self.faults.sort_by_key(|fault| fault.line);
+        if self.faults.is_empty() { Ok(read) } else { Err(self.faults) }
     }
 
     fn yaml<T: for<'de> Deserialize<'de>>(&mut self, text: &str) -> Option<T> {
@@ -432,7 +438,7 @@ groups:
     #[test]
     fn every_fault_is_told_at_once() {
         let faults = faults(
-            "groups:\n- name: g\n  interval: x\n  rules:\n  - alert: A\n  - expr: '('\n    alert: B\n- rules: []\n",
+            "groups:\n- name: g\n  interval: x\n  rules:\n  - alert: A\n  - {alert: B, expr: '('}\n- rules: []\n",
         );
         assert_eq!(faults.len(), 4, "{faults:#?}");
     }

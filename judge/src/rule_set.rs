@@ -1,12 +1,12 @@
-//! Where rules come from: files and the database. Reads them, keeps the last good version of each, and tells the
-//! scheduler.
+//! Where rules come from: files and the database. Reads them, keeps the last good version of each, and tells
+//! the scheduler.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use daemon::Context;
-use db::Db;
+use db::{Db, DbError, RuleGroupRow};
 use tokio::sync::{Mutex, watch};
 
 use crate::Config;
@@ -19,8 +19,19 @@ pub const HOST_RULES: &str = include_str!("../../rules/host.yml");
 /// What the rules for hosts that come with Saker have in the place of a file.
 pub const HOST_RULES_FILE: &str = "builtin:host.yml";
 
-/// What `/-/ready` calls rules that cannot be read.
-const RULES: &str = "rules";
+/// What `/-/ready` calls rule files that cannot be read.
+const FILES: &str = "rule files";
+/// What `/-/ready` calls rule groups in the database that cannot be read.
+const GROUPS: &str = "rule groups in the database";
+
+/// Why rules are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Occasion {
+    Start,
+    Reload,
+    /// Another judge may have taken a change of a group in the database.
+    Poll,
+}
 
 /// The rules as they were last read.
 #[derive(Debug)]
@@ -29,12 +40,12 @@ pub(crate) struct RuleSource {
     db: Db,
     config: Config,
     metrics: Metrics,
-    current: Mutex<()>,
+    last_rows: Mutex<Vec<RuleGroupRow>>,
     published: watch::Sender<Arc<RuleSet>>,
 }
 
-/// Reads rule files and lists what is wrong with them, without a running judge. Files that a pattern does not find are
-/// no fault; files that are named and missing are.
+/// Reads rule files and lists what is wrong with them, without a running judge. Files that a pattern does not
+/// find are no fault; files that are named and missing are.
 pub fn check_rule_files(rule_files: &[PathBuf]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (file, text) in read_texts(rule_files) {
@@ -45,8 +56,8 @@ pub fn check_rule_files(rule_files: &[PathBuf]) -> Vec<Fault> {
 }
 
 impl RuleSource {
-    /// Reads the rules for the first time. A rule file with a fault is an error here: a judge that silently runs
-    /// without part of its rules is worse than one that does not start.
+    /// Reads the rules for the first time. A rule file with a fault is an error here: a judge that silently
+    /// runs without part of its rules is worse than one that does not start.
     pub(crate) async fn open(
         context: Context,
         db: Db,
@@ -54,8 +65,8 @@ impl RuleSource {
         metrics: Metrics,
     ) -> Result<Self, Vec<Fault>> {
         let (published, _) = watch::channel(Arc::new(RuleSet::new()));
-        let source = Self { context, db, config, metrics, current: Mutex::new(()), published };
-        let faults = source.read(true).await;
+        let source = Self { context, db, config, metrics, last_rows: Mutex::default(), published };
+        let faults = source.read(Occasion::Start).await;
         if faults.iter().any(|fault| fault.file != DATABASE) { Err(faults) } else { Ok(source) }
     }
 
@@ -64,16 +75,16 @@ impl RuleSource {
         self.published.subscribe()
     }
 
-    /// Reads files and database again. A file or group with a fault keeps its last good version; the faults are
-    /// answered.
+    /// Reads files and database again. A file or group with a fault keeps its last good version; the faults
+    /// are answered.
     pub(crate) async fn reload(&self) -> Vec<Fault> {
         self.metrics.reloads.inc();
-        self.read(true).await
+        self.read(Occasion::Reload).await
     }
 
     /// Reads the database again, where another judge may have taken a change.
     pub(crate) async fn poll_database(&self) -> Vec<Fault> {
-        self.read(false).await
+        self.read(Occasion::Poll).await
     }
 
     /// Reads a group as the API takes it, without keeping it.
@@ -86,34 +97,57 @@ impl RuleSource {
         read_file("body", text, &self.config.rule_defaults())
     }
 
-    async fn read(&self, files_too: bool) -> Vec<Fault> {
-        let _one_at_a_time = self.current.lock().await;
+    async fn read(&self, occasion: Occasion) -> Vec<Fault> {
+        let mut last_rows = self.last_rows.lock().await;
         let before = self.published.borrow().clone();
+        let rows = self.db.rule_groups().all().await;
+        if occasion == Occasion::Poll && rows.as_ref().is_ok_and(|rows| *rows == *last_rows) {
+            return Vec::new();
+        }
         let mut faults = Vec::new();
-        let mut next: RuleSet = if files_too {
-            self.read_files(&before, &mut faults)
+        let mut next: RuleSet = if occasion == Occasion::Poll {
+            of_file(&before, |file| file != DATABASE).collect()
         } else {
-            before
-                .iter()
-                .filter(|(key, _)| key.file != DATABASE)
-                .map(|(k, g)| (k.clone(), g.clone()))
-                .collect()
+            self.read_files(&before, &mut faults)
         };
-        self.add_database(&before, &mut next, &mut faults).await;
+        // At the start a fault in a file ends the process, which tells all of them in its last message.
+        if occasion == Occasion::Reload {
+            self.say(FILES, &faults);
+        }
+        let in_files = faults.len();
+        match rows {
+            Ok(rows) => {
+                self.read_rows(&rows, &before, &mut next, &mut faults);
+                *last_rows = rows;
+            }
+            Err(error) => self.keep_groups(error, &before, &mut next, &mut faults),
+        }
         if next.len() > self.config.groups_max {
-            let message =
-                format!("{} groups exceed the limit groups_max of {}", next.len(), self.config.groups_max);
-            faults.push(fault("rules", message));
+            let limit = self.config.groups_max;
+            faults.push(fault(
+                DATABASE,
+                format!("{} groups exceed the limit groups_max of {limit}", next.len()),
+            ));
             next.clone_from(&before);
         }
-        for fault in &faults {
+        self.say(GROUPS, &faults[in_files..]);
+        self.publish(next);
+        faults
+    }
+
+    /// Tells the operator of faults on `/-/ready`, in the log and in metrics.
+    fn say(&self, what: &'static str, faults: &[Fault]) {
+        for fault in faults {
             self.metrics.reload_failures.inc();
             tracing::error!(%fault, "rules with a fault are left out; what was good before stays");
         }
         match faults.first() {
-            Some(fault) => self.context.lacks(RULES, fault.to_string()),
-            None => self.context.has(RULES),
+            Some(fault) => self.context.lacks(what, fault.to_string()),
+            None => self.context.has(what),
         }
+    }
+
+    fn publish(&self, next: RuleSet) {
         self.metrics.groups.set(i64::try_from(next.len()).unwrap_or(i64::MAX));
         self.published.send_if_modified(|current| {
             let is_new = **current != next;
@@ -122,7 +156,6 @@ impl RuleSource {
             }
             is_new
         });
-        faults
     }
 
     fn read_files(&self, before: &RuleSet, faults: &mut Vec<Fault>) -> RuleSet {
@@ -136,37 +169,48 @@ impl RuleSource {
                 Ok(groups) => set.extend(groups.into_iter().map(|g| (g.key.clone(), Arc::new(g)))),
                 Err(found) => {
                     faults.extend(found);
-                    let of_file = before.iter().filter(|(key, _)| key.file == file);
-                    set.extend(of_file.map(|(key, group)| (key.clone(), group.clone())));
+                    set.extend(of_file(before, |from| *from == file));
                 }
             }
         }
         set
     }
 
-    async fn add_database(&self, before: &RuleSet, next: &mut RuleSet, faults: &mut Vec<Fault>) {
-        let kept = |key: &GroupKey| before.get(key).map(|group| (key.clone(), group.clone()));
-        let rows = match self.db.rule_groups().all().await {
-            Ok(rows) => rows,
-            Err(error) => {
-                let error = anyhow::Error::from(error);
-                faults.push(fault(DATABASE, format!("{error:#}; the groups stay as they are")));
-                return next.extend(before.keys().filter(|key| key.file == DATABASE).filter_map(kept));
-            }
-        };
+    fn read_rows(
+        &self,
+        rows: &[RuleGroupRow],
+        before: &RuleSet,
+        next: &mut RuleSet,
+        faults: &mut Vec<Fault>,
+    ) {
         for row in rows {
-            let key = GroupKey { file: DATABASE.to_owned(), name: row.name };
+            let key = GroupKey { file: DATABASE.to_owned(), name: row.name.clone() };
             match self.check_group(&key.name, &row.body) {
                 Ok(group) => {
                     next.insert(key, Arc::new(group));
                 }
                 Err(found) => {
                     faults.extend(found);
-                    next.extend(kept(&key));
+                    next.extend(before.get(&key).map(|group| (key, group.clone())));
                 }
             }
         }
     }
+
+    fn keep_groups(&self, error: DbError, before: &RuleSet, next: &mut RuleSet, faults: &mut Vec<Fault>) {
+        let error = anyhow::Error::from(error);
+        faults.push(fault(DATABASE, format!("{error:#}; the groups stay as they are")));
+        next.extend(of_file(before, |file| file == DATABASE));
+    }
+}
+
+/// The groups of those files.
+fn of_file(
+    rules: &RuleSet,
+    is_it: impl Fn(&str) -> bool,
+) -> impl Iterator<Item = (GroupKey, Arc<RuleGroup>)> {
+    let wanted = rules.iter().filter(move |(key, _)| is_it(&key.file));
+    wanted.map(|(key, group)| (key.clone(), group.clone()))
 }
 
 /// The texts of all files that the paths and patterns name, by path; for each that cannot be read the fault.

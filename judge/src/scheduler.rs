@@ -1,4 +1,5 @@
-//! Runs every group in its slots: several groups at a time, never two runs of one group, a slow group delays only itself.
+//! Runs every group in its slots: several groups at a time, never two runs of one group, a slow group delays
+//! only itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -126,11 +127,16 @@ impl Scheduler {
         for run in done.iter().filter_map(|key| self.seats.remove(key)?.run) {
             self.ticker.bury(&run).await;
         }
-        for seat in self.seats.values_mut() {
-            if self.running.len() >= self.concurrent_max {
-                return;
-            }
-            let Some(due) = seat.slots.due(seat.evaluated, now) else { continue };
+        let mut waiting: Vec<(&mut Seat, Due)> = self
+            .seats
+            .values_mut()
+            .filter(|seat| seat.run.is_some())
+            .filter_map(|seat| seat.slots.due(seat.evaluated, now).map(|due| (seat, due)))
+            .collect();
+        // Who waited longest goes first, or under overload the last groups would never be evaluated.
+        waiting.sort_by_key(|(seat, _)| seat.evaluated);
+        let room = self.concurrent_max.saturating_sub(self.running.len());
+        for (seat, due) in waiting.into_iter().take(room) {
             let Some(mut run) = seat.run.take() else { continue };
             let ticker = self.ticker.clone();
             seat.evaluated = due.slot;

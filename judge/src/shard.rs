@@ -1,5 +1,5 @@
-//! Which groups this judge speaks for: a lease a group in shared state, so that any number of judges share the rules and
-//! the groups of a dead one move to the others when its leases end.
+//! Which groups this judge speaks for: a lease a group in shared state, so that any number of judges share
+//! the rules and the groups of a dead one move to the others when its leases end.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,8 +29,8 @@ impl Shard {
         Self { state, owner, lease_time, held: Mutex::default() }
     }
 
-    /// Takes or renews the lease of a group. `None` while another judge holds it. A lease that has half its time left
-    /// is not renewed, which would cost a write each time.
+    /// Takes or renews the lease of a group. `None` while another judge holds it. A lease that has half its
+    /// time left is not renewed, which would cost a write each time.
     pub(crate) async fn hold(&self, key: &GroupKey, now: Timestamp) -> Result<Option<Lease>, StateError> {
         let held = self.held().get(key).copied();
         if let Some(lease) = held.filter(|lease| lease.until.since(now) > self.lease_time / 2) {

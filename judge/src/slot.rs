@@ -1,7 +1,7 @@
 //! When a group is evaluated: slots are the multiples of its interval plus a fixed offset of its own. Pure.
 //!
-//! The offset spreads the groups over the interval and depends on their names only, so that the moments of evaluation
-//! are the same before and after a restart and on every judge.
+//! The offset spreads the groups over the interval and depends on their names only, so that the moments of
+//! evaluation are the same before and after a restart and on every judge.
 
 use std::time::Duration;
 
@@ -42,8 +42,8 @@ impl Slots {
         self.last(now).plus(self.interval)
     }
 
-    /// The slot to evaluate now, when the last evaluation was at `evaluated`. When the clock was set back by more
-    /// than an interval the slots go on from there, instead of waiting until the clock caught up.
+    /// The slot to evaluate now, when the last evaluation was at `evaluated`. When the clock was set back by
+    /// more than an interval the slots go on from there, instead of waiting until the clock caught up.
     pub(crate) fn due(self, evaluated: Timestamp, now: Timestamp) -> Option<Due> {
         let slot = self.last(now);
         if slot > evaluated {
@@ -100,7 +100,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn slots_are_one_interval_apart_around_now(now in -1_000_000i64..2_000_000_000_000, interval in 0u64..100_000) {
+        fn slots_are_one_interval_apart_around_now(
+            now in -1_000_000i64..2_000_000_000_000,
+            interval in 0u64..100_000,
+        ) {
             let slots = Slots::new("rules.yml;group", Duration::from_millis(interval));
             let (last, next) = (slots.last(Timestamp(now)), slots.next(Timestamp(now)));
             prop_assert!(last <= Timestamp(now) && Timestamp(now) < next);

@@ -1,8 +1,8 @@
 //! Templates in labels and annotations: Go's `text/template` with Prometheus' variables and functions.
 //!
-//! The crate behind it is hidden here. A template is parsed when its rule is loaded and can be rendered any number of
-//! times. `query` and the functions on its result, and `toTime`/`toDuration`, are not offered yet: a rule that uses
-//! them is refused when it is loaded, not when it fires.
+//! The crate behind it is hidden here. A template is parsed when its rule is loaded and can be rendered any
+//! number of times. `query` and the functions on its result, and `toTime`/`toDuration`, are not offered yet:
+//! a rule that uses them is refused when it is loaded, not when it fires.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +18,8 @@ use crate::{template_check, template_functions};
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Rounds of all loops of one rendering.
 const LOOP_ROUNDS_MAX: u64 = 10_000;
-/// Prometheus' variables, declared before every template, on its first line so that the lines of errors stay right.
+/// Prometheus' variables, declared before every template, on its first line so that the lines of errors stay
+/// right.
 const PREAMBLE: &str = "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}\
                         {{$externalURL := .ExternalURL}}{{$value := .Value}}";
 
@@ -35,8 +36,8 @@ pub(crate) struct Template {
 
 struct Program {
     parsed: gotmpl::Template,
-    // A label that is absent renders as nothing in Prometheus, but as "<no value>" in the crate, so every label a
-    // template names is filled in.
+    // A label that is absent renders as nothing in Prometheus, but as "<no value>" in the crate, so every
+    // label a template names is filled in.
     mentioned: Vec<Arc<str>>,
 }
 
@@ -81,8 +82,8 @@ impl Template {
         &self.source
     }
 
-    /// The text for an alert. A template that fails becomes a text that says so, as in Prometheus: an alert with a
-    /// faulty annotation is better than none.
+    /// The text for an alert. A template that fails becomes a text that says so, as in Prometheus: an alert
+    /// with a faulty annotation is better than none.
     pub(crate) fn render(&self, labels: &Labels, value: f64, surroundings: &Surroundings) -> String {
         let Some(program) = &self.program else { return self.source.clone() };
         let labels = label_map(labels, &program.mentioned);
@@ -239,7 +240,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_it_panic(source in ".{0,40}", action in "[a-z $.|()\"0-9]{0,30}") {
-            for text in [source.as_str(), &format!("{{{{{action}}}}}"), &format!("{source}{{{{{action}}}}}")] {
+            let action = format!("{{{{{action}}}}}");
+            for text in [source.as_str(), &action, &format!("{source}{action}")] {
                 if let Ok(template) = Template::parse(text) {
                     template.render(&Labels::empty(), 1.0, &Surroundings::default());
                 }

@@ -1,7 +1,7 @@
 //! Finds functions that a template names and nobody offers, when the template is loaded.
 //!
-//! The crate behind [`crate::template`] looks a function up when it is called, so a mistyped name in a branch that is
-//! rarely taken would come to light only when the alert fires.
+//! The crate behind [`crate::template`] looks a function up when it is called, so a mistyped name in a branch
+//! that is rarely taken would come to light only when the alert fires.
 
 use gotmpl::FuncMap;
 use gotmpl::parse::{Expr, ListNode, Node, Parser, PipeNode};

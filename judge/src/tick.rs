@@ -1,5 +1,6 @@
-//! The life of a group in one slot: claim it, find its state, evaluate it, store what happened, tell the alarms. In this
-//! order, so that whatever was told is stored, and whoever lost the claim stores and tells nothing.
+//! The life of a group in one slot: claim it, find its state, evaluate it, store what happened, tell the
+//! alarms. In this order, so that whatever was told is stored, and whoever lost the claim stores and tells
+//! nothing.
 
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use model::{Fingerprint, Labels, Timestamp};
 use state::{Lease, State, StateError};
 
 use crate::board::Board;
+use crate::config::Links;
 use crate::deliver::Delivery;
 use crate::eval::Evaluator;
 use crate::group::{Claim, GroupRun, with_external};
@@ -31,15 +33,19 @@ pub(crate) struct Ticker {
     pub(crate) board: Board,
     pub(crate) metrics: Metrics,
     pub(crate) external_labels: Labels,
-    pub(crate) link_base: String,
+    pub(crate) links: Links,
 }
 
 impl Ticker {
     /// Runs one slot of a group.
     pub(crate) async fn tick(&self, run: &mut GroupRun, due: Due) {
         match self.claim(run).await {
-            Ok(true) => {}
-            Ok(false) => return,
+            Ok(is_ours) => {
+                self.context.has(STATE);
+                if !is_ours {
+                    return;
+                }
+            }
             Err(error) => return self.state_is_away(run, &error),
         }
         let figures = self.evaluator.evaluate(run, due.slot).await;
@@ -49,17 +55,18 @@ impl Ticker {
             undelivered.contains(&Fingerprint(with_external(labels, &self.external_labels).hash()))
         });
         match self.save(run, due.slot).await {
-            Ok(()) => self.context.has(STATE),
+            Ok(()) => {
+                let told = run.told(due.slot, &self.external_labels, &self.links);
+                self.delivery.publish(&told_as, &told, self.context.clock.now());
+            }
             Err(StateError::Fenced { .. }) => self.lose(run),
-            // Nothing is told that is not stored. The next slot stores both, and the alarms meanwhile hear what was
-            // told before.
-            Err(error) => return self.state_is_away(run, &error),
+            // Nothing is told that is not stored. The next slot stores both, and the alarms meanwhile hear
+            // what was told before.
+            Err(error) => self.state_is_away(run, &error),
         }
-        if run.claim != Claim::None {
-            let told = run.told(due.slot, &self.external_labels, &self.link_base);
-            self.delivery.publish(&told_as, &told, self.context.clock.now());
+        if !run.is_removed {
+            self.metrics.evaluated(&run.group.key, due.missed, &figures);
         }
-        self.metrics.evaluated(&run.group.key, due.missed, &figures);
         self.metrics.groups_held.set(i64::try_from(self.shard.len()).unwrap_or(i64::MAX));
         self.board.put(run);
     }
@@ -106,20 +113,20 @@ impl Ticker {
     async fn restore(&self, run: &mut GroupRun, fencing: u64, now: Timestamp) -> Result<(), StateError> {
         let document = self.state.load_document(DOCUMENT_KIND, &state_name(&run.group.key)).await?;
         if let Err(reason) = run.restore(document.as_deref(), fencing, now) {
-            tracing::error!(group = %run.group.key, reason, "the stored alerts of a group cannot be read; it starts without");
+            tracing::error!(group = %run.group.key, reason, "stored alerts cannot be read; starting without");
         }
         // The alarms hear of the alerts at once, not only when the first query has succeeded.
-        let told = run.told(now, &self.external_labels, &self.link_base);
+        let told = run.told(now, &self.external_labels, &self.links);
         self.delivery.publish(&Arc::from(run.group.key.to_string()), &told, now);
         Ok(())
     }
 
     async fn save(&self, run: &mut GroupRun, slot: Timestamp) -> Result<(), StateError> {
         let Claim::Held(fencing) = run.claim else { return Ok(()) };
-        if let Some(document) = run.document(slot) {
+        if let Some(document) = run.document(slot, fencing) {
             let name = state_name(&run.group.key);
             self.state.save_document(DOCUMENT_KIND, &name, &document, fencing).await?;
-            run.saved(slot);
+            run.note_saved(slot, fencing);
         }
         Ok(())
     }
@@ -141,8 +148,11 @@ impl Ticker {
 
     fn note_state_failure(&self, error: &StateError) {
         self.metrics.state_failures.inc();
-        let error = anyhow::Error::msg(error.to_string());
-        tracing::error!(error = %format!("{error:#}"), "shared state failed");
-        self.context.lacks(STATE, error.to_string());
+        let mut reason = error.to_string();
+        if let Some(cause) = std::error::Error::source(error) {
+            reason.push_str(&format!(": {cause}"));
+        }
+        tracing::error!(reason, "shared state failed");
+        self.context.lacks(STATE, reason);
     }
 }

@@ -19,7 +19,8 @@ async fn the_first_heartbeat_comes_at_once_and_says_what_the_host_is() {
         Some(agent.neighbour.heartbeats()).filter(|beats| beats.len() >= 2)
     };
     let beats = eventually("another heartbeat", PATIENCE, tick).await;
-    assert!(beats[1].sent_at.since(beats[0].sent_at) >= Duration::from_secs(30), "{beats:?}");
+    // hbs asked for 45 s.
+    assert!(beats[1].sent_at.since(beats[0].sent_at) >= Duration::from_secs(45), "{beats:?}");
     agent.ctx.stop().await;
 }
 
@@ -36,5 +37,28 @@ async fn the_agent_shows_its_metrics_and_that_it_is_ready() {
         get_text(&agent.ctx.http, &format!("{}/-/ready", agent.url)).await.as_deref(),
         Some("ready\n")
     );
+    agent.ctx.stop().await;
+}
+
+#[tokio::test]
+async fn neighbours_that_are_away_are_named_until_they_are_back() {
+    let agent = Agent::start(|config| {
+        config.hbs.addresses = vec![format!("http://127.0.0.1:{}", testkit::free_port())];
+    })
+    .await;
+    agent.neighbour.answer(503);
+    let url = format!("{}/-/ready", agent.url);
+    let ready = async || agent.ctx.http.get(&url).send().await.ok()?.text().await.ok();
+    let both = async || {
+        agent.ctx.clock.advance(Duration::from_secs(1));
+        ready().await.filter(|text| text.contains("hbs: ") && text.contains("transfer: "))
+    };
+    eventually("both are named", PATIENCE, both).await;
+    agent.neighbour.answer(204);
+    let only_hbs = async || {
+        agent.ctx.clock.advance(Duration::from_secs(1));
+        ready().await.filter(|text| text.contains("hbs: ") && !text.contains("transfer: "))
+    };
+    eventually("transfer is back", PATIENCE, only_hbs).await;
     agent.ctx.stop().await;
 }

@@ -2,7 +2,12 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use testkit::eventually;
+
+use crate::stand_in::{PATIENCE, StandIn};
 
 fn agent(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_saker-agent")).args(args).output().unwrap()
@@ -67,4 +72,78 @@ fn a_busy_port_and_an_unusable_folder_end_with_3_and_say_what_to_do() {
 fn the_version_is_printed() {
     let output = agent(&["version"]);
     assert_eq!(text(&output.stdout), format!("saker-agent {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+fn run(config: &Path) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_saker-agent"));
+    command.arg("--config").arg(config).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn bytes_below(folder: &Path) -> u64 {
+    let Ok(files) = fs::read_dir(folder) else { return 0 };
+    files.filter_map(|file| file.ok()?.metadata().ok()).map(|metadata| metadata.len()).sum()
+}
+
+// A second is the shortest interval there is, so this takes a few of them.
+#[tokio::test]
+async fn an_agent_that_is_killed_while_transfer_is_away_loses_no_slot_it_took() {
+    let dir = tempfile::tempdir().unwrap();
+    let transfer = StandIn::start().await;
+    transfer.answer(503);
+    let file = dir.path().join("agent.toml");
+    let text = format!(
+        r#"
+        endpoint = "h"
+        listen = "127.0.0.1:0"
+        data_dir = "{}"
+        transfer = {{ addresses = ["{}"], spread = "0s", backoff_max = "200ms" }}
+        hbs = {{ addresses = [] }}
+        groups = {{ load = {{ interval = "1s" }} }}
+        "#,
+        dir.path().display(),
+        transfer.url
+    );
+    fs::write(&file, text).unwrap();
+    let mut agent = run(&file);
+    // A batch of three samples takes some hundred bytes: two slots and more are in the spool.
+    let spool = dir.path().join("spool");
+    eventually("slots in the spool", PATIENCE, async || (bytes_below(&spool) > 900).then_some(())).await;
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    let in_spool = bytes_below(&spool);
+    transfer.answer(204);
+    let mut agent = run(&file);
+    eventually("an empty spool", PATIENCE, async || (bytes_below(&spool) == 0).then_some(())).await;
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+
+    let mut slots: Vec<i64> = Vec::new();
+    for series in transfer.taken().iter().flat_map(|request| &request.series) {
+        if series.labels.metric_name() == "load_1min" {
+            slots.push(series.samples[0].timestamp.seconds());
+        }
+    }
+    slots.sort_unstable();
+    slots.dedup();
+    // Every slot of the first agent is there: they follow each other without a gap.
+    let before_gap = slots.windows(2).take_while(|pair| pair[1] == pair[0] + 1).count() + 1;
+    assert!(before_gap >= 2, "{slots:?} of {in_spool} bytes");
+}
+
+#[tokio::test]
+async fn a_signal_ends_the_agent_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("agent.toml");
+    let text = format!("endpoint = 'h'\nlisten = '127.0.0.1:0'\ndata_dir = '{}'", dir.path().display());
+    fs::write(&file, text).unwrap();
+    let log = dir.path().join("log");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_saker-agent"));
+    let mut agent =
+        command.arg("--config").arg(&file).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    let is_up = async || fs::read_to_string(&log).unwrap().contains("agent is up").then_some(());
+    eventually("a start", PATIENCE, is_up).await;
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(agent.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let ended = eventually("the end", PATIENCE, async || agent.try_wait().unwrap()).await;
+    assert_eq!(ended.code(), Some(0));
 }

@@ -36,8 +36,7 @@ impl Rig {
             backoff_max: Duration::from_millis(20),
             ..Transfer::default()
         };
-        let (http, clock) = (self.ctx.http.clone(), self.ctx.clock.clone());
-        let sender = Sender::new(&config, "h", self.outbox.clone(), http, clock, self.metrics.clone());
+        let sender = Sender::new(&config, "h", self.outbox.clone(), &self.ctx, self.metrics.clone());
         self.ctx.spawn("send", sender.run());
     }
 

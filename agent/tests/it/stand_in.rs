@@ -95,7 +95,10 @@ async fn write(State(inner): State<Arc<Mutex<Inner>>>, headers: HeaderMap, body:
 
 async fn heartbeat(State(inner): State<Arc<Mutex<Inner>>>, body: Bytes) -> Response {
     let request = HeartbeatRequest::decode(&body).unwrap();
-    let reply = serde_json::json!({ "server_time": request.sent_at.millis() - 5000 });
+    let reply = serde_json::json!({
+        "server_time": request.sent_at.millis() - 5000,
+        "desired": { "heartbeat_interval_seconds": 45 },
+    });
     inner.lock().unwrap().heartbeats.push(request);
     axum::Json(reply).into_response()
 }

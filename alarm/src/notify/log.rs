@@ -25,6 +25,14 @@ pub(super) struct Attempt {
     pub(super) again: Option<Timestamp>,
 }
 
+/// Names a message: the same for every attempt to tell the same thing, another for a repeat. It holds the time
+/// of the last accepted message, so it changes with our note of the acceptance and not before.
+pub(super) fn message_key(alert: &StoredAlert, before: Option<&Told>) -> String {
+    let last_at = before.and_then(|told| told.sent).map_or(0, |sent| sent.at.0);
+    let (fingerprint, start) = (alert.alert.fingerprint(), alert.alert.starts_at.0);
+    format!("{fingerprint}-{start}-{}-{last_at}", alert.status.as_str())
+}
+
 /// The entry, the record and the next attempt after `answer`.
 pub(super) fn after_attempt(
     alert: &StoredAlert,
@@ -112,7 +120,7 @@ pub(super) fn after_refusal(
         (Some(_), Reason::AlreadyTold) if told.result != DeliveryResult::Sent => {
             Some(Told { result: DeliveryResult::Sent, detail: String::new(), ..told })
         }
-        (Some(_), _) => None,
+        (_, Reason::GivenUp) | (Some(_), _) => None,
         (None, _) if told.result == DeliveryResult::Skipped && told.detail == reason.as_str() => None,
         (None, _) => {
             let detail = reason.as_str().to_owned();
@@ -121,8 +129,8 @@ pub(super) fn after_refusal(
     }
 }
 
-/// One second doubled with every attempt, at most a minute, and up to a quarter more that differs from alert to
-/// alert, so that a receiver that comes back is not met by all of them at once.
+/// One second doubled with every attempt, at most a minute, and up to a quarter more that differs from alert
+/// to alert, so that a receiver that comes back is not met by all of them at once.
 fn wait_after(attempts: u32, fingerprint: Fingerprint) -> Duration {
     let base = plain_wait(attempts);
     let spread = u32::try_from(fingerprint.0 % 256).unwrap_or(0);
@@ -134,8 +142,8 @@ fn plain_wait(attempts: u32) -> Duration {
     (FIRST_WAIT * factor).min(WAIT_MAX)
 }
 
-/// How long was waited between the first and this attempt. Counted in attempts and not by the clock: time in which
-/// alarm itself was down is no time in which it tried.
+/// How long was waited between the first and this attempt. Counted in attempts and not by the clock: time in
+/// which alarm itself was down is no time in which it tried.
 fn waited_before(attempts: u32) -> Duration {
     let doubling: Duration = (1..attempts.min(7)).map(plain_wait).sum();
     doubling + WAIT_MAX * attempts.saturating_sub(7)
@@ -163,6 +171,18 @@ mod tests {
         let sent = Sent { status: AlertStatus::Firing, starts_at: Timestamp(10), at: NOW };
         assert_eq!((done.told.sent, done.told.result, done.again), (Some(sent), DeliveryResult::Sent, None));
         assert_eq!((done.delivery.code, done.delivery.duration_ms), (202, 12));
+    }
+
+    #[test]
+    fn a_message_keeps_its_key_over_all_attempts_and_a_repeat_or_an_end_gets_another() {
+        let alert = candidate(AlertStatus::Firing, 10, None).alert;
+        let first = message_key(&alert, None);
+        let failed = attempt(None, &busy(None)).told;
+        assert_eq!(message_key(&alert, Some(&failed)), first);
+        let accepted = attempt(None, &Answer::Accepted { code: 200 }).told;
+        assert_ne!(message_key(&alert, Some(&accepted)), first);
+        let over = StoredAlert { status: AlertStatus::Resolved, ..alert };
+        assert_ne!(message_key(&over, None), first);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use db::alerts::{AlertStatus, StoredAlert};
 use model::{Alert, Timestamp};
-use reqwest::header::RETRY_AFTER;
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode};
 use wire::alert::WebhookMessage;
 
@@ -54,8 +54,8 @@ impl Answer {
     }
 }
 
-/// Makes one attempt. `key` is the same for every attempt to tell the same thing, so a receiver can tell repeats
-/// apart after a crash between its answer and our note of it.
+/// Makes one attempt. `key` is the same for every attempt to tell the same thing, so a receiver can tell
+/// repeats apart after a crash between its answer and our note of it.
 pub(crate) async fn send(
     http: &Client,
     receiver: &Receiver,
@@ -84,8 +84,8 @@ fn message(receiver: &str, stored: &StoredAlert, external_url: &str, now: Timest
     WebhookMessage::new(receiver, &group_key, group_labels, external_url, &[alert], now)
 }
 
-/// The message says "resolved" of whatever ended before now. A firing alert whose lease has just run out must not be
-/// told as resolved.
+/// The message says "resolved" of whatever ended before now. A firing alert whose lease has just run out must
+/// not be told as resolved.
 fn end_in_message(stored: &StoredAlert, now: Timestamp) -> Timestamp {
     match stored.status {
         AlertStatus::Resolved => stored.alert.ends_at,
@@ -103,7 +103,7 @@ async fn classify(response: Response) -> Answer {
     }
     let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = retry_after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
-    let detail = format!("HTTP {code} {}", beginning(response).await).trim_end().to_owned();
+    let detail = format!("HTTP {code} {}", first_words(response).await).trim_end().to_owned();
     if is_temporary(status) {
         Answer::Temporary { code, detail, retry_after }
     } else {
@@ -119,8 +119,13 @@ fn is_temporary(status: StatusCode) -> bool {
         )
 }
 
-/// The first words of an answer on one line; a whole page of HTML helps nobody.
-async fn beginning(mut response: Response) -> String {
+/// The first words of an answer on one line. The markup at the beginning of a web page helps nobody.
+async fn first_words(mut response: Response) -> String {
+    let content_type =
+        response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    if content_type.starts_with("text/html") {
+        return String::new();
+    }
     let Ok(Some(chunk)) = response.chunk().await else { return String::new() };
     let text = String::from_utf8_lossy(&chunk[..chunk.len().min(4 * BODY_CHARS_MAX)]).into_owned();
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(BODY_CHARS_MAX).collect()

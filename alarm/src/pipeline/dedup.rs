@@ -1,16 +1,19 @@
 //! Nobody is told the same thing twice before the repeat interval is over.
 
-use db::alerts::AlertStatus;
+use db::alerts::{AlertStatus, DeliveryResult};
 
 use super::{Candidate, Outcome, Reason, Round, each};
 
-/// Keeps what the receiver does not know yet, and what is due to be repeated. The key of what is "the same" is
-/// fingerprint, start and status.
+/// Keeps what the receiver does not know yet, and what is due to be repeated. The key of what is "the same"
+/// is fingerprint, start and status.
 pub(super) fn not_told_yet(candidates: Vec<Candidate>, round: &Round<'_>) -> Outcome {
     each(candidates, |candidate| refuse(candidate, round))
 }
 
 fn refuse(candidate: &Candidate, round: &Round<'_>) -> Option<Reason> {
+    if was_given_up(candidate, round) {
+        return Some(Reason::GivenUp);
+    }
     let is_firing = candidate.alert.status == AlertStatus::Firing;
     let Some(sent) = candidate.told.as_ref().and_then(|told| told.sent.as_ref()) else {
         return (!is_firing).then_some(Reason::EndedUntold);
@@ -26,6 +29,19 @@ fn refuse(candidate: &Candidate, round: &Round<'_>) -> Option<Reason> {
         (false, false) if same_incident => Some(Reason::AlreadyTold),
         (false, false) => Some(Reason::EndedUntold),
     }
+}
+
+/// Whether the receiver refused for good since the alert is as it is. It is asked again after the repeat
+/// interval.
+fn was_given_up(candidate: &Candidate, round: &Round<'_>) -> bool {
+    let alert = &candidate.alert;
+    let is_so_since =
+        if alert.status == AlertStatus::Resolved { alert.alert.ends_at } else { alert.alert.starts_at };
+    candidate.told.as_ref().is_some_and(|told| {
+        told.result == DeliveryResult::Failed
+            && is_so_since <= told.tried_at
+            && round.now.since(told.tried_at) < round.repeat_interval
+    })
 }
 
 #[cfg(test)]
@@ -69,6 +85,23 @@ mod tests {
     fn the_end_of_what_was_told_is_told_once() {
         check((Resolved, 10), Some((Firing, 10, 20)), 30, None);
         check((Resolved, 10), Some((Resolved, 10, 30)), 40, Some(Reason::AlreadyTold));
+    }
+
+    #[test]
+    fn what_was_given_up_is_tried_again_after_the_interval_or_when_it_changes() {
+        let receiver = receiver(true, &[]);
+        let refused_at = |status, start, now| {
+            let mut candidate = candidate(status, start, Some((Firing, 10, 20)));
+            if let Some(told) = &mut candidate.told {
+                (told.result, told.sent) = (DeliveryResult::Failed, None);
+            }
+            let round = Round { receiver: &receiver, now: Timestamp(now), repeat_interval: HOUR };
+            refuse(&candidate, &round)
+        };
+        assert_eq!(refused_at(Firing, 10, 21), Some(Reason::GivenUp));
+        assert_eq!(refused_at(Firing, 10, 20 + 3_600_000), None);
+        assert_eq!(refused_at(Firing, 25, 30), None);
+        assert_eq!(refused_at(Resolved, 10, 2_000), Some(Reason::EndedUntold));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! An alert in the words of a page. Everything here ends in an escaped template: nothing is trusted, nothing is HTML.
+//! An alert in the words of a page. Everything here ends in an escaped template: nothing is trusted, nothing
+//! is HTML.
 
 use db::alerts::{AlertStatus, DeliveryResult, StoredAlert, Told};
 use model::{ALERT_NAME, ENDPOINT, Timestamp};
@@ -8,6 +9,7 @@ use super::text::Language;
 use super::time::span_words;
 use super::{Page, time};
 use crate::config::is_web_address;
+use crate::pipeline::Reason;
 use crate::severity::{SEVERITY, Severity};
 
 /// Labels that a row shows beside the name; the page of the alert shows all.
@@ -66,6 +68,8 @@ pub(crate) struct MarkView {
     pub(crate) receiver: String,
     /// The whole story in a sentence.
     pub(crate) story: String,
+    /// Whether the alert is none of this receiver's business, so that the list leaves it out.
+    pub(crate) is_elsewhere: bool,
 }
 
 /// An alert with everything that a row or the head of its page shows.
@@ -151,7 +155,8 @@ fn shortened(text: &str, chars_max: usize) -> String {
     short
 }
 
-/// One mark a receiver, in the order of the settings; receivers that are no longer there come last, if they were told.
+/// One mark a receiver, in the order of the settings; receivers that are no longer there come last, if they
+/// were told.
 pub(crate) fn marks(stored: &StoredAlert, told: &[Told], receivers: &[String], page: &Page) -> Vec<MarkView> {
     let fingerprint = stored.alert.fingerprint();
     let entries: Vec<&Told> = told.iter().filter(|entry| entry.fingerprint == fingerprint).collect();
@@ -172,6 +177,7 @@ fn waiting(receiver: &str, language: Language) -> MarkView {
         word: language.text("told.mark.waiting"),
         receiver: receiver.to_owned(),
         story: language.fill("told.waiting", &[("receiver", receiver)]),
+        is_elsewhere: false,
     }
 }
 
@@ -199,6 +205,7 @@ fn mark(told: &Told, page: &Page) -> MarkView {
         word,
         receiver: told.receiver.clone(),
         story: language.fill(story_key, &values),
+        is_elsewhere: told.sent.is_none() && told.detail == Reason::NotRouted.as_str(),
     }
 }
 
@@ -209,6 +216,7 @@ fn reason_words(reason: &str, language: Language) -> &str {
         "ended_untold" => language.text("reason.ended_untold"),
         "resolved_not_wanted" => language.text("reason.resolved_not_wanted"),
         "already_told" => language.text("reason.already_told"),
+        "given_up" => language.text("reason.given_up"),
         _ => "",
     }
 }
@@ -227,15 +235,16 @@ pub(crate) fn to_json(stored: &StoredAlert, told: &[Told]) -> Value {
     let alert = &stored.alert;
     let entries = told.iter().filter(|entry| entry.fingerprint == fingerprint).map(|entry| {
         json!({
-            "receiver": entry.receiver, "result": entry.result.as_str(), "triedAt": entry.tried_at.rfc3339(),
-            "sentAt": entry.sent.map(|sent| sent.at.rfc3339()), "attempts": entry.attempts, "code": entry.code,
-            "detail": entry.detail,
+            "receiver": entry.receiver, "result": entry.result.as_str(), "code": entry.code,
+            "detail": entry.detail, "attempts": entry.attempts, "triedAt": entry.tried_at.rfc3339(),
+            "sentAt": entry.sent.map(|sent| sent.at.rfc3339()),
         })
     });
     json!({
         "fingerprint": fingerprint.to_string(), "status": stored.status.as_str(),
         "severity": Severity::from_rank(stored.priority).as_str(), "labels": alert.labels,
-        "annotations": alert.annotations, "startsAt": alert.starts_at.rfc3339(), "endsAt": alert.ends_at.rfc3339(),
+        "annotations": alert.annotations, "startsAt": alert.starts_at.rfc3339(),
+        "endsAt": alert.ends_at.rfc3339(),
         "updatedAt": stored.updated_at.rfc3339(), "generatorURL": alert.generator_url,
         "told": entries.collect::<Vec<_>>(),
     })
@@ -256,5 +265,91 @@ impl MomentView {
 
     pub(crate) fn absolute(moment: Timestamp, page: &Page) -> Self {
         Self { words: page.absolute(moment), machine: moment.rfc3339(), title: page.ago(moment) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Labels;
+
+    use super::*;
+    use crate::pipeline::Candidate;
+    use crate::pipeline::tests::candidate;
+    use crate::web::tests::page;
+
+    fn stored(pairs: &[(&str, &str)], texts: &[(&str, &str)]) -> StoredAlert {
+        let mut stored = candidate(AlertStatus::Firing, 1_760_000_400_000, None).alert;
+        stored.alert.labels = Labels::from_pairs(pairs.iter().copied());
+        let texts = texts.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        stored.alert.annotations = texts.collect();
+        stored
+    }
+
+    fn view(stored: &StoredAlert, told: &[Told], receivers: &[&str]) -> AlertView {
+        let receivers: Vec<String> = receivers.iter().map(|name| (*name).to_owned()).collect();
+        AlertView::new(stored, told, &receivers, &page(Language::English, ""))
+    }
+
+    #[test]
+    fn what_an_alert_lacks_is_made_up_for() {
+        let alert = view(&stored(&[("instance", "db-07:9100"), ("job", "node")], &[]), &[], &[]);
+        assert_eq!((alert.name.as_str(), alert.endpoint.as_str()), ("instance=db-07:9100", "db-07:9100"));
+        assert_eq!((alert.since.as_str(), alert.summary.as_str(), alert.value.as_str()), ("1 min", "", ""));
+        let alert = view(&stored(&[("alertname", "a")], &[("message", "m"), ("description", "d")]), &[], &[]);
+        assert_eq!((alert.name.as_str(), alert.summary.as_str()), ("a", "d"));
+    }
+
+    #[test]
+    fn only_web_addresses_become_links() {
+        for (address, linked) in [
+            ("https://runbooks.example/disk", true),
+            ("http://10.0.0.1/x?y=z", true),
+            ("javascript:alert(1)", false),
+            ("data:text/html,x", false),
+            ("//runbooks.example", false),
+            ("/etc/passwd", false),
+            ("", false),
+        ] {
+            let alert = stored(&[("alertname", "a")], &[("runbook_url", address)]);
+            assert_eq!(runbook_of(&alert).is_some(), linked, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        let alert = view(&stored(&[("alertname", "a")], &[("summary", &"磁".repeat(1000))]), &[], &[]);
+        assert_eq!(alert.summary.chars().count(), SUMMARY_CHARS_MAX + 1);
+        assert!(alert.summary.ends_with('…'));
+    }
+
+    #[test]
+    fn every_receiver_has_a_mark_in_the_order_of_the_settings() {
+        let Candidate { alert, told } =
+            candidate(AlertStatus::Firing, 10, Some((AlertStatus::Firing, 10, 1_760_000_400_000)));
+        let sent = told.unwrap();
+        let elsewhere = Told {
+            receiver: "dba".to_owned(),
+            sent: None,
+            result: DeliveryResult::Skipped,
+            detail: "not_routed".to_owned(),
+            ..sent.clone()
+        };
+        let former = Told { receiver: "gone".to_owned(), ..sent.clone() };
+        let marks = view(&alert, &[elsewhere, former, sent], &["ops", "dba", "new"]).marks;
+        let seen: Vec<_> = marks.iter().map(|mark| (mark.receiver.as_str(), mark.class)).collect();
+        assert_eq!(seen, [("ops", "sent"), ("dba", "skipped"), ("new", "waiting"), ("gone", "sent")]);
+        assert!(marks[1].is_elsewhere && !marks[0].is_elsewhere);
+        assert_eq!(marks[0].story, "ops was told at 2025-10-09 17:00:00 +08:00");
+        assert_eq!(marks[1].story, "dba is not told: its matchers do not take this alert");
+    }
+
+    #[test]
+    fn a_stale_alert_says_that_nobody_knows() {
+        let mut stale = stored(&[("alertname", "a")], &[]);
+        stale.status = AlertStatus::Stale;
+        stale.updated_at = Timestamp(1_760_000_460_000 - 600_000);
+        let why = silent_for(&stale, &page(Language::English, "")).expect("it is stale");
+        assert!(why.contains("silent 10 min ago") && why.contains("not reported as resolved"), "{why}");
+        assert_eq!(silent_for(&stored(&[("alertname", "a")], &[]), &page(Language::English, "")), None);
     }
 }

@@ -87,17 +87,14 @@ struct Found {
 
 impl Found {
     async fn look_up(web: &Web, filter: &Filter, now: Timestamp) -> Result<Self, DbError> {
-        let alerts_table = web.db.alerts();
+        let alerts_table = web.common.db.alerts();
         let offset = (filter.page - 1) * ROWS_PER_PAGE;
         let alerts = alerts_table.search(&filter.search(), offset, ROWS_PER_PAGE).await?;
         let fingerprints: Vec<Fingerprint> = alerts.iter().map(|stored| stored.alert.fingerprint()).collect();
         let told = alerts_table.told(&fingerprints).await?;
         let all = alerts_table.counts(&AlertSearch::default()).await?;
-        let with_text = if filter.text.is_empty() {
-            all.clone()
-        } else {
-            alerts_table.counts(&AlertSearch { text: filter.text.clone(), ..AlertSearch::default() }).await?
-        };
+        let any_of_text = AlertSearch { statuses: Vec::new(), priorities: Vec::new(), ..filter.search() };
+        let with_text = alerts_table.counts(&any_of_text).await?;
         let last_update = alerts_table.last_update().await?;
         let undelivered = alerts_table.failed_since(now.minus(UNDELIVERED_FOR)).await?;
         Ok(Self { alerts, told, all, with_text, last_update, undelivered })

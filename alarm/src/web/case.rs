@@ -56,7 +56,7 @@ struct Found {
 
 impl Found {
     async fn look_up(web: &Web, fingerprint: Fingerprint) -> Result<Option<Self>, DbError> {
-        let table = web.db.alerts();
+        let table = web.common.db.alerts();
         let Some(stored) = table.load(&[fingerprint]).await?.pop() else {
             return Ok(None);
         };
@@ -90,7 +90,10 @@ pub(super) async fn page(State(web): State<Arc<Web>>, Path(id): Path<String>, pa
 
 fn twin(found: &Found) -> Value {
     let mut body = to_json(&found.stored, &found.told);
-    let event = |event: &AlertEvent| json!({ "kind": event.kind.as_str(), "at": event.at.rfc3339(), "value": event.value });
+    let event = |event: &AlertEvent| {
+        let kind = event.kind.as_str();
+        json!({ "kind": kind, "at": event.at.rfc3339(), "value": event.value })
+    };
     let delivery = |delivery: &Delivery| {
         json!({
             "receiver": delivery.receiver, "status": delivery.status.as_str(), "at": delivery.at.rfc3339(),
@@ -109,17 +112,24 @@ fn compose(found: Found, receivers: &[String], page: Page) -> CasePage {
     let is_over = stored.status == AlertStatus::Resolved;
     let end = MomentView::absolute(alert.ends_at, &page);
     let (ended, lease) = if is_over { (Some(end), None) } else { (None, Some(end)) };
-    let annotation = |(name, text): (&String, &String)| (name.clone(), text.clone(), is_web_address(text));
+    let view = AlertView::new(&stored, &told, receivers, &page);
+    let (silent_for, since) = (silent_for(&stored, &page), MomentView::absolute(alert.starts_at, &page));
+    let updated = MomentView::absolute(stored.updated_at, &page);
+    let labels = alert.labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let annotation = |(name, text): (String, String)| {
+        let is_link = is_web_address(&text);
+        (name, text, is_link)
+    };
     CasePage {
-        alert: AlertView::new(&stored, &told, receivers, &page),
-        silent_for: silent_for(&stored, &page),
-        since: MomentView::absolute(alert.starts_at, &page),
+        alert: view,
+        silent_for,
+        since,
         ended,
         lease,
-        updated: MomentView::absolute(stored.updated_at, &page),
-        source: Some(alert.generator_url.clone()).filter(|address| is_web_address(address)),
-        labels: alert.labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        annotations: alert.annotations.iter().map(annotation).collect(),
+        updated,
+        source: Some(stored.alert.generator_url).filter(|address| is_web_address(address)),
+        labels,
+        annotations: stored.alert.annotations.into_iter().map(annotation).collect(),
         timeline: timeline(&events, &deliveries, &page),
         page,
     }

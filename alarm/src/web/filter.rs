@@ -1,4 +1,5 @@
-//! What the list shows, as its address says. Unknown parameters and values are ignored: an old bookmark still works.
+//! What the list shows, as its address says. Unknown parameters and values are ignored: an old bookmark still
+//! works.
 
 use db::alerts::{AlertSearch, AlertStatus};
 use form_urlencoded::Serializer;

@@ -34,7 +34,8 @@ pub(crate) fn ago(moment: Timestamp, now: Timestamp, language: Language) -> Stri
     language.fill("time.ago", &[("span", &span_words(now.since(moment), language))])
 }
 
-/// `2026-01-02 15:04:05 +08:00`. A moment that no calendar holds is written as RFC 3339 of the nearest that does.
+/// `2026-01-02 15:04:05 +08:00`. A moment that no calendar holds is written as RFC 3339 of the nearest that
+/// does.
 pub(crate) fn absolute(moment: Timestamp, zone: &TimeZone) -> String {
     match jiff::Timestamp::from_millisecond(moment.millis()) {
         Ok(moment) => moment.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),

@@ -212,8 +212,8 @@ impl Alerts<'_> {
         Ok(row.get::<Option<i64>, _>("latest").map(Timestamp))
     }
 
-    /// Forgets what is older than `before`: alerts that no longer fire, history, deliveries. Firing alerts stay.
-    /// Returns how many rows went.
+    /// Forgets what is older than `before`: alerts that no longer fire, history, deliveries. Firing alerts
+    /// stay. Returns how many rows went.
     pub async fn prune(&self, before: Timestamp) -> Result<u64, DbError> {
         const OPERATION: &str = "forget old alerts";
         let mut removed = 0;
@@ -222,7 +222,8 @@ impl Alerts<'_> {
             "DELETE FROM alert WHERE status = 'stale' AND updated_at < ?1",
             "DELETE FROM event WHERE happened_at < ?1 AND queued = 1",
             "DELETE FROM delivery WHERE tried_at < ?1",
-            "DELETE FROM notification_log WHERE tried_at < ?1 AND fingerprint NOT IN (SELECT fingerprint FROM alert)",
+            "DELETE FROM notification_log WHERE tried_at < ?1 \
+             AND fingerprint NOT IN (SELECT fingerprint FROM alert)",
         ] {
             let done = sqlx::query(statement).bind(before.0).execute(self.pool).await;
             removed += done.map_err(DbError::during(OPERATION))?.rows_affected();
@@ -255,7 +256,8 @@ fn upsert(alerts: &[StoredAlert]) -> QueryBuilder<Sqlite> {
     });
     query.push(
         " ON CONFLICT (fingerprint) DO UPDATE SET status = excluded.status, priority = excluded.priority, \
-         starts_at = excluded.starts_at, ends_at = excluded.ends_at, ends_by_timeout = excluded.ends_by_timeout, \
+         starts_at = excluded.starts_at, ends_at = excluded.ends_at, \
+         ends_by_timeout = excluded.ends_by_timeout, \
          updated_at = excluded.updated_at, annotations = excluded.annotations, \
          generator_url = excluded.generator_url, search_text = excluded.search_text",
     );

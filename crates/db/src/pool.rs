@@ -22,14 +22,15 @@ pub struct Db {
 impl Db {
     /// Opens or creates the database file and brings its schema up to date.
     ///
-    /// Every commit is on disk before it returns (`synchronous = FULL`): what a service acknowledged after a commit
-    /// survives a power cut, not only a crash of the process.
+    /// A commit is with the operating system when it returns (`synchronous = NORMAL` on a write-ahead log): it
+    /// survives the end of the process at any moment. A power cut may undo the last commits, never half of one. Syncing
+    /// every commit would make a busy disk, which syncs two hundred times a second, the limit of the alarm path.
     pub async fn open(path: &Path) -> Result<Self, DbError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
+            .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true);
         let pool = SqlitePoolOptions::new()

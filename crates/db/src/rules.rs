@@ -32,7 +32,8 @@ impl RuleGroups<'_> {
     /// All groups, by name.
     pub async fn all(&self) -> Result<Vec<RuleGroupRow>, DbError> {
         let text = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM rule_group ORDER BY name"));
-        let rows = sqlx::query(text).fetch_all(self.pool).await.map_err(DbError::during("list rule groups"))?;
+        let rows =
+            sqlx::query(text).fetch_all(self.pool).await.map_err(DbError::during("list rule groups"))?;
         rows.iter().map(read_group).collect::<Result<_, _>>().map_err(DbError::during("list rule groups"))
     }
 
@@ -40,8 +41,11 @@ impl RuleGroups<'_> {
     pub async fn one(&self, name: &str) -> Result<Option<RuleGroupRow>, DbError> {
         const OPERATION: &str = "read a rule group";
         let text = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM rule_group WHERE name = ?"));
-        let row =
-            sqlx::query(text).bind(name).fetch_optional(self.pool).await.map_err(DbError::during(OPERATION))?;
+        let row = sqlx::query(text)
+            .bind(name)
+            .fetch_optional(self.pool)
+            .await
+            .map_err(DbError::during(OPERATION))?;
         row.as_ref().map(read_group).transpose().map_err(DbError::during(OPERATION))
     }
 

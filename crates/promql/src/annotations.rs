@@ -1,5 +1,6 @@
 //! Warnings and infos: what a person should know about a result that is not an error.
 
+use crate::histogram::Findings;
 use crate::number;
 use crate::span::Span;
 
@@ -72,10 +73,110 @@ impl Annotations {
         ));
     }
 
+    /// A sample that started to count before the one before it ended.
+    pub(crate) fn overlapping_starts(&mut self, metric: &str, span: Span) {
+        self.warn(format!(
+            "PromQL warning: sample has start time that overlaps with previous sample timestamp \
+             for metric {metric:?} ({span})"
+        ));
+    }
+
     /// Sorting where the result is ordered by labels anyway.
     pub(crate) fn sort_in_range_query(&mut self, span: Span) {
         self.warn(format!(
             "PromQL warning: sort is ineffective for range queries since results are always ordered by labels ({span})"
+        ));
+    }
+
+    /// Histograms where a function looks at numbers only.
+    pub(crate) fn ignored_histograms(&mut self, metric: &str, span: Span) {
+        let metric = for_metric(metric);
+        self.info(format!(
+            "PromQL info: ignored histograms in a range containing both floats and histograms{metric} ({span})"
+        ));
+    }
+
+    /// Histograms where an aggregation looks at numbers only.
+    pub(crate) fn ignored_in_aggregation(&mut self, aggregation: &str, span: Span) {
+        self.info(format!("PromQL info: ignored histogram in {aggregation} aggregation ({span})"));
+    }
+
+    /// Numbers and histograms where either alone would do.
+    pub(crate) fn mixed_floats(&mut self, metric: &str, span: Span) {
+        let metric = for_metric(metric);
+        self.warn(format!("PromQL warning: encountered a mix of histograms and floats{metric} ({span})"));
+    }
+
+    /// Numbers and histograms in one group.
+    pub(crate) fn mixed_aggregation(&mut self, span: Span) {
+        self.warn(format!(
+            "PromQL warning: encountered a mix of histograms and floats for aggregation ({span})"
+        ));
+    }
+
+    /// Histograms that cannot be added.
+    pub(crate) fn mixed_schemas(&mut self, metric: &str, span: Span) {
+        let metric = for_metric(metric);
+        self.warn(format!(
+            "PromQL warning: vector contains a mix of histograms with exponential and custom buckets \
+             schemas{metric} ({span})"
+        ));
+    }
+
+    /// Classic buckets and a native histogram of the same labels.
+    pub(crate) fn mixed_classic(&mut self, metric: &str, span: Span) {
+        let metric = for_metric(metric);
+        self.warn(format!(
+            "PromQL warning: vector contains a mix of classic and native histograms{metric} ({span})"
+        ));
+    }
+
+    /// `rate` of histograms that are gauges.
+    pub(crate) fn histogram_not_counter(&mut self, metric: &str, span: Span) {
+        self.warn(format!(
+            "PromQL warning: this native histogram metric is not a counter: {metric:?} ({span})"
+        ));
+    }
+
+    /// `delta` of histograms that are counters.
+    pub(crate) fn histogram_not_gauge(&mut self, metric: &str, span: Span) {
+        self.warn(format!(
+            "PromQL warning: this native histogram metric is not a gauge: {metric:?} ({span})"
+        ));
+    }
+
+    /// What came up while histograms were added, subtracted or aggregated.
+    pub(crate) fn histogram_findings(&mut self, findings: Findings, operation: &str, span: Span) {
+        if findings.conflicting_resets {
+            self.warn(format!(
+                "PromQL warning: conflicting counter resets during histogram {operation} ({span})"
+            ));
+        }
+        self.reconciled_bounds(findings, operation, span);
+    }
+
+    /// Bounds that had to be reduced to those in common.
+    pub(crate) fn reconciled_bounds(&mut self, findings: Findings, operation: &str, span: Span) {
+        if findings.reconciled_bounds {
+            self.info(format!(
+                "PromQL info: mismatched custom buckets were reconciled during {operation} ({span})"
+            ));
+        }
+    }
+
+    /// An operator between types it does not know.
+    pub(crate) fn incompatible_types(&mut self, operator: &str, left: &str, right: &str, span: Span) {
+        self.info(format!(
+            "PromQL info: incompatible sample types encountered for binary operator {operator:?}: \
+             {left} {operator} {right} ({span})"
+        ));
+    }
+
+    /// NaN observations in the input of a function.
+    pub(crate) fn nan_observations(&mut self, function: &str, effect: &str, metric: &str, span: Span) {
+        let metric = for_metric(metric);
+        self.info(format!(
+            "PromQL info: input to {function} has NaN observations, {effect}{metric} ({span})"
         ));
     }
 }

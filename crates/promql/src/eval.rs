@@ -3,16 +3,22 @@
 mod aggregate;
 mod binary;
 mod call;
+mod classic;
 mod column;
 pub(crate) mod date;
 mod extended;
-mod histogram;
+mod extended_native;
+mod histogram_window;
+mod info;
+mod input;
 mod labels;
 mod matching;
+mod native;
 mod over_time;
 mod pick;
 mod range;
 mod rate;
+mod ratio;
 mod selector;
 mod sort;
 
@@ -21,15 +27,20 @@ use model::{Labels, Sample, Series, Timestamp};
 use crate::annotations::Annotations;
 use crate::error::EvalError;
 use crate::plan::{Grid, Node, NodeKind, Plan};
+use crate::samples::{HistogramSeries, SeriesSet};
 
+use binary::Operation;
 pub(crate) use binary::scalar_operation;
-use column::{Computed, Row, Scalars, is_absent};
+use column::{Computed, Row, Scalars, is_absent, is_histogram};
+use input::Input;
 
 /// The answer to a query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {
-    /// The value.
+    /// The value. Elements and samples that are native histograms are in `histograms`.
     pub value: Value,
+    /// Native histograms: elements of a vector, or samples of a matrix by series. Sorted by labels.
+    pub histograms: Vec<HistogramSeries>,
     /// What may make the value wrong, with position and Prometheus' wording.
     pub warnings: Vec<String>,
     /// What is worth knowing about it.
@@ -62,22 +73,39 @@ pub fn evaluate(
     inputs: &[Vec<Series>],
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Output, EvalError> {
+    run(plan, inputs.iter().map(|floats| input::join(floats, &[], &[])).collect(), cancelled)
+}
+
+/// Evaluates a plan over series that may also hold native histograms and start times: `inputs[i]`
+/// answers `plan.selections()[i]`.
+pub fn evaluate_samples(
+    plan: &Plan,
+    inputs: &[SeriesSet],
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Output, EvalError> {
+    let joined = inputs.iter().map(|set| input::join(&set.floats, &set.histograms, &set.starts));
+    run(plan, joined.collect(), cancelled)
+}
+
+fn run(plan: &Plan, inputs: Vec<Vec<Input<'_>>>, cancelled: &dyn Fn() -> bool) -> Result<Output, EvalError> {
     let (expected, got) = (plan.selections().len(), inputs.len());
     if expected != got {
         return Err(EvalError::Inputs { expected, got });
     }
-    let mut evaluator = Evaluator { plan, inputs, cancelled, notes: Annotations::default(), held: 0 };
-    for input in inputs {
+    let notes = Annotations::default();
+    let mut evaluator = Evaluator { plan, inputs: &inputs, cancelled, notes, held: 0 };
+    for input in &inputs {
         evaluator.check_series(input.len())?;
-        evaluator.charge(input.iter().map(|series| series.samples.len()).sum())?;
+        evaluator.charge(input.iter().map(Input::len).sum())?;
     }
-    let value = evaluator.answer()?;
-    Ok(Output { value, warnings: evaluator.notes.warnings, infos: evaluator.notes.infos })
+    let (value, histograms) = evaluator.answer()?;
+    let Annotations { warnings, infos } = evaluator.notes;
+    Ok(Output { value, histograms, warnings, infos })
 }
 
 struct Evaluator<'a> {
     plan: &'a Plan,
-    inputs: &'a [Vec<Series>],
+    inputs: &'a [Vec<Input<'a>>],
     cancelled: &'a dyn Fn() -> bool,
     notes: Annotations,
     /// Samples held now: inputs, and results not yet used up.
@@ -85,36 +113,29 @@ struct Evaluator<'a> {
 }
 
 impl<'a> Evaluator<'a> {
-    fn answer(&mut self) -> Result<Value, EvalError> {
+    fn answer(&mut self) -> Result<(Value, Vec<HistogramSeries>), EvalError> {
         let (plan, grid) = (self.plan, self.plan.grid);
         let at = Timestamp(grid.first());
         if let NodeKind::Range(range) = &plan.root.kind {
-            return self.matrix(range, grid).map(Value::Matrix);
+            let (floats, histograms) = self.matrix(range, grid)?;
+            return Ok((Value::Matrix(floats), histograms));
         }
-        match self.eval(&plan.root, grid)? {
-            Computed::Text(text) => Ok(Value::String { timestamp: at, text }),
+        let value = match self.eval(&plan.root, grid)? {
+            Computed::Text(text) => Value::String { timestamp: at, text },
             Computed::Scalar(scalars) if plan.instant => {
-                Ok(Value::Scalar(Sample { timestamp: at, value: scalars.at(0) }))
+                Value::Scalar(Sample { timestamp: at, value: scalars.at(0) })
             }
             Computed::Scalar(scalars) => {
                 let values = (0..grid.steps).map(|step| scalars.at(step)).collect();
-                Ok(Value::Matrix(vec![Row::new(Labels::empty(), values).into_series(grid)]))
+                let row = Row::new(Labels::empty(), values);
+                Value::Matrix(vec![Series { samples: row.samples(grid), labels: row.labels }])
             }
             Computed::Vector(rows) => {
                 let rows = column::unify(column::strip_names(rows))?;
-                if plan.instant {
-                    let sample = |row: Row| {
-                        let value = row.values.first().copied().filter(|value| !is_absent(*value))?;
-                        Some((row.labels, Sample { timestamp: at, value }))
-                    };
-                    return Ok(Value::Vector(rows.into_iter().filter_map(sample).collect()));
-                }
-                let mut series: Vec<Series> = rows.into_iter().map(|row| row.into_series(grid)).collect();
-                series.retain(|series| !series.samples.is_empty());
-                series.sort_by(|a, b| a.labels.cmp(&b.labels));
-                Ok(Value::Matrix(series))
+                return Ok(vector_answer(rows, grid, plan.instant));
             }
-        }
+        };
+        Ok((value, Vec::new()))
     }
 
     /// Evaluates a node over a grid, and counts what it holds.
@@ -139,7 +160,8 @@ impl<'a> Evaluator<'a> {
             NodeKind::Negative(inner) => self.negative(inner, grid),
             NodeKind::Binary { op, return_bool, matching, lhs, rhs } => {
                 let (left, right) = (self.eval(lhs, grid)?, self.eval(rhs, grid)?);
-                self.binary(*op, *return_bool, matching.as_deref(), left, right)
+                let operation = Operation { op: *op, return_bool: *return_bool, span: node.span };
+                self.binary(operation, matching.as_deref(), left, right)
             }
             NodeKind::Aggregate { op, param, expr, grouping } => {
                 self.aggregate(*op, param.as_deref(), expr, grouping.as_ref(), grid).map(Computed::Vector)
@@ -155,7 +177,9 @@ impl<'a> Evaluator<'a> {
                 self.absent_over_time(range, labels, grid).map(Computed::Vector)
             }
             NodeKind::Timestamp(selector) => self.timestamps(selector, grid).map(Computed::Vector),
+            NodeKind::StartTimestamp(selector) => self.start_timestamps(selector, grid).map(Computed::Vector),
             NodeKind::Call { function, args } => self.call(function, args, node.span, grid),
+            NodeKind::Info(info) => self.info(info, grid).map(Computed::Vector),
             NodeKind::Invariant(inner) => {
                 let once = self.eval(inner, Grid { steps: grid.steps.min(1), ..grid })?;
                 Ok(once.repeated(grid.steps))
@@ -182,7 +206,15 @@ impl<'a> Evaluator<'a> {
         match self.eval(inner, grid)? {
             Computed::Scalar(scalars) => Ok(Computed::Scalar(scalars.map(|value| -value))),
             Computed::Vector(mut rows) => {
-                rows.iter_mut().for_each(|row| row.map(|value| -value));
+                for row in &mut rows {
+                    row.values
+                        .iter_mut()
+                        .filter(|value| is_float(**value))
+                        .for_each(|value| *value = -*value);
+                    for histogram in row.histograms.iter_mut().flatten() {
+                        *histogram = histogram.times(-1.0).into();
+                    }
+                }
                 self.without_names(rows).map(Computed::Vector)
             }
             text @ Computed::Text(_) => Ok(text),
@@ -218,4 +250,31 @@ impl<'a> Evaluator<'a> {
         let limit = self.plan.params.limits.series_max;
         if count > limit { Err(EvalError::TooManySeries { limit }) } else { Ok(()) }
     }
+}
+
+fn is_float(value: f64) -> bool {
+    !is_absent(value) && !is_histogram(value)
+}
+
+/// A vector as the answer to a query, with its native histograms.
+fn vector_answer(rows: Vec<Row>, grid: Grid, instant: bool) -> (Value, Vec<HistogramSeries>) {
+    let mut histograms: Vec<HistogramSeries> = Vec::new();
+    for row in rows.iter().filter(|row| row.has_histograms()) {
+        histograms.push(HistogramSeries { labels: row.labels.clone(), samples: row.histogram_samples(grid) });
+    }
+    histograms.retain(|series| !series.samples.is_empty());
+    histograms.sort_by(|a, b| a.labels.cmp(&b.labels));
+    if instant {
+        let timestamp = Timestamp(grid.first());
+        let sample = |row: Row| {
+            let value = row.values.first().copied().filter(|value| is_float(*value))?;
+            Some((row.labels, Sample { timestamp, value }))
+        };
+        return (Value::Vector(rows.into_iter().filter_map(sample).collect()), histograms);
+    }
+    let whole = |row: Row| Series { samples: row.samples(grid), labels: row.labels };
+    let mut series: Vec<Series> = rows.into_iter().map(whole).collect();
+    series.retain(|series| !series.samples.is_empty());
+    series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    (Value::Matrix(series), histograms)
 }

@@ -104,8 +104,11 @@ pub(crate) enum VectorFunction {
     HistogramQuantile,
     HistogramQuantiles,
     HistogramFraction,
-    /// Of native histograms only: floats give nothing.
-    HistogramProperty,
+    HistogramAvg,
+    HistogramCount,
+    HistogramStddev,
+    HistogramStdvar,
+    HistogramSum,
     Info,
     StartTimestamp,
 }

@@ -10,11 +10,13 @@ mod error;
 mod eval;
 mod features;
 mod functions;
+mod histogram;
 mod lexer;
 mod number;
 mod parser;
 mod plan;
 mod printer;
+mod samples;
 mod span;
 mod token;
 mod typecheck;
@@ -24,9 +26,11 @@ pub use ast::{
     Grouping, Matching, Number, RangeSelector, Shift, Subquery, Unary, ValueType, VectorSelector,
 };
 pub use error::{EvalError, ParseError, PlanError};
-pub use eval::{Output, Value, evaluate};
+pub use eval::{Output, Value, evaluate, evaluate_samples};
 pub use features::Features;
 pub use functions::Function;
+pub use histogram::{CUSTOM_SCHEMA, Histogram, ResetHint};
 pub use parser::{parse, parse_with};
 pub use plan::{Limits, Params, Plan, plan};
+pub use samples::{HistogramSample, HistogramSeries, SeriesSet, StartTimes};
 pub use span::Span;

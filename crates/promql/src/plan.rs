@@ -1,6 +1,7 @@
 //! What to fetch and how to compute: an expression made ready for given times.
 
 mod duration;
+mod info;
 mod node;
 
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::eval::scalar_operation;
 use crate::functions::{Kind, ScalarFunction, VectorFunction, WindowFunction};
 use crate::span::Span;
 
-pub(crate) use node::{Grid, Node, NodeKind, RangeNode, RangeSource, Reference, SelectorNode};
+pub(crate) use node::{Grid, InfoNode, Node, NodeKind, RangeNode, RangeSource, Reference, SelectorNode};
 
 /// When to evaluate, and within which limits.
 #[derive(Debug, Clone, PartialEq)]
@@ -105,7 +106,7 @@ pub fn plan(expr: &Expr, params: Params) -> Result<Plan, PlanError> {
     let (start, end) = (params.start.millis(), params.end.millis());
     let step = if instant { 1 } else { millis(params.step).max(1) };
     let end = if instant { start } else { end };
-    let mut planner = Planner { params: &params, selections: Vec::new(), depth: 0, step };
+    let mut planner = Planner { params: &params, selections: Vec::new(), depth: 0, step, stats: false };
     let grid = planner.grid(start, end, step, expr.span)?;
     let root = planner.node(expr, grid)?;
     let selections = planner.selections;
@@ -121,6 +122,8 @@ struct Planner<'a> {
     selections: Vec<Selection>,
     depth: usize,
     step: i64,
+    /// Whether what is planned now is only asked for counts and sums of native histograms.
+    stats: bool,
 }
 
 impl Planner<'_> {
@@ -174,7 +177,7 @@ impl Planner<'_> {
             }
             ExprKind::Binary(binary) => self.binary(binary, grid)?,
             ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, grid)?,
-            ExprKind::Call(call) => self.call(call, expr.span, grid)?,
+            ExprKind::Call(call) => self.call(call, grid)?,
             ExprKind::Paren(inner) => self.node(inner, grid)?.kind,
         })
     }
@@ -197,7 +200,7 @@ impl Planner<'_> {
         Ok(NodeKind::Aggregate { op: aggregate.op, param, expr, grouping: aggregate.grouping.clone() })
     }
 
-    fn call(&mut self, call: &Call, span: Span, grid: Grid) -> Result<NodeKind, PlanError> {
+    fn call(&mut self, call: &Call, grid: Grid) -> Result<NodeKind, PlanError> {
         match call.function.kind {
             Kind::Window(function) => self.window(call, function, grid),
             Kind::AbsentOverTime => {
@@ -212,19 +215,29 @@ impl Planner<'_> {
                 ExprKind::Selector(selector) => Ok(NodeKind::Timestamp(self.selector(selector, grid)?)),
                 _ => self.plain_call(call, grid),
             },
-            Kind::Vector(VectorFunction::Info | VectorFunction::StartTimestamp) => {
-                Err(PlanError::Unsupported { span, feature: format!("function {:?}", call.function.name) })
-            }
+            Kind::Vector(VectorFunction::Info) => self.info(call, grid),
+            Kind::Vector(VectorFunction::StartTimestamp) => match &call.args[0].unwrapped().kind {
+                ExprKind::Selector(selector) => Ok(NodeKind::StartTimestamp(self.selector(selector, grid)?)),
+                // What is computed has no start.
+                _ => self.plain_call(call, grid),
+            },
             Kind::Scalar(function) => self.scalar_call(call, function, grid),
             _ => self.plain_call(call, grid),
         }
     }
 
     fn plain_call(&mut self, call: &Call, grid: Grid) -> Result<NodeKind, PlanError> {
+        use VectorFunction::{HistogramAvg, HistogramCount, HistogramSum};
+        let outer = self.stats;
+        if call.function.name.starts_with("histogram_") {
+            self.stats =
+                matches!(call.function.kind, Kind::Vector(HistogramAvg | HistogramCount | HistogramSum));
+        }
         let mut args = Vec::with_capacity(call.args.len());
         for arg in &call.args {
             args.push(self.node(arg, grid)?);
         }
+        self.stats = outer;
         Ok(NodeKind::Call { function: call.function, args })
     }
 
@@ -284,7 +297,7 @@ impl Planner<'_> {
         let ahead = if selector.extension.is_some() { back } else { 0 };
         let selection = self.select(&selector.matchers, grid, reference, back, ahead);
         let smoothed = selector.extension == Some(Extension::Smoothed);
-        Ok(SelectorNode { selection, reference, smoothed })
+        Ok(SelectorNode { selection, reference, smoothed, stats: self.stats })
     }
 
     /// Plans a range vector: a selector or a subquery.
@@ -301,7 +314,14 @@ impl Planner<'_> {
                 let selection =
                     self.select(&inner.matchers, grid, reference, range.saturating_add(back), ahead);
                 let source = RangeSource::Series(selection);
-                Ok(RangeNode { source, range, reference, extension: inner.extension, span })
+                Ok(RangeNode {
+                    source,
+                    range,
+                    reference,
+                    extension: inner.extension,
+                    stats: self.stats,
+                    span,
+                })
             }
             ExprKind::Subquery(subquery) => self.subquery(subquery, span, grid),
             _ => Err(PlanError::Unsupported { span, feature: "this kind of range vector".to_owned() }),
@@ -321,9 +341,12 @@ impl Planner<'_> {
         let start = before.div_euclid(step).saturating_add(1).saturating_mul(step);
         let end = if grid.steps == 0 { start.saturating_sub(1) } else { last };
         let inner = self.grid(start, end, step, span)?;
+        // Between the steps of a subquery there are samples that would be missed.
+        let outer = std::mem::replace(&mut self.stats, false);
         let node = self.boxed(&subquery.expr, inner)?;
+        self.stats = outer;
         let source = RangeSource::Subquery { node, grid: inner };
-        Ok(RangeNode { source, range, reference, extension: None, span })
+        Ok(RangeNode { source, range, reference, extension: None, stats: false, span })
     }
 
     /// The selection that answers a selector: everything younger than `back` before the first time

@@ -3,16 +3,16 @@
 use serde_json::{Value, json};
 use testkit::eventually;
 
-use crate::world::{INTERVAL, Judge, World};
+use crate::alarm::Heard;
+use crate::world::{INTERVAL, Judge, PATIENCE, World};
 
 const UP: [(&str, &str); 2] = [("__name__", "up"), ("endpoint", "web-1")];
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
 async fn send(world: &World, method: &str, judge: &Judge, path: &str, body: &str) -> (u16, Value) {
-    let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+    let method = reqwest::Method::from_bytes(method.as_bytes()).expect("judge answers with JSON");
     let request = world.http.request(method, format!("{}{path}", judge.url)).body(body.to_owned());
-    let answer = request.send().await.unwrap();
-    (answer.status().as_u16(), answer.json().await.unwrap())
+    let answer = request.send().await.expect("judge answers with JSON");
+    (answer.status().as_u16(), answer.json().await.expect("judge answers with JSON"))
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn a_group_put_by_api_is_checked_kept_and_evaluated() {
     eventually("the group is known", PATIENCE, async || judge.group(&world, "g").await).await;
     world.push(&UP, 0.0).await;
     world.step(&judge, INTERVAL).await;
-    world.hears("its alert fires", |heard| heard.labels.get("alertname") == Some("A")).await;
+    world.hears("its alert fires", |heard| heard.label("alertname") == Some("A")).await;
 
     let stored = judge.get(&world, path).await.expect("the group is stored");
     assert_eq!((&stored["body"], &stored["version"]), (&json!(body), &json!(1)));
@@ -80,7 +80,7 @@ async fn a_group_put_by_api_is_checked_kept_and_evaluated() {
     assert_eq!(send(&world, "DELETE", &judge, path, "").await.0, 200);
     assert_eq!(send(&world, "DELETE", &judge, path, "").await.0, 404);
     world.clock.advance(INTERVAL);
-    world.hears("its alert ends", |heard| heard.ends_at <= world.clock.now()).await;
+    world.hears("its alert ends", Heard::is_end).await;
 }
 
 #[tokio::test]
@@ -145,18 +145,4 @@ async fn a_rule_file_with_a_fault_stops_the_start_with_every_fault() {
         "{text}"
     );
     assert_eq!(daemon::StartError::reason_of(&error), daemon::ExitReason::Usage);
-}
-
-#[tokio::test]
-async fn the_rules_that_come_with_saker_are_used_when_no_file_is_named() {
-    let world = World::new().await;
-    let config = judge::Config { host_rules: true, ..world.config() };
-    let judge = world.judge_with(config).await;
-    let demo = eventually("the rules are known", PATIENCE, async || judge.group(&world, "demo").await).await;
-    assert_eq!(demo["file"], judge::HOST_RULES_FILE);
-    world.push(&[("__name__", "saker_demo"), ("endpoint", "web-1")], 1.0).await;
-    world.clock.advance(std::time::Duration::from_secs(5));
-    world
-        .hears("the demonstration fires", |heard| heard.labels.get("alertname") == Some("Demonstration"))
-        .await;
 }

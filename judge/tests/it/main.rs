@@ -1,8 +1,10 @@
 //! Behaviour of judge with a real store, a real database, a stand-in alarm, and a clock that the test moves.
 
+mod alarm;
 mod alerts;
 mod api;
 mod delivery;
+mod host_rules;
 mod recording;
 mod restart;
 mod sharding;

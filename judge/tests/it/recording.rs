@@ -11,7 +11,7 @@ const IDLE: [(&str, &str); 2] = [("__name__", "cpu_idle"), ("endpoint", "web-1")
 async fn stored(world: &World, name: &str) -> Vec<Series> {
     let matchers = vec![Matcher::equal("__name__", name)];
     let selection = Selection { matchers, start: Timestamp::MIN, end: Timestamp::MAX };
-    world.storage.reader().select(&selection).await.unwrap()
+    world.storage.reader().select(&selection).await.expect("memory can be read")
 }
 
 #[tokio::test]
@@ -23,7 +23,7 @@ async fn a_later_rule_sees_in_the_same_cycle_what_an_earlier_one_recorded() {
     world.push(&IDLE, 5.0).await;
     world.step(&judge, INTERVAL).await;
     let heard = world.hears("the alert fires in the first cycle", |_| true).await;
-    assert_eq!(heard.labels.to_string(), "{alertname=\"Busy\", dc=\"east\", endpoint=\"web-1\"}");
+    assert_eq!(heard.alert.labels.to_string(), "{alertname=\"Busy\", dc=\"east\", endpoint=\"web-1\"}");
     let series = stored(&world, "cpu:busy").await;
     assert_eq!((series.len(), series[0].samples[0].value), (1, 95.0));
 }

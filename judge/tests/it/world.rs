@@ -11,52 +11,48 @@ use serde_json::Value;
 use state::State;
 use storage::{Batch, Limits, Storage};
 use tempfile::TempDir;
-use testkit::{Webhook, eventually, get_json};
+use testkit::{eventually, get_json};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::alarm::{Alarm, Heard};
+
 /// Far above what any step takes on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// The tests' clock starts here: 2026-01-01.
 pub(crate) const START: Timestamp = Timestamp::from_seconds(1_767_225_600);
 /// Interval of the group that [`World::judge`] runs.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(15);
 
+/// Lease of a judge on its groups.
+pub(crate) const LEASE_TIME: Duration = Duration::from_secs(60);
+
 /// Everything around the judges.
 pub(crate) struct World {
     pub(crate) clock: Clock,
     pub(crate) storage: Storage,
-    pub(crate) alarm: Webhook,
+    pub(crate) alarm: Alarm,
     pub(crate) folder: TempDir,
     pub(crate) http: reqwest::Client,
-    _alarm_context: Context,
 }
 
 /// A running judge with a runtime of its own.
 pub(crate) struct Judge {
     pub(crate) url: String,
     pub(crate) context: Context,
+    /// What the judge keeps its state in; a test can close it.
+    pub(crate) db: Db,
     runtime: Option<Runtime>,
-}
-
-/// An alert as the alarm got it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Heard {
-    pub(crate) labels: Labels,
-    pub(crate) starts_at: Timestamp,
-    pub(crate) ends_at: Timestamp,
-    pub(crate) annotations: Value,
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
         let clock = Clock::manual(START);
-        let context = Context::new("alarm", clock.clone()).unwrap();
+        let context = Context::new("test", clock.clone()).expect("the test world can be set up");
         Self {
-            alarm: Webhook::start(&context).await,
+            alarm: Alarm::start(&clock).await,
             storage: Storage::memory(Limits::default()),
-            folder: tempfile::tempdir().unwrap(),
+            folder: tempfile::tempdir().expect("the test world can be set up"),
             http: context.http.clone(),
-            _alarm_context: context,
             clock,
         }
     }
@@ -68,6 +64,8 @@ impl World {
             instance: "judge-1".to_owned(),
             host_rules: false,
             alarm_urls: vec![self.alarm.url()],
+            // Longer than a step of the clock, which would otherwise look like a pause of the whole process.
+            lease_time: LEASE_TIME,
             ..Config::default()
         }
     }
@@ -80,30 +78,42 @@ impl World {
     /// The configuration of [`World::judge`].
     pub(crate) fn config_with(&self, rules: &str) -> Config {
         let file = self.folder.path().join("rules.yml");
-        std::fs::write(&file, format!("groups:\n- name: g\n  interval: 15s\n  rules:\n{rules}")).unwrap();
+        std::fs::write(&file, format!("groups:\n- name: g\n  interval: 15s\n  rules:\n{rules}"))
+            .expect("the test world can be set up");
         Config { rule_files: vec![file], ..self.config() }
     }
 
+    /// Starts a judge and waits until it knows the rules of its files.
     pub(crate) async fn judge_with(&self, config: Config) -> Judge {
-        self.try_judge(config).await.unwrap()
+        let has_files = !config.rule_files.is_empty();
+        let judge = self.try_judge(config).await.expect("the test world can be set up");
+        if has_files {
+            eventually("the rules are known", PATIENCE, async || judge.group(self, "g").await).await;
+        }
+        judge
     }
 
     pub(crate) async fn try_judge(&self, config: Config) -> anyhow::Result<Judge> {
-        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let context = Context::new("judge", self.clock.clone()).unwrap();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("the test world can be set up");
+        let context = Context::new("judge", self.clock.clone()).expect("the test world can be set up");
         let (reader, writer) = (self.storage.reader(), self.storage.writer());
         let (path, inside) = (self.folder.path().join("saker.db"), context.clone());
         let starting = runtime.spawn(async move {
             let db = Db::open(&path).await?;
-            let deps = Deps { reader, writer, state: State::embedded(db.clone()), db };
-            judge::start(config, deps, &inside).await
+            let deps = Deps { reader, writer, state: State::embedded(db.clone()), db: db.clone() };
+            Ok((judge::start(config, deps, &inside).await?, db))
         });
-        let started: anyhow::Result<SocketAddr> = starting.await.unwrap();
-        let runtime = Some(runtime);
+        let started: anyhow::Result<(SocketAddr, Db)> = starting.await.expect("the test world can be set up");
         match started {
-            Ok(address) => Ok(Judge { url: format!("http://{address}"), context, runtime }),
+            Ok((address, db)) => {
+                Ok(Judge { url: format!("http://{address}"), context, db, runtime: Some(runtime) })
+            }
             Err(error) => {
-                runtime.map(Runtime::shutdown_background);
+                runtime.shutdown_background();
                 Err(error)
             }
         }
@@ -114,7 +124,7 @@ impl World {
         let sample = Sample { timestamp: self.clock.now(), value };
         let series = Series { labels: Labels::from_pairs(series.iter().copied()), samples: vec![sample] };
         let batch = Batch { series: vec![series], metadata: Vec::new() };
-        let outcome = self.storage.writer().write(batch).await.unwrap();
+        let outcome = self.storage.writer().write(batch).await.expect("the test world can be set up");
         assert_eq!(outcome.refused_count(), 0, "{outcome:?}");
     }
 
@@ -140,15 +150,7 @@ impl World {
 
     /// All alerts that the alarm has got so far, in order.
     pub(crate) fn heard(&self) -> Vec<Heard> {
-        let moment = |value: &Value| value.as_str().and_then(Timestamp::parse_rfc3339).expect("a moment");
-        let heard = |alert: &Value| Heard {
-            labels: serde_json::from_value(alert["labels"].clone()).expect("labels"),
-            starts_at: moment(&alert["startsAt"]),
-            ends_at: moment(&alert["endsAt"]),
-            annotations: alert["annotations"].clone(),
-        };
-        let bodies = self.alarm.bodies();
-        bodies.iter().flat_map(|body| body.as_array().expect("a list of alerts")).map(heard).collect()
+        self.alarm.heard()
     }
 
     /// Waits until the alarm has got an alert for which this holds, and answers it.
@@ -158,7 +160,7 @@ impl World {
 
     /// Whether the alarm has been told of an end so far.
     pub(crate) fn heard_of_an_end(&self) -> bool {
-        self.heard().iter().any(|heard| heard.ends_at <= self.clock.now())
+        self.heard().iter().any(Heard::is_end)
     }
 }
 
@@ -175,8 +177,8 @@ impl Judge {
     }
 
     /// Ends the judge without giving it time to do anything, as kill -9 does.
-    pub(crate) fn kill(mut self) {
-        self.runtime.take().map(Runtime::shutdown_background);
+    pub(crate) fn kill(self) {
+        drop(self);
     }
 
     /// Ends the judge as SIGTERM does.
@@ -187,6 +189,8 @@ impl Judge {
 
 impl Drop for Judge {
     fn drop(&mut self) {
-        self.runtime.take().map(Runtime::shutdown_background);
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }

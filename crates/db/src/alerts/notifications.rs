@@ -129,8 +129,8 @@ impl Alerts<'_> {
         transaction.commit().await.map_err(DbError::during(OPERATION))
     }
 
-    /// Firing alerts that this receiver was last told of at `before` or earlier, or finally not reached for, the most
-    /// urgent first: fingerprint, priority, time of the last attempt.
+    /// Firing alerts that this receiver was last told of at `before` or earlier, or finally not reached for,
+    /// the most urgent first: fingerprint, priority, time of the last attempt.
     pub async fn due_repeats(
         &self,
         receiver: &str,
@@ -138,7 +138,8 @@ impl Alerts<'_> {
         max: u32,
     ) -> Result<Vec<(Fingerprint, u8, Timestamp)>, DbError> {
         let query = sqlx::query(
-            "SELECT alert.fingerprint, alert.priority, notification_log.tried_at AS last_at FROM notification_log \
+            "SELECT alert.fingerprint, alert.priority, notification_log.tried_at AS last_at \
+             FROM notification_log \
              JOIN alert ON alert.fingerprint = notification_log.fingerprint \
              WHERE receiver = ? AND result IN ('sent', 'failed') AND tried_at <= ? AND status = 'firing' \
              ORDER BY alert.priority, tried_at LIMIT ?",
@@ -147,17 +148,22 @@ impl Alerts<'_> {
         self.tickets(query, "find due repeats").await
     }
 
-    /// Firing alerts that this receiver knows nothing of and is not being told of: it was added to the settings after
-    /// they began, or the settings it had then held them back. The most urgent first: fingerprint, priority, start.
+    /// Firing alerts that this receiver knows nothing of and that no waiting event will tell it of: it was
+    /// added to the settings after they began, or the settings it had then held them back. The most urgent
+    /// first: fingerprint, priority, start.
     pub async fn untold(
         &self,
         receiver: &str,
         max: u32,
     ) -> Result<Vec<(Fingerprint, u8, Timestamp)>, DbError> {
         let query = sqlx::query(
-            "SELECT fingerprint, priority, starts_at AS last_at FROM alert WHERE status = 'firing' AND NOT EXISTS \
-             (SELECT 1 FROM notification_log WHERE notification_log.fingerprint = alert.fingerprint AND receiver = ? \
+            "SELECT fingerprint, priority, starts_at AS last_at FROM alert \
+             WHERE status = 'firing' AND NOT EXISTS \
+             (SELECT 1 FROM notification_log \
+              WHERE notification_log.fingerprint = alert.fingerprint AND receiver = ? \
               AND (result <> 'skipped' OR sent_status <> '')) \
+             AND NOT EXISTS \
+             (SELECT 1 FROM event WHERE event.fingerprint = alert.fingerprint AND queued = 0) \
              ORDER BY priority, starts_at LIMIT ?",
         );
         self.tickets(query.bind(receiver).bind(max), "find alerts for a new receiver").await
@@ -167,7 +173,8 @@ impl Alerts<'_> {
     pub async fn deliveries_of(&self, fingerprint: Fingerprint, max: u32) -> Result<Vec<Delivery>, DbError> {
         const OPERATION: &str = "read the deliveries of an alert";
         let query = sqlx::query(
-            "SELECT * FROM delivery WHERE fingerprint = ? ORDER BY tried_at DESC, attempt DESC, receiver LIMIT ?",
+            "SELECT * FROM delivery WHERE fingerprint = ? \
+             ORDER BY tried_at DESC, attempt DESC, receiver LIMIT ?",
         );
         let query = query.bind(fingerprint.to_string()).bind(max);
         let rows = query.fetch_all(self.pool).await.map_err(DbError::during(OPERATION))?;
@@ -199,8 +206,8 @@ impl Alerts<'_> {
 
 fn upsert_told(told: &Told) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO notification_log (fingerprint, receiver, sent_status, sent_starts_at, sent_at, result, tried_at, \
-         attempts, code, detail) ",
+        "INSERT INTO notification_log (fingerprint, receiver, sent_status, sent_starts_at, sent_at, result, \
+         tried_at, attempts, code, detail) ",
     );
     query.push_values([told], |mut row, told| {
         row.push_bind(told.fingerprint.to_string()).push_bind(told.receiver.as_str());
@@ -213,15 +220,16 @@ fn upsert_told(told: &Told) -> QueryBuilder<Sqlite> {
     query.push(
         " ON CONFLICT (fingerprint, receiver) DO UPDATE SET sent_status = excluded.sent_status, \
          sent_starts_at = excluded.sent_starts_at, sent_at = excluded.sent_at, result = excluded.result, \
-         tried_at = excluded.tried_at, attempts = excluded.attempts, code = excluded.code, detail = excluded.detail",
+         tried_at = excluded.tried_at, attempts = excluded.attempts, code = excluded.code, \
+         detail = excluded.detail",
     );
     query
 }
 
 fn insert_delivery(delivery: &Delivery) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO delivery (id, fingerprint, receiver, status, tried_at, result, attempt, code, duration_ms, \
-         detail) ",
+        "INSERT INTO delivery (id, fingerprint, receiver, status, tried_at, result, attempt, code, \
+         duration_ms, detail) ",
     );
     query.push_values([delivery], |mut row, delivery| {
         row.push_bind(delivery.id.as_str()).push_bind(delivery.fingerprint.to_string());
@@ -277,6 +285,7 @@ fn read_delivery(row: &SqliteRow) -> Result<Delivery, sqlx::Error> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{database, stored};
+    use super::super::{AlertEvent, EventKind};
     use super::*;
 
     fn told(fingerprint: Fingerprint, result: DeliveryResult, at: i64) -> Told {
@@ -360,6 +369,9 @@ mod tests {
         for (alert, result) in [(&known, DeliveryResult::Retrying), (&held_back, DeliveryResult::Skipped)] {
             db.alerts().record(&told(alert.alert.fingerprint(), result, 1), None).await.unwrap();
         }
+        let begun = stored("begun", AlertStatus::Firing, 0, 1);
+        let event = AlertEvent::new(&begun, EventKind::Firing, Timestamp(1));
+        db.alerts().store(&[begun], &[event]).await.unwrap();
         let offered = db.alerts().untold("ops", 9).await.unwrap();
         let expected =
             [(fresh.alert.fingerprint(), 2, Timestamp(5)), (held_back.alert.fingerprint(), 3, Timestamp(1))];

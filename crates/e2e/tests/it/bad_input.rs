@@ -4,8 +4,12 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::Duration;
 
+use daemon::Clock;
+use model::Sample;
 use tempfile::TempDir;
 use testkit::{Process, binary};
+
+use crate::stack::{Stack, host_rules};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -74,4 +78,33 @@ async fn wrong_arguments_are_told_with_usage() {
     let (code, text) = saker(&["standalone", "--dta-dir", "x"]).await;
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("--data-dir"), "{text}");
+}
+
+#[tokio::test]
+async fn a_corrupt_tail_of_the_log_is_cut_off_and_everything_before_it_is_kept() {
+    let mut stack = Stack::new(&host_rules()).await;
+    stack.start_saker().await;
+    let now = Clock::System.now();
+    let samples = (0..30).map(|n| Sample::new(now.millis() - 60_000 + n * 1000, n as f64)).collect();
+    assert!(stack.write("kept", &[("endpoint", "e")], samples).await);
+    stack.saker().kill();
+
+    let folder = stack.file("data/samples/wal");
+    let mut segments: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    segments.sort();
+    let newest = segments.last().expect("a segment was written");
+    let mut bytes = fs::read(newest).unwrap();
+    bytes.extend([0xAB; 777]);
+    fs::write(newest, bytes).unwrap();
+
+    stack.start_saker().await;
+    let log = stack.saker().output();
+    let name = newest.file_name().unwrap().to_str().unwrap();
+    let warning = log
+        .lines()
+        .find(|line| line.contains("WARN") && line.contains(name))
+        .unwrap_or_else(|| panic!("{log}"));
+    assert!(warning.contains("777"), "the bytes lost are named: {warning}");
+    let kept = stack.query("count_over_time(kept[5m])").await.expect("apiproxy answers");
+    assert_eq!(kept[0]["value"][1], "30");
 }

@@ -8,5 +8,6 @@ mod borders;
 mod browser;
 mod crash;
 mod main_job;
+mod picture;
 mod prometheus;
 mod quickstart;

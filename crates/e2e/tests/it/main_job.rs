@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use daemon::Clock;
 use model::Timestamp;
 use serde_json::Value;
 use testkit::{eventually, get_json, get_text};
 
 use crate::browser::Browser;
+use crate::picture;
 use crate::stack::{HOST, Stack, host_rules, repository};
 
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
@@ -40,8 +42,9 @@ async fn this_hosts_metrics_answer_and_the_demonstration_alarm_reaches_webhook_a
     assert!(page.contains("Demonstration"), "{page}");
 
     if let Some(browser) = Browser::find() {
+        stack.post_alerts(&picture::alerts(Clock::System.now())).await;
         let picture = stack.file("alerts.png");
-        browser.screenshot(&alerts, (1280, 720), &picture).await;
+        browser.screenshot(&alerts, (1280, 860), &picture).await;
         let bytes = std::fs::read(&picture).unwrap();
         assert!(bytes.starts_with(b"\x89PNG") && bytes.len() > 20_000, "{} bytes", bytes.len());
         let dom = browser.dom(&alerts).await;
@@ -74,7 +77,7 @@ async fn a_silent_host_becomes_an_age_that_grows() {
 }
 
 async fn push_demonstration(stack: &Stack) {
-    let now = daemon::Clock::System.now().slot(Duration::from_secs(1));
+    let now = Clock::System.now().slot(Duration::from_secs(1));
     let sample = serde_json::json!([{
         "endpoint": "demo", "metric": "saker.demo", "timestamp": Timestamp::seconds(now), "step": 10, "value": 1,
         "counterType": "GAUGE", "tags": ""

@@ -26,6 +26,8 @@ pub(crate) struct Stack {
 
 struct Ports {
     transfer: u16,
+    rpc: u16,
+    line: u16,
     hbs: u16,
     judge: u16,
     alarm: u16,
@@ -40,6 +42,8 @@ impl Stack {
         let webhook = Webhook::start(&context).await;
         let ports = Ports {
             transfer: free_port(),
+            rpc: free_port(),
+            line: free_port(),
             hbs: free_port(),
             judge: free_port(),
             alarm: free_port(),
@@ -131,6 +135,13 @@ impl Stack {
         request.send().await.is_ok_and(|answer| answer.status().is_success())
     }
 
+    /// Hands alerts to alarm as Prometheus would.
+    pub(crate) async fn post_alerts(&self, alerts: &Value) {
+        let url = format!("{}/api/v2/alerts", self.alarm());
+        let answer = self.context.http.post(url).json(alerts).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+
     async fn is_ready(&self) -> bool {
         for url in [self.transfer(), self.hbs(), self.alarm(), self.judge(), self.apiproxy()] {
             let answer = self.context.http.get(format!("{url}/-/ready")).send().await;
@@ -142,10 +153,10 @@ impl Stack {
     }
 
     fn saker_config(&self, rules: &Path) -> String {
-        let Ports { transfer, hbs, judge, alarm, apiproxy, .. } = self.ports;
+        let Ports { transfer, rpc, line, hbs, judge, alarm, apiproxy, .. } = self.ports;
         format!(
             "data_dir = {data:?}\n\
-             [transfer]\nlisten = \"127.0.0.1:{transfer}\"\n\
+             [transfer]\nlisten = \"127.0.0.1:{transfer}\"\nrpc_listen = \"127.0.0.1:{rpc}\"\nline_listen = \"127.0.0.1:{line}\"\n\
              rpc_listen = \"127.0.0.1:0\"\nline_listen = \"127.0.0.1:0\"\n\
              [hbs]\nlisten = \"127.0.0.1:{hbs}\"\ntransfer_url = \"http://127.0.0.1:{transfer}\"\n\
              [judge]\nlisten = \"127.0.0.1:{judge}\"\nalarm_urls = [\"http://127.0.0.1:{alarm}\"]\nrule_files = [{rules:?}]\n\

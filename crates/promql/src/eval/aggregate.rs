@@ -4,11 +4,13 @@ use hashbrown::{HashMap, HashTable};
 use model::{Labels, METRIC_NAME};
 
 use super::Evaluator;
-use super::column::{ABSENT, Row, Scalars, is_absent};
+use super::column::{ABSENT, Point, Row, Scalars, is_absent};
 use crate::ast::{AggregateOp, Grouping};
 use crate::error::EvalError;
+use crate::histogram::Histogram;
 use crate::number::{self, Mean, Sum};
 use crate::plan::{Grid, Node, NodeKind};
+use crate::span::Span;
 
 impl<'a> Evaluator<'a> {
     pub(super) fn aggregate(
@@ -21,7 +23,7 @@ impl<'a> Evaluator<'a> {
     ) -> Result<Vec<Row>, EvalError> {
         if let Some(Node { kind: NodeKind::Text(label), .. }) = param {
             let rows = self.vector(expr, grid)?;
-            return Ok(count_values(rows, label, grouping, grid.steps));
+            return self.count_values(&rows, label, grouping, grid.steps);
         }
         let scalars = match param {
             Some(param) => self.scalar(param, grid)?,
@@ -29,9 +31,20 @@ impl<'a> Evaluator<'a> {
         };
         let span = param.map_or(expr.span, |param| param.span);
         self.check_pick(op, &scalars, span)?;
-        let rows = self.vector(expr, grid)?;
+        let mut rows = self.vector(expr, grid)?;
+        if ignores_histograms(op) {
+            let ignored = rows.iter_mut().filter_map(|row| row.keep_floats().then_some(())).count();
+            if ignored > 0 {
+                self.notes.ignored_in_aggregation(op.as_str(), expr.span);
+            }
+            rows.retain(Row::has_values);
+        }
         let groups = Groups::new(&rows, grouping);
         let steps = grid.steps;
+        let sums = matches!(op, AggregateOp::Sum | AggregateOp::Avg);
+        if sums && rows.iter().any(Row::has_histograms) {
+            return Ok(self.mixed_sums(op == AggregateOp::Avg, &rows, groups, expr.span, steps));
+        }
         let folded = match op {
             AggregateOp::Quantile => {
                 scalars.values().iter().for_each(|q| self.notes.invalid_quantile(*q, span));
@@ -43,9 +56,107 @@ impl<'a> Evaluator<'a> {
             },
         };
         let rows = groups.labels.into_iter().zip(groups.drop_name).zip(folded);
-        let rows = rows.map(|((labels, drop_name), values)| Row { labels, drop_name, values });
+        let rows = rows.map(|((labels, drop_name), values)| Row { drop_name, ..Row::new(labels, values) });
         Ok(rows.filter(Row::has_values).collect())
     }
+}
+
+impl Evaluator<'_> {
+    /// Sums or means where some values are native histograms.
+    fn mixed_sums(
+        &mut self,
+        average: bool,
+        rows: &[Row],
+        groups: Groups,
+        span: Span,
+        steps: usize,
+    ) -> Vec<Row> {
+        let mut results: Vec<Row> = Vec::with_capacity(groups.len());
+        for (id, (labels, drop_name)) in groups.labels.iter().zip(&groups.drop_name).enumerate() {
+            let mut result = Row::absent(labels.clone(), *drop_name, steps);
+            let members: Vec<&Row> =
+                rows.iter().zip(&groups.ids).filter(|(_, of)| **of == id).map(|(row, _)| row).collect();
+            for step in 0..steps {
+                let histograms: Vec<&Histogram> =
+                    members.iter().filter_map(|row| row.histogram(step)).map(AsRef::as_ref).collect();
+                let present = members.iter().filter(|row| !is_absent(row.values[step]));
+                let point = if histograms.is_empty() {
+                    let values = present.map(|row| row.values[step]);
+                    sum_or_mean(values, average).map(Point::Float)
+                } else if present.count() > histograms.len() {
+                    self.notes.mixed_aggregation(span);
+                    None
+                } else {
+                    self.aggregated(&histograms, average, ("", span)).map(Point::from)
+                };
+                result.set(step, point);
+            }
+            results.push(result);
+        }
+        results.retain(Row::has_values);
+        results
+    }
+
+    /// `count_values`: how often every value occurs, as a series a value.
+    fn count_values(
+        &mut self,
+        rows: &[Row],
+        label: &str,
+        grouping: Option<&Grouping>,
+        steps: usize,
+    ) -> Result<Vec<Row>, EvalError> {
+        let mut names = Names::new(grouping);
+        if !names.without {
+            names.names.push(label);
+        }
+        let mut index: HashMap<Labels, usize> = HashMap::new();
+        let mut counted: Vec<Row> = Vec::new();
+        for row in rows {
+            // Values mostly repeat from step to step.
+            let mut last: Option<(u64, usize)> = None;
+            for (step, value) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
+                let histogram = row.histogram(step);
+                let slot = match last {
+                    Some((bits, slot)) if bits == value.to_bits() && histogram.is_none() => slot,
+                    _ => {
+                        let text = histogram
+                            .map_or_else(|| number::plain(*value), |histogram| histogram.to_string());
+                        let labels = names.key(&row.labels.with(label, &text));
+                        match index.get(&labels) {
+                            Some(slot) => *slot,
+                            None => {
+                                self.charge(steps)?;
+                                counted.push(Row::absent(labels.clone(), row.drop_name, steps));
+                                index.insert(labels, counted.len() - 1);
+                                counted.len() - 1
+                            }
+                        }
+                    }
+                };
+                last = Some((value.to_bits(), slot));
+                let cell = &mut counted[slot].values[step];
+                *cell = if is_absent(*cell) { 1.0 } else { *cell + 1.0 };
+            }
+        }
+        Ok(counted)
+    }
+}
+
+/// Sum or mean of numbers; `None` of none.
+fn sum_or_mean(values: impl Iterator<Item = f64>, average: bool) -> Option<f64> {
+    let (mut sum, mut mean, mut any) = (Sum::default(), Mean::default(), false);
+    for value in values {
+        any = true;
+        sum = sum.plus(value);
+        mean.push(value);
+    }
+    any.then(|| if average { mean.value() } else { sum.total() })
+}
+
+/// Whether an aggregation only looks at numbers.
+fn ignores_histograms(op: AggregateOp) -> bool {
+    use AggregateOp::{Bottomk, Max, Min, Quantile, Stddev, Stdvar, Topk};
+    matches!(op, Min | Max | Stddev | Stdvar | Quantile | Topk | Bottomk)
 }
 
 /// Which group every row belongs to.
@@ -185,36 +296,4 @@ fn quantiles(rows: &[Row], groups: &Groups, steps: usize, q: &Scalars) -> Vec<Ve
         }
     }
     folded
-}
-
-/// `count_values`: how often every value occurs, as a series a value.
-fn count_values(rows: Vec<Row>, label: &str, grouping: Option<&Grouping>, steps: usize) -> Vec<Row> {
-    let mut names = Names::new(grouping);
-    if !names.without {
-        names.names.push(label);
-    }
-    let mut index: HashMap<Labels, usize> = HashMap::new();
-    let mut counted: Vec<Row> = Vec::new();
-    for row in rows {
-        // Values mostly repeat from step to step.
-        let mut last: Option<(u64, usize)> = None;
-        for (step, value) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
-            let slot = match last {
-                Some((bits, slot)) if bits == value.to_bits() => slot,
-                _ => {
-                    let labels = names.key(&row.labels.with(label, &number::plain(*value)));
-                    *index.entry(labels).or_insert_with_key(|labels| {
-                        let mut new = Row::new(labels.clone(), vec![ABSENT; steps]);
-                        new.drop_name = row.drop_name;
-                        counted.push(new);
-                        counted.len() - 1
-                    })
-                }
-            };
-            last = Some((value.to_bits(), slot));
-            let cell = &mut counted[slot].values[step];
-            *cell = if is_absent(*cell) { 1.0 } else { *cell + 1.0 };
-        }
-    }
-    counted
 }

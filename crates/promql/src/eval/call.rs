@@ -6,6 +6,7 @@ use super::column::{ABSENT, Computed, Row, Scalars, is_absent};
 use super::{Evaluator, labels};
 use crate::error::EvalError;
 use crate::functions::{Function, Kind, ScalarFunction, VectorFunction};
+use crate::histogram::Histogram;
 use crate::plan::{Grid, Node, NodeKind};
 use crate::span::Span;
 
@@ -54,7 +55,10 @@ impl<'a> Evaluator<'a> {
     ) -> Result<Computed, EvalError> {
         let rows = match function {
             VectorFunction::Scalar => {
-                let rows = self.vector(&args[0], grid)?;
+                let mut rows = self.vector(&args[0], grid)?;
+                for row in &mut rows {
+                    row.keep_floats();
+                }
                 return Ok(Computed::Scalar(only_value(&rows, grid.steps)));
             }
             VectorFunction::Vector => {
@@ -67,7 +71,10 @@ impl<'a> Evaluator<'a> {
             VectorFunction::Round => self.round(args, grid)?,
             VectorFunction::Timestamp => {
                 let mut rows = self.vector(&args[0], grid)?;
-                rows.iter_mut().for_each(|row| row.map_steps(|step, _| grid.time(step) as f64 / 1000.0));
+                for row in &mut rows {
+                    row.histograms = Vec::new();
+                    row.map_steps(|step, _| grid.time(step) as f64 / 1000.0);
+                }
                 self.without_names(rows)?
             }
             VectorFunction::LabelReplace => {
@@ -86,10 +93,11 @@ impl<'a> Evaluator<'a> {
             VectorFunction::HistogramQuantile => self.histogram_quantile(args, grid)?,
             VectorFunction::HistogramQuantiles => self.histogram_quantiles(args, grid)?,
             VectorFunction::HistogramFraction => self.histogram_fraction(args, grid)?,
-            VectorFunction::HistogramProperty => {
-                self.vector(&args[0], grid)?;
-                Vec::new()
-            }
+            VectorFunction::HistogramAvg => self.property(&args[0], |h| h.sum / h.count, grid)?,
+            VectorFunction::HistogramCount => self.property(&args[0], |h| h.count, grid)?,
+            VectorFunction::HistogramSum => self.property(&args[0], |h| h.sum, grid)?,
+            VectorFunction::HistogramStddev => self.property(&args[0], |h| h.variance().sqrt(), grid)?,
+            VectorFunction::HistogramStdvar => self.property(&args[0], Histogram::variance, grid)?,
             // These have nodes of their own, or the planner refuses them.
             VectorFunction::Absent | VectorFunction::Info | VectorFunction::StartTimestamp => Vec::new(),
         };
@@ -113,6 +121,22 @@ impl<'a> Evaluator<'a> {
             // The planner computes the others; only the time is left.
             _ => Ok(Scalars::Steps((0..grid.steps).map(|step| grid.time(step) as f64 / 1000.0).collect())),
         }
+    }
+
+    /// A figure of native histograms; numbers have none.
+    fn property(
+        &mut self,
+        vector: &'a Node,
+        figure: fn(&Histogram) -> f64,
+        grid: Grid,
+    ) -> Result<Vec<Row>, EvalError> {
+        let mut rows = self.vector(vector, grid)?;
+        for row in &mut rows {
+            let values = (0..grid.steps).map(|step| row.histogram(step).map_or(ABSENT, |h| figure(h)));
+            row.values = values.collect();
+            row.histograms = Vec::new();
+        }
+        self.without_names(rows)
     }
 
     fn clamp(

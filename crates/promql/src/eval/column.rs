@@ -1,10 +1,14 @@
 //! Columns: the values of one series over all steps.
 
+use std::sync::Arc;
+
 use hashbrown::HashTable;
-use model::{Labels, METRIC_NAME, STALE_NAN_BITS, Sample, Series, Timestamp};
+use model::{Labels, METRIC_NAME, STALE_NAN_BITS, Sample, Timestamp};
 
 use crate::error::EvalError;
+use crate::histogram::Histogram;
 use crate::plan::Grid;
+use crate::samples::HistogramSample;
 
 /// Stands in a column where the series has no value. It is the bit pattern of the staleness marker,
 /// which never is a value of a result, and which no arithmetic produces.
@@ -13,6 +17,27 @@ pub(super) const ABSENT: f64 = f64::from_bits(STALE_NAN_BITS);
 /// Whether there is no value.
 pub(super) fn is_absent(value: f64) -> bool {
     value.to_bits() == STALE_NAN_BITS
+}
+
+/// Stands in a column where the value is a native histogram, which the row keeps beside the column.
+const HISTOGRAM: f64 = f64::from_bits(STALE_NAN_BITS + 1);
+
+/// Whether the value is a native histogram.
+pub(super) fn is_histogram(value: f64) -> bool {
+    value.to_bits() == STALE_NAN_BITS + 1
+}
+
+/// A value of a row.
+#[derive(Debug, Clone)]
+pub(super) enum Point {
+    Float(f64),
+    Histogram(Arc<Histogram>),
+}
+
+impl From<Histogram> for Point {
+    fn from(histogram: Histogram) -> Self {
+        Self::Histogram(Arc::new(histogram))
+    }
 }
 
 /// The labels that make up the identity of a metric and are dropped when values become something
@@ -27,40 +52,97 @@ pub(super) struct Row {
     pub(super) drop_name: bool,
     /// A value a step.
     pub(super) values: Vec<f64>,
+    /// Native histograms by step; empty when the row has none.
+    pub(super) histograms: Vec<Option<Arc<Histogram>>>,
 }
 
 impl Row {
     pub(super) fn new(labels: Labels, values: Vec<f64>) -> Self {
-        Self { labels, drop_name: false, values }
+        Self { labels, drop_name: false, values, histograms: Vec::new() }
+    }
+
+    /// A row without values.
+    pub(super) fn absent(labels: Labels, drop_name: bool, steps: usize) -> Self {
+        Self { labels, drop_name, values: vec![ABSENT; steps], histograms: Vec::new() }
+    }
+
+    pub(super) fn has_histograms(&self) -> bool {
+        !self.histograms.is_empty()
+    }
+
+    pub(super) fn histogram(&self, step: usize) -> Option<&Arc<Histogram>> {
+        self.histograms.get(step).and_then(Option::as_ref).filter(|_| is_histogram(self.values[step]))
+    }
+
+    pub(super) fn point(&self, step: usize) -> Option<Point> {
+        match self.histogram(step) {
+            Some(histogram) => Some(Point::Histogram(Arc::clone(histogram))),
+            None => Some(self.values[step]).filter(|value| !is_absent(*value)).map(Point::Float),
+        }
+    }
+
+    pub(super) fn set(&mut self, step: usize, point: Option<Point>) {
+        self.values[step] = match point {
+            None => ABSENT,
+            Some(Point::Float(value)) => value,
+            Some(Point::Histogram(histogram)) => {
+                if self.histograms.is_empty() {
+                    self.histograms = vec![None; self.values.len()];
+                }
+                self.histograms[step] = Some(histogram);
+                HISTOGRAM
+            }
+        };
+    }
+
+    /// Removes native histograms; answers whether there were any.
+    pub(super) fn keep_floats(&mut self) -> bool {
+        let mut found = false;
+        if self.has_histograms() {
+            for value in self.values.iter_mut().filter(|value| is_histogram(**value)) {
+                *value = ABSENT;
+                found = true;
+            }
+            self.histograms = Vec::new();
+        }
+        found
     }
 
     pub(super) fn has_values(&self) -> bool {
         self.values.iter().any(|value| !is_absent(*value))
     }
 
-    /// Changes every value there is.
+    /// Changes every number there is. Native histograms are dropped: functions of numbers ignore
+    /// them.
     pub(super) fn map(&mut self, change: impl Fn(f64) -> f64) {
+        self.keep_floats();
         for value in self.values.iter_mut().filter(|value| !is_absent(**value)) {
             *value = change(*value);
         }
     }
 
-    /// Changes every value there is, knowing its step.
+    /// Changes every number there is, knowing its step. Native histograms are dropped.
     pub(super) fn map_steps(&mut self, change: impl Fn(usize, f64) -> f64) {
+        self.keep_floats();
         for (step, value) in self.values.iter_mut().enumerate().filter(|(_, value)| !is_absent(**value)) {
             *value = change(step, *value);
         }
     }
 
-    /// The steps that have a value, as samples.
-    pub(super) fn samples(&self, grid: Grid) -> Vec<Sample> {
-        let present = self.values.iter().enumerate().filter(|(_, value)| !is_absent(**value));
-        present.map(|(step, value)| Sample { timestamp: Timestamp(grid.time(step)), value: *value }).collect()
+    /// The steps that have a native histogram, as samples.
+    pub(super) fn histogram_samples(&self, grid: Grid) -> Vec<HistogramSample> {
+        let sample = |(step, _): (usize, &Option<Arc<Histogram>>)| {
+            let histogram = Arc::clone(self.histogram(step)?);
+            Some(HistogramSample { timestamp: Timestamp(grid.time(step)), histogram })
+        };
+        self.histograms.iter().enumerate().filter_map(sample).collect()
     }
 
-    pub(super) fn into_series(self, grid: Grid) -> Series {
-        let samples = self.samples(grid);
-        Series { labels: self.labels, samples }
+    /// The steps that have a number, as samples.
+    pub(super) fn samples(&self, grid: Grid) -> Vec<Sample> {
+        let is_float = |value: f64| !is_absent(value) && !is_histogram(value);
+        let present = self.values.iter().enumerate().filter(|(_, value)| is_float(**value));
+        present.map(|(step, value)| Sample { timestamp: Timestamp(grid.time(step)), value: *value }).collect()
     }
 }
 
@@ -131,7 +213,9 @@ impl Computed {
             Self::Vector(mut rows) => {
                 for row in &mut rows {
                     let value = row.values.first().copied().unwrap_or(ABSENT);
+                    let histogram = row.histograms.first().cloned();
                     row.values = vec![value; steps];
+                    row.histograms = histogram.map_or_else(Vec::new, |histogram| vec![histogram; steps]);
                 }
                 Self::Vector(rows)
             }
@@ -178,14 +262,15 @@ pub(super) fn unify_or(rows: Vec<Row>, fault: impl Fn() -> EvalError) -> Result<
             unified.push(row);
             continue;
         };
-        for (kept, value) in unified[known].values.iter_mut().zip(row.values) {
-            if is_absent(value) {
+        let kept = &mut unified[known];
+        for step in 0..row.values.len() {
+            if is_absent(row.values[step]) {
                 continue;
             }
-            if !is_absent(*kept) {
+            if !is_absent(kept.values[step]) {
                 return Err(fault());
             }
-            *kept = value;
+            kept.set(step, row.point(step));
         }
     }
     Ok(unified)

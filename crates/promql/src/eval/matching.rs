@@ -5,7 +5,7 @@ use model::{Labels, METRIC_NAME};
 
 use super::Evaluator;
 use super::binary::Operation;
-use super::column::{self, ABSENT, Row, is_absent, unify_or};
+use super::column::{self, ABSENT, Point, Row, is_absent, unify_or};
 use crate::ast::{BinaryOp, Cardinality, Matching};
 use crate::error::EvalError;
 
@@ -136,8 +136,9 @@ impl Sides<'_> {
         builder.build()
     }
 
-    fn row(&self, labels: Labels, drop_name: bool, values: Vec<f64>) -> Row {
-        Row { labels, drop_name: drop_name || self.operation.return_bool, values }
+    /// A result without values.
+    fn row(&self, labels: Labels, drop_name: bool, steps: usize) -> Row {
+        Row::absent(labels, drop_name || self.operation.return_bool, steps)
     }
 }
 
@@ -169,31 +170,67 @@ impl Evaluator<'_> {
             let partners: Vec<&Row> = ones[*id].iter().map(|index| &one[*index]).collect();
             self.charge(row.values.len() * partners.len().max(1))?;
             for partner in &partners {
-                let pairs = row.values.iter().zip(&partner.values);
-                let combine = |(many, one): (&f64, &f64)| {
-                    if is_absent(*many) || is_absent(*one) { ABSENT } else { sides.combine(*many, *one) }
-                };
-                let values = pairs.map(combine).collect();
-                let drop_name = row.drop_name;
-                results.push((*id, sides.row(sides.labels(&row.labels, &partner.labels), drop_name, values)));
+                let mut result =
+                    sides.row(sides.labels(&row.labels, &partner.labels), row.drop_name, row.values.len());
+                self.combine_rows(&sides, row, partner, &mut result);
+                results.push((*id, result));
             }
             if let Some(fill) = sides.fill_one {
-                let values = lonely(row, &partners, |value| sides.combine(value, fill));
                 let labels = sides.labels(&row.labels, &groups.labels[*id]);
-                results.push((*id, sides.row(labels, row.drop_name, values)));
+                let mut result = sides.row(labels, row.drop_name, row.values.len());
+                self.combine_lonely(&sides, row, &partners, (fill, true), &mut result);
+                results.push((*id, result));
             }
         }
         if let Some(fill) = sides.fill_many {
             let manys = members(&many_ids, groups.len());
             for (row, id) in one.iter().zip(&one_ids) {
                 let partners: Vec<&Row> = manys[*id].iter().map(|index| &many[*index]).collect();
-                let values = lonely(row, &partners, |value| sides.combine(fill, value));
                 let labels = sides.labels(&groups.labels[*id], &row.labels);
-                results.push((*id, sides.row(labels, row.drop_name, values)));
+                let mut result = sides.row(labels, row.drop_name, row.values.len());
+                self.combine_lonely(&sides, row, &partners, (fill, false), &mut result);
+                results.push((*id, result));
             }
         }
         results.retain(|(_, row)| row.has_values());
         self.finish_matched(&sides, results)
+    }
+
+    /// Combines two rows step by step.
+    fn combine_rows(&mut self, sides: &Sides<'_>, many: &Row, one: &Row, result: &mut Row) {
+        if many.has_histograms() || one.has_histograms() || sides.operation.op.is_trim() {
+            for step in 0..many.values.len() {
+                let (Some(many), Some(one)) = (many.point(step), one.point(step)) else { continue };
+                let (left, right) = if sides.swapped { (one, many) } else { (many, one) };
+                result.set(step, self.combined(sides.operation, &left, &right));
+            }
+            return;
+        }
+        for ((many, one), value) in many.values.iter().zip(&one.values).zip(&mut result.values) {
+            if !is_absent(*many) && !is_absent(*one) {
+                *value = sides.combine(*many, *one);
+            }
+        }
+    }
+
+    /// Combines a row with a value to fill in, at the steps where none of its partners has a value.
+    /// `fill` says whether it stands for the "one" side.
+    fn combine_lonely(
+        &mut self,
+        sides: &Sides<'_>,
+        row: &Row,
+        partners: &[&Row],
+        fill: (f64, bool),
+        result: &mut Row,
+    ) {
+        for step in 0..row.values.len() {
+            let alone = partners.iter().all(|partner| is_absent(partner.values[step]));
+            let Some(point) = row.point(step).filter(|_| alone) else { continue };
+            let filled = Point::Float(fill.0);
+            let (many, one) = if fill.1 { (point, filled) } else { (filled, point) };
+            let (left, right) = if sides.swapped { (one, many) } else { (many, one) };
+            result.set(step, self.combined(sides.operation, &left, &right));
+        }
     }
 
     fn finish_matched(&self, sides: &Sides<'_>, results: Vec<(usize, Row)>) -> Result<Vec<Row>, EvalError> {
@@ -213,15 +250,6 @@ fn members(ids: &[usize], groups: usize) -> Vec<Vec<usize>> {
     let mut members = vec![Vec::new(); groups];
     ids.iter().enumerate().for_each(|(index, id)| members[*id].push(index));
     members
-}
-
-/// The values of a row at the steps where none of its partners has one.
-fn lonely(row: &Row, partners: &[&Row], fill: impl Fn(f64) -> f64) -> Vec<f64> {
-    let alone = |step: usize| partners.iter().all(|partner| is_absent(partner.values[step]));
-    let value = |(step, value): (usize, &f64)| {
-        if is_absent(*value) || !alone(step) { ABSENT } else { fill(*value) }
-    };
-    row.values.iter().enumerate().map(value).collect()
 }
 
 /// The "one" side may have one element a group and step.

@@ -2,20 +2,27 @@
 
 use std::borrow::Cow;
 
-use model::{Labels, Sample, Series};
+use model::{Labels, Sample, Series, Timestamp};
 
-use super::column::{self, ABSENT, Row, Scalars, is_absent};
-use super::selector::first_after;
-use super::{Evaluator, extended, over_time};
+use super::column::{self, ABSENT, Point, Row, Scalars, is_absent, is_histogram};
+use super::extended_native::Extended;
+use super::input::{Input, start_of, with_known_resets, with_unknown_resets};
+use super::selector::{first_after, first_histogram_after};
+use super::{Evaluator, extended, over_time, rate};
 use crate::error::EvalError;
 use crate::functions::WindowFunction;
 use crate::plan::{Grid, Node, RangeNode, RangeSource};
+use crate::samples::{HistogramSample, HistogramSeries};
 
 /// What a function sees of one series at one step.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window<'w> {
     /// The samples in (start, end], without staleness markers.
     pub(super) samples: &'w [Sample],
+    /// The native histograms in there.
+    pub(super) histograms: &'w [HistogramSample],
+    /// Times of samples and their start times.
+    pub(super) starts: &'w [(Timestamp, Timestamp)],
     pub(super) start: i64,
     pub(super) end: i64,
     /// The evaluation time, which modifiers do not move.
@@ -25,6 +32,25 @@ pub(super) struct Window<'w> {
 }
 
 impl Window<'_> {
+    /// Whether a counter was reset between two neighbouring samples, going by when they started to
+    /// count. A sample that starts where the one before it ends is a difference, unless that one
+    /// had no start of its own.
+    pub(super) fn restarted(&self, before: Timestamp, after: Timestamp) -> bool {
+        let (before, after) = (before.millis(), after.millis());
+        let start = |time: i64| start_of(self.starts, time);
+        let start_before = start(before);
+        start(after).filter(|start| *start < after).is_some_and(|start| {
+            start > before || (start == before && start_before.is_some_and(|start| start < before))
+        })
+    }
+
+    /// When the counting of a sample started, if that was inside of the window: the counter was
+    /// zero then.
+    pub(super) fn started_inside(&self, sample: Timestamp) -> Option<i64> {
+        let start = start_of(self.starts, sample.millis())?;
+        (self.start < start && start < sample.millis()).then_some(start)
+    }
+
     /// Length of the range in seconds.
     pub(super) fn seconds(&self) -> f64 {
         (self.end - self.start) as f64 / 1000.0
@@ -36,6 +62,8 @@ pub(super) struct RangeSeries<'a> {
     pub(super) labels: Labels,
     pub(super) drop_name: bool,
     pub(super) samples: Cow<'a, [Sample]>,
+    pub(super) histograms: Cow<'a, [HistogramSample]>,
+    pub(super) starts: &'a [(Timestamp, Timestamp)],
 }
 
 /// The samples without staleness markers, which end a series but are not values.
@@ -53,10 +81,12 @@ impl<'a> Evaluator<'a> {
         match &range.source {
             RangeSource::Series(selection) => {
                 let inputs = self.inputs;
-                let whole = |series: &'a Series| RangeSeries {
+                let whole = |series: &Input<'a>| RangeSeries {
                     labels: series.labels.clone(),
                     drop_name: false,
-                    samples: without_stale(&series.samples),
+                    samples: without_stale(series.floats),
+                    histograms: with_known_resets(series.histograms, range.stats),
+                    starts: series.starts,
                 };
                 Ok(inputs[*selection].iter().map(whole).collect())
             }
@@ -64,6 +94,8 @@ impl<'a> Evaluator<'a> {
                 let rows = column::unify(self.vector(node, *grid)?)?;
                 let computed = |row: Row| RangeSeries {
                     samples: Cow::Owned(row.samples(*grid)),
+                    histograms: Cow::Owned(with_unknown_resets(row.histogram_samples(*grid))),
+                    starts: &[],
                     labels: row.labels,
                     drop_name: row.drop_name,
                 };
@@ -86,29 +118,42 @@ impl<'a> Evaluator<'a> {
         }
         over_time::check_params(function, &scalars)?;
         let compute = over_time::function(function);
-        let lookback = i64::try_from(self.plan.params.lookback.as_millis()).unwrap_or(i64::MAX);
+        let lookback = self.lookback();
         let mut rows = Vec::new();
         for series in self.range_series(range)? {
             self.charge(grid.steps)?;
-            let mut values = Vec::with_capacity(grid.steps);
+            let name = series.labels.metric_name();
+            let mut row = Row::absent(series.labels.clone(), series.drop_name, grid.steps);
             let mut slide = Slide::default();
             for step in 0..grid.steps {
-                let (window, near) = slide.window(&series.samples, range, grid.time(step));
+                let (window, near) = slide.window(&series, range, grid.time(step));
                 let params = [0, 1].map(|index| scalars.get(index).map_or(0.0, |s: &Scalars| s.at(step)));
                 let window = Window { params, ..window };
                 let value = match range.extension {
+                    Some(extension) if !series.histograms.is_empty() => {
+                        let (samples, histograms) = (&series.samples, &series.histograms);
+                        let extended = Extended { extension, window, samples, histograms, near };
+                        self.extended_histograms(function, &extended, (name, range.span))
+                    }
                     Some(extension) => {
-                        extended::value(function, extension, &window, &series.samples, near, lookback)
+                        let samples = &series.samples;
+                        extended::value(function, extension, &window, samples, near, lookback)
+                            .map(Point::Float)
+                    }
+                    None if !window.histograms.is_empty() => {
+                        self.over_histograms(function, &window, compute, (name, range.span))
                     }
                     None if window.samples.is_empty() => None,
-                    None => compute(&window),
+                    None => compute(&window).map(Point::Float),
                 };
-                values.push(value.unwrap_or(ABSENT));
+                row.set(step, value);
                 if step % 1024 == 1023 {
                     self.check_cancelled()?;
                 }
             }
-            let row = Row { labels: series.labels, drop_name: series.drop_name, values };
+            if !series.starts.is_empty() && rate::overlaps(function, &series, &row, range, grid) {
+                self.notes.overlapping_starts(name, range.span);
+            }
             if row.has_values() {
                 self.annotate(function, &row, &scalars, params, range);
                 rows.push(row);
@@ -137,7 +182,8 @@ impl<'a> Evaluator<'a> {
                 let name = row.labels.metric_name();
                 let kind = row.labels.get("__type__").unwrap_or("");
                 let known = ["_total", "_sum", "_count", "_bucket"].iter().any(|end| name.ends_with(end));
-                if name.is_empty() || matches!(kind, "counter" | "histogram") {
+                let floats = row.values.iter().any(|value| !is_absent(*value) && !is_histogram(*value));
+                if name.is_empty() || !floats || matches!(kind, "counter" | "histogram") {
                     return;
                 }
                 if !kind.is_empty() {
@@ -161,8 +207,8 @@ impl<'a> Evaluator<'a> {
             self.check_cancelled()?;
             let mut slide = Slide::default();
             for (step, value) in values.iter_mut().enumerate() {
-                let (window, _) = slide.window(&series.samples, range, grid.time(step));
-                if !window.samples.is_empty() {
+                let (window, _) = slide.window(&series, range, grid.time(step));
+                if !window.samples.is_empty() || !window.histograms.is_empty() {
                     *value = ABSENT;
                 }
             }
@@ -172,24 +218,33 @@ impl<'a> Evaluator<'a> {
     }
 
     /// A range vector as the answer to an instant query.
-    pub(super) fn matrix(&mut self, range: &'a RangeNode, grid: Grid) -> Result<Vec<Series>, EvalError> {
-        let mut found = Vec::new();
+    pub(super) fn matrix(
+        &mut self,
+        range: &'a RangeNode,
+        grid: Grid,
+    ) -> Result<(Vec<Series>, Vec<HistogramSeries>), EvalError> {
+        let (mut floats, mut histograms) = (Vec::new(), Vec::new());
         for series in self.range_series(range)? {
-            let (window, _) = Slide::default().window(&series.samples, range, grid.first());
-            if window.samples.is_empty() {
-                continue;
+            let (window, _) = Slide::default().window(&series, range, grid.first());
+            self.charge(window.samples.len() + window.histograms.len())?;
+            let labels = if series.drop_name {
+                column::without_identity(&series.labels)
+            } else {
+                series.labels.clone()
+            };
+            if !window.histograms.is_empty() {
+                histograms
+                    .push(HistogramSeries { labels: labels.clone(), samples: window.histograms.to_vec() });
             }
-            let samples = window.samples.to_vec();
-            self.charge(samples.len())?;
-            let labels =
-                if series.drop_name { column::without_identity(&series.labels) } else { series.labels };
-            found.push(Series { labels, samples });
+            if !window.samples.is_empty() {
+                floats.push(Series { labels, samples: window.samples.to_vec() });
+            }
         }
-        found.sort_by(|a, b| a.labels.cmp(&b.labels));
-        if found.windows(2).any(|pair| pair[0].labels == pair[1].labels) {
-            return Err(EvalError::DuplicateLabels);
-        }
-        Ok(found)
+        floats.sort_by(|a, b| a.labels.cmp(&b.labels));
+        histograms.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let twice = floats.windows(2).any(|pair| pair[0].labels == pair[1].labels)
+            || histograms.windows(2).any(|pair| pair[0].labels == pair[1].labels);
+        if twice { Err(EvalError::DuplicateLabels) } else { Ok((floats, histograms)) }
     }
 }
 
@@ -199,21 +254,34 @@ impl<'a> Evaluator<'a> {
 struct Slide {
     from: usize,
     to: usize,
+    histograms_from: usize,
+    histograms_to: usize,
 }
 
 impl Slide {
-    /// The window at an evaluation time, and where in `samples` it begins and ends.
+    /// The window at an evaluation time, and where in the samples it begins and ends.
     fn window<'w>(
         &mut self,
-        samples: &'w [Sample],
+        series: &'w RangeSeries<'_>,
         range: &RangeNode,
         evaluation: i64,
     ) -> (Window<'w>, (usize, usize)) {
         let end = range.reference.time(evaluation);
         let start = end.saturating_sub(range.range);
+        let (samples, histograms) = (series.samples.as_ref(), series.histograms.as_ref());
         self.from = first_after(samples, self.from, start);
         self.to = first_after(samples, self.to.max(self.from), end);
-        let inside = &samples[self.from..self.to];
-        (Window { samples: inside, start, end, evaluation, params: [0.0; 2] }, (self.from, self.to))
+        self.histograms_from = first_histogram_after(histograms, self.histograms_from, start);
+        self.histograms_to = first_histogram_after(histograms, self.histograms_from, end);
+        let window = Window {
+            samples: &samples[self.from..self.to],
+            histograms: &histograms[self.histograms_from..self.histograms_to],
+            starts: series.starts,
+            start,
+            end,
+            evaluation,
+            params: [0.0; 2],
+        };
+        (window, (self.from, self.to))
     }
 }

@@ -18,6 +18,10 @@ impl<'a> Evaluator<'a> {
         grid: Grid,
     ) -> Result<Vec<Row>, EvalError> {
         let mut rows = self.vector(&args[0], grid)?;
+        for row in &mut rows {
+            row.keep_floats();
+        }
+        rows.retain(Row::has_values);
         if self.sorts(span, grid) {
             rows.sort_by(|a, b| pick::nan_last(a.values[0], b.values[0], descending));
         }

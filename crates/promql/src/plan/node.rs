@@ -1,6 +1,6 @@
 //! The tree that the evaluator walks: everything resolved that does not depend on data.
 
-use model::Labels;
+use model::{Labels, Matcher};
 
 use crate::ast::{AggregateOp, BinaryOp, Extension, Grouping, Matching};
 use crate::functions::{Function, WindowFunction};
@@ -83,10 +83,13 @@ pub(crate) enum NodeKind {
     },
     /// `timestamp` of a selector: the times of its samples.
     Timestamp(SelectorNode),
+    /// `start_timestamp` of a selector: the start times of its samples.
+    StartTimestamp(SelectorNode),
     Call {
         function: &'static Function,
         args: Vec<Node>,
     },
+    Info(Box<InfoNode>),
     /// The same at every step.
     Invariant(Box<Node>),
 }
@@ -97,6 +100,8 @@ pub(crate) struct SelectorNode {
     pub(crate) selection: usize,
     pub(crate) reference: Reference,
     pub(crate) smoothed: bool,
+    /// Whether only counts and sums of native histograms are looked at.
+    pub(crate) stats: bool,
 }
 
 #[derive(Debug)]
@@ -106,6 +111,8 @@ pub(crate) struct RangeNode {
     pub(crate) range: i64,
     pub(crate) reference: Reference,
     pub(crate) extension: Option<Extension>,
+    /// Whether only counts and sums of native histograms are looked at.
+    pub(crate) stats: bool,
     pub(crate) span: Span,
 }
 
@@ -113,4 +120,16 @@ pub(crate) struct RangeNode {
 pub(crate) enum RangeSource {
     Series(usize),
     Subquery { node: Box<Node>, grid: Grid },
+}
+
+/// `info()`: series and the info series that describe them.
+#[derive(Debug)]
+pub(crate) struct InfoNode {
+    pub(crate) base: Node,
+    /// The info series, looked at when the base looks at its samples.
+    pub(crate) info: SelectorNode,
+    /// What makes a series an info series.
+    pub(crate) names: Vec<Matcher>,
+    /// The labels to take over, with the conditions on them; all labels when empty.
+    pub(crate) labels: Vec<Matcher>,
 }

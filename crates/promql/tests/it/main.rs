@@ -2,6 +2,7 @@
 
 mod errors;
 mod limits;
+mod naive;
 mod promqltest;
 mod properties;
 mod ranges;
@@ -54,4 +55,29 @@ fn subqueries_run_on_multiples_of_their_step() {
 #[test]
 fn texts_are_values_too() {
     check_file("texts.test", include_str!("data/texts.test"));
+}
+
+#[test]
+fn native_histograms_are_values_too() {
+    check_file("native.test", include_str!("data/native.test"));
+}
+
+#[test]
+fn info_series_lend_their_labels() {
+    check_file("info.test", include_str!("data/info.test"));
+}
+
+#[test]
+fn missing_sides_are_filled_in() {
+    check_file("fill.test", include_str!("data/fill.test"));
+}
+
+#[test]
+fn classic_and_native_histograms_agree() {
+    check_file("nhcb.test", include_str!("data/nhcb.test"));
+}
+
+#[test]
+fn start_times_tell_resets() {
+    check_file("starts.test", include_str!("data/starts.test"));
 }

@@ -2,6 +2,8 @@
 
 mod compare;
 mod format;
+mod histogram;
+mod nhcb;
 mod rewrite;
 mod run;
 mod series;

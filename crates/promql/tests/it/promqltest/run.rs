@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use model::{Series, Timestamp};
+use model::Timestamp;
 use promql::{At, Expr, Features, Output, Params, Value};
 
+use super::compare::{Got, GotSeries, joined};
 use super::format::{Command, Eval, When, read};
 use super::store::Store;
 use super::{compare, rewrite};
@@ -31,8 +32,9 @@ pub(crate) fn run(text: &str) -> Result<Report, String> {
     for command in read(text)? {
         match command {
             Command::Clear => store = Store::default(),
-            Command::Load { step, series } => {
+            Command::Load { step, series, starts } => {
                 series.iter().for_each(|(labels, items)| store.load(labels, items, step));
+                starts.iter().for_each(|(labels, items)| store.load_starts(labels, items, step));
             }
             Command::Eval(eval) => match check(&store, &eval) {
                 Ok(()) => report.passed += 1,
@@ -61,7 +63,7 @@ fn check(store: &Store, eval: &Eval) -> Result<(), String> {
         }
     };
     compare::annotations(eval, &output)?;
-    compare::value(eval, &output.value)?;
+    compare::value(eval, &output)?;
     let When::Instant(at) = eval.when else { return Ok(()) };
     repeat(store, eval, &expr, at)
 }
@@ -85,7 +87,7 @@ fn repeat(store: &Store, eval: &Eval, expr: &Expr, at: i64) -> Result<(), String
     for (expr, time) in cases {
         let context = |fault: String| format!("{expr} at {time}: {fault}");
         let output = evaluate(store, &expr, Params::instant(Timestamp(time))).map_err(context)?;
-        compare::value(eval, &output.value).map_err(context)?;
+        compare::value(eval, &output).map_err(context)?;
         let special = eval.string.is_some() || eval.range_vector.is_some() || eval.ordered;
         if special || rewrite::knows_the_query(&expr) {
             continue;
@@ -100,13 +102,13 @@ fn repeat(store: &Store, eval: &Eval, expr: &Expr, at: i64) -> Result<(), String
 
 fn compare_middle(eval: &Eval, output: &Output, time: i64) -> Result<(), String> {
     let Value::Matrix(series) = &output.value else { return Err("want a range vector".to_owned()) };
-    let at = |series: &Series| {
-        let sample = series.samples.iter().find(|sample| sample.timestamp.millis() == time)?;
-        Some((series.labels.clone(), *sample))
+    let at = |(labels, samples): GotSeries| {
+        let found = samples.into_iter().find(|(at, _)| *at == time)?;
+        Some((labels, found.1))
     };
-    let elements: Vec<_> = series.iter().filter_map(at).collect();
+    let elements: Vec<_> = joined(series, &output.histograms).into_iter().filter_map(at).collect();
     match (eval.scalar, elements.as_slice()) {
-        (Some(_), [(_, sample)]) => compare::value(eval, &Value::Scalar(*sample)),
+        (Some(_), [(_, Got::Float(value))]) => compare::scalar(eval, *value),
         _ => compare::vector(eval, &elements),
     }
 }
@@ -119,7 +121,6 @@ fn range_params(start: i64, end: i64, step: i64) -> Params {
 fn evaluate(store: &Store, expr: &Expr, params: Params) -> Result<Output, String> {
     let params = Params { delayed_name_removal: true, ..params };
     let plan = promql::plan(expr, params).map_err(|error| error.to_string())?;
-    let inputs: Vec<Vec<Series>> =
-        plan.selections().iter().map(|selection| store.select(selection)).collect();
-    promql::evaluate(&plan, &inputs, &|| false).map_err(|error| error.to_string())
+    let inputs: Vec<_> = plan.selections().iter().map(|selection| store.select(selection)).collect();
+    promql::evaluate_samples(&plan, &inputs, &|| false).map_err(|error| error.to_string())
 }

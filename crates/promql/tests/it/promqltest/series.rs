@@ -2,14 +2,15 @@
 
 use model::Labels;
 
+use super::histogram::{self, Written};
+
 /// One value of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Item {
     Gap,
     Stale,
     Float(f64),
-    /// A native histogram, as it is written.
-    Histogram(String),
+    Histogram(Box<Written>),
 }
 
 /// Reads `name{label="value"} 1 2+3x4 _ stale`.
@@ -102,7 +103,8 @@ fn read_item(word: &str, items: &mut Vec<Item>) -> Option<()> {
         return Some(());
     }
     if value.starts_with("{{") {
-        items.extend(std::iter::repeat_n(Item::Histogram(value.to_owned()), copies));
+        let run = histogram::read_run(value, copies)?;
+        items.extend(run.into_iter().map(|written| Item::Histogram(Box::new(written))));
         return Some(());
     }
     let (first, step) = split_step(value)?;

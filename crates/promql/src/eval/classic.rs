@@ -1,6 +1,9 @@
 //! Quantiles and fractions of classic histograms: series with cumulative counts and their bounds in
 //! label `le`.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 use model::Labels;
 
@@ -29,6 +32,8 @@ struct Histogram {
     labels: Labels,
     drop_name: bool,
     buckets: Vec<(f64, Row)>,
+    /// The native histograms of the same labels.
+    native: Option<Row>,
 }
 
 impl<'a> Evaluator<'a> {
@@ -52,13 +57,14 @@ impl<'a> Evaluator<'a> {
             let q = self.quantile_argument(arg, grid)?;
             for row in self.quantile_rows(&histograms, &q, args[0].span, grid) {
                 // The label tells the quantile of the step.
-                let mut by_value: HashMap<String, Row> = HashMap::new();
+                let mut by_value: BTreeMap<String, Row> = BTreeMap::new();
                 for (step, value) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
                     let name = number::general(q.at(step));
-                    let target = by_value.entry(name).or_insert_with_key(|name| Row {
-                        labels: row.labels.with(label, name),
-                        drop_name: row.drop_name,
-                        values: vec![ABSENT; grid.steps],
+                    if !by_value.contains_key(&name) {
+                        self.charge(grid.steps)?;
+                    }
+                    let target = by_value.entry(name).or_insert_with_key(|name| {
+                        Row::absent(row.labels.with(label, name), row.drop_name, grid.steps)
                     });
                     target.values[step] = *value;
                 }
@@ -73,11 +79,19 @@ impl<'a> Evaluator<'a> {
         let histograms = self.histograms(&args[2], grid)?;
         let mut rows = Vec::new();
         for histogram in &histograms {
-            let value = |step| {
-                let mut buckets = histogram.at(step)?;
-                Some(fraction(lower.at(step), upper.at(step), &mut buckets))
-            };
-            rows.push(histogram.row((0..grid.steps).map(|step| value(step).unwrap_or(ABSENT)).collect()));
+            let mut values = Vec::with_capacity(grid.steps);
+            for step in 0..grid.steps {
+                let bounds = (lower.at(step), upper.at(step));
+                let value = match self.found(histogram, step, args[2].span) {
+                    Found::Nothing => ABSENT,
+                    Found::Classic(mut buckets) => fraction(bounds.0, bounds.1, &mut buckets),
+                    Found::Native(native) => {
+                        self.native_fraction(bounds, &native, histogram.labels.metric_name(), args[2].span)
+                    }
+                };
+                values.push(value);
+            }
+            rows.push(histogram.row(values));
         }
         self.without_names(rows)
     }
@@ -93,10 +107,17 @@ impl<'a> Evaluator<'a> {
         for histogram in histograms {
             let mut forced = false;
             let mut values = Vec::with_capacity(grid.steps);
+            let name = histogram.labels.metric_name();
             for step in 0..grid.steps {
-                let value = histogram.at(step).map(|mut buckets| quantile(q.at(step), &mut buckets));
-                forced |= value.is_some_and(|(_, forced)| forced);
-                values.push(value.map_or(ABSENT, |(value, _)| value));
+                values.push(match self.found(histogram, step, span) {
+                    Found::Nothing => ABSENT,
+                    Found::Classic(mut buckets) => {
+                        let (value, changed) = quantile(q.at(step), &mut buckets);
+                        forced |= changed;
+                        value
+                    }
+                    Found::Native(native) => self.native_quantile(q.at(step), &native, name, span),
+                });
             }
             if forced {
                 self.notes.forced_monotonicity(histogram.labels.metric_name(), span);
@@ -106,25 +127,56 @@ impl<'a> Evaluator<'a> {
         rows
     }
 
+    /// What there is of a histogram at a step.
+    fn found(&mut self, histogram: &Histogram, step: usize, span: Span) -> Found {
+        let native = histogram.native.as_ref().and_then(|row| row.histogram(step));
+        match (histogram.at(step), native) {
+            (None, None) => Found::Nothing,
+            (Some(buckets), None) => Found::Classic(buckets),
+            (None, Some(native)) => Found::Native(Arc::clone(native)),
+            (Some(_), Some(_)) => {
+                self.notes.mixed_classic(histogram.labels.metric_name(), span);
+                Found::Nothing
+            }
+        }
+    }
+
     fn histograms(&mut self, node: &'a Node, grid: Grid) -> Result<Vec<Histogram>, EvalError> {
         let mut found: Vec<Histogram> = Vec::new();
         let mut index: HashMap<Labels, usize> = HashMap::new();
-        for row in self.vector(node, grid)? {
+        let mut slot = |found: &mut Vec<Histogram>, labels: Labels, drop_name: bool| {
+            *index.entry(labels).or_insert_with_key(|labels| {
+                let labels = labels.clone();
+                found.push(Histogram { labels, drop_name, buckets: Vec::new(), native: None });
+                found.len() - 1
+            })
+        };
+        for mut row in self.vector(node, grid)? {
+            if row.has_histograms() {
+                let at = slot(&mut found, row.labels.clone(), row.drop_name);
+                found[at].native = Some(row.clone());
+                row.keep_floats();
+                if !row.has_values() {
+                    continue;
+                }
+            }
             let le = row.labels.get(BOUND).unwrap_or("");
             let Some(bound) = bound(le) else {
                 self.notes.bad_bucket(row.labels.metric_name(), le, node.span);
                 continue;
             };
-            let labels = row.labels.without(&[BOUND]);
-            let slot = *index.entry(labels).or_insert_with_key(|labels| {
-                let (labels, drop_name) = (labels.clone(), row.drop_name);
-                found.push(Histogram { labels, drop_name, buckets: Vec::new() });
-                found.len() - 1
-            });
-            found[slot].buckets.push((bound, row));
+            let at = slot(&mut found, row.labels.without(&[BOUND]), row.drop_name);
+            found[at].buckets.push((bound, row));
         }
         Ok(found)
     }
+}
+
+/// A histogram at a step.
+enum Found {
+    Nothing,
+    Classic(Vec<Bucket>),
+    Native(Arc<crate::histogram::Histogram>),
 }
 
 impl Histogram {
@@ -138,7 +190,7 @@ impl Histogram {
     }
 
     fn row(&self, values: Vec<f64>) -> Row {
-        Row { labels: self.labels.clone(), drop_name: self.drop_name, values }
+        Row { drop_name: self.drop_name, ..Row::new(self.labels.clone(), values) }
     }
 }
 
@@ -239,8 +291,12 @@ fn rank_of(bound: f64, buckets: &[Bucket]) -> f64 {
         if bucket.bound > bound {
             // The first bucket is taken to start at zero when it ends above.
             let start = if position == 0 && bucket.bound > 0.0 { 0.0 } else { low };
-            if start.is_infinite() || bucket.bound.is_infinite() {
+            if bucket.bound.is_infinite() {
                 return rank;
+            }
+            // A bucket without a lower end cannot be cut.
+            if start.is_infinite() {
+                return bucket.count;
             }
             return rank + (bucket.count - rank) * ((bound - start) / (bucket.bound - start)).max(0.0);
         }

@@ -1,0 +1,10 @@
+//! Alarm from outside: over HTTP, with a real store, a webhook that remembers and a clock that the test
+//! moves.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+
+mod api;
+mod delivery;
+mod harness;
+mod restart;
+mod web;
