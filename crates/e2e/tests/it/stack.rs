@@ -157,7 +157,6 @@ impl Stack {
         format!(
             "data_dir = {data:?}\n\
              [transfer]\nlisten = \"127.0.0.1:{transfer}\"\nrpc_listen = \"127.0.0.1:{rpc}\"\nline_listen = \"127.0.0.1:{line}\"\n\
-             rpc_listen = \"127.0.0.1:0\"\nline_listen = \"127.0.0.1:0\"\n\
              [hbs]\nlisten = \"127.0.0.1:{hbs}\"\ntransfer_url = \"http://127.0.0.1:{transfer}\"\n\
              [judge]\nlisten = \"127.0.0.1:{judge}\"\nalarm_urls = [\"http://127.0.0.1:{alarm}\"]\nrule_files = [{rules:?}]\n\
              [apiproxy]\nlisten = \"127.0.0.1:{apiproxy}\"\n\
