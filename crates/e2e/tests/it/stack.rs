@@ -26,8 +26,6 @@ pub(crate) struct Stack {
 
 struct Ports {
     transfer: u16,
-    rpc: u16,
-    line: u16,
     hbs: u16,
     judge: u16,
     alarm: u16,
@@ -42,8 +40,6 @@ impl Stack {
         let webhook = Webhook::start(&context).await;
         let ports = Ports {
             transfer: free_port(),
-            rpc: free_port(),
-            line: free_port(),
             hbs: free_port(),
             judge: free_port(),
             alarm: free_port(),
@@ -64,7 +60,12 @@ impl Stack {
             &binary("saker"),
             ["standalone".as_ref(), "--config".as_ref(), config.as_os_str()],
         ));
-        eventually("every role is ready", START, async || self.is_ready().await.then_some(())).await;
+        eventually("every role is ready", START, async || {
+            let saker = self.saker.as_mut().expect("it was just started");
+            assert!(saker.is_running(), "saker ended: {}", saker.output());
+            self.is_ready().await.then_some(())
+        })
+        .await;
     }
 
     /// Starts the agent.
@@ -153,10 +154,11 @@ impl Stack {
     }
 
     fn saker_config(&self, rules: &Path) -> String {
-        let Ports { transfer, rpc, line, hbs, judge, alarm, apiproxy, .. } = self.ports;
+        let Ports { transfer, hbs, judge, alarm, apiproxy, .. } = self.ports;
         format!(
             "data_dir = {data:?}\n\
-             [transfer]\nlisten = \"127.0.0.1:{transfer}\"\nrpc_listen = \"127.0.0.1:{rpc}\"\nline_listen = \"127.0.0.1:{line}\"\n\
+             [transfer]\nlisten = \"127.0.0.1:{transfer}\"\n\
+             rpc_listen = \"127.0.0.1:0\"\nline_listen = \"127.0.0.1:0\"\n\
              [hbs]\nlisten = \"127.0.0.1:{hbs}\"\ntransfer_url = \"http://127.0.0.1:{transfer}\"\n\
              [judge]\nlisten = \"127.0.0.1:{judge}\"\nalarm_urls = [\"http://127.0.0.1:{alarm}\"]\nrule_files = [{rules:?}]\n\
              [apiproxy]\nlisten = \"127.0.0.1:{apiproxy}\"\n\
