@@ -58,6 +58,15 @@ pub struct Config {
     pub future_max: Duration,
     /// Metric names that Open-Falcon clients may introduce.
     pub falcon_names_max: usize,
+    /// Label sets that are remembered by the bytes they came in, so that they need not be read again;
+    /// 0 remembers none.
+    pub known_series_max: usize,
+    /// Endpoints of which transfer keeps counts; silent ones make room after an hour.
+    pub endpoints_max: usize,
+    /// Samples a second that one endpoint may send on average; 0 is no limit.
+    pub endpoint_samples_per_second_max: usize,
+    /// Series that one endpoint may send within an hour or two; 0 is no limit.
+    pub endpoint_series_max: usize,
     /// What is done to the labels of every series, in this order, before its limits are checked.
     pub relabel: Vec<RelabelRule>,
 }
@@ -85,6 +94,10 @@ impl Default for Config {
             label_value_bytes_max: 2048,
             future_max: Duration::from_secs(600),
             falcon_names_max: 100_000,
+            known_series_max: 1_000_000,
+            endpoints_max: 100_000,
+            endpoint_samples_per_second_max: 0,
+            endpoint_series_max: 0,
             relabel: Vec::new(),
         }
     }

@@ -1,12 +1,14 @@
 //! What all receivers share: settings, clock, counters, a bounded number of turns, and the corridor
 //! behind.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::http::StatusCode;
 use daemon::{Clock, Context};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use wire::known::KnownLabels;
 
 use crate::config::Config;
 use crate::ingest::{Incoming, Ingest, Verdict};
@@ -20,6 +22,8 @@ pub(crate) struct Gate {
     pub(crate) clock: Clock,
     pub(crate) ingest: Ingest,
     pub(crate) metrics: Metrics,
+    /// The labels of series that came before.
+    pub(crate) known: KnownLabels,
     turns: Semaphore,
     context: Context,
     is_store_away: AtomicBool,
@@ -32,7 +36,11 @@ impl Gate {
     pub(crate) fn new(config: Config, context: Context, ingest: Ingest, metrics: Metrics) -> Self {
         let turns = Semaphore::new(config.requests_in_flight_max.min(Semaphore::MAX_PERMITS));
         let clock = context.clock.clone();
-        Self { config, clock, ingest, metrics, turns, context, is_store_away: AtomicBool::new(false) }
+        // Different in every process, and nobody outside can find it out.
+        let seed = RandomState::new().hash_one(config.known_series_max);
+        let known = KnownLabels::new(config.known_series_max, seed);
+        let is_store_away = AtomicBool::new(false);
+        Self { config, clock, ingest, metrics, known, turns, context, is_store_away }
     }
 
     /// Waits for a turn, without which nothing large is read into memory.

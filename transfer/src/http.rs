@@ -13,6 +13,7 @@ use axum::routing::{get, post};
 use tokio::time::Instant;
 
 use crate::gate::Gate;
+use crate::insight;
 use crate::metrics::RequestFault;
 use crate::receive::opentsdb::{self, Wanted};
 use crate::receive::{Rejection, answer_in_words, falcon, influx, prometheus_text, remote_write};
@@ -36,7 +37,8 @@ pub(crate) fn routes(gate: Arc<Gate>) -> Router {
         .layer(middleware::from_fn_with_state(gate.clone(), take_turn))
         .route("/health", get(|| async { wire::falcon_json::HEALTH_OK }))
         .route("/ping", get(|| async { StatusCode::NO_CONTENT }))
-        .with_state(gate)
+        .with_state(gate.clone())
+        .merge(insight::routes(gate))
 }
 
 /// Bounds how many requests are worked on at a time, before their bodies are read into memory, and
@@ -62,12 +64,12 @@ async fn write(State(gate): State<Arc<Gate>>, headers: HeaderMap, request: Reque
 }
 
 async fn take_write(gate: &Gate, headers: &HeaderMap, request: Request) -> Result<Response, Rejection> {
-    remote_write::check_headers(headers)?;
+    let version = remote_write::check_headers(headers)?;
     let body = read_body(gate, request).await?;
-    let (incoming, histograms, exemplars) = remote_write::decode(&body, &gate.config)?;
+    let (incoming, histograms, exemplars) = remote_write::decode(version, &body, &gate.config, &gate.known)?;
     gate.metrics.skipped_histograms.inc_by(histograms as u64);
     gate.metrics.skipped_exemplars.inc_by(exemplars as u64);
-    Ok(answer_in_words(&gate.take(incoming).await?))
+    Ok(remote_write::answer(version, &gate.take(incoming).await?))
 }
 
 async fn push(
@@ -82,7 +84,7 @@ async fn push(
 async fn take_push(gate: &Gate, verbose: bool, request: Request) -> Result<Response, Rejection> {
     let begun = Instant::now();
     let body = read_body(gate, request).await?;
-    let incoming = falcon::decode(&body, gate.clock.now(), gate.config.samples_per_request_max)?;
+    let incoming = falcon::decode(&body, gate.clock.now(), gate.config.samples_per_request_max, &gate.known)?;
     let verdict = gate.take(incoming).await?;
     Ok(falcon::answer(&verdict, begun.elapsed().as_millis() as u64, verbose))
 }
@@ -91,7 +93,7 @@ async fn openfalcon_push(State(gate): State<Arc<Gate>>, request: Request) -> Res
     let taking = async {
         let body = read_body(&gate, request).await?;
         let samples_max = gate.config.samples_per_request_max;
-        let incoming = falcon::decode_list_or_one(&body, gate.clock.now(), samples_max)?;
+        let incoming = falcon::decode_list_or_one(&body, gate.clock.now(), samples_max, &gate.known)?;
         Ok(falcon::answer_received(&gate.take(incoming).await?))
     };
     answer(&gate, taking.await)

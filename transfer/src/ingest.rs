@@ -8,10 +8,12 @@ use model::{Labels, METRIC_NAME, Metadata, Series, Timestamp};
 use storage::{Batch, Refusal, WriteError, WriteOutcome, Writer};
 
 use crate::config::Config;
+use crate::endpoints::{Endpoints, Limits};
 use crate::metrics::{Metrics, Protocol};
 use crate::names::OriginalNames;
 use crate::reason::{Reason, Refusals};
 use crate::relabel::Relabel;
+use crate::trace::{Passed, Trace};
 
 /// Help and unit are cut here: they are for humans, and metadata stays in memory.
 const METADATA_TEXT_BYTES_MAX: usize = 1024;
@@ -78,6 +80,14 @@ pub(crate) struct Verdict {
     pub(crate) refusals: Refusals,
 }
 
+impl Verdict {
+    fn add(&mut self, other: Self) {
+        self.received += other.received;
+        self.stored += other.stored;
+        self.refusals.merge(other.refusals);
+    }
+}
+
 /// The corridor.
 #[derive(Debug)]
 pub(crate) struct Ingest {
@@ -86,6 +96,8 @@ pub(crate) struct Ingest {
     writer: Writer,
     names: Mutex<OriginalNames>,
     relabel: Relabel,
+    endpoints: Mutex<Endpoints>,
+    pub(crate) trace: Trace,
     metrics: Metrics,
 }
 
@@ -99,12 +111,41 @@ impl Ingest {
         metrics: Metrics,
     ) -> Self {
         metrics.falcon_names.set(i64::try_from(names.len()).unwrap_or(i64::MAX));
-        Self { config, clock, writer, names: Mutex::new(names), relabel, metrics }
+        let endpoints = Mutex::new(Endpoints::new(Limits::from(&config)));
+        let (names, trace) = (Mutex::new(names), Trace::default());
+        Self { config, clock, writer, names, relabel, endpoints, trace, metrics }
     }
 
     /// Takes a request. The samples of the verdict are stored when this returns; after an error
     /// none is, or it is not known, and sending all again is harmless.
-    pub(crate) async fn take(&self, incoming: Incoming) -> Result<Verdict, WriteError> {
+    pub(crate) async fn take(&self, mut incoming: Incoming) -> Result<Verdict, WriteError> {
+        let traced = self.trace.pick(&mut incoming, self.clock.now());
+        let mut verdict = self.pass(incoming).await?;
+        for one in traced {
+            verdict.add(self.pass_traced(one).await?);
+        }
+        Ok(verdict)
+    }
+
+    /// Passes a series that somebody asks for.
+    async fn pass_traced(&self, incoming: Incoming) -> Result<Verdict, WriteError> {
+        let Some(Series { labels, samples }) = incoming.series.first().cloned() else {
+            return self.pass(incoming).await;
+        };
+        let now = self.clock.now();
+        let relabelled = self.relabel.apply(&labels);
+        let protocol = incoming.protocol.as_str();
+        let passed = Passed::new(protocol, &labels, &samples, relabelled.as_ref(), now);
+        let outcome = self.pass(incoming).await;
+        let passed = match &outcome {
+            Ok(verdict) => passed.with_outcome(verdict),
+            Err(error) => passed.with_error(&error.to_string()),
+        };
+        self.trace.note(&labels, &passed, now);
+        outcome
+    }
+
+    async fn pass(&self, incoming: Incoming) -> Result<Verdict, WriteError> {
         let Incoming { protocol, series, metadata, originals, refusals } = incoming;
         let mut verdict = Verdict { received: samples_of(&series) + refusals.samples(), stored: 0, refusals };
         self.metrics.received(protocol, verdict.received);
@@ -116,6 +157,7 @@ impl Ingest {
             None => series,
         };
         let series = self.relabelled(series, &mut verdict.refusals);
+        let series = self.admitted(series, protocol, &mut verdict.refusals);
         let series = self.within_limits(series, &mut verdict.refusals);
         if !(series.is_empty() && metadata.is_empty()) {
             let offered = samples_of(&series);
@@ -152,6 +194,27 @@ impl Ingest {
             refusals.add(reason, one.samples.len(), || describe(&one.labels));
         }
         kept
+    }
+
+    /// Counts what each endpoint sends, and keeps what it may send.
+    fn admitted(&self, mut series: Vec<Series>, protocol: Protocol, refusals: &mut Refusals) -> Vec<Series> {
+        let now = self.clock.now();
+        let mut endpoints = self.endpoints();
+        let mut hint = None;
+        series.retain(|one| {
+            let admitted = endpoints.admit(&one.labels, one.samples.len(), protocol, now, &mut hint);
+            if let Err(reason) = admitted {
+                refusals.add(reason, one.samples.len(), || describe(&one.labels));
+            }
+            admitted.is_ok()
+        });
+        self.metrics.endpoints.set(i64::try_from(endpoints.len()).unwrap_or(i64::MAX));
+        series
+    }
+
+    /// What each endpoint sends.
+    pub(crate) fn endpoints(&self) -> MutexGuard<'_, Endpoints> {
+        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn within_limits(&self, series: Vec<Series>, refusals: &mut Refusals) -> Vec<Series> {
@@ -239,6 +302,13 @@ impl Ingest {
 }
 
 fn check_labels(labels: &Labels, config: &Config) -> Result<(), Reason> {
+    // No part is longer than the whole, and a label takes four bytes at least: most sets need not be
+    // looked through.
+    let bytes = labels.byte_len();
+    let longest_allowed = config.label_name_bytes_max.min(config.label_value_bytes_max);
+    if bytes <= longest_allowed && bytes / 4 <= config.labels_per_series_max {
+        return Ok(());
+    }
     let mut count = 0;
     for (name, value) in labels.iter() {
         count += 1;

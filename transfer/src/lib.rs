@@ -3,15 +3,19 @@
 
 mod app;
 mod config;
+mod counters;
+mod endpoints;
 mod gate;
 mod http;
 mod ingest;
+mod insight;
 mod metrics;
 mod names;
 mod reason;
 mod receive;
 mod relabel;
 mod store_metrics;
+mod trace;
 
 pub use app::{Addresses, Deps, start};
 pub use config::Config;

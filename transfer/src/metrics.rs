@@ -18,6 +18,7 @@ pub(crate) enum Protocol {
     JsonRpc,
     Line,
     OpenTsdb,
+    OpenTsdbLine,
     PrometheusText,
     Influx,
 }
@@ -40,12 +41,13 @@ pub(crate) enum RequestFault {
 }
 
 impl Protocol {
-    const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::RemoteWrite,
         Self::Falcon,
         Self::JsonRpc,
         Self::Line,
         Self::OpenTsdb,
+        Self::OpenTsdbLine,
         Self::PrometheusText,
         Self::Influx,
     ];
@@ -58,6 +60,7 @@ impl Protocol {
             Self::JsonRpc => "json_rpc",
             Self::Line => "line",
             Self::OpenTsdb => "opentsdb",
+            Self::OpenTsdbLine => "opentsdb_line",
             Self::PrometheusText => "prometheus_text",
             Self::Influx => "influx",
         }
@@ -119,13 +122,14 @@ struct ByFault {
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     received: Family<ByProtocol, Counter>,
-    stored: Counter,
+    pub(crate) stored: Counter,
     refused: Family<ByReason, Counter>,
     refused_requests: Family<ByFault, Counter>,
     pub(crate) refused_metadata: Counter,
     pub(crate) skipped_histograms: Counter,
     pub(crate) skipped_exemplars: Counter,
     pub(crate) falcon_names: Gauge,
+    pub(crate) endpoints: Gauge,
     pub(crate) requests_in_flight: Gauge,
     pub(crate) rpc_connections: Gauge,
     pub(crate) line_connections: Gauge,
@@ -153,6 +157,8 @@ impl Metrics {
         register(all, "transfer_skipped_exemplars", help, &metrics.skipped_exemplars);
         let help = "Canonical metric names owned by an Open-Falcon metric";
         register(all, "transfer_falcon_names", help, &metrics.falcon_names);
+        let help = "Endpoints of which counts are kept";
+        register(all, "transfer_endpoints", help, &metrics.endpoints);
         let help = "Requests being worked on";
         register(all, "transfer_requests_in_flight", help, &metrics.requests_in_flight);
         let help = "JSON-RPC connections that are open";
@@ -176,6 +182,7 @@ impl Metrics {
             skipped_histograms: Counter::default(),
             skipped_exemplars: Counter::default(),
             falcon_names: Gauge::default(),
+            endpoints: Gauge::default(),
             requests_in_flight: Gauge::default(),
             rpc_connections: Gauge::default(),
             line_connections: Gauge::default(),
@@ -197,6 +204,16 @@ impl Metrics {
     /// Counts the samples of a request that could be read.
     pub(crate) fn received(&self, protocol: Protocol, samples: usize) {
         self.received.get_or_create(&ByProtocol { protocol }).inc_by(samples as u64);
+    }
+
+    /// Samples received in one protocol.
+    pub(crate) fn received_of(&self, protocol: Protocol) -> u64 {
+        self.received.get_or_create(&ByProtocol { protocol }).get()
+    }
+
+    /// Samples refused for whatever reason.
+    pub(crate) fn refused_in_all(&self) -> u64 {
+        Reason::all().map(|reason| self.refused.get_or_create(&ByReason { reason }).get()).sum()
     }
 
     /// Counts what became of them.

@@ -30,6 +30,12 @@ pub(crate) enum Reason {
     RelabelDropped,
     /// Relabelling took the name of the metric away.
     RelabelNameless,
+    /// The endpoint sends more than `endpoint_samples_per_second_max`.
+    EndpointRate,
+    /// The endpoint has `endpoint_series_max` series already.
+    EndpointSeries,
+    /// There are `endpoints_max` endpoints already, so that limits of this one cannot be kept.
+    EndpointsLimit,
     /// The series has more than `labels_per_series_max` labels.
     TooManyLabels,
     /// A label name is longer than `label_name_bytes_max`.
@@ -53,6 +59,9 @@ impl Reason {
             Self::PrometheusText,
             Self::RelabelDropped,
             Self::RelabelNameless,
+            Self::EndpointRate,
+            Self::EndpointSeries,
+            Self::EndpointsLimit,
             Self::TooManyLabels,
             Self::LabelNameTooLong,
             Self::LabelValueTooLong,
@@ -80,6 +89,9 @@ impl Reason {
             Self::RemoteWrite(fault) => fault.as_str(),
             Self::RelabelDropped => "relabel_dropped",
             Self::RelabelNameless => "relabel_nameless",
+            Self::EndpointRate => "endpoint_rate",
+            Self::EndpointSeries => "endpoint_series",
+            Self::EndpointsLimit => "endpoints_limit",
             Self::TooManyLabels => "too_many_labels",
             Self::LabelNameTooLong => "label_name_too_long",
             Self::LabelValueTooLong => "label_value_too_long",
@@ -136,6 +148,13 @@ impl Refusals {
     pub(crate) fn add(&mut self, reason: Reason, samples: usize, example: impl FnOnce() -> String) {
         let refused = self.0.entry(reason).or_insert_with(|| Refused { samples: 0, example: example() });
         refused.samples += samples;
+    }
+
+    /// Adds those of another part of the request.
+    pub(crate) fn merge(&mut self, other: Self) {
+        for (reason, refused) in other.0 {
+            self.add(reason, refused.samples, || refused.example);
+        }
     }
 
     /// Samples refused, over all reasons.

@@ -385,14 +385,22 @@ mod tests {
         #[test]
         fn a_rule_without_faults_never_panics(
             pairs in proptest::collection::vec(("[a-c]{1,2}", ".{0,6}"), 0..5),
-            regex in "[a-c().*$|+]{0,6}", target in "[a-c$1{}]{1,5}", replacement in "[a-c$1{}]{0,5}", action in 0usize..11,
+            regex in "[a-c().*$|+]{0,6}", target in "[a-c$1{}]{1,5}", replacement in "[a-c$1{}]{0,5}",
+            action in 0usize..11,
         ) {
-            let actions = ["replace", "keep", "drop", "keepequal", "dropequal", "hashmod", "labelmap", "labeldrop",
-                "labelkeep", "lowercase", "uppercase"];
+            let actions = [
+                "replace", "keep", "drop", "keepequal", "dropequal", "hashmod", "labelmap", "labeldrop",
+                "labelkeep", "lowercase", "uppercase",
+            ];
             let action = rule(&format!("action = '{}'", actions[action])).action;
             let rule = RelabelRule {
-                source_labels: vec!["a".into(), "b".into()], target_label: target, regex, modulus: 3, replacement,
-                action, ..RelabelRule::default()
+                source_labels: vec!["a".into(), "b".into()],
+                target_label: target,
+                regex,
+                modulus: 3,
+                replacement,
+                action,
+                ..RelabelRule::default()
             };
             let labels = Labels::from_pairs(pairs);
             if let Ok(relabel) = Relabel::new(&[rule]) {

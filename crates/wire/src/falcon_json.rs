@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use self::loose::Item;
+use crate::known::KnownLabels;
 
 /// `len(metric) + len(tags)` may not exceed this many bytes, as in the original.
 pub const NAME_AND_TAGS_BYTES_MAX: usize = 510;
@@ -263,6 +264,26 @@ impl FalconSample<'_> {
     /// Characters that a label name cannot have become `_`. A tag that would hide the host or the
     /// name is kept as `exported_…`, as Prometheus does with a scraped label in the same case.
     pub fn to_series(&self) -> Result<Series, SampleFault> {
+        Ok(self.series_of(self.labels()?))
+    }
+
+    /// As [`FalconSample::to_series`], with labels that were made before from memory.
+    pub fn to_known_series(&self, known: &KnownLabels) -> Result<Series, SampleFault> {
+        // 0xFF is in no text, so no two samples of different series have the same bytes.
+        let parts = [self.endpoint.as_bytes(), self.metric.as_bytes(), self.tags.as_bytes()];
+        let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len() + 1).sum());
+        for part in parts {
+            bytes.extend_from_slice(part);
+            bytes.push(0xff);
+        }
+        Ok(self.series_of(known.labels(&bytes, || self.labels())?))
+    }
+
+    fn series_of(&self, labels: Labels) -> Series {
+        Series { labels, samples: vec![Sample { timestamp: self.timestamp, value: self.value }] }
+    }
+
+    fn labels(&self) -> Result<Labels, SampleFault> {
         let mut labels = LabelsBuilder::default();
         labels.set(METRIC_NAME, &model::canonical_name(&self.metric)).set(ENDPOINT, &self.endpoint);
         let mut seen: Vec<(String, &str)> = Vec::new();
@@ -278,8 +299,7 @@ impl FalconSample<'_> {
             labels.set(&name, value);
             seen.push((name, key));
         }
-        let sample = Sample { timestamp: self.timestamp, value: self.value };
-        Ok(Series { labels: labels.build(), samples: vec![sample] })
+        Ok(labels.build())
     }
 
     /// What is to be remembered of the metric: its kind, and its original name in the help text.
@@ -531,6 +551,32 @@ mod tests {
     fn a_counter_name_has_its_tags_sorted() {
         assert_eq!(counter_name("cpu.idle", &labels(&[("b", "2"), ("a", "1")])), "cpu.idle/a=1,b=2");
         assert_eq!(counter_name("cpu.idle", &labels(&[])), "cpu.idle");
+    }
+
+    #[test]
+    fn known_series_are_those_of_their_own_text() {
+        let known = KnownLabels::new(100, 1);
+        let sample = |endpoint: &'static str, metric: &'static str, tags: &'static str| FalconSample {
+            endpoint: endpoint.into(),
+            metric: metric.into(),
+            value: 1.0,
+            step: 60,
+            counter_type: CounterType::Gauge,
+            tags: tags.into(),
+            timestamp: NOW,
+        };
+        for one in [
+            sample("a", "bc", "d=1"),
+            sample("ab", "c", "d=1"),
+            sample("a", "bc", "d=2"),
+            sample("a", "b", ""),
+        ] {
+            for _ in 0..2 {
+                assert_eq!(one.to_known_series(&known), one.to_series());
+            }
+        }
+        assert_eq!(sample("a", "b", "a-b=1,a.b=2").to_known_series(&known), Err(SampleFault::TagCollision));
+        assert_eq!(known.len(), 4);
     }
 
     proptest! {

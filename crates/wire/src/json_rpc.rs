@@ -282,15 +282,19 @@ mod tests {
             texts in proptest::collection::vec("[a\"\\\\{}\\[\\] ]{0,8}", 0..6),
             between in "[ \n\t]{0,2}", piece in 1usize..9,
         ) {
-            let object = |text: &String| serde_json::json!({ "method": text, "params": [[text], {}] }).to_string();
+            let object =
+                |text: &String| serde_json::json!({ "method": text, "params": [[text], {}] }).to_string();
             let objects: Vec<String> = texts.iter().map(object).collect();
             let stream: String = objects.iter().map(|object| format!("{object}{between}")).collect();
             let found = split(stream.as_bytes(), piece).expect("all are objects");
-            prop_assert_eq!(found, objects.iter().map(|object| object.as_bytes().to_vec()).collect::<Vec<_>>());
+            let expected: Vec<Vec<u8>> = objects.into_iter().map(String::into_bytes).collect();
+            prop_assert_eq!(found, expected);
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes: Vec<u8>, text in "[\\[\\]{}\":,a0mpethod ]{0,60}", piece in 1usize..9) {
+        fn no_bytes_make_it_panic(
+            bytes: Vec<u8>, text in "[\\[\\]{}\":,a0mpethod ]{0,60}", piece in 1usize..9,
+        ) {
             for stream in [bytes.as_slice(), text.as_bytes()] {
                 for object in split(stream, piece).unwrap_or_default() {
                     let _ = parse(&object).map(|request| request.call(&METHODS).map(|_| ()));

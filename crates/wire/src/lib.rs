@@ -1,10 +1,13 @@
 //! Bytes to the words of `model` and back, one module a format: outer standards and our own
 //! messages alike.
 //!
-//! Nothing here does I/O, knows the time or keeps state. Every decoder takes hostile bytes: it has
-//! a limit, never panics, and says of each thing it refuses what was wrong with it.
+//! Nothing here does I/O, knows the time or keeps state; [`known`] is memory that a caller owns.
+//! Every decoder takes hostile bytes: it has a limit, never panics, and says of each thing it refuses
+//! what was wrong with it.
 
 pub mod remote_write;
+
+pub mod known;
 
 pub mod falcon_json;
 

@@ -307,7 +307,9 @@ mod tests {
         }
 
         #[test]
-        fn a_written_point_reads_back(metric in "[a-z.]{1,9}", tag in "[a-z-]{1,6}", text in ".{1,9}", value: f64) {
+        fn a_written_point_reads_back(
+            metric in "[a-z.]{1,9}", tag in "[a-z-]{1,6}", text in ".{1,9}", value: f64,
+        ) {
             let value = if value.is_finite() { value } else { 0.5 };
             let point = serde_json::json!({ "metric": metric, "value": value, "tags": { &tag: text } });
             let body = point.to_string();

@@ -21,6 +21,9 @@ pub enum Malformed {
     /// A known field holds another kind of value than it should.
     #[error("field {0} holds another kind of value than expected")]
     Kind(u32),
+    /// A reference to a symbol that is not in the table.
+    #[error("there is no symbol {0}")]
+    NoSymbol(u64),
 }
 
 /// The value of a field, still in the bytes of the message.
@@ -41,6 +44,11 @@ pub(crate) struct Fields<'a> {
 impl<'a> Fields<'a> {
     pub(crate) fn of(message: &'a [u8]) -> Self {
         Self { rest: message }
+    }
+
+    /// What has not been looked at yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
     /// The next field number and its value; `None` at the end of the message.
@@ -67,6 +75,11 @@ impl<'a> Fields<'a> {
             other => return Err(Malformed::WireType(other)),
         };
         Ok(Some((number, value)))
+    }
+
+    /// The next number of a packed list; `None` at its end.
+    pub(crate) fn next_varint(&mut self) -> Result<Option<u64>, Malformed> {
+        if self.rest.is_empty() { Ok(None) } else { self.varint().map(Some) }
     }
 
     fn varint(&mut self) -> Result<u64, Malformed> {

@@ -1,11 +1,14 @@
 //! Prometheus remote write, version 1: a snappy block that holds a protobuf
-//! `prometheus.WriteRequest`.
+//! `prometheus.WriteRequest`. Version 2 is in [`v2`].
+
+pub mod v2;
 
 use std::collections::BTreeMap;
 
 use model::{Labels, METRIC_NAME, Metadata, MetricKind, Sample, Series, Timestamp};
 use thiserror::Error;
 
+use crate::known::KnownLabels;
 pub use crate::protobuf::Malformed;
 use crate::protobuf::{Fields, put_length, put_text, put_varint, text_len, varint_len};
 
@@ -57,11 +60,17 @@ pub enum DecodeError {
         /// The limit.
         max: usize,
     },
+    /// A request of version 2 has more symbols than fit.
+    #[error("the request has more than {max} symbols; send less at once")]
+    TooManySymbols {
+        /// The limit, an eighth of the bytes of a message.
+        max: usize,
+    },
     /// The body is no snappy block.
     #[error("the body is not a snappy block (not the framed format, not gzip)")]
     Snappy(#[source] snap::Error),
     /// What is in the block is no `WriteRequest`.
-    #[error("the message is not a prometheus.WriteRequest")]
+    #[error("the message is not a remote-write request")]
     Message(#[source] Malformed),
 }
 
@@ -135,15 +144,23 @@ pub struct Decoded {
 
 /// Decodes the body of a request. A series that is bad in itself does not cost the others.
 pub fn decode(body: &[u8], limits: Limits) -> Result<Decoded, DecodeError> {
+    decode_known(body, limits, &KnownLabels::new(0, 0))
+}
+
+/// As [`decode`], with the labels of series that came before from memory.
+pub fn decode_known(body: &[u8], limits: Limits, known: &KnownLabels) -> Result<Decoded, DecodeError> {
+    decode_message(&decompress(body, limits)?, limits.samples_max, known)
+}
+
+fn decompress(body: &[u8], limits: Limits) -> Result<Vec<u8>, DecodeError> {
     let bytes = snap::raw::decompress_len(body).map_err(DecodeError::Snappy)?;
     if bytes > limits.message_bytes_max {
         return Err(DecodeError::MessageTooLong { bytes, max: limits.message_bytes_max });
     }
-    let message = snap::raw::Decoder::new().decompress_vec(body).map_err(DecodeError::Snappy)?;
-    decode_message(&message, limits.samples_max)
+    snap::raw::Decoder::new().decompress_vec(body).map_err(DecodeError::Snappy)
 }
 
-fn decode_message(message: &[u8], samples_max: usize) -> Result<Decoded, DecodeError> {
+fn decode_message(message: &[u8], samples_max: usize, known: &KnownLabels) -> Result<Decoded, DecodeError> {
     let mut decoded = Decoded::default();
     let mut parts = Parts { samples_left: samples_max, ..Parts::default() };
     let mut fields = Fields::of(message);
@@ -162,14 +179,15 @@ fn decode_message(message: &[u8], samples_max: usize) -> Result<Decoded, DecodeE
         }
         decoded.histograms_skipped += parts.histograms;
         decoded.exemplars_skipped += parts.exemplars;
-        decoded.take(&mut parts);
+        let labels = parts.known_labels(known).map_err(DecodeError::Message)?;
+        decoded.take(labels, &mut parts);
     }
     Ok(decoded)
 }
 
 impl Decoded {
-    fn take(&mut self, parts: &mut Parts<'_>) {
-        let labels = match parts.labels() {
+    fn take(&mut self, labels: Result<Labels, SeriesFault>, parts: &mut Parts<'_>) {
+        let labels = match labels {
             Ok(labels) => labels,
             Err(fault) => {
                 let samples = parts.samples.len();
@@ -208,6 +226,10 @@ impl Decoded {
 /// One series in pieces; its buffers are used again for the next one.
 #[derive(Default)]
 struct Parts<'a> {
+    /// The fields of the labels where they stand together at the beginning, as all senders write
+    /// them; not read yet.
+    encoded_labels: &'a [u8],
+    /// The labels, as far as they are read.
     pairs: Vec<(&'a [u8], &'a [u8])>,
     samples: Vec<Sample>,
     histograms: usize,
@@ -216,14 +238,22 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// Reads a `TimeSeries`; false when the request has no room for its samples.
-    fn read(&mut self, message: &'a [u8]) -> Result<bool, Malformed> {
+    fn clear(&mut self) {
         self.pairs.clear();
         self.samples.clear();
         (self.histograms, self.exemplars) = (0, 0);
+    }
+
+    /// Reads a `TimeSeries`; false when the request has no room for its samples.
+    fn read(&mut self, message: &'a [u8]) -> Result<bool, Malformed> {
+        self.clear();
         let mut fields = Fields::of(message);
+        let mut labels_end = 0;
+        let mut leading = true;
         while let Some((number, value)) = fields.next()? {
+            leading &= number == 1;
             match number {
+                1 if leading => labels_end = message.len() - fields.rest().len(),
                 1 => self.pairs.push(read_label(value.bytes(number)?)?),
                 2 if self.samples_left == 0 => return Ok(false),
                 2 => {
@@ -235,7 +265,34 @@ impl<'a> Parts<'a> {
                 _ => {}
             }
         }
+        self.encoded_labels = &message[..labels_end];
         Ok(true)
+    }
+
+    /// The labels of a series of version 1, from memory when they were read before.
+    fn known_labels(&mut self, known: &KnownLabels) -> Result<Result<Labels, SeriesFault>, Malformed> {
+        let encoded = std::mem::take(&mut self.encoded_labels);
+        if !self.pairs.is_empty() {
+            self.read_labels(encoded)?;
+            return Ok(self.labels());
+        }
+        let read = known.labels(encoded, || {
+            self.read_labels(encoded).map_err(Unreadable::Malformed)?;
+            self.labels().map_err(Unreadable::Fault)
+        });
+        match read {
+            Ok(labels) => Ok(Ok(labels)),
+            Err(Unreadable::Fault(fault)) => Ok(Err(fault)),
+            Err(Unreadable::Malformed(error)) => Err(error),
+        }
+    }
+
+    fn read_labels(&mut self, encoded: &'a [u8]) -> Result<(), Malformed> {
+        let mut fields = Fields::of(encoded);
+        while let Some((number, value)) = fields.next()? {
+            self.pairs.push(read_label(value.bytes(number)?)?);
+        }
+        Ok(())
     }
 
     fn labels(&self) -> Result<Labels, SeriesFault> {
@@ -280,6 +337,12 @@ impl<'a> Parts<'a> {
         }
         shorten(text.trim_end())
     }
+}
+
+/// Why labels cannot be read.
+enum Unreadable {
+    Malformed(Malformed),
+    Fault(SeriesFault),
 }
 
 fn shorten(text: &str) -> String {
@@ -474,7 +537,7 @@ mod tests {
 
     fn decode_request(timeseries: Vec<TimeSeries>) -> Decoded {
         let message = WriteRequest { timeseries, metadata: vec![] }.encode_to_vec();
-        decode_message(&message, 1000).expect("prost wrote it")
+        decode_message(&message, 1000, &KnownLabels::new(0, 0)).expect("prost wrote it")
     }
 
     fn compress(message: &[u8]) -> Vec<u8> {
@@ -535,7 +598,8 @@ mod tests {
         .encode_to_vec();
         let at = message.iter().position(|byte| *byte == b'?').expect("it is in the name");
         message[at] = 0xff;
-        let decoded = decode_message(&message, 10).expect("the message itself is whole");
+        let decoded =
+            decode_message(&message, 10, &KnownLabels::new(0, 0)).expect("the message itself is whole");
         assert_eq!(decoded.series.len(), 1);
         assert_eq!(decoded.refused[&SeriesFault::InvalidUtf8].example, "__name__=\"bad\u{fffd}\"");
     }
@@ -614,8 +678,12 @@ mod tests {
     proptest! {
         #[test]
         fn the_walker_and_prost_agree(request in any_request()) {
-            let decoded = decode_message(&request.encode_to_vec(), 1000).expect("prost wrote it");
-            prop_assert_eq!(decoded.series, expected(&request));
+            // The second time from memory.
+            let known = KnownLabels::new(1000, 1);
+            for _ in 0..2 {
+                let decoded = decode_message(&request.encode_to_vec(), 1000, &known).expect("prost wrote it");
+                prop_assert_eq!(decoded.series, expected(&request));
+            }
         }
 
         #[test]
@@ -623,11 +691,13 @@ mod tests {
             request in any_request(), at in any::<prop::sample::Index>(), byte: u8,
         ) {
             let mut message = request.encode_to_vec();
+            let known = KnownLabels::new(1000, 1);
+            let _ = decode_message(&message, 1000, &known);
             if !message.is_empty() {
                 let at = at.index(message.len());
                 message[at] = byte;
             }
-            let ours = decode_message(&message, 1000);
+            let ours = decode_message(&message, 1000, &known);
             // Groups are the one thing prost skips and we refuse: no sender of this format writes
             // them.
             let group = matches!(ours, Err(DecodeError::Message(Malformed::WireType(_))));

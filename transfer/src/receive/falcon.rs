@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use model::{METRIC_NAME, Series, Timestamp};
 use serde_json::{Value, json};
 use wire::falcon_json::{self, DecodeError, Decoded, FalconSample, PushReply};
+use wire::known::KnownLabels;
 
 use crate::ingest::{Incoming, Original, Originals, Verdict};
 use crate::metrics::Protocol;
@@ -15,7 +16,12 @@ use crate::reason::{Reason, Refusals};
 use crate::receive::Rejection;
 
 /// A decoded list that arrived at `now`.
-pub(crate) fn decode(body: &[u8], now: Timestamp, samples_max: usize) -> Result<Incoming, Rejection> {
+pub(crate) fn decode(
+    body: &[u8],
+    now: Timestamp,
+    samples_max: usize,
+    known: &KnownLabels,
+) -> Result<Incoming, Rejection> {
     if body.is_empty() {
         return Err(Rejection::malformed(falcon_json::TRANSFER_PUSH_BLANK.to_owned()));
     }
@@ -23,17 +29,17 @@ pub(crate) fn decode(body: &[u8], now: Timestamp, samples_max: usize) -> Result<
         DecodeError::NotAList(_) => Rejection::malformed(falcon_json::TRANSFER_PUSH_UNREADABLE.to_owned()),
         DecodeError::TooManySamples { .. } => Rejection::too_large(error.to_string()),
     })?;
-    Ok(incoming(Protocol::Falcon, decoded))
+    Ok(incoming(Protocol::Falcon, decoded, known))
 }
 
 /// A decoded list as a request.
-pub(crate) fn incoming(protocol: Protocol, decoded: Decoded<'_>) -> Incoming {
+pub(crate) fn incoming(protocol: Protocol, decoded: Decoded<'_>, known: &KnownLabels) -> Incoming {
     let mut gathered = Gathered::new(protocol);
     for (at, fault) in decoded.refused {
         gathered.refusals().add(Reason::Falcon(fault), 1, || format!("item {at} of the list"));
     }
     for sample in &decoded.samples {
-        gathered.push(sample);
+        gathered.push(sample, known);
     }
     gathered.finish()
 }
@@ -52,8 +58,8 @@ impl Gathered {
     }
 
     /// Adds a sample, or its reason when its tags cannot be labels.
-    pub(crate) fn push(&mut self, sample: &FalconSample<'_>) {
-        let series = match sample.to_series() {
+    pub(crate) fn push(&mut self, sample: &FalconSample<'_>, known: &KnownLabels) {
+        let series = match sample.to_known_series(known) {
             Ok(series) => series,
             Err(fault) => return self.refusals().add(Reason::Falcon(fault), 1, || describe(sample)),
         };
@@ -108,11 +114,12 @@ pub(crate) fn decode_list_or_one(
     body: &[u8],
     now: Timestamp,
     samples_max: usize,
+    known: &KnownLabels,
 ) -> Result<Incoming, Rejection> {
     if body.trim_ascii_start().starts_with(b"{") {
-        return decode(&[b"[", body, b"]"].concat(), now, samples_max);
+        return decode(&[b"[", body, b"]"].concat(), now, samples_max, known);
     }
-    decode(body, now, samples_max)
+    decode(body, now, samples_max, known)
 }
 
 /// The counts as Nightingale gives them.
@@ -139,7 +146,8 @@ mod tests {
     fn every_series_knows_its_original() {
         let body =
             format!("[{},{},7,{}]", item("cpu.idle", ""), item("cpu-idle", ""), item("cpu.idle", "a=1"));
-        let incoming = decode(body.as_bytes(), Timestamp(60_000), 10).expect("it is a list");
+        let incoming =
+            decode(body.as_bytes(), Timestamp(60_000), 10, &KnownLabels::new(9, 1)).expect("it is a list");
         let originals = incoming.originals.expect("this protocol has names of its own");
         let names: Vec<&str> = originals.metrics.iter().map(|one| one.name.as_str()).collect();
         assert_eq!((names, originals.of_series), (vec!["cpu.idle", "cpu-idle"], vec![0, 1, 0]));
@@ -150,13 +158,16 @@ mod tests {
     #[test]
     fn tags_that_fall_together_are_refused_with_the_sample_named() {
         let body = format!("[{}]", item("m", "a-b=1,a.b=2"));
-        let incoming = decode(body.as_bytes(), Timestamp(60_000), 10).expect("it is a list");
+        let incoming =
+            decode(body.as_bytes(), Timestamp(60_000), 10, &KnownLabels::new(9, 1)).expect("it is a list");
         assert_eq!(incoming.refusals.to_string(), "1 tag_collision (such as h/m/a-b=1,a.b=2)");
     }
 
     #[test]
     fn bodies_that_are_no_list_get_the_originals_words() {
-        let text = |body: &[u8]| decode(body, Timestamp(0), 1).expect_err("it is no list").text;
+        let text = |body: &[u8]| {
+            decode(body, Timestamp(0), 1, &KnownLabels::new(9, 1)).expect_err("it is no list").text
+        };
         assert_eq!(text(b""), "blank body\n");
         assert_eq!(text(b"{}"), "decode error\n");
         assert_eq!(text(b"[1,2]"), "the list has more than 1 samples; send less at once");

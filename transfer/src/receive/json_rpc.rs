@@ -158,7 +158,7 @@ async fn update(gate: &Gate, list: &str, turn: Option<Turn<'_>>) -> Result<(usiz
         )),
         DecodeError::TooManySamples { .. } => Rejection::too_large(error.to_string()),
     })?;
-    let incoming = falcon::incoming(Protocol::JsonRpc, decoded);
+    let incoming = falcon::incoming(Protocol::JsonRpc, decoded, &gate.known);
     let taking = tokio::time::timeout(gate.config.request_timeout, gate.take(incoming));
     let verdict = taking.await.map_err(|_| too_slow())??;
     Ok((verdict.received, verdict.refusals.faults()))

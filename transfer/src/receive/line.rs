@@ -10,6 +10,7 @@ use daemon::{Connection, Stop};
 use model::Timestamp;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
+use wire::known::KnownLabels;
 use wire::line::{self, Command, LineFault};
 
 use crate::gate::{Counted, Gate};
@@ -44,7 +45,7 @@ pub(crate) async fn serve(gate: Arc<Gate>, mut connection: Connection, peer: Soc
                 idle_at = Instant::now() + gate.config.line_idle_timeout;
                 let ended = !matches!(read, Ok(1..));
                 while let Some(taken) = lines.next(ended) {
-                    going_on = batch.take(taken, gate.clock.now());
+                    going_on = batch.take(taken, gate.clock.now(), &gate.known);
                     if batch.samples >= BATCH_SAMPLES_MAX {
                         batch.hand_on(&gate, peer, &stop).await;
                     }
@@ -127,7 +128,7 @@ impl Default for Batch {
     fn default() -> Self {
         Self {
             updates: Gathered::new(Protocol::Line),
-            puts: Incoming::new(Protocol::OpenTsdb),
+            puts: Incoming::new(Protocol::OpenTsdbLine),
             samples: 0,
             flush_at: None,
         }
@@ -136,12 +137,12 @@ impl Default for Batch {
 
 impl Batch {
     /// Takes a line; false when it says that no other follows.
-    fn take(&mut self, line: Result<&[u8], LineFault>, now: Timestamp) -> bool {
+    fn take(&mut self, line: Result<&[u8], LineFault>, now: Timestamp, known: &KnownLabels) -> bool {
         let read = line.and_then(|line| line::parse(line, now));
         match read {
             Ok(Command::Blank) => return true,
             Ok(Command::Quit) => return false,
-            Ok(Command::Update(sample)) => self.updates.push(&sample),
+            Ok(Command::Update(sample)) => self.updates.push(&sample, known),
             Ok(Command::Put(series)) => self.puts.series.push(series),
             Err(fault) => {
                 let text = String::from_utf8_lossy(line.unwrap_or_default());
@@ -188,7 +189,8 @@ async fn deliver(gate: &Gate, incoming: Incoming, peer: SocketAddr, stop: &Stop)
             let samples = incoming.samples();
             let lost = if rejection.fault == RequestFault::InFlight { "no turn" } else { "no store" };
             gate.metrics.lost_line_samples.inc_by(samples as u64);
-            tracing::warn!(%peer, samples, why = lost, error = %rejection.text, "samples of a line socket are lost");
+            let error = &rejection.text;
+            tracing::warn!(%peer, samples, why = lost, %error, "samples of a line socket are lost");
             return;
         }
         tokio::time::sleep(RETRY_PAUSE).await;

@@ -1,17 +1,28 @@
-//! Prometheus remote write, version 1.
+//! Prometheus remote write, versions 1 and 2.
 
-use axum::http::{HeaderMap, StatusCode, header};
-use wire::remote_write::{self, DecodeError, Decoded, Limits};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use wire::known::KnownLabels;
+use wire::remote_write::{self, DecodeError, Decoded, Limits, v2};
 
 use crate::config::Config;
-use crate::ingest::Incoming;
+use crate::ingest::{Incoming, Verdict};
 use crate::metrics::{Protocol, RequestFault};
 use crate::reason::{Reason, Refusals};
-use crate::receive::{Rejection, chain};
+use crate::receive::{Rejection, answer_in_words, chain};
 
-/// Refuses what is not version 1 in snappy. Clients that say nothing get the benefit of the doubt,
-/// as from Prometheus.
-pub(crate) fn check_headers(headers: &HeaderMap) -> Result<(), Rejection> {
+const VERSION_1: &str = "prometheus.WriteRequest";
+
+/// What the client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    One,
+    Two,
+}
+
+/// Refuses what is neither version in snappy. Clients that say nothing get the benefit of the
+/// doubt, as from Prometheus.
+pub(crate) fn check_headers(headers: &HeaderMap) -> Result<Version, Rejection> {
     let text =
         |name| headers.get(name).map_or(Ok(""), |value: &header::HeaderValue| value.to_str()).unwrap_or("?");
     let unsupported = |text: String| {
@@ -27,26 +38,40 @@ pub(crate) fn check_headers(headers: &HeaderMap) -> Result<(), Rejection> {
     if !media_type.is_empty() && !media_type.eq_ignore_ascii_case(remote_write::CONTENT_TYPE) {
         return unsupported(format!("Content-Type {content_type:?} is not {:?}", remote_write::CONTENT_TYPE));
     }
-    let message = parts.find_map(|part| part.strip_prefix("proto=")).unwrap_or("prometheus.WriteRequest");
-    if message != "prometheus.WriteRequest" {
-        let hint = "send remote write version 1 (in Prometheus: protobuf_message: prometheus.WriteRequest)";
-        return unsupported(format!("message {message:?} is not supported; {hint}"));
-    }
+    let version = match parts.find_map(|part| part.strip_prefix("proto=")).unwrap_or(VERSION_1) {
+        VERSION_1 => Version::One,
+        v2::MESSAGE => Version::Two,
+        other => {
+            return unsupported(format!(
+                "message {other:?} is not supported; send {VERSION_1} or {}",
+                v2::MESSAGE
+            ));
+        }
+    };
     let encoding = text(header::CONTENT_ENCODING);
     if !encoding.is_empty() && !encoding.eq_ignore_ascii_case(remote_write::CONTENT_ENCODING) {
         return unsupported(format!("Content-Encoding {encoding:?} is not \"snappy\""));
     }
-    Ok(())
+    Ok(version)
 }
 
 /// A decoded request, and how many histograms and exemplars were left out.
-pub(crate) fn decode(body: &[u8], config: &Config) -> Result<(Incoming, usize, usize), Rejection> {
+pub(crate) fn decode(
+    version: Version,
+    body: &[u8],
+    config: &Config,
+    known: &KnownLabels,
+) -> Result<(Incoming, usize, usize), Rejection> {
     let limits =
         Limits { message_bytes_max: config.message_bytes_max, samples_max: config.samples_per_request_max };
-    let decoded = remote_write::decode(body, limits).map_err(|error| match error {
-        DecodeError::MessageTooLong { .. } | DecodeError::TooManySamples { .. } => {
-            Rejection::too_large(error.to_string())
-        }
+    let decoded = match version {
+        Version::One => remote_write::decode_known(body, limits, known),
+        Version::Two => v2::decode(body, limits),
+    };
+    let decoded = decoded.map_err(|error| match error {
+        DecodeError::MessageTooLong { .. }
+        | DecodeError::TooManySamples { .. }
+        | DecodeError::TooManySymbols { .. } => Rejection::too_large(error.to_string()),
         DecodeError::Snappy(_) | DecodeError::Message(_) => Rejection::malformed(chain(&error)),
     })?;
     let Decoded { series, metadata, refused, histograms_skipped, exemplars_skipped } = decoded;
@@ -62,11 +87,22 @@ pub(crate) fn decode(body: &[u8], config: &Config) -> Result<(Incoming, usize, u
     ))
 }
 
+/// The answer of the version; that of version 2 says in headers how much was stored.
+pub(crate) fn answer(version: Version, verdict: &Verdict) -> Response {
+    let mut response = answer_in_words(verdict);
+    if version == Version::Two {
+        let written =
+            [(v2::SAMPLES_WRITTEN, verdict.stored), (v2::HISTOGRAMS_WRITTEN, 0), (v2::EXEMPLARS_WRITTEN, 0)];
+        for (name, count) in written {
+            response.headers_mut().insert(name, HeaderValue::from(count));
+        }
+    }
+    response
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::Verdict;
-    use crate::receive::answer_in_words;
 
     fn check(content_type: &'static str, encoding: &'static str, fault: Option<&str>) {
         let mut headers = HeaderMap::new();
@@ -77,22 +113,23 @@ mod tests {
     }
 
     #[test]
-    fn version_1_in_snappy_passes() {
+    fn both_versions_in_snappy_pass() {
         check("application/x-protobuf", "snappy", None);
         check("application/x-protobuf;proto=prometheus.WriteRequest", "snappy", None);
+        check("application/x-protobuf;proto=io.prometheus.write.v2.Request", "snappy", None);
         check("", "", None);
-        assert_eq!(check_headers(&HeaderMap::new()), Ok(()));
+        assert_eq!(check_headers(&HeaderMap::new()), Ok(Version::One));
     }
 
     #[test]
     fn other_types_are_refused_with_the_way_out() {
         check("text/plain", "snappy", Some("Content-Type \"text/plain\" is not \"application/x-protobuf\""));
         check(
-            "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+            "application/x-protobuf;proto=io.prometheus.write.v3.Request",
             "snappy",
             Some(
-                "message \"io.prometheus.write.v2.Request\" is not supported; send remote write version 1 \
-                 (in Prometheus: protobuf_message: prometheus.WriteRequest)",
+                "message \"io.prometheus.write.v3.Request\" is not supported; send prometheus.WriteRequest or \
+                 io.prometheus.write.v2.Request",
             ),
         );
         check("application/x-protobuf", "zstd", Some("Content-Encoding \"zstd\" is not \"snappy\""));

@@ -1,6 +1,7 @@
 //! transfer as its clients see it: real requests over HTTP and raw sockets, the store in memory.
 
 mod falcon_push;
+mod insight;
 mod json_rpc;
 mod limits;
 mod line;

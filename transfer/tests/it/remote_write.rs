@@ -65,7 +65,7 @@ async fn hostile_bodies_get_a_clear_answer() {
         (
             encode_raw(b"\x0a\xff\xff\xff\x7f"),
             400,
-            "not a prometheus.WriteRequest: the message ends inside a field",
+            "not a remote-write request: the message ends inside a field",
         ),
         (bomb, 413, "more than the limit of 16777216"),
         (vec![0; (16 << 20) + 1], 413, "transfer.body_bytes_max"),
@@ -81,11 +81,11 @@ async fn hostile_bodies_get_a_clear_answer() {
 #[tokio::test]
 async fn other_versions_and_encodings_are_415() {
     let service = Service::start(|_| {}).await;
-    let v2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
+    let v2 = "application/x-protobuf;proto=io.prometheus.write.v3.Request";
     let request = service.post("/api/v1/write").header("content-type", v2).body("x");
     let (status, text) = answer(request).await;
     assert_eq!(status, 415);
-    assert!(text.contains("send remote write version 1"), "{text}");
+    assert!(text.contains("send prometheus.WriteRequest or io.prometheus.write.v2.Request"), "{text}");
     let request = service.post("/api/v1/write").header("content-encoding", "zstd").body("x");
     assert_eq!(answer(request).await.0, 415);
     assert_eq!(
@@ -94,10 +94,55 @@ async fn other_versions_and_encodings_are_415() {
     );
 }
 
+#[tokio::test]
+async fn version_2_is_stored_and_the_answer_says_how_much() {
+    let service = Service::start(|_| {}).await;
+    // symbols "", "__name__", "x", "Help."; a series of `x` with help and two samples, one of them in the far
+    // future; a series with a histogram.
+    let now = varint(NOW.millis() as u64);
+    let value_and_key = [0x09, 0, 0, 0, 0, 0, 0, 0x04, 0x40, 0x10];
+    let sample = [&[0x12, (value_and_key.len() + now.len()) as u8][..], &value_and_key, &now].concat();
+    let far = [&[0x12, 10][..], &[0x10], &varint(i64::MAX as u64)[..]].concat();
+    let body_of_series = [&b"\x0a\x02\x01\x02\x2a\x02\x18\x03"[..], &sample, &far].concat();
+    let histogram = b"\x0a\x02\x01\x02\x1a\x00";
+    let mut message = b"\x22\x00\x22\x08__name__\x22\x01x\x22\x05Help.".to_vec();
+    for series in [body_of_series.as_slice(), histogram] {
+        message.extend_from_slice(&[0x2a, series.len() as u8]);
+        message.extend_from_slice(series);
+    }
+    let proto = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
+    let request = service.post("/api/v1/write").header("content-type", proto);
+    let response =
+        request.header("content-encoding", "snappy").body(encode_raw(&message)).send().await.unwrap();
+    let headers = response.headers().clone();
+    let status = response.status();
+    let text = response.text().await.unwrap();
+    assert_eq!((status.as_u16(), text.contains("1 too_far_in_future")), (400, true), "{text}");
+    let written = |what: &str| {
+        headers[&format!("x-prometheus-remote-write-{what}-written")].to_str().unwrap().to_owned()
+    };
+    assert_eq!([written("samples"), written("histograms"), written("exemplars")], ["1", "0", "0"]);
+    assert_eq!(service.stored("x").await, [series(&[("__name__", "x")], &[(NOW.millis(), 2.5)])]);
+    assert_eq!(service.storage.reader().metadata(Some("x"), 0).await.unwrap()[0].1.help, "Help.");
+    assert_eq!(service.metric("transfer_skipped_histograms_total", &[]).await, 1.0);
+}
+
+fn varint(mut number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
 /// A snappy block around bytes that are no message: one literal.
 fn encode_raw(message: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(message.len()).expect("it is short");
-    [&[length, (length - 1) << 2], message].concat()
+    let length = u8::try_from(message.len()).ok().filter(|length| *length < 128).expect("it is short");
+    // A literal of up to 60 bytes has its length in the tag, a longer one in the byte after it.
+    let tag = if length <= 60 { vec![(length - 1) << 2] } else { vec![60 << 2, length - 1] };
+    [&[length][..], &tag, message].concat()
 }
 
 /// A snappy header that promises more than follows.
