@@ -1,6 +1,7 @@
 //! Quantiles and fractions of classic histograms: series with cumulative counts and their bounds in
 //! label `le`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -56,9 +57,12 @@ impl<'a> Evaluator<'a> {
             let q = self.quantile_argument(arg, grid)?;
             for row in self.quantile_rows(&histograms, &q, args[0].span, grid) {
                 // The label tells the quantile of the step.
-                let mut by_value: HashMap<String, Row> = HashMap::new();
+                let mut by_value: BTreeMap<String, Row> = BTreeMap::new();
                 for (step, value) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
                     let name = number::general(q.at(step));
+                    if !by_value.contains_key(&name) {
+                        self.charge(grid.steps)?;
+                    }
                     let target = by_value.entry(name).or_insert_with_key(|name| {
                         Row::absent(row.labels.with(label, name), row.drop_name, grid.steps)
                     });
@@ -287,8 +291,12 @@ fn rank_of(bound: f64, buckets: &[Bucket]) -> f64 {
         if bucket.bound > bound {
             // The first bucket is taken to start at zero when it ends above.
             let start = if position == 0 && bucket.bound > 0.0 { 0.0 } else { low };
-            if start.is_infinite() || bucket.bound.is_infinite() {
+            if bucket.bound.is_infinite() {
                 return rank;
+            }
+            // A bucket without a lower end cannot be cut.
+            if start.is_infinite() {
+                return bucket.count;
             }
             return rank + (bucket.count - rank) * ((bound - start) / (bucket.bound - start)).max(0.0);
         }

@@ -2,17 +2,17 @@
 
 use std::borrow::Cow;
 
-use model::{Labels, Sample, Series};
+use model::{Labels, Sample, Series, Timestamp};
 
 use super::column::{self, ABSENT, Point, Row, Scalars, is_absent, is_histogram};
 use super::extended_native::Extended;
-use super::input::{Input, with_known_resets, with_unknown_resets};
+use super::input::{Input, start_of, with_known_resets, with_unknown_resets};
 use super::selector::{first_after, first_histogram_after};
-use super::{Evaluator, extended, over_time};
+use super::{Evaluator, extended, over_time, rate};
 use crate::error::EvalError;
 use crate::functions::WindowFunction;
-use crate::histogram::{HistogramSample, HistogramSeries};
 use crate::plan::{Grid, Node, RangeNode, RangeSource};
+use crate::samples::{HistogramSample, HistogramSeries};
 
 /// What a function sees of one series at one step.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +21,8 @@ pub(super) struct Window<'w> {
     pub(super) samples: &'w [Sample],
     /// The native histograms in there.
     pub(super) histograms: &'w [HistogramSample],
+    /// Times of samples and their start times.
+    pub(super) starts: &'w [(Timestamp, Timestamp)],
     pub(super) start: i64,
     pub(super) end: i64,
     /// The evaluation time, which modifiers do not move.
@@ -30,6 +32,25 @@ pub(super) struct Window<'w> {
 }
 
 impl Window<'_> {
+    /// Whether a counter was reset between two neighbouring samples, going by when they started to
+    /// count. A sample that starts where the one before it ends is a difference, unless that one
+    /// had no start of its own.
+    pub(super) fn restarted(&self, before: Timestamp, after: Timestamp) -> bool {
+        let (before, after) = (before.millis(), after.millis());
+        let start = |time: i64| start_of(self.starts, time);
+        let start_before = start(before);
+        start(after).filter(|start| *start < after).is_some_and(|start| {
+            start > before || (start == before && start_before.is_some_and(|start| start < before))
+        })
+    }
+
+    /// When the counting of a sample started, if that was inside of the window: the counter was
+    /// zero then.
+    pub(super) fn started_inside(&self, sample: Timestamp) -> Option<i64> {
+        let start = start_of(self.starts, sample.millis())?;
+        (self.start < start && start < sample.millis()).then_some(start)
+    }
+
     /// Length of the range in seconds.
     pub(super) fn seconds(&self) -> f64 {
         (self.end - self.start) as f64 / 1000.0
@@ -42,6 +63,7 @@ pub(super) struct RangeSeries<'a> {
     pub(super) drop_name: bool,
     pub(super) samples: Cow<'a, [Sample]>,
     pub(super) histograms: Cow<'a, [HistogramSample]>,
+    pub(super) starts: &'a [(Timestamp, Timestamp)],
 }
 
 /// The samples without staleness markers, which end a series but are not values.
@@ -64,6 +86,7 @@ impl<'a> Evaluator<'a> {
                     drop_name: false,
                     samples: without_stale(series.floats),
                     histograms: with_known_resets(series.histograms, range.stats),
+                    starts: series.starts,
                 };
                 Ok(inputs[*selection].iter().map(whole).collect())
             }
@@ -72,6 +95,7 @@ impl<'a> Evaluator<'a> {
                 let computed = |row: Row| RangeSeries {
                     samples: Cow::Owned(row.samples(*grid)),
                     histograms: Cow::Owned(with_unknown_resets(row.histogram_samples(*grid))),
+                    starts: &[],
                     labels: row.labels,
                     drop_name: row.drop_name,
                 };
@@ -126,6 +150,9 @@ impl<'a> Evaluator<'a> {
                 if step % 1024 == 1023 {
                     self.check_cancelled()?;
                 }
+            }
+            if !series.starts.is_empty() && rate::overlaps(function, &series, &row, range, grid) {
+                self.notes.overlapping_starts(name, range.span);
             }
             if row.has_values() {
                 self.annotate(function, &row, &scalars, params, range);
@@ -249,6 +276,7 @@ impl Slide {
         let window = Window {
             samples: &samples[self.from..self.to],
             histograms: &histograms[self.histograms_from..self.histograms_to],
+            starts: series.starts,
             start,
             end,
             evaluation,

@@ -77,3 +77,11 @@ fn the_deepest_expression_fits_a_small_stack() {
         std::thread::Builder::new().stack_size(1 << 20).spawn(work).expect("a thread can be started");
     assert!(thread.join().expect("the thread does not panic"));
 }
+
+#[test]
+fn a_series_a_value_counts_against_the_limit_too() {
+    let limits = Limits { samples_max: 50_000, ..Limits::default() };
+    let plan = planned("count_values(\"v\", x)", limits).expect("it is small enough to plan");
+    let refused = promql::evaluate(&plan, &inputs(&plan, 1), &|| false);
+    assert_eq!(refused, Err(EvalError::TooManySamples { limit: 50_000 }));
+}

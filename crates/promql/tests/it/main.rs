@@ -2,6 +2,7 @@
 
 mod errors;
 mod limits;
+mod naive;
 mod promqltest;
 mod properties;
 mod ranges;
@@ -69,4 +70,14 @@ fn info_series_lend_their_labels() {
 #[test]
 fn missing_sides_are_filled_in() {
     check_file("fill.test", include_str!("data/fill.test"));
+}
+
+#[test]
+fn classic_and_native_histograms_agree() {
+    check_file("nhcb.test", include_str!("data/nhcb.test"));
+}
+
+#[test]
+fn start_times_tell_resets() {
+    check_file("starts.test", include_str!("data/starts.test"));
 }
