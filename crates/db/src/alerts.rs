@@ -1,6 +1,7 @@
 //! Alerts, their history, and what became of their notifications.
 //!
-//! The rules (when an alert merges, fires, ends, is told) are crate `alarm`'s; here is only how it is kept.
+//! The rules (when an alert merges, fires, ends, is told) are crate `alarm`'s; here is only how it
+//! is kept.
 
 mod notifications;
 mod search;
@@ -228,8 +229,8 @@ impl Alerts<'_> {
         Ok(latest.flatten().map(Timestamp))
     }
 
-    /// Forgets what is older than `before`: alerts that no longer fire, history, deliveries. Firing alerts stay.
-    /// Returns how many rows went.
+    /// Forgets what is older than `before`: alerts that no longer fire, history, deliveries. Firing
+    /// alerts stay. Returns how many rows went.
     pub async fn prune(&self, before: Timestamp) -> Result<u64, DbError> {
         let mut removed = 0;
         for statement in [
@@ -237,7 +238,8 @@ impl Alerts<'_> {
             "DELETE FROM alert WHERE status = 'stale' AND updated_at < ?",
             "DELETE FROM event WHERE happened_at < ? AND queued = 1",
             "DELETE FROM delivery WHERE tried_at < ?",
-            "DELETE FROM notification_log WHERE tried_at < ? AND fingerprint NOT IN (SELECT fingerprint FROM alert)",
+            "DELETE FROM notification_log WHERE tried_at < ? \
+             AND fingerprint NOT IN (SELECT fingerprint FROM alert)",
         ] {
             let statement = Statement::new(statement).bind(before.0);
             removed += self.db.execute("forget old alerts", statement).await?;

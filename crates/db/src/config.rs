@@ -13,8 +13,9 @@ const CONNECTIONS_MAX: u32 = 10;
 /// Which database, and how to reach it. `Debug` shows no password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DbConfig {
-    /// `sqlite:PATH`, or `mysql://user:password@host:port/database` for MySQL and MariaDB. Letters that have a meaning
-    /// in addresses are written as `%40` and so on. MySQL's `ssl-mode`, `ssl-ca` and `socket` go after a `?`.
+    /// `sqlite:PATH`, or `mysql://user:password@host:port/database` for MySQL and MariaDB. Letters
+    /// that have a meaning in addresses are written as `%40` and so on. MySQL's `ssl-mode`,
+    /// `ssl-ca` and `socket` go after a `?`.
     pub url: String,
     /// The password when it is not in `url`, as from a file. Goes before one that is.
     pub password: Option<String>,

@@ -36,9 +36,7 @@ pub enum DbError {
         version: String,
     },
     /// A newer Saker has changed the schema. Nothing was written.
-    #[error(
-        "a newer Saker wrote this database (schema {found}, this one knows {known}): upgrade this one, or restore a backup"
-    )]
+    #[error("a newer Saker wrote this database (schema {found}, this one knows {known}): upgrade this one")]
     Newer {
         /// Number of the database's schema.
         found: i64,
@@ -62,6 +60,12 @@ pub enum DbError {
 }
 
 impl DbError {
+    /// Whether the database server cannot be reached now, so that trying again later may help.
+    pub fn is_away(&self) -> bool {
+        use sqlx::Error::{Io, PoolTimedOut};
+        matches!(self, Self::Connect { source: Io(_) | PoolTimedOut, .. })
+    }
+
     /// For `map_err`: names the operation that failed.
     pub(crate) fn during(operation: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| Self::Query { operation, source }

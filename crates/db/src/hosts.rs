@@ -39,7 +39,8 @@ const HOSTS: Upsert = Upsert {
 };
 
 impl Hosts<'_> {
-    /// Inserts the hosts or replaces what changed, in one transaction. `first_seen_at` of a known host stays.
+    /// Inserts the hosts or replaces what changed, in one transaction. `first_seen_at` of a known
+    /// host stays.
     pub async fn record(&self, hosts: &[HostRow]) -> Result<(), DbError> {
         in_transaction!(self.db, "record heartbeats", tx => {
             let rows = hosts.iter().map(|host| {
@@ -60,7 +61,8 @@ impl Hosts<'_> {
     /// All hosts, by name.
     pub async fn all(&self) -> Result<Vec<HostRow>, DbError> {
         let query = Statement::new(
-            "SELECT name, ip, agent_version, plugin_version, facts, first_seen_at, seen_at FROM host ORDER BY name",
+            "SELECT name, ip, agent_version, plugin_version, facts, first_seen_at, seen_at \
+             FROM host ORDER BY name",
         );
         self.db.records("list hosts", query, read_host).await
     }

@@ -18,8 +18,8 @@ const SCRIPTS: [(i64, &str, &str); 4] = [
     (4, "state", include_str!("../../../sql/0004_state.sql")),
 ];
 
-/// Brings an SQLite file up to date. Processes that open it at once wait for each other at the write lock, and one that
-/// dies on the way leaves the schema as it was.
+/// Brings an SQLite file up to date. Processes that open it at once wait for each other at the
+/// write lock, and one that dies on the way leaves the schema as it was.
 pub(crate) async fn sqlite(pool: &SqlitePool) -> Result<(), DbError> {
     const OPERATION: &str = "bring the schema up to date";
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(DbError::during(OPERATION))?;
@@ -27,8 +27,9 @@ pub(crate) async fn sqlite(pool: &SqlitePool) -> Result<(), DbError> {
     transaction.commit().await.map_err(DbError::during(OPERATION))
 }
 
-/// Brings a MySQL database up to date, under a named lock of the server. MySQL commits each table definition by itself:
-/// a process that dies in a migration leaves it marked as unfinished, and the next one says so.
+/// Brings a MySQL database up to date, under a named lock of the server. MySQL commits each table
+/// definition by itself: a process that dies in a migration leaves it marked as unfinished, and the
+/// next one says so.
 pub(crate) async fn mysql(pool: &MySqlPool) -> Result<(), DbError> {
     // A connection of its own: closing it gives the lock back, however this ends.
     let acquired = pool.acquire().await.map_err(DbError::during(OPERATION))?;
@@ -51,15 +52,16 @@ async fn locked(connection: &mut MySqlConnection) -> Result<(), DbError> {
     migrator.run_direct(None, connection, false).await.map_err(refused)
 }
 
-/// Whether the server has what the statements use: `SKIP LOCKED` and collations that tell `a` from `a `.
+/// Whether the server has what the statements use: `SKIP LOCKED` and collations that tell `a` from
+/// `a `.
 pub(crate) fn is_supported(version: &str) -> bool {
     let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
     let found: [u32; 3] = std::array::from_fn(|_| numbers.next().unwrap_or(0));
     found >= if version.contains("MariaDB") { [10, 6, 0] } else { [8, 0, 17] }
 }
 
-/// All migrations in order. Applying them again does nothing; a database with a migration that is not in the list, or
-/// with another text under the same number, is refused.
+/// All migrations in order. Applying them again does nothing; a database with a migration that is
+/// not in the list, or with another text under the same number, is refused.
 fn migrator() -> Migrator {
     let migrations = SCRIPTS.iter().map(|&(version, name, sql)| {
         Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, SqlStr::from_static(sql), false)

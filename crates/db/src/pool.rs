@@ -21,9 +21,9 @@ const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 // How long a statement waits for a connection; while the server is away, how long until it fails.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
-// A row lock that is not free within a second is a fault to be retried, not to be waited out for MySQL's 50.
-// READ COMMITTED locks rows and not the gaps between them, so writers of different rows do not deadlock.
-// Strict mode refuses a text that is too long instead of cutting it.
+// A row lock that is not free within a second is a fault to be retried, not to be waited out for
+// MySQL's 50. READ COMMITTED locks rows and not the gaps between them, so writers of different rows
+// do not deadlock. Strict mode refuses a text that is too long instead of cutting it.
 const MYSQL_SESSION: [&str; 2] = [
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', innodb_lock_wait_timeout = 1",
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
@@ -45,9 +45,10 @@ pub(crate) enum Pool {
 impl Db {
     /// Opens or creates an SQLite file and brings its schema up to date.
     ///
-    /// A commit is with the operating system when it returns (`synchronous = NORMAL` on a write-ahead log): it
-    /// survives the end of the process at any moment. A power cut may undo the last commits, never half of one. Syncing
-    /// every commit would make a busy disk, which syncs two hundred times a second, the limit of the alarm path.
+    /// A commit is with the operating system when it returns (`synchronous = NORMAL` on a
+    /// write-ahead log): it survives the end of the process at any moment. A power cut may undo the
+    /// last commits, never half of one. Syncing every commit would make a busy disk, which syncs
+    /// two hundred times a second, the limit of the alarm path.
     pub async fn open(path: &Path) -> Result<Self, DbError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -65,8 +66,8 @@ impl Db {
         Ok(Self { pool: Pool::Sqlite(pool), counters: Arc::default() })
     }
 
-    /// Connects to the database and brings its schema up to date. Fails after five seconds when a server is away;
-    /// one that goes away later only fails the statements of that time.
+    /// Connects to the database and brings its schema up to date. Fails after five seconds when a
+    /// server is away; one that goes away later only fails the statements of that time.
     pub async fn connect(config: &DbConfig) -> Result<Self, DbError> {
         let target = config.target()?;
         let address = target.to_string();
@@ -186,7 +187,8 @@ impl Db {
 impl Pool {
     pub(crate) async fn begin(&self) -> Result<Transaction, sqlx::Error> {
         Ok(match self {
-            // A transaction that reads first and writes later would fail when another one wrote in between.
+            // A transaction that reads first and writes later would fail when another one wrote in
+            // between.
             Self::Sqlite(pool) => Transaction::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
             Self::Mysql(pool) => Transaction::Mysql(pool.begin().await?),
         })

@@ -5,7 +5,8 @@ use sqlx::Row;
 use sqlx::mysql::MySqlRow;
 use sqlx::sqlite::SqliteRow;
 
-/// A row of an answer. Columns are read by name; one that is missing or of another type is an error.
+/// A row of an answer. Columns are read by name; one that is missing or of another type is an
+/// error.
 pub(crate) enum Record {
     Sqlite(SqliteRow),
     Mysql(MySqlRow),

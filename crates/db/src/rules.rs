@@ -46,7 +46,8 @@ impl RuleGroups<'_> {
     /// Creates or replaces a group; answers its version. The same body again is no change.
     pub async fn put(&self, name: &str, body: &str, now: Timestamp) -> Result<i64, DbError> {
         in_transaction!(self.db, "store a rule group", tx => {
-            // The column `version` comes first: MySQL assigns from left to right and would compare with the new body.
+            // The column `version` comes first: MySQL assigns from left to right and would compare
+            // with the new body.
             let update = Statement::new(
                 "UPDATE rule_group SET version = version + CASE WHEN body = ? THEN 0 ELSE 1 END, \
                  updated_at = CASE WHEN body = ? THEN updated_at ELSE ? END, body = ? WHERE name = ?",
@@ -54,7 +55,8 @@ impl RuleGroups<'_> {
             let update = update.bind(body).bind(body).bind(now.millis()).bind(body).bind(name);
             if tx.execute(update).await? == 0 {
                 let insert = Statement::new(
-                    "INSERT INTO rule_group (name, body, version, created_at, updated_at) VALUES (?, ?, 1, ?, ?)",
+                    "INSERT INTO rule_group (name, body, version, created_at, updated_at) \
+                     VALUES (?, ?, 1, ?, ?)",
                 );
                 tx.execute(insert.bind(name).bind(body).bind(now.millis()).bind(now.millis())).await?;
             }

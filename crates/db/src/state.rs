@@ -1,4 +1,5 @@
-//! Tables behind the embedded shared state. The rules of leases and queues are told in crate `state`.
+//! Tables behind the embedded shared state. The rules of leases and queues are told in crate
+//! `state`.
 
 use crate::pool::is_duplicate;
 use crate::record::Record;
@@ -40,8 +41,9 @@ pub struct StateTables<'a> {
 }
 
 impl StateTables<'_> {
-    /// Takes or renews a lease: it succeeds when the lease is free, over, or already the owner's. The fencing number
-    /// grows whenever the lease was over or changes hands. Returns the lease as it stands.
+    /// Takes or renews a lease: it succeeds when the lease is free, over, or already the owner's.
+    /// The fencing number grows whenever the lease was over or changes hands. Returns the lease as
+    /// it stands.
     pub async fn take_lease(
         &self,
         name: &str,
@@ -50,10 +52,12 @@ impl StateTables<'_> {
         until: i64,
     ) -> Result<LeaseRow, DbError> {
         in_transaction!(self.db, "take a lease", tx => {
-            // The number comes first: MySQL assigns from left to right and would compare with the new owner.
+            // The number comes first: MySQL assigns from left to right and would compare with the
+            // new owner.
             let update = Statement::new(
-                "UPDATE state_lease SET fencing = fencing + CASE WHEN owner = ? AND until > ? THEN 0 ELSE 1 END, \
-                 owner = ?, until = ? WHERE name = ? AND (owner = ? OR until <= ?)",
+                "UPDATE state_lease SET fencing = fencing + \
+                 CASE WHEN owner = ? AND until > ? THEN 0 ELSE 1 END, owner = ?, until = ? \
+                 WHERE name = ? AND (owner = ? OR until <= ?)",
             );
             let update = update.bind(owner).bind(now).bind(owner).bind(until).bind(name).bind(owner).bind(now);
             let found = tx.execute(update).await?;
@@ -70,7 +74,8 @@ impl StateTables<'_> {
         })
     }
 
-    /// Ends a lease if it is still the owner's. The row stays, so that the fencing number never goes back.
+    /// Ends a lease if it is still the owner's. The row stays, so that the fencing number never
+    /// goes back.
     pub async fn release_lease(&self, name: &str, owner: &str) -> Result<bool, DbError> {
         let statement = Statement::new("UPDATE state_lease SET until = 0 WHERE name = ? AND owner = ?");
         Ok(self.db.execute("release a lease", statement.bind(name).bind(owner)).await? > 0)
@@ -143,7 +148,8 @@ impl StateTables<'_> {
         }
     }
 
-    /// Takes up to `max` visible events, most important and then oldest first, and hides them until `hidden_until`.
+    /// Takes up to `max` visible events, most important and then oldest first, and hides them until
+    /// `hidden_until`.
     pub async fn take_events(
         &self,
         queue: &str,
@@ -162,7 +168,8 @@ impl StateTables<'_> {
             let events: Vec<EventRow> = records.iter().map(read_event).collect::<Result<_, _>>()?;
             for chunk in events.chunks(NAMES_PER_STATEMENT) {
                 let mut hide = Statement::new(
-                    "UPDATE state_event SET visible_at = ?, attempts = attempts + 1 WHERE queue = ? AND name IN ",
+                    "UPDATE state_event SET visible_at = ?, attempts = attempts + 1 \
+                     WHERE queue = ? AND name IN ",
                 );
                 hide = hide.bind(hidden_until).bind(queue);
                 hide.push_list(chunk.iter().map(|event| event.name.as_str()));

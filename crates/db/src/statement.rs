@@ -24,7 +24,8 @@ impl Value {
     }
 }
 
-/// SQL text with a `?` for every value. Text that came from outside is only ever bound, never a part of the text.
+/// SQL text with a `?` for every value. Text that came from outside is only ever bound, never a
+/// part of the text.
 #[derive(Debug, Clone)]
 pub(crate) struct Statement {
     text: String,
@@ -54,7 +55,8 @@ impl Statement {
         self.push("?")
     }
 
-    /// Appends `(NULL, ?, ?, …)`: an empty list matches nothing, which both databases only say with the NULL.
+    /// Appends `(NULL, ?, ?, …)`: an empty list matches nothing, which both databases only say with
+    /// the NULL.
     pub(crate) fn push_list(&mut self, values: impl Iterator<Item: Into<Value>>) -> &mut Self {
         self.push("(NULL");
         for value in values {

@@ -11,8 +11,9 @@ use crate::pool::Pool;
 use crate::record::Record;
 use crate::statement::Statement;
 
-/// Runs `$work`, which may use `$tx`, in a transaction and commits it. When another transaction was in the way, all of
-/// it is rolled back and tried again, a few times; `$work` must therefore have no effect but its statements.
+/// Runs `$work`, which may use `$tx`, in a transaction and commits it. When another transaction was
+/// in the way, all of it is rolled back and tried again, a few times; `$work` must therefore have
+/// no effect but its statements.
 ///
 /// A macro, because futures of async closures are not known to be `Send`.
 macro_rules! in_transaction {
@@ -66,7 +67,8 @@ enum Conflict {
 impl Conflict {
     /// `None` when another try would fail in the same way.
     ///
-    /// SQLite's "database is locked" is not among them: `busy_timeout` has waited for the writer already.
+    /// SQLite's "database is locked" is not among them: `busy_timeout` has waited for the writer
+    /// already.
     fn of(error: &sqlx::Error) -> Option<Self> {
         let error = error.as_database_error()?;
         if error.is_unique_violation() {
@@ -145,7 +147,8 @@ impl<'a> Tries<'a> {
                 Err(error) => error,
             },
             Err(error) => {
-                // The error of the statement is the one that matters; a lost connection is rolled back by the server.
+                // The error of the statement is the one that matters; a lost connection is rolled
+                // back by the server.
                 let _ = transaction.rollback().await;
                 error
             }

@@ -24,8 +24,9 @@ pub(crate) struct Upsert {
 }
 
 impl Upsert {
-    /// Stores the rows, in the order of their keys, so that two who store the same rows never wait for each other in a
-    /// ring. Of rows with the same key the last counts. Without `updated` columns known rows stay as they are.
+    /// Stores the rows, in the order of their keys, so that two who store the same rows never wait
+    /// for each other in a ring. Of rows with the same key the last counts. Without `updated`
+    /// columns known rows stay as they are.
     pub(crate) async fn store(
         &self,
         transaction: &mut Transaction,

@@ -1,4 +1,5 @@
-//! Documents: what the holder of a lease must find again after a restart, or its successor after a takeover.
+//! Documents: what the holder of a lease must find again after a restart, or its successor after a
+//! takeover.
 
 use crate::{Backend, State, StateError};
 

@@ -1,5 +1,6 @@
-//! Queues of events by priority. An event is handed out under a lease and stays until it is acknowledged, so a
-//! consumer that dies loses nothing: at least once, with the event's id to tell repeats apart.
+//! Queues of events by priority. An event is handed out under a lease and stays until it is
+//! acknowledged, so a consumer that dies loses nothing: at least once, with the event's id to tell
+//! repeats apart.
 
 use std::time::Duration;
 
@@ -38,8 +39,8 @@ impl State {
         }
     }
 
-    /// Takes up to `max` events, the most important first and the oldest first among equals. Nobody else gets them
-    /// until `lease` is over.
+    /// Takes up to `max` events, the most important first and the oldest first among equals. Nobody
+    /// else gets them until `lease` is over.
     pub async fn take_events(
         &self,
         queue: &str,

@@ -9,16 +9,17 @@ use crate::{Backend, State, StateError};
 /// A lease that is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
-    /// Grows whenever the lease was free or changed hands; stays over renewals. Pass it with every write, so that a
-    /// holder that was paused past its lease cannot overwrite its successor (Kleppmann, "How to do distributed
-    /// locking").
+    /// Grows whenever the lease was free or changed hands; stays over renewals. Pass it with every
+    /// write, so that a holder that was paused past its lease cannot overwrite its successor
+    /// (Kleppmann, "How to do distributed locking").
     pub fencing: u64,
     /// The lease ends then, unless renewed; by the clock of who took it.
     pub until: Timestamp,
 }
 
 impl State {
-    /// Takes the lease `name`, or renews it when `owner` holds it already. `None` while somebody else holds it.
+    /// Takes the lease `name`, or renews it when `owner` holds it already. `None` while somebody
+    /// else holds it.
     pub async fn take_lease(
         &self,
         name: &str,

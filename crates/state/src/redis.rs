@@ -1,6 +1,7 @@
 //! The verbs on Redis. Each is one script or one command, so it happens as a whole or not at all.
 //!
-//! Keys of one lease, kind or queue share a hash tag, `saker:{lease/NAME}`, and so live on one node of a cluster.
+//! Keys of one lease, kind or queue share a hash tag, `saker:{lease/NAME}`, and so live on one node
+//! of a cluster.
 
 mod documents;
 mod leases;

@@ -1,4 +1,5 @@
-//! What tests share: real processes on free ports, Redis and MariaDB among them, a webhook that remembers, waiting for a condition.
+//! What tests share: real processes on free ports, Redis and MariaDB among them, a webhook that
+//! remembers, waiting for a condition.
 //!
 //! A dev-dependency only; nothing here ships.
 

@@ -12,7 +12,8 @@ use crate::{Process, eventually, free_port, program};
 
 const START: Duration = Duration::from_secs(30);
 
-/// A redis-server; killed when dropped. What it answered survives [`Redis::kill`] and [`Redis::start_again`].
+/// A redis-server; killed when dropped. What it answered survives [`Redis::kill`] and
+/// [`Redis::start_again`].
 #[derive(Debug)]
 pub struct Redis {
     program: PathBuf,
@@ -23,8 +24,8 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts a server without data and waits until it answers. `None` when redis-server is not installed, see
-    /// [`program`].
+    /// Starts a server without data and waits until it answers. `None` when redis-server is not
+    /// installed, see [`program`].
     pub async fn start() -> Option<Self> {
         Self::start_with(&[]).await
     }
@@ -83,7 +84,8 @@ async fn answers_ping(port: u16) -> Option<()> {
     matches!(&answer, b"+PONG\r\n" | b"-NOAUTH").then_some(())
 }
 
-/// A MariaDB server; killed when dropped. What it committed survives [`MariaDb::kill`] and [`MariaDb::start_again`].
+/// A MariaDB server; killed when dropped. What it committed survives [`MariaDb::kill`] and
+/// [`MariaDb::start_again`].
 #[derive(Debug)]
 pub struct MariaDb {
     program: PathBuf,
@@ -97,8 +99,8 @@ impl MariaDb {
     /// The password of `root`.
     pub const PASSWORD: &'static str = "s3cret/@:é";
 
-    /// Installs and starts a server, and waits until it answers. `None` when MariaDB is not installed, see
-    /// [`program`]. Takes about two seconds: start one for many tests.
+    /// Installs and starts a server, and waits until it answers. `None` when MariaDB is not
+    /// installed, see [`program`]. Takes about two seconds: start one for many tests.
     pub async fn start() -> Option<Self> {
         let (install, program, client) =
             (program("mariadb-install-db")?, program("mariadbd")?, program("mariadb")?);
@@ -174,7 +176,8 @@ fn mariadb_arguments(port: u16, folder: &TempDir) -> Vec<String> {
         "--bind-address=127.0.0.1".to_owned(),
         "--skip-name-resolve".to_owned(),
         "--innodb-buffer-pool-size=32M".to_owned(),
-        // What was committed survives the end of the process, not a power cut: tests make many tables.
+        // What was committed survives the end of the process, not a power cut: tests make many
+        // tables.
         "--innodb-flush-method=nosync".to_owned(),
         SMALL_LOG.to_owned(),
         PLAIN_IO.to_owned(),

@@ -138,8 +138,8 @@ impl Alerts<'_> {
         })
     }
 
-    /// Firing alerts that this receiver was last told of at `before` or earlier, or finally not reached for, the most
-    /// urgent first: fingerprint, priority, time of the last attempt.
+    /// Firing alerts that this receiver was last told of at `before` or earlier, or finally not
+    /// reached for, the most urgent first: fingerprint, priority, time of the last attempt.
     pub async fn due_repeats(
         &self,
         receiver: &str,
@@ -147,7 +147,8 @@ impl Alerts<'_> {
         max: u32,
     ) -> Result<Vec<(Fingerprint, u8, Timestamp)>, DbError> {
         let query = Statement::new(
-            "SELECT alert.fingerprint, alert.priority, notification_log.tried_at AS last_at FROM notification_log \
+            "SELECT alert.fingerprint, alert.priority, notification_log.tried_at AS last_at \
+             FROM notification_log \
              JOIN alert ON alert.fingerprint = notification_log.fingerprint \
              WHERE receiver = ? AND result IN ('sent', 'failed') AND tried_at <= ? AND status = 'firing' \
              ORDER BY alert.priority, tried_at LIMIT ?",
@@ -156,17 +157,19 @@ impl Alerts<'_> {
         self.db.records("find due repeats", query, read_ticket).await
     }
 
-    /// Firing alerts that this receiver knows nothing of and that no waiting event will tell it of: it was
-    /// added to the settings after they began, or the settings it had then held them back. The most urgent
-    /// first: fingerprint, priority, start.
+    /// Firing alerts that this receiver knows nothing of and that no waiting event will tell it of:
+    /// it was added to the settings after they began, or the settings it had then held them back.
+    /// The most urgent first: fingerprint, priority, start.
     pub async fn untold(
         &self,
         receiver: &str,
         max: u32,
     ) -> Result<Vec<(Fingerprint, u8, Timestamp)>, DbError> {
         let query = Statement::new(
-            "SELECT fingerprint, priority, starts_at AS last_at FROM alert WHERE status = 'firing' AND NOT EXISTS \
-             (SELECT 1 FROM notification_log WHERE notification_log.fingerprint = alert.fingerprint AND receiver = ? \
+            "SELECT fingerprint, priority, starts_at AS last_at FROM alert \
+             WHERE status = 'firing' AND NOT EXISTS \
+             (SELECT 1 FROM notification_log \
+              WHERE notification_log.fingerprint = alert.fingerprint AND receiver = ? \
               AND (result <> 'skipped' OR sent_status <> '')) \
              AND NOT EXISTS \
              (SELECT 1 FROM event WHERE event.fingerprint = alert.fingerprint AND queued = 0) \
@@ -179,13 +182,15 @@ impl Alerts<'_> {
     /// The latest attempts for an alert, newest first.
     pub async fn deliveries_of(&self, fingerprint: Fingerprint, max: u32) -> Result<Vec<Delivery>, DbError> {
         let query = Statement::new(
-            "SELECT * FROM delivery WHERE fingerprint = ? ORDER BY tried_at DESC, attempt DESC, receiver LIMIT ?",
+            "SELECT * FROM delivery WHERE fingerprint = ? \
+             ORDER BY tried_at DESC, attempt DESC, receiver LIMIT ?",
         );
         let query = query.bind(fingerprint.to_string()).bind(max);
         self.db.records("read the deliveries of an alert", query, read_delivery).await
     }
 
-    /// How many notifications were given up since `since` and have not been told by a later attempt.
+    /// How many notifications were given up since `since` and have not been told by a later
+    /// attempt.
     pub async fn failed_since(&self, since: Timestamp) -> Result<u64, DbError> {
         let query = Statement::new(
             "SELECT COUNT(*) AS failed FROM notification_log WHERE result = 'failed' AND tried_at >= ?",
@@ -207,13 +212,13 @@ async fn store_told(tx: &mut Transaction, told: &Told) -> Result<(), sqlx::Error
         statement.bind(told.fingerprint.to_string()).bind(told.receiver.as_str())
     };
     let update = with_values(
-        "UPDATE notification_log SET sent_status = ?, sent_starts_at = ?, sent_at = ?, result = ?, tried_at = ?, \
-         attempts = ?, code = ?, detail = ? WHERE fingerprint = ? AND receiver = ?",
+        "UPDATE notification_log SET sent_status = ?, sent_starts_at = ?, sent_at = ?, result = ?, \
+         tried_at = ?, attempts = ?, code = ?, detail = ? WHERE fingerprint = ? AND receiver = ?",
     );
     if tx.execute(update).await? == 0 {
         let insert = with_values(
-            "INSERT INTO notification_log (sent_status, sent_starts_at, sent_at, result, tried_at, attempts, code, \
-             detail, fingerprint, receiver) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO notification_log (sent_status, sent_starts_at, sent_at, result, tried_at, \
+             attempts, code, detail, fingerprint, receiver) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         );
         tx.execute(insert).await?;
     }

@@ -38,7 +38,8 @@ impl Alerts<'_> {
         let mut query = Statement::new("SELECT * FROM alert WHERE 1 = 1");
         push_conditions(&mut query, search);
         query.push(
-            " ORDER BY CASE status WHEN 'resolved' THEN 1 ELSE 0 END, priority, starts_at DESC, fingerprint LIMIT ",
+            " ORDER BY CASE status WHEN 'resolved' THEN 1 ELSE 0 END, priority, starts_at DESC, \
+             fingerprint LIMIT ",
         );
         query.push_bind(max).push(" OFFSET ").push_bind(offset);
         self.db.records("search alerts", query, read_alert).await

@@ -10,7 +10,8 @@ mod search;
 mod sqlite;
 mod state;
 
-/// Every case, as a test on SQLite each; and `every_case` for a server that is too dear to be started for each.
+/// Every case, as a test on SQLite each; and `every_case` for a server that is too dear to be
+/// started for each.
 macro_rules! on_both_databases {
     ($($module:ident :: $case:ident),+ $(,)?) => {
         mod on_sqlite {

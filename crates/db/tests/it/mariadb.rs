@@ -66,7 +66,8 @@ async fn of_two_transactions_in_a_deadlock_one_is_tried_again() {
     };
     db.hosts().record(&[host("a", 1), host("b", 1)]).await.unwrap();
 
-    // The other one locks `b`, waits until we have locked `a` and wait for `b`, and then asks for `a`.
+    // The other one locks `b`, waits until we have locked `a` and wait for `b`, and then asks for
+    // `a`.
     let url = config.url.clone();
     let mut other = <sqlx::MySqlConnection as sqlx::Connection>::connect(&url).await.unwrap();
     for statement in [

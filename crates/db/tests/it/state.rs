@@ -1,5 +1,5 @@
-//! The tables behind the embedded shared state. Their rules are told and tested in crate `state`; here is what depends
-//! on the database.
+//! The tables behind the embedded shared state. Their rules are told and tested in crate `state`;
+//! here is what depends on the database.
 
 use db::{Db, EventRow, LeaseRow};
 use futures_util::future::join_all;

@@ -11,3 +11,4 @@ mod main_job;
 mod picture;
 mod prometheus;
 mod quickstart;
+mod servers;

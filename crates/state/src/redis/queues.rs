@@ -1,5 +1,5 @@
-//! Queues: pending events in a sorted set by rank, taken ones in a sorted set by the time they come back, and what
-//! belongs to an event in hashes by its id.
+//! Queues: pending events in a sorted set by rank, taken ones in a sorted set by the time they come
+//! back, and what belongs to an event in hashes by its id.
 
 use model::Timestamp;
 use redis::ScriptInvocation;
@@ -7,13 +7,14 @@ use redis::ScriptInvocation;
 use super::{RedisStore, Script};
 use crate::{Event, StateError};
 
-/// Events that come back to the pending ones in one call, so that no call holds the server up for long. While more
-/// than these are due, the most important of them may have to wait for the next call.
+/// Events that come back to the pending ones in one call, so that no call holds the server up for
+/// long. While more than these are due, the most important of them may have to wait for the next
+/// call.
 const COME_BACK_MAX: u32 = 10_000;
 /// Events that one call hands out at most.
 const TAKE_MAX: usize = 10_000;
-/// The rank is the priority in front of the time; milliseconds fit in these bits until the year 2248, and all of it
-/// into a double without loss.
+/// The rank is the priority in front of the time; milliseconds fit in these bits until the year
+/// 2248, and all of it into a double without loss.
 const TIME_BITS: u32 = 43;
 const TIME_MAX: i64 = (1 << TIME_BITS) - 1;
 

@@ -1,4 +1,5 @@
--- KEYS: the documents of a kind, their fencing numbers. ARGV: name, fencing number, body. Answers whether it was saved.
+-- KEYS: the documents of a kind, their fencing numbers. ARGV: name, fencing number, body. Answers
+-- whether it was saved.
 local last = redis.call('HGET', KEYS[2], ARGV[1])
 if last and tonumber(last) > tonumber(ARGV[2]) then
   return 0

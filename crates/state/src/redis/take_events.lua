@@ -1,5 +1,5 @@
--- KEYS: pending, taken, bodies, ranks, attempts. ARGV: how many, now, hidden until, how many may come back at a time.
--- Answers id, rank, attempts, body of each.
+-- KEYS: pending, taken, bodies, ranks, attempts. ARGV: how many, now, hidden until, how many may
+-- come back at a time. Answers id, rank, attempts, body of each.
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[2], 'LIMIT', 0, ARGV[4])) do
   redis.call('ZREM', KEYS[2], id)
   redis.call('ZADD', KEYS[1], redis.call('HGET', KEYS[4], id), id)

@@ -1,4 +1,5 @@
-//! Many holders that are paused at random, leases that end under them, and a history of what they wrote.
+//! Many holders that are paused at random, leases that end under them, and a history of what they
+//! wrote.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -34,9 +35,10 @@ impl Dice {
     }
 }
 
-/// Each holder takes the lease, is paused for up to three lease times as by a garbage collector or a stopped machine, and
-/// writes as if it still held the lease. Fencing must make of it: a number has one owner, and once a write of a number
-/// is answered, no write of a lower number that begins afterwards is accepted.
+/// Each holder takes the lease, is paused for up to three lease times as by a garbage collector or
+/// a stopped machine, and writes as if it still held the lease. Fencing must make of it: a number
+/// has one owner, and once a write of a number is answered, no write of a lower number that begins
+/// afterwards is accepted.
 pub(crate) async fn never_two_holders_that_both_write(world: &mut World) {
     let start = Instant::now();
     let holders = (0..HOLDERS).map(|owner| hold(owner, world.other_process(), start));

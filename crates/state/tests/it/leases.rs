@@ -1,6 +1,6 @@
-//! Leases. Three of the cases are the faults of Open-Falcon's lock in hbs: SETNX with a timestamp as value, a take-over
-//! that compared an end with another lease time and did not write the key, a release that deleted whosever key it was.
-//! The fourth, EXPIRE as a second step, is in `redis.rs`.
+//! Leases. Three of the cases are the faults of Open-Falcon's lock in hbs: SETNX with a timestamp
+//! as value, a take-over that compared an end with another lease time and did not write the key, a
+//! release that deleted whosever key it was. The fourth, EXPIRE as a second step, is in `redis.rs`.
 
 use std::time::Duration;
 
@@ -67,7 +67,8 @@ pub(crate) async fn of_many_who_ask_at_once_one_gets_the_lease(world: &mut World
     assert!(world.take("late").await.is_none());
 }
 
-/// Fault of the original: the value was an end already, and another lease time was added: 110 seconds instead of 55.
+/// Fault of the original: the value was an end already, and another lease time was added: 110
+/// seconds instead of 55.
 pub(crate) async fn a_dead_holders_lease_is_free_after_one_lease_time_and_not_after_two(world: &mut World) {
     world.take("dead").await.expect("free");
     world.pass(TTL).await;

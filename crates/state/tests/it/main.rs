@@ -1,4 +1,5 @@
-//! Shared state: the same cases embedded in SQLite, embedded in MariaDB, on Redis and on a Redis cluster.
+//! Shared state: the same cases embedded in SQLite, embedded in MariaDB, on Redis and on a Redis
+//! cluster.
 #![cfg(test)]
 
 mod documents;
@@ -12,8 +13,8 @@ use testkit::{MariaDb, Redis};
 
 use crate::world::World;
 
-/// Every case as a test embedded in SQLite and as one on Redis; and `every_case` for servers that are too dear to be
-/// started for each.
+/// Every case as a test embedded in SQLite and as one on Redis; and `every_case` for servers that
+/// are too dear to be started for each.
 macro_rules! on_every_backend {
     ($($module:ident :: $case:ident),+ $(,)?) => {
         mod embedded {

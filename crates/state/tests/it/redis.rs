@@ -32,7 +32,8 @@ fn state(server: &Redis) -> State {
     State::redis(&RedisConfig::new(server.url())).unwrap()
 }
 
-/// Fault of the original: SETNX and then EXPIRE. A holder that died in between left a lock without an end.
+/// Fault of the original: SETNX and then EXPIRE. A holder that died in between left a lock without
+/// an end.
 #[tokio::test]
 async fn a_lease_has_an_end_from_its_first_moment() {
     let Some(server) = Redis::start().await else { return };

@@ -47,8 +47,9 @@ impl World {
         }
     }
 
-    /// Lets time pass. Redis measures leases by its own clock, so there every lease is made older by as much; as that
-    /// clock runs on, a test must not tell moments apart that are less than a second from each other.
+    /// Lets time pass. Redis measures leases by its own clock, so there every lease is made older
+    /// by as much; as that clock runs on, a test must not tell moments apart that are less than a
+    /// second from each other.
     pub(crate) async fn pass(&mut self, span: Duration) {
         self.now = self.now.plus(span);
         let Place::Redis { config } = &self.place else { return };
