@@ -3,12 +3,14 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use sqlx::mysql::MySqlConnectOptions;
 
 use crate::DbError;
 
 const CONNECTIONS_MAX: u32 = 10;
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Which database, and how to reach it. `Debug` shows no password.
 #[derive(Clone, PartialEq, Eq)]
@@ -21,6 +23,9 @@ pub struct DbConfig {
     pub password: Option<String>,
     /// Connections to MySQL at a time; statements wait for a free one. 10 unless set.
     pub connections_max: u32,
+    /// A statement or transaction on MySQL that takes longer fails: the server may hang, or the
+    /// network lose what is sent. 30 seconds unless set.
+    pub statement_timeout: Duration,
 }
 
 /// A checked address.
@@ -32,7 +37,12 @@ pub(crate) enum Target {
 impl DbConfig {
     /// The database at this address, with everything else as it is by default.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), password: None, connections_max: CONNECTIONS_MAX }
+        Self {
+            url: url.into(),
+            password: None,
+            connections_max: CONNECTIONS_MAX,
+            statement_timeout: STATEMENT_TIMEOUT,
+        }
     }
 
     /// Says what is wrong with the address, without connecting.

@@ -12,7 +12,7 @@ use sqlx::{Executor, MySqlPool, SqlitePool};
 use crate::config::Target;
 use crate::record::Record;
 use crate::statement::Statement;
-use crate::transaction::{Counters, Transaction, Tries};
+use crate::transaction::{Counters, Transaction, Tries, in_time};
 use crate::{Alerts, DbConfig, DbError, Hosts, RuleGroups, StateTables, Statistics, migrate};
 
 // One writer at a time is SQLite's nature; the other connections let reads go on beside it.
@@ -34,6 +34,8 @@ const MYSQL_SESSION: [&str; 2] = [
 pub struct Db {
     pool: Pool,
     counters: Arc<Counters>,
+    /// The longest that anything may take. SQLite answers always; it waits for a writer itself.
+    statement_timeout: Duration,
 }
 
 #[derive(Clone)]
@@ -63,7 +65,7 @@ impl Db {
             .await
             .map_err(|source| DbError::Open { path: path.to_owned(), source })?;
         migrate::sqlite(&pool).await?;
-        Ok(Self { pool: Pool::Sqlite(pool), counters: Arc::default() })
+        Ok(Self { pool: Pool::Sqlite(pool), counters: Arc::default(), statement_timeout: Duration::MAX })
     }
 
     /// Connects to the database and brings its schema up to date. Fails after five seconds when a
@@ -73,17 +75,17 @@ impl Db {
         let address = target.to_string();
         match target {
             Target::Sqlite(path) => Self::open(&path).await,
-            Target::Mysql(options) => Self::open_mysql(*options, config.connections_max, address).await,
+            Target::Mysql(options) => Self::open_mysql(*options, config, address).await,
         }
     }
 
     async fn open_mysql(
         options: MySqlConnectOptions,
-        connections_max: u32,
+        config: &DbConfig,
         address: String,
     ) -> Result<Self, DbError> {
         let pool = MySqlPoolOptions::new()
-            .max_connections(connections_max)
+            .max_connections(config.connections_max)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .after_connect(|connection, _| {
                 Box::pin(async move {
@@ -104,7 +106,11 @@ impl Db {
             return Err(DbError::Unsupported { version });
         }
         migrate::mysql(&pool).await?;
-        Ok(Self { pool: Pool::Mysql(pool), counters: Arc::default() })
+        Ok(Self {
+            pool: Pool::Mysql(pool),
+            counters: Arc::default(),
+            statement_timeout: config.statement_timeout,
+        })
     }
 
     /// Hosts and their heartbeats.
@@ -142,7 +148,7 @@ impl Db {
 
     /// The tries of one transaction; see [`in_transaction!`](crate::transaction::in_transaction).
     pub(crate) fn tries(&self, operation: &'static str) -> Tries<'_> {
-        Tries::new(&self.pool, &self.counters, operation)
+        Tries::new(&self.pool, &self.counters, self.statement_timeout, operation)
     }
 
     /// Runs one statement, in a transaction of its own; tells how many rows it changed.
@@ -153,7 +159,7 @@ impl Db {
     ) -> Result<u64, DbError> {
         let mut tries = self.tries(operation);
         loop {
-            match self.pool.execute(statement.clone()).await {
+            match in_time(self.statement_timeout, self.pool.execute(statement.clone())).await {
                 Ok(rows) => return Ok(rows),
                 // An insert of a key that is there would be the same insert the next time.
                 Err(source) if is_duplicate(&source) => return Err(DbError::Query { operation, source }),
@@ -169,7 +175,8 @@ impl Db {
         statement: Statement,
         read: impl Fn(&Record) -> Result<T, sqlx::Error>,
     ) -> Result<Vec<T>, DbError> {
-        let records = self.pool.records(statement).await.map_err(DbError::during(operation))?;
+        let records = in_time(self.statement_timeout, self.pool.records(statement)).await;
+        let records = records.map_err(DbError::during(operation))?;
         records.iter().map(read).collect::<Result<_, _>>().map_err(DbError::during(operation))
     }
 

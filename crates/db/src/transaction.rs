@@ -1,5 +1,6 @@
 //! Named transactions that are tried again when another one was in the way.
 
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -21,11 +22,11 @@ macro_rules! in_transaction {
         let mut tries = $db.tries($operation);
         loop {
             let mut transaction = tries.begin().await?;
-            let outcome: Result<_, sqlx::Error> = async {
+            let work = async {
                 let $tx = &mut transaction;
                 $work
-            }
-            .await;
+            };
+            let outcome = crate::transaction::in_time(tries.timeout(), work).await;
             if let Some(answer) = tries.end(transaction, outcome).await? {
                 break Ok(answer);
             }
@@ -122,17 +123,28 @@ impl Counters {
 pub(crate) struct Tries<'a> {
     pool: &'a Pool,
     counters: &'a Counters,
+    timeout: Duration,
     operation: &'static str,
     done: u32,
 }
 
 impl<'a> Tries<'a> {
-    pub(crate) fn new(pool: &'a Pool, counters: &'a Counters, operation: &'static str) -> Self {
-        Self { pool, counters, operation, done: 0 }
+    pub(crate) fn new(
+        pool: &'a Pool,
+        counters: &'a Counters,
+        timeout: Duration,
+        operation: &'static str,
+    ) -> Self {
+        Self { pool, counters, timeout, operation, done: 0 }
+    }
+
+    /// The longest that a step of a try may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     pub(crate) async fn begin(&self) -> Result<Transaction, DbError> {
-        self.pool.begin().await.map_err(DbError::during(self.operation))
+        in_time(self.timeout, self.pool.begin()).await.map_err(DbError::during(self.operation))
     }
 
     /// Commits, or rolls back. `None` when it is to be tried again.
@@ -142,14 +154,14 @@ impl<'a> Tries<'a> {
         outcome: Result<T, sqlx::Error>,
     ) -> Result<Option<T>, DbError> {
         let error = match outcome {
-            Ok(answer) => match transaction.commit().await {
+            Ok(answer) => match in_time(self.timeout, transaction.commit()).await {
                 Ok(()) => return Ok(Some(answer)),
                 Err(error) => error,
             },
             Err(error) => {
                 // The error of the statement is the one that matters; a lost connection is rolled
                 // back by the server.
-                let _ = transaction.rollback().await;
+                let _ = in_time(self.timeout, transaction.rollback()).await;
                 error
             }
         };
@@ -166,6 +178,17 @@ impl<'a> Tries<'a> {
         tracing::debug!(operation, tries = self.done, %error, "another transaction was in the way; trying again");
         tokio::time::sleep(pause).await;
         Ok(())
+    }
+}
+
+/// The answer, or a time-out.
+pub(crate) async fn in_time<T>(
+    timeout: Duration,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    match tokio::time::timeout(timeout, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(std::io::Error::new(ErrorKind::TimedOut, "the database does not answer").into()),
     }
 }
 

@@ -143,6 +143,11 @@ impl MariaDb {
         self.wait(Self::PASSWORD).await;
     }
 
+    /// The process, to be paused and continued with signals.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
     async fn wait(&self, password: &str) {
         eventually("mariadbd answers", START, async || {
             let done = self.command(password, "SELECT 1").output().ok()?;

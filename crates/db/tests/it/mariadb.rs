@@ -1,9 +1,11 @@
 //! What is MariaDB's own, on a real server.
 
 use std::error::Error;
+use std::time::Duration;
 
 use db::{Db, DbConfig, DbError, HostRow, Statistics};
 use futures_util::future::join_all;
+use nix::sys::signal::Signal;
 use testkit::MariaDb;
 
 use crate::every_case;
@@ -81,7 +83,7 @@ async fn of_two_transactions_in_a_deadlock_one_is_tried_again() {
     }
     let ours = async { db.hosts().record(&[host("a", 3), host("b", 3)]).await };
     let theirs = async {
-        testkit::eventually("we wait for b", std::time::Duration::from_secs(20), async || {
+        testkit::eventually("we wait for b", Duration::from_secs(20), async || {
             // Not INNODB_TRX, which shows old rows to who asks more than ten times a second.
             let waiting = "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS \
                            WHERE VARIABLE_NAME = 'INNODB_ROW_LOCK_CURRENT_WAITS'";
@@ -118,4 +120,30 @@ async fn a_lock_that_is_never_free_is_given_up_and_a_killed_server_is_found_agai
     server.start_again().await;
     let groups = db.rule_groups().all().await.unwrap();
     assert_eq!(groups[0].version, 1, "what was not committed is gone, the rest is there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_fails_the_statement_and_works_when_it_goes_on() {
+    let Some(server) = MariaDb::start().await else { return };
+    let config = DbConfig {
+        statement_timeout: Duration::from_secs(2),
+        ..DbConfig::new(server.create_database("saker"))
+    };
+    let db = Db::connect(&config).await.unwrap();
+    db.rule_groups().put("disk", "rules: []", model::Timestamp(1)).await.unwrap();
+    server.process().signal(Signal::SIGSTOP);
+    for outcome in [
+        db.rule_groups().all().await.map(|_| ()),
+        db.rule_groups().put("disk", "rules: [1]", model::Timestamp(2)).await.map(|_| ()),
+        db.rule_groups().remove("disk").await.map(|_| ()),
+    ] {
+        assert!(matches!(outcome, Err(DbError::Query { .. })), "{outcome:?}");
+    }
+    server.process().signal(Signal::SIGCONT);
+    // What timed out may have happened or not, but nothing is stuck.
+    let put = testkit::eventually("the server answers again", Duration::from_secs(20), async || {
+        db.rule_groups().put("disk", "rules: [2]", model::Timestamp(3)).await.ok()
+    });
+    assert!(put.await >= 1);
+    assert_eq!(db.rule_groups().all().await.unwrap()[0].body, "rules: [2]");
 }
