@@ -11,9 +11,9 @@ CREATE TABLE alert (
     updated_at      BIGINT       NOT NULL,
     labels          MEDIUMTEXT   NOT NULL,
     annotations     MEDIUMTEXT   NOT NULL,
-    generator_url   TEXT         NOT NULL,
+    generator_url   LONGTEXT     NOT NULL,
     search_text     MEDIUMTEXT   NOT NULL
-);
+) /*!50000 ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 */ /*!80017 COLLATE=utf8mb4_0900_bin */ /*M! COLLATE=utf8mb4_nopad_bin */;
 
 CREATE INDEX alert_order ON alert (status, priority, starts_at);
 CREATE INDEX alert_lease ON alert (status, ends_at);
@@ -28,7 +28,7 @@ CREATE TABLE event (
     happened_at BIGINT       NOT NULL,
     value       VARCHAR(190) NOT NULL,
     queued      INTEGER      NOT NULL
-);
+) /*!50000 ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 */ /*!80017 COLLATE=utf8mb4_0900_bin */ /*M! COLLATE=utf8mb4_nopad_bin */;
 
 CREATE INDEX event_queued ON event (queued, priority, happened_at);
 CREATE INDEX event_alert ON event (fingerprint, happened_at);
@@ -47,7 +47,7 @@ CREATE TABLE notification_log (
     code           INTEGER      NOT NULL,
     detail         VARCHAR(190) NOT NULL,
     PRIMARY KEY (fingerprint, receiver)
-);
+) /*!50000 ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 */ /*!80017 COLLATE=utf8mb4_0900_bin */ /*M! COLLATE=utf8mb4_nopad_bin */;
 
 CREATE INDEX notification_log_result ON notification_log (receiver, result, tried_at);
 
@@ -63,7 +63,7 @@ CREATE TABLE delivery (
     code        INTEGER      NOT NULL,
     duration_ms BIGINT       NOT NULL,
     detail      VARCHAR(190) NOT NULL
-);
+) /*!50000 ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 */ /*!80017 COLLATE=utf8mb4_0900_bin */ /*M! COLLATE=utf8mb4_nopad_bin */;
 
 CREATE INDEX delivery_alert ON delivery (fingerprint, tried_at);
 CREATE INDEX delivery_time ON delivery (tried_at);

@@ -7,13 +7,16 @@ use daemon::{CommonArgs, Faults, StartError, load_config};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::RunArgs;
+use crate::stores::{DatabaseConfig, StateConfig};
 
 /// The whole file. Every key has a default, so an empty file, or none, runs on one machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
-    /// Where samples, rules, hosts and alerts are kept.
+    /// Where samples are kept, and unless `[db]` says otherwise rules, hosts and alerts.
     pub(crate) data_dir: PathBuf,
+    pub(crate) db: DatabaseConfig,
+    pub(crate) state: StateConfig,
     pub(crate) storage: StorageConfig,
     pub(crate) transfer: transfer::Config,
     pub(crate) hbs: hbs::Config,
@@ -51,6 +54,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data_dir: "data".into(),
+            db: DatabaseConfig::default(),
+            state: StateConfig::default(),
             storage: StorageConfig::default(),
             transfer: transfer::Config::default(),
             hbs: hbs::Config::default(),
@@ -86,6 +91,8 @@ impl Config {
         if self.storage.series_max == 0 {
             faults.add("storage.series_max", "must be at least 1");
         }
+        self.db.validate(faults);
+        self.state.validate(faults);
         self.transfer.validate(faults);
         self.hbs.validate(faults);
         self.judge.validate(faults);

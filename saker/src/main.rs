@@ -6,6 +6,7 @@ mod config;
 mod ctl;
 mod data_dir;
 mod roles;
+mod stores;
 mod table;
 
 use std::process::ExitCode;

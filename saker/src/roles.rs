@@ -3,10 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use daemon::{Clock, CommonArgs, Context, RuntimeKind, StartError, Stop};
 use db::Db;
-use state::State;
 use storage::{Limits, LocalConfig, Storage};
 
 use crate::cli::RunCommand;
@@ -40,9 +38,10 @@ pub(crate) fn run(common: &CommonArgs, command: RunCommand) -> ExitCode {
 
 async fn standalone(config: Config, context: &Context) -> anyhow::Result<()> {
     let storage = open_storage(&config, context).await?;
-    let db = open_db(&config, context).await?;
-
+    // Samples are taken while a database server is still away.
     transfer_role(&config, storage.clone(), context).await?;
+
+    let db = open_db(&config, context).await?;
     hbs_role(&config, db.clone(), context).await?;
     alarm_role(&config, db.clone(), context).await?;
     judge_role(&config, &storage, db, context).await?;
@@ -61,7 +60,7 @@ async fn hbs_role(config: &Config, db: Db, context: &Context) -> anyhow::Result<
 }
 
 async fn alarm_role(config: &Config, db: Db, context: &Context) -> anyhow::Result<()> {
-    let deps = alarm::Deps { state: State::embedded(db.clone()), db };
+    let deps = alarm::Deps { state: config.state.open(&db)?, db };
     alarm::start(config.alarm.clone(), deps, &context.for_role("alarm")).await?;
     Ok(())
 }
@@ -70,7 +69,7 @@ async fn judge_role(config: &Config, storage: &Storage, db: Db, context: &Contex
     let deps = judge::Deps {
         reader: storage.reader(),
         writer: storage.writer(),
-        state: State::embedded(db.clone()),
+        state: config.state.open(&db)?,
         db,
     };
     judge::start(config.judge.clone(), deps, &context.for_role("judge")).await?;
@@ -84,16 +83,7 @@ async fn apiproxy_role(config: &Config, storage: &Storage, context: &Context) ->
 }
 
 async fn open_db(config: &Config, context: &Context) -> anyhow::Result<Db> {
-    let db = Db::open(&config.data_dir.join("saker.db"))
-        .await
-        .context("open the database")
-        .map_err(not_openable)?;
-    let closing = db.clone();
-    context.spawn_graceful("database", move |stop: Stop| async move {
-        stop.requested().await;
-        closing.close().await;
-    });
-    Ok(db)
+    config.db.open(&config.data_dir, context).await
 }
 
 async fn open_storage(config: &Config, context: &Context) -> anyhow::Result<Storage> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// An error of the SQL store; the cause is its source.
+/// An error of the SQL store; the cause is its source. No variant holds a password.
 #[derive(Debug, Error)]
 pub enum DbError {
     /// The database file cannot be opened or created.
@@ -15,7 +15,38 @@ pub enum DbError {
         /// Why.
         source: sqlx::Error,
     },
-    /// The schema cannot be brought up to date; a database written by a newer Saker is refused here.
+    /// The address of the database cannot be understood.
+    #[error("the address of the database is not valid: {reason}")]
+    Address {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The database server cannot be reached, or does not let us in.
+    #[error("connect to the database {address}")]
+    Connect {
+        /// Its address, without the password.
+        address: String,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// The database server is too old.
+    #[error("the database server is version {version}: MariaDB 10.6, MySQL 8.0.17 or newer is needed")]
+    Unsupported {
+        /// What it says it is.
+        version: String,
+    },
+    /// A newer Saker has changed the schema. Nothing was written.
+    #[error("a newer Saker wrote this database (schema {found}, this one knows {known}): upgrade this one")]
+    Newer {
+        /// Number of the database's schema.
+        found: i64,
+        /// Number of the newest schema known here.
+        known: i64,
+    },
+    /// Another process is changing the schema and did not end within five minutes.
+    #[error("another process is bringing the database schema up to date: start this one when it is done")]
+    MigrateLocked,
+    /// The schema cannot be brought up to date.
     #[error("bring the database schema up to date")]
     Migrate(#[source] sqlx::migrate::MigrateError),
     /// A statement failed.
@@ -29,6 +60,12 @@ pub enum DbError {
 }
 
 impl DbError {
+    /// Whether the database server cannot be reached now, so that trying again later may help.
+    pub fn is_away(&self) -> bool {
+        use sqlx::Error::{Io, PoolTimedOut};
+        matches!(self, Self::Connect { source: Io(_) | PoolTimedOut, .. })
+    }
+
     /// For `map_err`: names the operation that failed.
     pub(crate) fn during(operation: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| Self::Query { operation, source }

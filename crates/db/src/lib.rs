@@ -1,20 +1,30 @@
 //! The SQL store: one module a table group, and the only place with SQL text.
 //!
-//! Today it is SQLite, embedded in the process. The schema lives in `/sql`, one folder for every database
-//! (`docs/adr/0001-one-migrations-folder.md`). Conventions: times are milliseconds in BIGINT, keys VARCHAR(190),
-//! identifiers are made by the application.
+//! SQLite embedded in the process, or MySQL / MariaDB. Both run the same statements: what they bind
+//! and read is an integer, a text or bytes, and nothing else. The schema lives in `/sql`, one
+//! folder for every database (`docs/adr/0001-one-migrations-folder.md`). Conventions: times are
+//! milliseconds in BIGINT, keys VARCHAR, identifiers are made by the application. Every table has
+//! one unique key; an insert that hits it is followed by an update, never `ON DUPLICATE KEY
+//! UPDATE`, which locks too much (MySQL bug 58637).
 
 pub mod alerts;
+mod config;
 mod error;
 mod hosts;
 mod migrate;
 mod pool;
+mod record;
 mod rules;
 mod state;
+mod statement;
+mod transaction;
+mod upsert;
 
 pub use alerts::Alerts;
+pub use config::DbConfig;
 pub use error::DbError;
 pub use hosts::{HostRow, Hosts};
 pub use pool::Db;
 pub use rules::{RuleGroupRow, RuleGroups};
 pub use state::{EventRow, LeaseRow, StateTables};
+pub use transaction::Statistics;

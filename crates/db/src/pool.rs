@@ -1,101 +1,236 @@
 //! The connection to the database.
 
+use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
+use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Executor, MySqlPool, SqlitePool};
 
-use crate::migrate::migrator;
-use crate::{Alerts, DbError, Hosts, RuleGroups, StateTables};
+use crate::config::Target;
+use crate::record::Record;
+use crate::statement::Statement;
+use crate::transaction::{Counters, Transaction, Tries, in_time};
+use crate::{Alerts, DbConfig, DbError, Hosts, RuleGroups, StateTables, Statistics, migrate};
 
 // One writer at a time is SQLite's nature; the other connections let reads go on beside it.
-const CONNECTIONS_MAX: u32 = 4;
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const SQLITE_CONNECTIONS_MAX: u32 = 4;
+const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+// How long a statement waits for a connection; while the server is away, how long until it fails.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+// A row lock that is not free within a second is a fault to be retried, not to be waited out for
+// MySQL's 50. READ COMMITTED locks rows and not the gaps between them, so writers of different rows
+// do not deadlock. Strict mode refuses a text that is too long instead of cutting it.
+const MYSQL_SESSION: [&str; 2] = [
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', innodb_lock_wait_timeout = 1",
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+];
 
 /// The SQL store. Clones share the connections.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Db {
-    pool: SqlitePool,
+    pool: Pool,
+    counters: Arc<Counters>,
+    /// The longest that anything may take. SQLite answers always; it waits for a writer itself.
+    statement_timeout: Duration,
+}
+
+#[derive(Clone)]
+pub(crate) enum Pool {
+    Sqlite(SqlitePool),
+    Mysql(MySqlPool),
 }
 
 impl Db {
-    /// Opens or creates the database file and brings its schema up to date.
+    /// Opens or creates an SQLite file and brings its schema up to date.
     ///
-    /// A commit is with the operating system when it returns (`synchronous = NORMAL` on a write-ahead log): it
-    /// survives the end of the process at any moment. A power cut may undo the last commits, never half of one. Syncing
-    /// every commit would make a busy disk, which syncs two hundred times a second, the limit of the alarm path.
+    /// A commit is with the operating system when it returns (`synchronous = NORMAL` on a
+    /// write-ahead log): it survives the end of the process at any moment. A power cut may undo the
+    /// last commits, never half of one. Syncing every commit would make a busy disk, which syncs
+    /// two hundred times a second, the limit of the alarm path.
     pub async fn open(path: &Path) -> Result<Self, DbError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(BUSY_TIMEOUT)
+            .busy_timeout(SQLITE_BUSY_TIMEOUT)
             .foreign_keys(true);
         let pool = SqlitePoolOptions::new()
-            .max_connections(CONNECTIONS_MAX)
+            .max_connections(SQLITE_CONNECTIONS_MAX)
             .connect_with(options)
             .await
             .map_err(|source| DbError::Open { path: path.to_owned(), source })?;
-        migrator().run(&pool).await.map_err(DbError::Migrate)?;
-        Ok(Self { pool })
+        migrate::sqlite(&pool).await?;
+        Ok(Self { pool: Pool::Sqlite(pool), counters: Arc::default(), statement_timeout: Duration::MAX })
+    }
+
+    /// Connects to the database and brings its schema up to date. Fails after five seconds when a
+    /// server is away; one that goes away later only fails the statements of that time.
+    pub async fn connect(config: &DbConfig) -> Result<Self, DbError> {
+        let target = config.target()?;
+        let address = target.to_string();
+        match target {
+            Target::Sqlite(path) => Self::open(&path).await,
+            Target::Mysql(options) => Self::open_mysql(*options, config, address).await,
+        }
+    }
+
+    async fn open_mysql(
+        options: MySqlConnectOptions,
+        config: &DbConfig,
+        address: String,
+    ) -> Result<Self, DbError> {
+        let pool = MySqlPoolOptions::new()
+            .max_connections(config.connections_max)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    for statement in MYSQL_SESSION {
+                        connection.execute(statement).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .connect_with(options)
+            .await
+            .map_err(|source| DbError::Connect { address, source })?;
+        let version: String = sqlx::query_scalar("SELECT VERSION()")
+            .fetch_one(&pool)
+            .await
+            .map_err(DbError::during("read the version of the server"))?;
+        if !migrate::is_supported(&version) {
+            return Err(DbError::Unsupported { version });
+        }
+        migrate::mysql(&pool).await?;
+        Ok(Self {
+            pool: Pool::Mysql(pool),
+            counters: Arc::default(),
+            statement_timeout: config.statement_timeout,
+        })
     }
 
     /// Hosts and their heartbeats.
     pub fn hosts(&self) -> Hosts<'_> {
-        Hosts { pool: &self.pool }
+        Hosts { db: self }
     }
 
     /// Rule groups created by API.
     pub fn rule_groups(&self) -> RuleGroups<'_> {
-        RuleGroups { pool: &self.pool }
+        RuleGroups { db: self }
     }
 
     /// Alerts, their history and their notifications.
     pub fn alerts(&self) -> Alerts<'_> {
-        Alerts { pool: &self.pool }
+        Alerts { db: self }
     }
 
     /// The tables behind the embedded shared state.
     pub fn state(&self) -> StateTables<'_> {
-        StateTables { pool: &self.pool }
+        StateTables { db: self }
     }
 
-    /// Closes the connections and writes the log back into the database file.
+    /// How often transactions were in each other's way so far.
+    pub fn statistics(&self) -> Statistics {
+        self.counters.read()
+    }
+
+    /// Closes the connections; SQLite writes its log back into the database file.
     pub async fn close(&self) {
-        self.pool.close().await;
+        match &self.pool {
+            Pool::Sqlite(pool) => pool.close().await,
+            Pool::Mysql(pool) => pool.close().await,
+        }
+    }
+
+    /// The tries of one transaction; see [`in_transaction!`](crate::transaction::in_transaction).
+    pub(crate) fn tries(&self, operation: &'static str) -> Tries<'_> {
+        Tries::new(&self.pool, &self.counters, self.statement_timeout, operation)
+    }
+
+    /// Runs one statement, in a transaction of its own; tells how many rows it changed.
+    pub(crate) async fn execute(
+        &self,
+        operation: &'static str,
+        statement: Statement,
+    ) -> Result<u64, DbError> {
+        let mut tries = self.tries(operation);
+        loop {
+            match in_time(self.statement_timeout, self.pool.execute(statement.clone())).await {
+                Ok(rows) => return Ok(rows),
+                // An insert of a key that is there would be the same insert the next time.
+                Err(source) if is_duplicate(&source) => return Err(DbError::Query { operation, source }),
+                Err(error) => tries.wait(error).await?,
+            }
+        }
+    }
+
+    /// All rows of an answer.
+    pub(crate) async fn records<T>(
+        &self,
+        operation: &'static str,
+        statement: Statement,
+        read: impl Fn(&Record) -> Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>, DbError> {
+        let records = in_time(self.statement_timeout, self.pool.records(statement)).await;
+        let records = records.map_err(DbError::during(operation))?;
+        records.iter().map(read).collect::<Result<_, _>>().map_err(DbError::during(operation))
+    }
+
+    /// The first row of an answer.
+    pub(crate) async fn record<T>(
+        &self,
+        operation: &'static str,
+        statement: Statement,
+        read: impl Fn(&Record) -> Result<T, sqlx::Error>,
+    ) -> Result<Option<T>, DbError> {
+        Ok(self.records(operation, statement, read).await?.into_iter().next())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn opening_twice_changes_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("saker.db");
-        Db::open(&path).await.unwrap().close().await;
-        Db::open(&path).await.unwrap().close().await;
+impl Pool {
+    pub(crate) async fn begin(&self) -> Result<Transaction, sqlx::Error> {
+        Ok(match self {
+            // A transaction that reads first and writes later would fail when another one wrote in
+            // between.
+            Self::Sqlite(pool) => Transaction::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Mysql(pool) => Transaction::Mysql(pool.begin().await?),
+        })
     }
 
-    #[tokio::test]
-    async fn a_database_of_a_newer_version_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("saker.db");
-        let db = Db::open(&path).await.unwrap();
-        sqlx::query("INSERT INTO _sqlx_migrations VALUES (9999, 'later', 0, TRUE, x'00', 1)")
-            .execute(&db.pool)
-            .await
-            .unwrap();
-        db.close().await;
-        assert!(matches!(Db::open(&path).await, Err(DbError::Migrate(_))));
+    async fn execute(&self, statement: Statement) -> Result<u64, sqlx::Error> {
+        Ok(match self {
+            Self::Sqlite(pool) => statement.for_sqlite().execute(pool).await?.rows_affected(),
+            Self::Mysql(pool) => statement.for_mysql().execute(pool).await?.rows_affected(),
+        })
     }
 
-    #[tokio::test]
-    async fn a_missing_directory_is_named() {
-        let error = Db::open(Path::new("/nonexistent/saker.db")).await.expect_err("no such directory");
-        assert!(error.to_string().contains("/nonexistent/saker.db"), "{error}");
+    async fn records(&self, statement: Statement) -> Result<Vec<Record>, sqlx::Error> {
+        Ok(match self {
+            Self::Sqlite(pool) => {
+                statement.for_sqlite().fetch_all(pool).await?.into_iter().map(Record::Sqlite).collect()
+            }
+            Self::Mysql(pool) => {
+                statement.for_mysql().fetch_all(pool).await?.into_iter().map(Record::Mysql).collect()
+            }
+        })
+    }
+}
+
+/// Whether an insert hit the unique key.
+pub(crate) fn is_duplicate(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.is_unique_violation())
+}
+
+// The pools know the password.
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.pool {
+            Pool::Sqlite(_) => "Db(SQLite)",
+            Pool::Mysql(_) => "Db(MySQL)",
+        })
     }
 }

@@ -1,8 +1,14 @@
-//! Tables behind the embedded shared state. The rules of leases and queues are told in crate `state`.
+//! Tables behind the embedded shared state. The rules of leases and queues are told in crate
+//! `state`.
 
-use sqlx::{Row, SqlitePool};
+use crate::pool::is_duplicate;
+use crate::record::Record;
+use crate::statement::Statement;
+use crate::transaction::in_transaction;
+use crate::{Db, DbError};
 
-use crate::DbError;
+// SQLite binds at most 32,766 values a statement.
+const NAMES_PER_STATEMENT: usize = 1000;
 
 /// A lease as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,12 +37,13 @@ pub struct EventRow {
 /// Queries of the embedded shared state.
 #[derive(Debug)]
 pub struct StateTables<'a> {
-    pub(crate) pool: &'a SqlitePool,
+    pub(crate) db: &'a Db,
 }
 
 impl StateTables<'_> {
-    /// Takes or renews a lease in one statement: it succeeds when the lease is free, over, or already the owner's.
-    /// The fencing number grows whenever the lease was over or changes hands. Returns the lease as it stands.
+    /// Takes or renews a lease: it succeeds when the lease is free, over, or already the owner's.
+    /// The fencing number grows whenever the lease was over or changes hands. Returns the lease as
+    /// it stands.
     pub async fn take_lease(
         &self,
         name: &str,
@@ -44,36 +51,34 @@ impl StateTables<'_> {
         now: i64,
         until: i64,
     ) -> Result<LeaseRow, DbError> {
-        const OPERATION: &str = "take a lease";
-        sqlx::query(
-            "INSERT INTO state_lease (name, owner, fencing, until) VALUES (?1, ?2, 1, ?4) \
-             ON CONFLICT (name) DO UPDATE SET \
-                fencing = fencing + CASE WHEN owner = ?2 AND until > ?3 THEN 0 ELSE 1 END, \
-                owner = ?2, until = ?4 \
-             WHERE owner = ?2 OR until <= ?3",
-        )
-        .bind(name)
-        .bind(owner)
-        .bind(now)
-        .bind(until)
-        .execute(self.pool)
-        .await
-        .map_err(DbError::during(OPERATION))?;
-        let row = sqlx::query("SELECT owner, fencing, until FROM state_lease WHERE name = ?")
-            .bind(name)
-            .fetch_one(self.pool)
-            .await
-            .map_err(DbError::during(OPERATION))?;
-        Ok(LeaseRow { owner: row.get("owner"), fencing: row.get("fencing"), until: row.get("until") })
+        in_transaction!(self.db, "take a lease", tx => {
+            // The number comes first: MySQL assigns from left to right and would compare with the
+            // new owner.
+            let update = Statement::new(
+                "UPDATE state_lease SET fencing = fencing + \
+                 CASE WHEN owner = ? AND until > ? THEN 0 ELSE 1 END, owner = ?, until = ? \
+                 WHERE name = ? AND (owner = ? OR until <= ?)",
+            );
+            let update = update.bind(owner).bind(now).bind(owner).bind(until).bind(name).bind(owner).bind(now);
+            let found = tx.execute(update).await?;
+            let query =
+                || Statement::new("SELECT owner, fencing, until FROM state_lease WHERE name = ?").bind(name);
+            if let Some(row) = tx.record(query()).await? {
+                return read_lease(&row);
+            }
+            debug_assert_eq!(found, 0, "a lease that was updated is there");
+            let insert =
+                Statement::new("INSERT INTO state_lease (name, owner, fencing, until) VALUES (?, ?, 1, ?)");
+            tx.execute(insert.bind(name).bind(owner).bind(until)).await?;
+            Ok(LeaseRow { owner: owner.to_owned(), fencing: 1, until })
+        })
     }
 
-    /// Ends a lease if it is still the owner's. The row stays, so that the fencing number never goes back.
+    /// Ends a lease if it is still the owner's. The row stays, so that the fencing number never
+    /// goes back.
     pub async fn release_lease(&self, name: &str, owner: &str) -> Result<bool, DbError> {
-        let query = sqlx::query("UPDATE state_lease SET until = 0 WHERE name = ? AND owner = ?")
-            .bind(name)
-            .bind(owner);
-        let done = query.execute(self.pool).await.map_err(DbError::during("release a lease"))?;
-        Ok(done.rows_affected() > 0)
+        let statement = Statement::new("UPDATE state_lease SET until = 0 WHERE name = ? AND owner = ?");
+        Ok(self.db.execute("release a lease", statement.bind(name).bind(owner)).await? > 0)
     }
 
     /// Writes a document unless a later holder (a higher fencing number) wrote it; `false` then.
@@ -84,37 +89,42 @@ impl StateTables<'_> {
         body: &[u8],
         fencing: i64,
     ) -> Result<bool, DbError> {
-        let query = sqlx::query(
-            "INSERT INTO state_document (kind, name, fencing, body) VALUES (?, ?, ?, ?) \
-             ON CONFLICT (kind, name) DO UPDATE SET fencing = excluded.fencing, body = excluded.body \
-             WHERE state_document.fencing <= excluded.fencing",
-        );
-        let query = query.bind(kind).bind(name).bind(fencing).bind(body);
-        let done = query.execute(self.pool).await.map_err(DbError::during("save a document"))?;
-        Ok(done.rows_affected() > 0)
+        in_transaction!(self.db, "save a document", tx => {
+            let update = Statement::new(
+                "UPDATE state_document SET fencing = ?, body = ? WHERE kind = ? AND name = ? AND fencing <= ?",
+            );
+            let update = update.bind(fencing).bind(body).bind(kind).bind(name).bind(fencing);
+            if tx.execute(update).await? > 0 {
+                return Ok(true);
+            }
+            let query = Statement::new("SELECT fencing FROM state_document WHERE kind = ? AND name = ?");
+            if tx.record(query.bind(kind).bind(name)).await?.is_some() {
+                return Ok(false);
+            }
+            let insert =
+                Statement::new("INSERT INTO state_document (kind, name, fencing, body) VALUES (?, ?, ?, ?)");
+            tx.execute(insert.bind(kind).bind(name).bind(fencing).bind(body)).await?;
+            Ok(true)
+        })
     }
 
     /// A document, if there is one.
     pub async fn load_document(&self, kind: &str, name: &str) -> Result<Option<Vec<u8>>, DbError> {
-        let query =
-            sqlx::query("SELECT body FROM state_document WHERE kind = ? AND name = ?").bind(kind).bind(name);
-        let row = query.fetch_optional(self.pool).await.map_err(DbError::during("load a document"))?;
-        Ok(row.map(|row| row.get("body")))
+        let query = Statement::new("SELECT body FROM state_document WHERE kind = ? AND name = ?");
+        self.db.record("load a document", query.bind(kind).bind(name), |row| row.bytes("body")).await
     }
 
     /// All documents of a kind, by name.
     pub async fn documents(&self, kind: &str) -> Result<Vec<(String, Vec<u8>)>, DbError> {
-        let query =
-            sqlx::query("SELECT name, body FROM state_document WHERE kind = ? ORDER BY name").bind(kind);
-        let rows = query.fetch_all(self.pool).await.map_err(DbError::during("load documents"))?;
-        Ok(rows.iter().map(|row| (row.get("name"), row.get("body"))).collect())
+        let query = Statement::new("SELECT name, body FROM state_document WHERE kind = ? ORDER BY name");
+        let read = |row: &Record| Ok((row.text("name")?, row.bytes("body")?));
+        self.db.records("load documents", query.bind(kind), read).await
     }
 
     /// Removes a document; it is no fault when there is none.
     pub async fn remove_document(&self, kind: &str, name: &str) -> Result<(), DbError> {
-        let query =
-            sqlx::query("DELETE FROM state_document WHERE kind = ? AND name = ?").bind(kind).bind(name);
-        query.execute(self.pool).await.map_err(DbError::during("remove a document"))?;
+        let statement = Statement::new("DELETE FROM state_document WHERE kind = ? AND name = ?");
+        self.db.execute("remove a document", statement.bind(kind).bind(name)).await?;
         Ok(())
     }
 
@@ -127,16 +137,19 @@ impl StateTables<'_> {
         body: &[u8],
         now: i64,
     ) -> Result<(), DbError> {
-        let query = sqlx::query(
+        let insert = Statement::new(
             "INSERT INTO state_event (queue, name, priority, pushed_at, visible_at, attempts, body) \
-             VALUES (?, ?, ?, ?, 0, 0, ?) ON CONFLICT (queue, name) DO NOTHING",
+             VALUES (?, ?, ?, ?, 0, 0, ?)",
         );
-        let query = query.bind(queue).bind(name).bind(priority).bind(now).bind(body);
-        query.execute(self.pool).await.map_err(DbError::during("push an event"))?;
-        Ok(())
+        let insert = insert.bind(queue).bind(name).bind(priority).bind(now).bind(body);
+        match self.db.execute("push an event", insert).await {
+            Err(DbError::Query { source, .. }) if is_duplicate(&source) => Ok(()),
+            outcome => outcome.map(|_| ()),
+        }
     }
 
-    /// Takes up to `max` visible events, most important and then oldest first, and hides them until `hidden_until`.
+    /// Takes up to `max` visible events, most important and then oldest first, and hides them until
+    /// `hidden_until`.
     pub async fn take_events(
         &self,
         queue: &str,
@@ -144,49 +157,57 @@ impl StateTables<'_> {
         now: i64,
         hidden_until: i64,
     ) -> Result<Vec<EventRow>, DbError> {
-        let query = sqlx::query(
-            "UPDATE state_event SET visible_at = ?4, attempts = attempts + 1 \
-             WHERE queue = ?1 AND name IN (SELECT name FROM state_event WHERE queue = ?1 AND visible_at <= ?3 \
-                ORDER BY priority, pushed_at, name LIMIT ?2) \
-             RETURNING name, priority, pushed_at, attempts, body",
-        );
-        let query = query.bind(queue).bind(max).bind(now).bind(hidden_until);
-        let mut rows = query.fetch_all(self.pool).await.map_err(DbError::during("take events"))?;
-        rows.sort_by_key(|row| {
-            (row.get::<i64, _>("priority"), row.get::<i64, _>("pushed_at"), row.get::<String, _>("name"))
-        });
-        Ok(rows.iter().map(read_event).collect())
+        in_transaction!(self.db, "take events", tx => {
+            // On MySQL each taker locks the events it chose and passes over those of the others.
+            let choose = Statement::new(
+                "SELECT name, priority, attempts + 1 AS attempts, body FROM state_event \
+                 WHERE queue = ? AND visible_at <= ? ORDER BY priority, pushed_at, name LIMIT ? \
+                 /*!50000 FOR UPDATE SKIP LOCKED */",
+            );
+            let records = tx.records(choose.bind(queue).bind(now).bind(max)).await?;
+            let events: Vec<EventRow> = records.iter().map(read_event).collect::<Result<_, _>>()?;
+            for chunk in events.chunks(NAMES_PER_STATEMENT) {
+                let mut hide = Statement::new(
+                    "UPDATE state_event SET visible_at = ?, attempts = attempts + 1 \
+                     WHERE queue = ? AND name IN ",
+                );
+                hide = hide.bind(hidden_until).bind(queue);
+                hide.push_list(chunk.iter().map(|event| event.name.as_str()));
+                tx.execute(hide).await?;
+            }
+            Ok(events)
+        })
     }
 
     /// Removes an event that is done; `false` when it was not there.
     pub async fn remove_event(&self, queue: &str, name: &str) -> Result<bool, DbError> {
-        let query =
-            sqlx::query("DELETE FROM state_event WHERE queue = ? AND name = ?").bind(queue).bind(name);
-        let done = query.execute(self.pool).await.map_err(DbError::during("acknowledge an event"))?;
-        Ok(done.rows_affected() > 0)
+        let statement = Statement::new("DELETE FROM state_event WHERE queue = ? AND name = ?");
+        Ok(self.db.execute("acknowledge an event", statement.bind(queue).bind(name)).await? > 0)
     }
 
     /// Makes a taken event visible again from `visible_at` on.
     pub async fn return_event(&self, queue: &str, name: &str, visible_at: i64) -> Result<(), DbError> {
-        let query = sqlx::query("UPDATE state_event SET visible_at = ? WHERE queue = ? AND name = ?");
-        let query = query.bind(visible_at).bind(queue).bind(name);
-        query.execute(self.pool).await.map_err(DbError::during("return an event"))?;
+        let statement = Statement::new("UPDATE state_event SET visible_at = ? WHERE queue = ? AND name = ?");
+        self.db.execute("return an event", statement.bind(visible_at).bind(queue).bind(name)).await?;
         Ok(())
     }
 
     /// How many events are on a queue, the taken ones included.
     pub async fn queue_length(&self, queue: &str) -> Result<i64, DbError> {
-        let query = sqlx::query("SELECT COUNT(*) AS length FROM state_event WHERE queue = ?").bind(queue);
-        let row = query.fetch_one(self.pool).await.map_err(DbError::during("count events"))?;
-        Ok(row.get("length"))
+        let query = Statement::new("SELECT COUNT(*) AS length FROM state_event WHERE queue = ?").bind(queue);
+        Ok(self.db.record("count events", query, |row| row.integer("length")).await?.unwrap_or(0))
     }
 }
 
-fn read_event(row: &sqlx::sqlite::SqliteRow) -> EventRow {
-    EventRow {
-        name: row.get("name"),
-        priority: row.get("priority"),
-        attempts: row.get("attempts"),
-        body: row.get("body"),
-    }
+fn read_lease(row: &Record) -> Result<LeaseRow, sqlx::Error> {
+    Ok(LeaseRow { owner: row.text("owner")?, fencing: row.integer("fencing")?, until: row.integer("until")? })
+}
+
+fn read_event(row: &Record) -> Result<EventRow, sqlx::Error> {
+    Ok(EventRow {
+        name: row.text("name")?,
+        priority: row.integer("priority")?,
+        attempts: row.integer("attempts")?,
+        body: row.bytes("body")?,
+    })
 }

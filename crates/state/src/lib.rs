@@ -1,30 +1,52 @@
-//! Shared state in verbs: leases, documents, and queues that hand events out with a lease and an acknowledgement.
+//! Shared state in verbs: leases, documents, and queues that hand events out with a lease and an
+//! acknowledgement.
 //!
-//! [`State`] is embedded today: it keeps everything in the SQL store, so what a verb answered survives kill -9.
-//! With several machines Redis takes its place behind the same verbs.
+//! [`State`] is embedded or Redis, behind the same verbs. Embedded keeps everything in the SQL
+//! store, so what a verb answered survives kill -9. Redis is for services on several machines.
+//!
+//! Whose clock: embedded goes by the caller's `now` alone. On Redis a lease is measured by the
+//! server's clock, so that no holder loses its lease to a neighbour whose clock is fast; queues go
+//! by `now` there too, where a fast clock can only hand an event out twice, which at-least-once
+//! allows.
 
 mod documents;
 mod error;
 mod events;
 mod leases;
-#[cfg(test)]
-mod test_state;
+mod redis;
 
+use std::sync::Arc;
+
+use db::Db;
+
+pub use crate::redis::RedisConfig;
 pub use error::StateError;
 pub use events::Event;
 pub use leases::Lease;
 
-use db::Db;
+use crate::redis::RedisStore;
 
 /// Shared state. Clones share it.
 #[derive(Debug, Clone)]
 pub struct State {
-    db: Db,
+    backend: Backend,
+}
+
+#[derive(Debug, Clone)]
+enum Backend {
+    Embedded(Db),
+    Redis(Arc<RedisStore>),
 }
 
 impl State {
     /// State inside this process' SQL store.
     pub fn embedded(db: Db) -> Self {
-        Self { db }
+        Self { backend: Backend::Embedded(db) }
+    }
+
+    /// State in Redis 6.2 or newer. Does not wait for the server: while it is away the verbs fail,
+    /// and when it is back they work again. Must be called inside a Tokio runtime.
+    pub fn redis(config: &RedisConfig) -> Result<Self, StateError> {
+        Ok(Self { backend: Backend::Redis(Arc::new(RedisStore::open(config)?)) })
     }
 }

@@ -12,3 +12,4 @@ mod metrics_page;
 mod picture;
 mod prometheus;
 mod quickstart;
+mod servers;

@@ -36,6 +36,11 @@ struct Ports {
 impl Stack {
     /// Writes the configuration; nothing runs yet.
     pub(crate) async fn new(rules: &Path) -> Self {
+        Self::with(rules, "").await
+    }
+
+    /// [`Stack::new`] with more sections in the configuration of the central services.
+    pub(crate) async fn with(rules: &Path, sections: &str) -> Self {
         let context = Context::new("e2e", Clock::System).unwrap();
         let webhook = Webhook::start(&context).await;
         let ports = Ports {
@@ -48,7 +53,7 @@ impl Stack {
         };
         let stack =
             Self { context, webhook, folder: tempfile::tempdir().unwrap(), ports, saker: None, agent: None };
-        fs::write(stack.file("saker.toml"), stack.saker_config(rules)).unwrap();
+        fs::write(stack.file("saker.toml"), stack.saker_config(rules) + sections).unwrap();
         fs::write(stack.file("agent.toml"), stack.agent_config()).unwrap();
         stack
     }

@@ -1,0 +1,62 @@
+//! The SQL store on SQLite and on a real MariaDB: the same cases on both.
+#![cfg(test)]
+
+mod alerts;
+mod hosts;
+mod mariadb;
+mod notifications;
+mod rules;
+mod search;
+mod sqlite;
+mod state;
+
+/// Every case, as a test on SQLite each; and `every_case` for a server that is too dear to be
+/// started for each.
+macro_rules! on_both_databases {
+    ($($module:ident :: $case:ident),+ $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                let folder = tempfile::tempdir().unwrap();
+                let db = db::Db::open(&folder.path().join("saker.db")).await.unwrap();
+                crate::$module::$case(&db).await;
+            })+
+        }
+
+        /// Runs every case on an empty database, which is asked for by the number of the case.
+        async fn every_case(database: impl AsyncFn(usize) -> db::Db) {
+            let mut number = 0;
+            $(
+                number += 1;
+                println!("case {number}: {}", stringify!($case));
+                let db = database(number).await;
+                $module::$case(&db).await;
+                db.close().await;
+            )+
+        }
+    };
+}
+
+on_both_databases!(
+    hosts::a_known_host_is_updated_and_keeps_its_first_sight,
+    hosts::thousands_of_hosts_are_recorded_at_once,
+    hosts::of_a_host_that_comes_twice_the_last_counts,
+    rules::a_group_is_created_changed_and_removed,
+    rules::names_and_bodies_are_data_and_never_sql,
+    rules::one_group_stored_by_many_at_once_has_a_version_for_each,
+    alerts::an_alert_reads_back_as_it_was_stored_and_is_replaced_by_its_fingerprint,
+    alerts::thousands_are_stored_at_once,
+    alerts::an_event_waits_until_it_is_queued_and_is_kept_once,
+    alerts::only_firing_alerts_can_be_overdue,
+    alerts::what_still_fires_is_never_forgotten,
+    alerts::the_longest_texts_that_are_taken_can_be_stored,
+    notifications::an_entry_reads_back_and_its_detail_is_cut,
+    notifications::only_firing_alerts_are_repeated_and_only_when_due,
+    notifications::a_receiver_is_offered_what_fires_and_it_knows_nothing_of,
+    search::unresolved_comes_first_then_urgency_then_the_newest,
+    search::text_is_found_without_regard_to_case_and_wildcards_are_letters,
+    search::counts_are_by_state_and_priority,
+    state::of_many_who_take_a_lease_at_once_one_holds_it,
+    state::a_document_is_written_by_the_latest_holder_only,
+    state::an_event_is_taken_by_one_of_many,
+);

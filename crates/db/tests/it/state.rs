@@ -1,0 +1,68 @@
+//! The tables behind the embedded shared state. Their rules are told and tested in crate `state`;
+//! here is what depends on the database.
+
+use db::{Db, EventRow, LeaseRow};
+use futures_util::future::join_all;
+
+pub(crate) async fn of_many_who_take_a_lease_at_once_one_holds_it(db: &Db) {
+    let owners: Vec<String> = (0..8).map(|n| format!("judge-{n}")).collect();
+    for now in [0, 100, 200] {
+        let taking = join_all(
+            owners
+                .iter()
+                .map(|owner| async { db.state().take_lease("lease", owner, now, now + 100).await.unwrap() }),
+        );
+        let rows = taking.await;
+        let fencing = now / 100 + 1;
+        assert_eq!(rows[0], LeaseRow { fencing, until: now + 100, ..rows[0].clone() });
+        assert!(rows.iter().all(|row| *row == rows[0]), "all see the same holder: {rows:?}");
+    }
+    let holder = db.state().take_lease("lease", "nobody", 250, 350).await.unwrap().owner;
+    assert!(!db.state().release_lease("lease", "nobody").await.unwrap());
+    assert!(db.state().release_lease("lease", &holder).await.unwrap());
+    let next = db.state().take_lease("lease", "nobody", 250, 350).await.unwrap();
+    assert_eq!(next, LeaseRow { owner: "nobody".to_owned(), fencing: 4, until: 350 });
+}
+
+pub(crate) async fn a_document_is_written_by_the_latest_holder_only(db: &Db) {
+    let body = [0, 255, 39, 200].repeat(60_000);
+    assert!(db.state().save_document("kind", "Name", &body, 2).await.unwrap());
+    assert!(db.state().save_document("kind", "name", b"another", 1).await.unwrap(), "letter case matters");
+    assert!(db.state().save_document("kind", "name ", b"third", 1).await.unwrap(), "and so do spaces");
+    assert!(!db.state().save_document("kind", "Name", b"late", 1).await.unwrap());
+    assert_eq!(db.state().load_document("kind", "Name").await.unwrap(), Some(body.clone()));
+    assert!(db.state().save_document("kind", "Name", b"new", 2).await.unwrap());
+    assert!(
+        db.state().save_document("kind", "Name", b"new", 2).await.unwrap(),
+        "the same again is no refusal"
+    );
+    let names: Vec<String> =
+        db.state().documents("kind").await.unwrap().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["Name", "name", "name "]);
+    db.state().remove_document("kind", "Name").await.unwrap();
+    assert_eq!(db.state().load_document("kind", "Name").await.unwrap(), None);
+}
+
+pub(crate) async fn an_event_is_taken_by_one_of_many(db: &Db) {
+    for n in 0..40 {
+        db.state().push_event("queue", &format!("{n:02}"), n % 2, b"body", n).await.unwrap();
+        db.state().push_event("queue", &format!("{n:02}"), 0, b"again", n).await.unwrap();
+    }
+    let first = db.state().take_events("queue", 2, 50, 90).await.unwrap();
+    let row =
+        |name: &str| EventRow { name: name.to_owned(), priority: 0, attempts: 1, body: b"body".to_vec() };
+    assert_eq!(first, [row("00"), row("02")]);
+    let taking = (0..8).map(|_| async { db.state().take_events("queue", 10, 50, 90).await.unwrap() });
+    let mut names: Vec<String> = join_all(taking).await.into_iter().flatten().map(|row| row.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    let rest = db.state().take_events("queue", 99, 50, 90).await.unwrap();
+    assert_eq!(names.len() + rest.len(), 38, "each once: {names:?}");
+    assert_eq!(db.state().queue_length("queue").await.unwrap(), 40);
+
+    db.state().return_event("queue", "07", 60).await.unwrap();
+    assert!(db.state().take_events("queue", 9, 59, 90).await.unwrap().is_empty());
+    assert_eq!(db.state().take_events("queue", 9, 60, 90).await.unwrap()[0].attempts, 2);
+    assert!(db.state().remove_event("queue", "07").await.unwrap());
+    assert!(!db.state().remove_event("queue", "07").await.unwrap());
+}

@@ -1,0 +1,80 @@
+//! Shared state: the same cases embedded in SQLite, embedded in MariaDB, on Redis and on a Redis
+//! cluster.
+#![cfg(test)]
+
+mod documents;
+mod events;
+mod history;
+mod leases;
+mod redis;
+mod world;
+
+use testkit::{MariaDb, Redis};
+
+use crate::world::World;
+
+/// Every case as a test embedded in SQLite and as one on Redis; and `every_case` for servers that
+/// are too dear to be started for each.
+macro_rules! on_every_backend {
+    ($($module:ident :: $case:ident),+ $(,)?) => {
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                let mut world = crate::world::World::sqlite().await;
+                crate::$module::$case(&mut world).await;
+            })+
+        }
+
+        mod on_redis {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                let Some(server) = testkit::Redis::start().await else { return };
+                let mut world = crate::world::World::redis(&server, "test");
+                crate::$module::$case(&mut world).await;
+            })+
+        }
+
+        /// Runs every case in an empty world, which is asked for by the number of the case.
+        async fn every_case(world: impl AsyncFn(usize) -> World) {
+            let mut number = 0;
+            $(
+                number += 1;
+                println!("case {number}: {}", stringify!($case));
+                $module::$case(&mut world(number).await).await;
+            )+
+        }
+    };
+}
+
+on_every_backend!(
+    leases::only_one_owner_holds_a_lease_until_it_ends,
+    leases::a_renewal_keeps_the_fencing_number_and_a_lapse_does_not,
+    leases::a_released_lease_is_free_at_once_and_only_its_owner_releases_it,
+    leases::of_many_who_ask_at_once_one_gets_the_lease,
+    leases::a_dead_holders_lease_is_free_after_one_lease_time_and_not_after_two,
+    leases::of_many_who_take_over_from_a_dead_holder_one_wins,
+    leases::who_lost_its_lease_cannot_release_that_of_its_successor,
+    leases::leases_with_odd_names_are_apart,
+    documents::a_former_holder_cannot_overwrite_its_successor,
+    documents::documents_of_a_kind_are_listed_until_removed,
+    documents::who_was_paused_past_its_lease_cannot_write,
+    events::important_events_overtake_older_ones,
+    events::an_event_that_is_not_acknowledged_comes_back_in_its_place,
+    events::a_returned_event_waits_for_its_moment,
+    events::pushing_the_same_id_twice_is_one_event_until_it_is_done,
+    events::of_many_takers_each_gets_other_events,
+    history::never_two_holders_that_both_write,
+);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_case_holds_embedded_in_mariadb() {
+    let Some(server) = MariaDb::start().await else { return };
+    every_case(async |case| World::mariadb(&server, &format!("case_{case}")).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_case_holds_on_a_cluster_where_keys_of_two_nodes_cannot_be_mixed() {
+    let Some(server) = Redis::start_with(&["--cluster-enabled", "yes"]).await else { return };
+    redis::own_all_slots(&server).await;
+    every_case(async |case| World::redis(&server, &format!("case{case}"))).await;
+}

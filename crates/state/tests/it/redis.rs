@@ -1,0 +1,143 @@
+//! What is Redis' own: real expiry, a server that is killed, loses its memory, or wants a password.
+
+use std::time::Duration;
+
+use model::Timestamp;
+use redis::AsyncCommands;
+use redis::aio::MultiplexedConnection;
+use state::{RedisConfig, State, StateError};
+use testkit::{Redis, eventually};
+
+const TTL: Duration = Duration::from_secs(600);
+const SOON: Duration = Duration::from_secs(20);
+
+async fn connection(server: &Redis) -> MultiplexedConnection {
+    redis::Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
+}
+
+/// Makes the server a cluster of one.
+pub(crate) async fn own_all_slots(server: &Redis) {
+    let mut connection = connection(server).await;
+    let mut command = redis::cmd("CLUSTER");
+    command.arg("ADDSLOTSRANGE").arg(0).arg(16383);
+    let () = command.query_async(&mut connection).await.unwrap();
+    eventually("the cluster is up", SOON, async || {
+        let info: String = redis::cmd("CLUSTER").arg("INFO").query_async(&mut connection).await.ok()?;
+        info.contains("cluster_state:ok").then_some(())
+    })
+    .await;
+}
+
+fn state(server: &Redis) -> State {
+    State::redis(&RedisConfig::new(server.url())).unwrap()
+}
+
+/// Fault of the original: SETNX and then EXPIRE. A holder that died in between left a lock without
+/// an end.
+#[tokio::test]
+async fn a_lease_has_an_end_from_its_first_moment() {
+    let Some(server) = Redis::start().await else { return };
+    let mut connection = connection(&server).await;
+    state(&server).take_lease("group", "a", TTL, Timestamp(0)).await.unwrap().expect("free");
+    let left: i64 = connection.pttl("saker:{lease/group}").await.unwrap();
+    assert!((590_000..=600_000).contains(&left), "{left} ms left");
+    let fencing: i64 = connection.pttl("saker:{lease/group}:fencing").await.unwrap();
+    assert_eq!(fencing, -1, "the number stays");
+}
+
+#[tokio::test]
+async fn a_lease_ends_by_the_clock_of_the_server_whatever_the_callers_say() {
+    let Some(server) = Redis::start().await else { return };
+    let (a, b) = (state(&server), state(&server));
+    a.take_lease("group", "a", TTL, Timestamp(0)).await.unwrap().expect("free");
+    let far_ahead = Timestamp::from_seconds(86_400);
+    assert_eq!(b.take_lease("group", "b", TTL, far_ahead).await.unwrap(), None, "its clock is fast");
+    a.take_lease("group", "a", Duration::from_millis(50), Timestamp(0)).await.unwrap().expect("renewed");
+    let lease = eventually("the lease ends", SOON, async || {
+        b.take_lease("group", "b", TTL, Timestamp(0)).await.unwrap()
+    });
+    assert_eq!(lease.await.until, Timestamp(0).plus(TTL));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_fails_the_verbs_until_it_is_back_and_loses_nothing() {
+    let Some(mut server) = Redis::start().await else { return };
+    let state = state(&server);
+    let before = state.take_lease("group", "a", TTL, Timestamp(0)).await.unwrap().expect("free");
+    let mut pushed = Vec::new();
+    for round in 0..3 {
+        for n in 0..20 {
+            let id = format!("{round}-{n:02}");
+            state.push_event("q", 0, &id, b"", Timestamp(round)).await.unwrap();
+            pushed.push(id);
+        }
+        state.save_document("kind", "key", format!("{round}").as_bytes(), before.fencing).await.unwrap();
+        server.kill();
+        let outcome = state.push_event("q", 0, "lost", b"", Timestamp(round)).await;
+        assert!(matches!(outcome, Err(StateError::Redis { .. })), "{outcome:?}");
+        assert!(state.load_document("kind", "key").await.is_err());
+        server.start_again().await;
+        eventually("the verbs work again", SOON, async || state.queue_length("q").await.ok()).await;
+        let document = state.load_document("kind", "key").await.unwrap();
+        assert_eq!(document, Some(format!("{round}").into_bytes()));
+    }
+    assert_eq!(state.take_lease("group", "b", TTL, Timestamp(0)).await.unwrap(), None, "a holds it still");
+    let taken = state.take_events("q", 99, TTL, Timestamp(9)).await.unwrap();
+    assert_eq!(taken.into_iter().map(|event| event.id).collect::<Vec<_>>(), pushed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_start_before_the_server_does() {
+    let Some(mut server) = Redis::start().await else { return };
+    server.kill();
+    let state = state(&server);
+    assert!(state.queue_length("q").await.is_err());
+    assert!(state.queue_length("q").await.is_err());
+    server.start_again().await;
+    let length = eventually("the verbs work", SOON, async || state.queue_length("q").await.ok()).await;
+    assert_eq!(length, 0);
+}
+
+#[tokio::test]
+async fn fencing_numbers_grow_even_over_a_loss_of_memory() {
+    let Some(server) = Redis::start().await else { return };
+    let (state, mut connection) = (state(&server), connection(&server).await);
+    let before = state.take_lease("group", "a", TTL, Timestamp(0)).await.unwrap().expect("free");
+    let _: i64 = connection.del(&["saker:{lease/group}", "saker:{lease/group}:fencing"]).await.unwrap();
+    let after = state.take_lease("group", "b", TTL, Timestamp(0)).await.unwrap().expect("free again");
+    assert!(after.fencing > before.fencing, "{before:?} {after:?}");
+    let () = connection.set("saker:{lease/group}:fencing", "9000000000000000").await.unwrap();
+    state.release_lease("group", "b").await.unwrap();
+    let later = state.take_lease("group", "a", TTL, Timestamp(0)).await.unwrap().expect("released");
+    assert_eq!(later.fencing, 9_000_000_000_000_001, "also when the server's clock was set back");
+}
+
+#[tokio::test]
+async fn a_password_is_given_and_never_shown() {
+    let Some(server) = Redis::start_with(&["--requirepass", "s3cret"]).await else { return };
+    let right = RedisConfig { password: Some("s3cret".to_owned()), ..RedisConfig::new(server.url()) };
+    assert_eq!(State::redis(&right).unwrap().queue_length("q").await.unwrap(), 0);
+    for password in [None, Some("wr0ng".to_owned())] {
+        let config = RedisConfig { password, ..right.clone() };
+        let state = State::redis(&config).unwrap();
+        let error = state.queue_length("q").await.expect_err("the password is wrong");
+        let shown = format!("{config:?} {state:?} {error:?} {error}");
+        assert!(!shown.contains("wr0ng") && !shown.contains("s3cret"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_stays_of_a_queue_that_was_worked_off() {
+    let Some(server) = Redis::start().await else { return };
+    let state = state(&server);
+    for id in ["a", "b"] {
+        state.push_event("q", 1, id, b"body", Timestamp(0)).await.unwrap();
+    }
+    state.take_events("q", 1, TTL, Timestamp(0)).await.unwrap();
+    state.return_event("q", "a", Timestamp(5)).await.unwrap();
+    for id in ["a", "b"] {
+        assert!(state.ack_event("q", id).await.unwrap());
+    }
+    let keys: Vec<String> = connection(&server).await.keys("*").await.unwrap();
+    assert_eq!(keys, Vec::<String>::new());
+}

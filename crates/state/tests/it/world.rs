@@ -1,0 +1,67 @@
+//! A state whose time the test moves.
+
+use std::time::Duration;
+
+use ::redis::Script;
+use db::{Db, DbConfig};
+use model::Timestamp;
+use state::{RedisConfig, State};
+use tempfile::TempDir;
+use testkit::{MariaDb, Redis};
+
+pub(crate) struct World {
+    pub(crate) state: State,
+    pub(crate) now: Timestamp,
+    place: Place,
+}
+
+enum Place {
+    Sqlite { _folder: TempDir },
+    Mariadb,
+    Redis { config: RedisConfig },
+}
+
+impl World {
+    pub(crate) async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("saker.db")).await.unwrap();
+        Self { state: State::embedded(db), now: Timestamp(0), place: Place::Sqlite { _folder: folder } }
+    }
+
+    pub(crate) async fn mariadb(server: &MariaDb, name: &str) -> Self {
+        let db = Db::connect(&DbConfig::new(server.create_database(name))).await.unwrap();
+        Self { state: State::embedded(db), now: Timestamp(0), place: Place::Mariadb }
+    }
+
+    pub(crate) fn redis(server: &Redis, prefix: &str) -> Self {
+        let config = RedisConfig { prefix: prefix.to_owned(), ..RedisConfig::new(server.url()) };
+        let state = State::redis(&config).unwrap();
+        Self { state, now: Timestamp(0), place: Place::Redis { config } }
+    }
+
+    /// The state as another process sees it, over a connection of its own where there are any.
+    pub(crate) fn other_process(&self) -> State {
+        match &self.place {
+            Place::Redis { config } => State::redis(config).unwrap(),
+            Place::Sqlite { .. } | Place::Mariadb => self.state.clone(),
+        }
+    }
+
+    /// Lets time pass. Redis measures leases by its own clock, so there every lease is made older
+    /// by as much; as that clock runs on, a test must not tell moments apart that are less than a
+    /// second from each other.
+    pub(crate) async fn pass(&mut self, span: Duration) {
+        self.now = self.now.plus(span);
+        let Place::Redis { config } = &self.place else { return };
+        let age = Script::new(
+            "for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':{lease/*')) do \
+               local left = redis.call('PTTL', key) \
+               if left > 0 then redis.call('PEXPIRE', key, math.max(left - ARGV[2], 0)) end \
+             end",
+        );
+        let client = ::redis::Client::open(config.url.as_str()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let millis = u64::try_from(span.as_millis()).unwrap();
+        let () = age.arg(&config.prefix).arg(millis).invoke_async(&mut connection).await.unwrap();
+    }
+}
