@@ -18,6 +18,7 @@ mod over_time;
 mod pick;
 mod range;
 mod rate;
+mod ratio;
 mod selector;
 mod sort;
 

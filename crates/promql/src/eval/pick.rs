@@ -3,8 +3,8 @@
 
 use std::cmp::Ordering;
 
-use super::Evaluator;
 use super::column::{ABSENT, Row, Scalars, is_absent};
+use super::{Evaluator, ratio};
 use crate::ast::AggregateOp;
 use crate::error::EvalError;
 use crate::number;
@@ -116,7 +116,7 @@ pub(super) fn nan_last(a: f64, b: f64, descending: bool) -> Ordering {
 
 /// Whether a series falls into a share of all. The complement of `ratio` is `ratio - 1`, so that
 /// both shares together are everything.
-fn in_ratio(ratio: f64, row: &Row) -> bool {
-    let position = row.labels.hash() as f64 / u64::MAX as f64;
-    if ratio >= 0.0 { position < ratio } else { position >= 1.0 + ratio }
+fn in_ratio(share: f64, row: &Row) -> bool {
+    let position = ratio::position(&row.labels);
+    if share >= 0.0 { position < share } else { position >= 1.0 + share }
 }

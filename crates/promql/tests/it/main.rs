@@ -70,3 +70,8 @@ fn info_series_lend_their_labels() {
 fn missing_sides_are_filled_in() {
     check_file("fill.test", include_str!("data/fill.test"));
 }
+
+#[test]
+fn classic_and_native_histograms_agree() {
+    check_file("nhcb.test", include_str!("data/nhcb.test"));
+}

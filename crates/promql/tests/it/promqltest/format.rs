@@ -3,6 +3,7 @@
 use model::Labels;
 use regex::Regex;
 
+use super::nhcb;
 use super::series::{self, Item};
 
 /// A command of a test file.
@@ -90,6 +91,9 @@ pub(crate) fn read(text: &str) -> Result<Vec<Command>, String> {
                 at += 1;
             }
             let step = duration(line[word.len()..].trim()).ok_or_else(|| fault("bad step".to_owned()))?;
+            if word == "load_with_nhcb" {
+                series.extend(nhcb::convert(&series));
+            }
             commands.push(Command::Load { step, series });
         } else if word.starts_with("eval") {
             let mut eval = read_eval(word, line[word.len()..].trim(), first + 1).map_err(fault)?;

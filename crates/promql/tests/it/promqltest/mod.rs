@@ -3,6 +3,7 @@
 mod compare;
 mod format;
 mod histogram;
+mod nhcb;
 mod rewrite;
 mod run;
 mod series;
