@@ -55,19 +55,32 @@ impl<'a> Evaluator<'a> {
         for arg in &args[2..] {
             let q = self.quantile_argument(arg, grid)?;
             for row in self.quantile_rows(&histograms, &q, args[0].span, grid) {
-                // The label tells the quantile of the step.
-                let mut by_value: HashMap<String, Row> = HashMap::new();
-                for (step, value) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
-                    let name = number::general(q.at(step));
-                    let target = by_value.entry(name).or_insert_with_key(|name| {
-                        Row::absent(row.labels.with(label, name), row.drop_name, grid.steps)
-                    });
-                    target.values[step] = *value;
-                }
-                found.extend(by_value.into_values());
+                found.extend(self.labelled(row, label, &q, grid)?);
             }
         }
         self.without_names(found)
+    }
+
+    /// A row taken apart by the quantile of each step, which a label tells.
+    fn labelled(&mut self, row: Row, label: &str, q: &Scalars, grid: Grid) -> Result<Vec<Row>, EvalError> {
+        let mut targets: Vec<Row> = Vec::new();
+        let mut index: HashMap<u64, usize> = HashMap::new();
+        for (step, value) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
+            let q = q.at(step);
+            let at = match index.get(&q.to_bits()) {
+                Some(at) => *at,
+                None => {
+                    // Every other quantile makes a row with room for all steps.
+                    self.charge(grid.steps)?;
+                    let labels = row.labels.with(label, &number::general(q));
+                    targets.push(Row::absent(labels, row.drop_name, grid.steps));
+                    index.insert(q.to_bits(), targets.len() - 1);
+                    targets.len() - 1
+                }
+            };
+            targets[at].values[step] = *value;
+        }
+        Ok(targets)
     }
 
     pub(super) fn histogram_fraction(&mut self, args: &'a [Node], grid: Grid) -> Result<Vec<Row>, EvalError> {

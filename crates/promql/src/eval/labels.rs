@@ -9,6 +9,9 @@ use crate::error::EvalError;
 // As for matchers: a hostile query must not eat the memory.
 const REGEX_BYTES_MAX: usize = 1 << 20;
 
+/// The longest value that a label may get. Calls inside each other could double it with every level.
+const VALUE_BYTES_MAX: usize = 64 * 1024;
+
 /// Sets a label from the parts of another one that a pattern catches. `args`: destination,
 /// replacement, source, pattern.
 pub(super) fn replace(mut rows: Vec<Row>, args: [&str; 4]) -> Result<Vec<Row>, EvalError> {
@@ -24,7 +27,7 @@ pub(super) fn replace(mut rows: Vec<Row>, args: [&str; 4]) -> Result<Vec<Row>, E
         let Some(caught) = pattern.captures(value) else { continue };
         let mut expanded = String::new();
         caught.expand(replacement, &mut expanded);
-        set(row, destination, &expanded);
+        set(row, destination, &expanded)?;
     }
     column::unify(rows)
 }
@@ -43,17 +46,23 @@ pub(super) fn join(
     for row in &mut rows {
         let values: Vec<&str> = sources.iter().map(|source| row.labels.get(source).unwrap_or("")).collect();
         let joined = values.join(separator);
-        set(row, destination, &joined);
+        set(row, destination, &joined)?;
     }
     column::unify(rows)
 }
 
-fn set(row: &mut Row, label: &str, value: &str) {
+fn set(row: &mut Row, label: &str, value: &str) -> Result<(), EvalError> {
+    if value.len() > VALUE_BYTES_MAX {
+        let text =
+            format!("label {label:?} would get a value of {} bytes (limit {VALUE_BYTES_MAX})", value.len());
+        return Err(EvalError::Argument(text));
+    }
     row.labels = row.labels.with(label, value);
     // A name that is set on purpose stays.
     if label == METRIC_NAME {
         row.drop_name = false;
     }
+    Ok(())
 }
 
 // Any text but the empty one names a label.

@@ -14,6 +14,9 @@ use crate::functions::WindowFunction;
 use crate::histogram::{HistogramSample, HistogramSeries};
 use crate::plan::{Grid, Node, RangeNode, RangeSource};
 
+/// How many steps and samples are worked through before the caller is asked whether to go on.
+const WORK_UNCHECKED_MAX: usize = 1 << 16;
+
 /// What a function sees of one series at one step.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window<'w> {
@@ -100,7 +103,7 @@ impl<'a> Evaluator<'a> {
             self.charge(grid.steps)?;
             let name = series.labels.metric_name();
             let mut row = Row::absent(series.labels.clone(), series.drop_name, grid.steps);
-            let mut slide = Slide::default();
+            let (mut slide, mut work) = (Slide::default(), 0);
             for step in 0..grid.steps {
                 let (window, near) = slide.window(&series, range, grid.time(step));
                 let params = [0, 1].map(|index| scalars.get(index).map_or(0.0, |s: &Scalars| s.at(step)));
@@ -123,8 +126,10 @@ impl<'a> Evaluator<'a> {
                     None => compute(&window).map(Point::Float),
                 };
                 row.set(step, value);
-                if step % 1024 == 1023 {
+                work += 1 + window.samples.len() + window.histograms.len();
+                if work >= WORK_UNCHECKED_MAX {
                     self.check_cancelled()?;
+                    work = 0;
                 }
             }
             if row.has_values() {

@@ -4,12 +4,12 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use model::{Labels, Sample, Series, Timestamp};
-use promql::{EvalError, Limits, Params, Plan, PlanError, parse, plan};
+use promql::{EvalError, Features, Limits, Params, Plan, PlanError, parse_with, plan};
 
 fn planned(text: &str, limits: Limits) -> Result<Plan, PlanError> {
     let mut params = Params::range(Timestamp(0), Timestamp(600_000), Duration::from_secs(1));
     params.limits = limits;
-    plan(&parse(text).expect("the expression is well formed"), params)
+    plan(&parse_with(text, Features::all()).expect("the expression is well formed"), params)
 }
 
 fn inputs(plan: &Plan, count: usize) -> Vec<Vec<Series>> {
@@ -76,4 +76,64 @@ fn the_deepest_expression_fits_a_small_stack() {
     let thread =
         std::thread::Builder::new().stack_size(1 << 20).spawn(work).expect("a thread can be started");
     assert!(thread.join().expect("the thread does not panic"));
+}
+
+#[test]
+fn labels_cannot_be_doubled_without_end() {
+    let nested = |levels: usize| {
+        let (open, close) = ("label_join(".repeat(levels), ", \"a\", \"\", \"a\", \"a\")".repeat(levels));
+        format!("{open}label_replace(x, \"a\", \"0123456789\", \"i\", \".*\"){close}")
+    };
+    for (levels, fits) in [(10, true), (60, false)] {
+        let plan = planned(&nested(levels), Limits::default()).expect("it is small enough to plan");
+        let outcome = promql::evaluate(&plan, &inputs(&plan, 1), &|| false);
+        assert_eq!(outcome.is_ok(), fits, "{levels} levels");
+        if let Err(fault) = outcome {
+            assert!(fault.to_string().contains("limit 65536"), "{fault}");
+        }
+    }
+}
+
+#[test]
+fn counted_values_are_held_within_the_limit() {
+    // Every step has a value of its own, and so makes a series of its own with room for all steps.
+    let limits = Limits { samples_max: 100_000, ..Limits::default() };
+    let plan = planned("count_values(\"v\", x)", limits).expect("it is small enough to plan");
+    let refused = promql::evaluate(&plan, &inputs(&plan, 1), &|| false);
+    assert_eq!(refused, Err(EvalError::TooManySamples { limit: 100_000 }));
+}
+
+#[test]
+fn a_pinned_value_is_not_spread_over_more_steps_than_may_be_held() {
+    let limits = Limits { samples_max: 10_000, ..Limits::default() };
+    let plan = planned("x @ 60", limits).expect("it is small enough to plan");
+    let mut inputs = inputs(&plan, 20);
+    inputs.iter_mut().flatten().for_each(|series| series.samples.truncate(1));
+    inputs.iter_mut().flatten().for_each(|series| series.samples[0].timestamp = Timestamp(59_000));
+    let refused = promql::evaluate(&plan, &inputs, &|| false);
+    assert_eq!(refused, Err(EvalError::TooManySamples { limit: 10_000 }));
+}
+
+#[test]
+fn wide_windows_ask_more_often_whether_to_go_on() {
+    let asked = |text: &str| {
+        let plan = planned(text, Limits::default()).expect("it is small enough to plan");
+        let count = Cell::new(0);
+        let go_on = || {
+            count.set(count.get() + 1);
+            false
+        };
+        promql::evaluate(&plan, &inputs(&plan, 1), &go_on).expect("nothing stops it");
+        count.get()
+    };
+    assert!(asked("quantile_over_time(0.5, x[10m])") > asked("quantile_over_time(0.5, x[10s])"));
+}
+
+#[test]
+fn quantiles_that_change_with_the_time_are_held_within_the_limit() {
+    let limits = Limits { samples_max: 100_000, ..Limits::default() };
+    let text = "histogram_quantiles(label_replace(x, \"le\", \"+Inf\", \"i\", \"0\"), \"q\", time() / 1000)";
+    let plan = planned(text, limits).expect("it is small enough to plan");
+    let refused = promql::evaluate(&plan, &inputs(&plan, 1), &|| false);
+    assert_eq!(refused, Err(EvalError::TooManySamples { limit: 100_000 }));
 }
