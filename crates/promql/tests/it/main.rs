@@ -2,6 +2,7 @@
 
 mod errors;
 mod limits;
+mod naive;
 mod promqltest;
 mod properties;
 mod ranges;

@@ -222,7 +222,9 @@ proptest! {
     #[test]
     fn a_range_query_is_its_instants_put_together(text in vector(), series in all_series()) {
         // What depends on the query itself differs, and so does what only one step may fail on.
-        prop_assume!(!text.contains("end()"));
+        if text.contains("end()") {
+            return Ok(());
+        }
         let params = Params::range(Timestamp(0), Timestamp(180_000), Duration::from_secs(45));
         let Ok(whole) = evaluate(&text, &series, params) else { return Ok(()) };
         let promql::Value::Matrix(whole) = whole.value else { return Err(TestCaseError::fail("no matrix")) };
