@@ -52,7 +52,7 @@ const fn other(expression: &'static str) -> Documented {
 }
 
 /// All documented differences. Anything else that differs fails the test.
-const DOCUMENTED: [Documented; 28] = [
+const DOCUMENTED: [Documented; 32] = [
     // 2.42 forgets to drop the name after atan2; later versions drop it like after all arithmetic.
     other("load1 atan2 load5"),
     // What is no time (NaN, infinite) has no hour: NaN. Go converts it to whatever the processor makes of it.
@@ -63,6 +63,10 @@ const DOCUMENTED: [Documented; 28] = [
     other(r#"count_values("", load1)"#),
     // 2.42 moves the window of a pinned subquery along with the steps; `@` says that it stays.
     other(r#"predict_linear((max (load5{group!="g1"} @ end()) )[38s:30s] @ start() offset -2m, 60)"#),
+    // The dialect of the regex crate, which has neither `\Q...\E` nor an upper limit of repeats.
+    other(r#"load1{endpoint=~"\\Qhost-01\\E"}"#),
+    // Later versions refuse a text that is not UTF-8, too.
+    other(r#""\377""#),
     capped(r#"rate(cpu_seconds_total{mode="idle"}[2m] offset 3m)"#),
     capped("rate(cpu_seconds_total[1m])"),
     capped("rate(cpu_seconds_total[5m])"),
@@ -90,6 +94,8 @@ const DOCUMENTED: [Documented; 28] = [
     ),
     capped("100 >= ((rate(disk_used_percent[5m])) / on (endpoint) group_left (version) (mem_total_bytes))"),
     capped("increase(request_seconds_sum[12m])"),
+    capped("rate(load1[1m30s])"),
+    capped("rate(load1[0h2m])"),
 ];
 
 #[tokio::test]
@@ -116,6 +122,9 @@ async fn hundreds_of_expressions_are_answered_like_prometheus_answers() {
     assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
 }
 
+/// Patterns that the regex crate understands and Go does not; no harm comes of it.
+const ACCEPTED_BY_US: [&str; 2] = [r#"load1{endpoint=~"a**"}"#, r#"load1{endpoint=~"x{1001}"}"#];
+
 #[tokio::test]
 async fn malformed_expressions_are_refused_by_both() {
     let Some(prometheus) = program("prometheus") else { return };
@@ -124,7 +133,8 @@ async fn malformed_expressions_are_refused_by_both() {
     for expression in lines(include_str!("differential/malformed.txt")) {
         let (ours, theirs) = both.ask(Kind::Instant, expression).await;
         let kinds = [&ours, &theirs].map(|answer| answer["errorType"].as_str());
-        if kinds != [Some("bad_data"); 2] {
+        let wanted = [(!ACCEPTED_BY_US.contains(&expression)).then_some("bad_data"), Some("bad_data")];
+        if kinds != wanted {
             let said = [ours, theirs].map(|answer| compare::refusal(&answer));
             differences.push(format!("{expression}\n    ours {:?}\n    theirs {:?}", said[0], said[1]));
         }
