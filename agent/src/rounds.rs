@@ -1,7 +1,7 @@
 //! One slot after the other: run the collectors that are due, each with a deadline, and hand on what they
 //! found.
 //!
-//! Collectors run one after the other on a worker thread. One that is not back after [`PATIENCE`] keeps its
+//! Collectors run one after the other on a worker thread. One that is not back after `PATIENCE` keeps its
 //! thread, and the others go on with a new one; what it finds is still taken if it comes back before its
 //! deadline. After that it is away: cut off, counted and skipped until it returns.
 

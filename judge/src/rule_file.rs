@@ -34,7 +34,7 @@ impl Default for Defaults {
 /// Something wrong in rules. Its text begins with `file:line:`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// File, or [`DATABASE`].
+    /// File, or `db`.
     pub file: String,
     /// Line in the file, from 1; 0 when it is not about a line.
     pub line: u64,

@@ -4,14 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use daemon::Context;
+use daemon::{Context, TcpSettings};
 use storage::Storage;
 
 use crate::config::Config;
-use crate::http::{self, App};
+use crate::gate::Gate;
+use crate::http;
 use crate::ingest::Ingest;
 use crate::metrics::Metrics;
 use crate::names::OriginalNames;
+use crate::receive::{json_rpc, line};
+use crate::relabel::Relabel;
 use crate::store_metrics;
 
 /// What transfer needs from others.
@@ -21,15 +24,54 @@ pub struct Deps {
     pub storage: Storage,
 }
 
-/// Starts transfer; returns the address it listens on.
-pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Result<SocketAddr> {
+/// Where transfer listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// HTTP.
+    pub http: SocketAddr,
+    /// Open-Falcon's JSON-RPC.
+    pub rpc: SocketAddr,
+    /// Open-Falcon's and OpenTSDB's lines.
+    pub line: SocketAddr,
+}
+
+/// Starts transfer; returns the addresses it listens on.
+pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Result<Addresses> {
     let metrics = Metrics::register(context);
     store_metrics::register(&deps.storage, context);
     let stored = deps.storage.reader().metadata(None, 0).await.context("read the metadata of the store")?;
     let names = OriginalNames::restore(&stored, config.falcon_names_max);
-    let listen = config.listen;
     let clock = context.clock.clone();
-    let ingest = Ingest::new(config.clone(), clock.clone(), deps.storage.writer(), names, metrics.clone());
-    let app = App::new(config, clock, ingest, metrics);
-    context.listen(listen, http::routes(Arc::new(app))).await
+    let relabel = Relabel::new(&config.relabel).context("compile transfer.relabel")?;
+    let writer = deps.storage.writer();
+    let ingest = Ingest::new(config.clone(), clock.clone(), writer, names, relabel, metrics.clone());
+    let gate = Arc::new(Gate::new(config, clock, ingest, metrics));
+    let http = context.listen(gate.config.listen, http::routes(gate.clone())).await?;
+    let rpc = listen_rpc(&gate, context).await?;
+    let line = listen_line(&gate, context).await?;
+    Ok(Addresses { http, rpc, line })
+}
+
+async fn listen_rpc(gate: &Arc<Gate>, context: &Context) -> anyhow::Result<SocketAddr> {
+    let settings = TcpSettings {
+        name: "json-rpc",
+        key: "rpc_listen",
+        addr: gate.config.rpc_listen,
+        connections_max: gate.config.rpc_connections_max,
+    };
+    let gate = gate.clone();
+    let serve = move |connection, peer, stop| json_rpc::serve(gate.clone(), connection, peer, stop);
+    context.listen_tcp(settings, serve).await
+}
+
+async fn listen_line(gate: &Arc<Gate>, context: &Context) -> anyhow::Result<SocketAddr> {
+    let settings = TcpSettings {
+        name: "line",
+        key: "line_listen",
+        addr: gate.config.line_listen,
+        connections_max: gate.config.line_connections_max,
+    };
+    let gate = gate.clone();
+    let serve = move |connection, peer, stop| line::serve(gate.clone(), connection, peer, stop);
+    context.listen_tcp(settings, serve).await
 }

@@ -6,12 +6,32 @@ use std::time::Duration;
 use daemon::Faults;
 use serde::{Deserialize, Serialize};
 
+use crate::relabel::RelabelRule;
+
 /// The section `[transfer]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where samples are pushed to over HTTP.
     pub listen: SocketAddr,
+    /// Where Open-Falcon's agents reach `Transfer.Update` by JSON-RPC.
+    pub rpc_listen: SocketAddr,
+    /// JSON-RPC connections held at a time; an agent holds one.
+    pub rpc_connections_max: usize,
+    /// A JSON-RPC connection without a call for so long is closed.
+    #[serde(with = "model::duration_text")]
+    pub rpc_idle_timeout: Duration,
+    /// Bytes of one JSON-RPC call.
+    pub rpc_object_bytes_max: usize,
+    /// Where lines are taken: Open-Falcon's `update` and OpenTSDB's `put`.
+    pub line_listen: SocketAddr,
+    /// Line connections held at a time.
+    pub line_connections_max: usize,
+    /// A line connection that is silent for so long is closed.
+    #[serde(with = "model::duration_text")]
+    pub line_idle_timeout: Duration,
+    /// Bytes of one line.
+    pub line_bytes_max: usize,
     /// Requests worked on at a time; further ones wait for `request_wait` and are then refused with
     /// 429.
     pub requests_in_flight_max: usize,
@@ -38,12 +58,22 @@ pub struct Config {
     pub future_max: Duration,
     /// Metric names that Open-Falcon clients may introduce.
     pub falcon_names_max: usize,
+    /// What is done to the labels of every series, in this order, before its limits are checked.
+    pub relabel: Vec<RelabelRule>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             listen: ([127, 0, 0, 1], 6060).into(),
+            rpc_listen: ([127, 0, 0, 1], 8433).into(),
+            rpc_connections_max: 10_000,
+            rpc_idle_timeout: Duration::from_secs(600),
+            rpc_object_bytes_max: 4 << 20,
+            line_listen: ([127, 0, 0, 1], 4444).into(),
+            line_connections_max: 1000,
+            line_idle_timeout: Duration::from_secs(3600),
+            line_bytes_max: 8 << 10,
             requests_in_flight_max: 32,
             request_wait: Duration::from_secs(5),
             request_timeout: Duration::from_secs(30),
@@ -55,6 +85,7 @@ impl Default for Config {
             label_value_bytes_max: 2048,
             future_max: Duration::from_secs(600),
             falcon_names_max: 100_000,
+            relabel: Vec::new(),
         }
     }
 }
@@ -64,6 +95,10 @@ impl Config {
     pub fn validate(&self, faults: &mut Faults) {
         for (key, value) in [
             ("transfer.requests_in_flight_max", self.requests_in_flight_max),
+            ("transfer.rpc_connections_max", self.rpc_connections_max),
+            ("transfer.rpc_object_bytes_max", self.rpc_object_bytes_max),
+            ("transfer.line_connections_max", self.line_connections_max),
+            ("transfer.line_bytes_max", self.line_bytes_max),
             ("transfer.body_bytes_max", self.body_bytes_max),
             ("transfer.message_bytes_max", self.message_bytes_max),
             ("transfer.samples_per_request_max", self.samples_per_request_max),
@@ -79,6 +114,19 @@ impl Config {
         }
         if self.message_bytes_max < self.body_bytes_max {
             faults.add("transfer.message_bytes_max", "must not be below body_bytes_max");
+        }
+        for (key, timeout) in [
+            ("transfer.rpc_idle_timeout", self.rpc_idle_timeout),
+            ("transfer.line_idle_timeout", self.line_idle_timeout),
+        ] {
+            if timeout.is_zero() {
+                faults.add(key, "must not be zero");
+            }
+        }
+        for (at, rule) in self.relabel.iter().enumerate() {
+            for fault in rule.faults() {
+                faults.add(&format!("transfer.relabel[{at}]"), fault);
+            }
         }
         if self.request_timeout < Duration::from_secs(1) {
             faults.add("transfer.request_timeout", "must be at least 1s");
@@ -105,6 +153,11 @@ mod tests {
             message_bytes_max: 5,
             labels_per_series_max: 1,
             request_timeout: Duration::ZERO,
+            line_idle_timeout: Duration::ZERO,
+            relabel: vec![
+                RelabelRule { target_label: "a".into(), ..RelabelRule::default() },
+                RelabelRule { regex: "(".into(), ..RelabelRule::default() },
+            ],
             ..Config::default()
         };
         config.validate(&mut faults);
@@ -115,6 +168,9 @@ mod tests {
                 "transfer.requests_in_flight_max",
                 "transfer.labels_per_series_max",
                 "transfer.message_bytes_max",
+                "transfer.line_idle_timeout",
+                "transfer.relabel[1]",
+                "transfer.relabel[1]",
                 "transfer.request_timeout",
             ]
         );

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::metrics::{Metrics, Protocol};
 use crate::names::OriginalNames;
 use crate::reason::{Reason, Refusals};
+use crate::relabel::Relabel;
 
 /// Help and unit are cut here: they are for humans, and metadata stays in memory.
 const METADATA_TEXT_BYTES_MAX: usize = 1024;
@@ -18,7 +19,7 @@ const METADATA_TEXT_BYTES_MAX: usize = 1024;
 const EXAMPLE_CHARS_MAX: usize = 200;
 
 /// A decoded request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Incoming {
     pub(crate) protocol: Protocol,
     /// The samples that could be decoded.
@@ -31,8 +32,26 @@ pub(crate) struct Incoming {
     pub(crate) refusals: Refusals,
 }
 
+impl Incoming {
+    /// Without anything in it yet.
+    pub(crate) fn new(protocol: Protocol) -> Self {
+        let refusals = Refusals::default();
+        Self { protocol, series: Vec::new(), metadata: Vec::new(), originals: None, refusals }
+    }
+
+    /// Whether there is nothing to take and nothing to count.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.series.is_empty() && self.metadata.is_empty() && self.refusals.is_empty()
+    }
+
+    /// Samples that could be decoded.
+    pub(crate) fn samples(&self) -> usize {
+        samples_of(&self.series)
+    }
+}
+
 /// The original names behind canonical ones.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Originals {
     /// The distinct ones.
     pub(crate) metrics: Vec<Original>,
@@ -41,7 +60,7 @@ pub(crate) struct Originals {
 }
 
 /// An original name and what it says of the metric.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Original {
     pub(crate) name: String,
     pub(crate) canonical: String,
@@ -66,6 +85,7 @@ pub(crate) struct Ingest {
     clock: Clock,
     writer: Writer,
     names: Mutex<OriginalNames>,
+    relabel: Relabel,
     metrics: Metrics,
 }
 
@@ -75,10 +95,11 @@ impl Ingest {
         clock: Clock,
         writer: Writer,
         names: OriginalNames,
+        relabel: Relabel,
         metrics: Metrics,
     ) -> Self {
         metrics.falcon_names.set(i64::try_from(names.len()).unwrap_or(i64::MAX));
-        Self { config, clock, writer, names: Mutex::new(names), metrics }
+        Self { config, clock, writer, names: Mutex::new(names), relabel, metrics }
     }
 
     /// Takes a request. The samples of the verdict are stored when this returns; after an error
@@ -94,6 +115,7 @@ impl Ingest {
             Some(originals) => self.claim_names(series, originals, &mut metadata, &mut verdict.refusals),
             None => series,
         };
+        let series = self.relabelled(series, &mut verdict.refusals);
         let series = self.within_limits(series, &mut verdict.refusals);
         if !(series.is_empty() && metadata.is_empty()) {
             let offered = samples_of(&series);
@@ -111,6 +133,25 @@ impl Ingest {
             tracing::debug!(protocol = protocol.as_str(), refused = %verdict.refusals, "samples refused");
         }
         Ok(verdict)
+    }
+
+    fn relabelled(&self, series: Vec<Series>, refusals: &mut Refusals) -> Vec<Series> {
+        if self.relabel.is_empty() {
+            return series;
+        }
+        let mut kept = Vec::with_capacity(series.len());
+        for one in series {
+            let reason = match self.relabel.apply(&one.labels) {
+                Some(labels) if !labels.metric_name().is_empty() => {
+                    kept.push(Series { labels, ..one });
+                    continue;
+                }
+                Some(_) => Reason::RelabelNameless,
+                None => Reason::RelabelDropped,
+            };
+            refusals.add(reason, one.samples.len(), || describe(&one.labels));
+        }
+        kept
     }
 
     fn within_limits(&self, series: Vec<Series>, refusals: &mut Refusals) -> Vec<Series> {
@@ -259,7 +300,14 @@ mod tests {
         let context = daemon::Context::new("transfer", Clock::manual(NOW)).expect("a client can be built");
         let metrics = Metrics::register(&context);
         let names = OriginalNames::restore(&[], 10);
-        Ingest::new(Config::default(), context.clock.clone(), storage.writer(), names, metrics)
+        Ingest::new(
+            Config::default(),
+            context.clock.clone(),
+            storage.writer(),
+            names,
+            Relabel::default(),
+            metrics,
+        )
     }
 
     fn incoming(series: Vec<Series>) -> Incoming {

@@ -3,13 +3,16 @@
 
 mod app;
 mod config;
+mod gate;
 mod http;
 mod ingest;
 mod metrics;
 mod names;
 mod reason;
 mod receive;
+mod relabel;
 mod store_metrics;
 
-pub use app::{Deps, start};
+pub use app::{Addresses, Deps, start};
 pub use config::Config;
+pub use relabel::{Action, RelabelRule};

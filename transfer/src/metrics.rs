@@ -15,6 +15,11 @@ use crate::reason::{Reason, Refusals};
 pub(crate) enum Protocol {
     RemoteWrite,
     Falcon,
+    JsonRpc,
+    Line,
+    OpenTsdb,
+    PrometheusText,
+    Influx,
 }
 
 /// Why a whole request was refused, as a label.
@@ -35,13 +40,26 @@ pub(crate) enum RequestFault {
 }
 
 impl Protocol {
-    const ALL: [Self; 2] = [Self::RemoteWrite, Self::Falcon];
+    const ALL: [Self; 7] = [
+        Self::RemoteWrite,
+        Self::Falcon,
+        Self::JsonRpc,
+        Self::Line,
+        Self::OpenTsdb,
+        Self::PrometheusText,
+        Self::Influx,
+    ];
 
     /// The word for metrics and logs.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::RemoteWrite => "remote_write",
             Self::Falcon => "falcon",
+            Self::JsonRpc => "json_rpc",
+            Self::Line => "line",
+            Self::OpenTsdb => "opentsdb",
+            Self::PrometheusText => "prometheus_text",
+            Self::Influx => "influx",
         }
     }
 }
@@ -109,6 +127,9 @@ pub(crate) struct Metrics {
     pub(crate) skipped_exemplars: Counter,
     pub(crate) falcon_names: Gauge,
     pub(crate) requests_in_flight: Gauge,
+    pub(crate) rpc_connections: Gauge,
+    pub(crate) line_connections: Gauge,
+    pub(crate) lost_line_samples: Counter,
     pub(crate) write_seconds: Histogram,
 }
 
@@ -134,6 +155,12 @@ impl Metrics {
         register(all, "transfer_falcon_names", help, &metrics.falcon_names);
         let help = "Requests being worked on";
         register(all, "transfer_requests_in_flight", help, &metrics.requests_in_flight);
+        let help = "JSON-RPC connections that are open";
+        register(all, "transfer_rpc_connections", help, &metrics.rpc_connections);
+        let help = "Connections of the line socket that are open";
+        register(all, "transfer_line_connections", help, &metrics.line_connections);
+        let help = "Samples of the line socket given up because the store did not take them in time";
+        register(all, "transfer_lost_line_samples", help, &metrics.lost_line_samples);
         let help = "How long the store took to acknowledge a batch";
         register(all, "transfer_write_seconds", help, &metrics.write_seconds);
         metrics
@@ -150,6 +177,9 @@ impl Metrics {
             skipped_exemplars: Counter::default(),
             falcon_names: Gauge::default(),
             requests_in_flight: Gauge::default(),
+            rpc_connections: Gauge::default(),
+            line_connections: Gauge::default(),
+            lost_line_samples: Counter::default(),
             write_seconds: Histogram::new([0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]),
         };
         for protocol in Protocol::ALL {

@@ -6,6 +6,9 @@ use std::fmt::{self, Write};
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 use storage::Refusal;
 use wire::falcon_json::SampleFault;
+use wire::influx;
+use wire::line::LineFault;
+use wire::opentsdb::PointFault;
 use wire::remote_write::SeriesFault;
 
 /// Why a sample is refused.
@@ -13,8 +16,20 @@ use wire::remote_write::SeriesFault;
 pub(crate) enum Reason {
     /// The Open-Falcon sample is bad in itself.
     Falcon(SampleFault),
+    /// The line of the line socket is bad in itself.
+    Line(LineFault),
+    /// The OpenTSDB point is bad in itself.
+    OpenTsdb(PointFault),
+    /// The line of the Influx body, or a field of it, is bad in itself.
+    Influx(influx::LineFault),
+    /// The line of the Prometheus text is bad in itself.
+    PrometheusText,
     /// The remote-write series is bad in itself.
     RemoteWrite(SeriesFault),
+    /// A rule of `[[transfer.relabel]]` drops the series.
+    RelabelDropped,
+    /// Relabelling took the name of the metric away.
+    RelabelNameless,
     /// The series has more than `labels_per_series_max` labels.
     TooManyLabels,
     /// A label name is longer than `label_name_bytes_max`.
@@ -35,6 +50,9 @@ impl Reason {
     /// All of them, for metrics that start at zero.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         let own = [
+            Self::PrometheusText,
+            Self::RelabelDropped,
+            Self::RelabelNameless,
             Self::TooManyLabels,
             Self::LabelNameTooLong,
             Self::LabelValueTooLong,
@@ -43,16 +61,25 @@ impl Reason {
             Self::FalconNamesLimit,
         ];
         let falcon = SampleFault::ALL.into_iter().map(Self::Falcon);
+        let line = LineFault::OWN.into_iter().map(Self::Line);
+        let opentsdb = PointFault::ALL.into_iter().map(Self::OpenTsdb);
+        let influx = influx::LineFault::ALL.into_iter().map(Self::Influx);
         let remote_write = SeriesFault::ALL.into_iter().map(Self::RemoteWrite);
         let storage = Refusal::ALL.into_iter().map(Self::Storage);
-        falcon.chain(remote_write).chain(own).chain(storage)
+        falcon.chain(line).chain(opentsdb).chain(influx).chain(remote_write).chain(own).chain(storage)
     }
 
     /// The word for metrics, logs and answers.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Falcon(fault) => fault.as_str(),
+            Self::Line(fault) => fault.as_str(),
+            Self::OpenTsdb(fault) => fault.as_str(),
+            Self::Influx(fault) => fault.as_str(),
+            Self::PrometheusText => "prometheus_text_line",
             Self::RemoteWrite(fault) => fault.as_str(),
+            Self::RelabelDropped => "relabel_dropped",
+            Self::RelabelNameless => "relabel_nameless",
             Self::TooManyLabels => "too_many_labels",
             Self::LabelNameTooLong => "label_name_too_long",
             Self::LabelValueTooLong => "label_value_too_long",
@@ -63,11 +90,28 @@ impl Reason {
         }
     }
 
-    /// Whether a remote-write client is to be told with a 400. As in Prometheus, a sample that
-    /// comes at the wrong time or beyond a limit is; a series that is malformed is only dropped and
-    /// counted.
+    /// Whether a client whose protocol has no counts is to be told with a 400. As in Prometheus, a
+    /// sample that comes at the wrong time or beyond a limit is; a remote-write series that is
+    /// malformed is only dropped and counted, and so is what is left out by design.
     pub(crate) const fn is_told(self) -> bool {
-        !matches!(self, Self::Falcon(_) | Self::RemoteWrite(_))
+        !matches!(self, Self::Falcon(_) | Self::Line(_) | Self::RemoteWrite(_)) && self.is_fault()
+    }
+
+    /// Whether something is wrong with the sample; else it is left out because somebody wants that.
+    const fn is_fault(self) -> bool {
+        !matches!(self, Self::RelabelDropped | Self::Influx(influx::LineFault::TextField))
+    }
+}
+
+/// A sample of the line socket that is bad by the rules of another format has the reason it would
+/// have there.
+impl From<LineFault> for Reason {
+    fn from(fault: LineFault) -> Self {
+        match fault {
+            LineFault::Update(fault) => Self::Falcon(fault),
+            LineFault::Put(fault) => Self::OpenTsdb(fault),
+            own => Self::Line(own),
+        }
     }
 }
 
@@ -97,6 +141,17 @@ impl Refusals {
     /// Samples refused, over all reasons.
     pub(crate) fn samples(&self) -> usize {
         self.0.values().map(|refused| refused.samples).sum()
+    }
+
+    /// Samples refused because something is wrong with them.
+    pub(crate) fn faults(&self) -> usize {
+        let faults = self.0.iter().filter(|(reason, _)| reason.is_fault());
+        faults.map(|(_, refused)| refused.samples).sum()
+    }
+
+    /// Reason, samples and an example, reason by reason.
+    pub(crate) fn report(&self) -> impl Iterator<Item = (Reason, usize, &str)> {
+        self.0.iter().map(|(reason, refused)| (*reason, refused.samples, refused.example.as_str()))
     }
 
     /// Samples refused, reason by reason.

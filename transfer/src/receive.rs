@@ -1,11 +1,17 @@
 //! Receivers, one a protocol: they decode and word the answer, and decide nothing about samples.
 
 pub(crate) mod falcon;
+pub(crate) mod influx;
+pub(crate) mod json_rpc;
+pub(crate) mod line;
+pub(crate) mod opentsdb;
+pub(crate) mod prometheus_text;
 pub(crate) mod remote_write;
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use crate::ingest::Verdict;
 use crate::metrics::RequestFault;
 
 /// A request that is refused as a whole.
@@ -39,6 +45,24 @@ impl IntoResponse for Rejection {
         let newline = if self.text.ends_with('\n') { "" } else { "\n" };
         (self.status, content_type, format!("{}{newline}", self.text)).into_response()
     }
+}
+
+/// 204, or 400 when samples came at the wrong time or beyond a limit: sending them again will not
+/// help. The good samples of the request are stored in both cases.
+pub(crate) fn answer_in_words(verdict: &Verdict) -> Response {
+    let told = verdict.refusals.told();
+    if told.is_empty() {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    let text = format!("{} of {} samples are stored, refused: {told}\n", verdict.stored, verdict.received);
+    (StatusCode::BAD_REQUEST, text).into_response()
+}
+
+/// A body that has to be text.
+pub(crate) fn text_of(body: &[u8]) -> Result<&str, Rejection> {
+    str::from_utf8(body).map_err(|error| {
+        Rejection::malformed(format!("the body is not UTF-8 from byte {} on", error.valid_up_to()))
+    })
 }
 
 /// An error with all its causes in one line.

@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Clock, http_client, server};
+use crate::listener::Connection;
+use crate::{Clock, TcpSettings, http_client, server, tcp};
 
 /// How long one task may take to stop before it is cut off.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
@@ -86,6 +87,16 @@ impl Context {
     /// Serves `routes` and the endpoints every role has; returns the bound address.
     pub async fn listen(&self, addr: SocketAddr, routes: Router) -> anyhow::Result<SocketAddr> {
         server::listen(self, addr, routes).await
+    }
+
+    /// Serves another protocol than HTTP: every connection is handed to `serve`, which is told when to stop and is
+    /// waited for. Returns the bound address.
+    pub async fn listen_tcp<F, T>(&self, settings: TcpSettings, serve: F) -> anyhow::Result<SocketAddr>
+    where
+        F: Fn(Connection, SocketAddr, Stop) -> T + Send + 'static,
+        T: Future<Output = ()> + Send + 'static,
+    {
+        tcp::listen(self, settings, serve).await
     }
 
     /// Changes whenever the operator asks for a reload (SIGHUP).

@@ -14,6 +14,7 @@ mod listener;
 mod log;
 mod run;
 mod server;
+mod tcp;
 
 pub use args::CommonArgs;
 pub use clock::Clock;
@@ -21,6 +22,8 @@ pub use config::{ConfigError, Faults, load_config, parse_config};
 pub use context::{Context, Stop};
 pub use exit::{ExitReason, StartError};
 pub use http_client::http_client;
+pub use listener::Connection;
 pub use log::init_log;
 pub use run::{RuntimeKind, run};
 pub use server::PeerAddr;
+pub use tcp::TcpSettings;

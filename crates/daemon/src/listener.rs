@@ -23,7 +23,8 @@ pub(crate) struct BoundedListener {
 
 impl BoundedListener {
     pub(crate) fn new(listener: TcpListener, connections_max: usize) -> Self {
-        Self { listener, slots: Arc::new(Semaphore::new(connections_max)) }
+        let slots = connections_max.min(Semaphore::MAX_PERMITS);
+        Self { listener, slots: Arc::new(Semaphore::new(slots)) }
     }
 }
 
@@ -54,7 +55,7 @@ impl Connected<IncomingStream<'_, BoundedListener>> for PeerAddr {
 
 /// A connection that gives its slot back when it is closed.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub struct Connection {
     stream: TcpStream,
     _slot: Option<OwnedSemaphorePermit>,
 }

@@ -9,6 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::Listener as _;
 use tokio::net::TcpListener;
 use tower::limit::ConcurrencyLimitLayer;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -43,9 +44,8 @@ pub(crate) async fn listen(
     addr: SocketAddr,
     routes: Router,
 ) -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind(addr).await.map_err(|error| bind_error(context.role(), addr, &error))?;
+    let listener = bind(context.role(), addr, "listen", CONNECTIONS_MAX).await?;
     let bound = listener.local_addr()?;
-    let listener = BoundedListener::new(listener, CONNECTIONS_MAX);
     let router = routes
         .merge(common_routes(context.shared()))
         .layer(CompressionLayer::new())
@@ -63,7 +63,18 @@ pub(crate) async fn listen(
     Ok(bound)
 }
 
-fn bind_error(role: &str, addr: SocketAddr, error: &std::io::Error) -> StartError {
+/// Binds an address that the configuration names with `key`.
+pub(crate) async fn bind(
+    role: &str,
+    addr: SocketAddr,
+    key: &str,
+    connections_max: usize,
+) -> Result<BoundedListener, StartError> {
+    let listener = TcpListener::bind(addr).await.map_err(|error| bind_error(role, addr, key, &error))?;
+    Ok(BoundedListener::new(listener, connections_max))
+}
+
+fn bind_error(role: &str, addr: SocketAddr, key: &str, error: &std::io::Error) -> StartError {
     let hint = match error.kind() {
         std::io::ErrorKind::AddrInUse => {
             format!("another process holds the port (see it with: ss -ltnp 'sport = :{}')", addr.port())
@@ -74,7 +85,7 @@ fn bind_error(role: &str, addr: SocketAddr, error: &std::io::Error) -> StartErro
         _ => "check that the address belongs to this machine".to_owned(),
     };
     StartError::environment(format!(
-        "{role} cannot listen on {addr}: {error}; {hint}, or set another `listen` for {role}"
+        "{role} cannot listen on {addr}: {error}; {hint}, or set another `{key}` for {role}"
     ))
 }
 

@@ -73,6 +73,14 @@ impl Annotations {
         ));
     }
 
+    /// A sample that started to count before the one before it ended.
+    pub(crate) fn overlapping_starts(&mut self, metric: &str, span: Span) {
+        self.warn(format!(
+            "PromQL warning: sample has start time that overlaps with previous sample timestamp \
+             for metric {metric:?} ({span})"
+        ));
+    }
+
     /// Sorting where the result is ordered by labels anyway.
     pub(crate) fn sort_in_range_query(&mut self, span: Span) {
         self.warn(format!(

@@ -3,6 +3,7 @@
 use model::Labels;
 use thiserror::Error;
 
+use crate::printer::quote;
 use crate::span::Span;
 
 /// Why a text is not an expression, and at which character.
@@ -114,8 +115,11 @@ pub enum EvalError {
     DuplicateLabels,
     /// Two elements of the side that must be unique share a match group.
     #[error(
-        "found duplicate series for the match group {group} on the {side} hand-side of the operation: \
-         [{first}, {second}];many-to-many matching not allowed: matching labels must be unique on one side"
+        "found duplicate series for the match group {} on the {side} hand-side of the operation: \
+         [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
+        braced(group),
+        braced(first),
+        braced(second)
     )]
     DuplicateMatch {
         /// The labels of the group.
@@ -136,4 +140,10 @@ pub enum EvalError {
     /// An argument has a value that the function cannot work with.
     #[error("{0}")]
     Argument(String),
+}
+
+/// Labels as Prometheus' errors show them, the name among them.
+fn braced(labels: &Labels) -> String {
+    let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={}", quote(value))).collect();
+    format!("{{{}}}", pairs.join(", "))
 }

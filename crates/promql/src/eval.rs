@@ -26,8 +26,8 @@ use model::{Labels, Sample, Series, Timestamp};
 
 use crate::annotations::Annotations;
 use crate::error::EvalError;
-use crate::histogram::HistogramSeries;
 use crate::plan::{Grid, Node, NodeKind, Plan};
+use crate::samples::{HistogramSeries, SeriesSet};
 
 use binary::Operation;
 pub(crate) use binary::scalar_operation;
@@ -73,28 +73,28 @@ pub fn evaluate(
     inputs: &[Vec<Series>],
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Output, EvalError> {
-    evaluate_with_histograms(plan, inputs, &[], cancelled)
+    run(plan, inputs.iter().map(|floats| input::join(floats, &[], &[])).collect(), cancelled)
 }
 
-/// Evaluates a plan over series that may also hold native histograms: `histograms[i]` answers
-/// `plan.selections()[i]` too. A series that has both kinds of samples is in both lists.
-pub fn evaluate_with_histograms(
+/// Evaluates a plan over series that may also hold native histograms and start times: `inputs[i]`
+/// answers `plan.selections()[i]`.
+pub fn evaluate_samples(
     plan: &Plan,
-    inputs: &[Vec<Series>],
-    histograms: &[Vec<HistogramSeries>],
+    inputs: &[SeriesSet],
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Output, EvalError> {
+    let joined = inputs.iter().map(|set| input::join(&set.floats, &set.histograms, &set.starts));
+    run(plan, joined.collect(), cancelled)
+}
+
+fn run(plan: &Plan, inputs: Vec<Vec<Input<'_>>>, cancelled: &dyn Fn() -> bool) -> Result<Output, EvalError> {
     let (expected, got) = (plan.selections().len(), inputs.len());
     if expected != got {
         return Err(EvalError::Inputs { expected, got });
     }
-    if !histograms.is_empty() && histograms.len() != expected {
-        return Err(EvalError::Inputs { expected, got: histograms.len() });
-    }
-    let joined = input::join(inputs, histograms);
-    let mut evaluator =
-        Evaluator { plan, inputs: &joined, cancelled, notes: Annotations::default(), held: 0 };
-    for input in &joined {
+    let notes = Annotations::default();
+    let mut evaluator = Evaluator { plan, inputs: &inputs, cancelled, notes, held: 0 };
+    for input in &inputs {
         evaluator.check_series(input.len())?;
         evaluator.charge(input.iter().map(Input::len).sum())?;
     }
@@ -177,6 +177,7 @@ impl<'a> Evaluator<'a> {
                 self.absent_over_time(range, labels, grid).map(Computed::Vector)
             }
             NodeKind::Timestamp(selector) => self.timestamps(selector, grid).map(Computed::Vector),
+            NodeKind::StartTimestamp(selector) => self.start_timestamps(selector, grid).map(Computed::Vector),
             NodeKind::Call { function, args } => self.call(function, args, node.span, grid),
             NodeKind::Info(info) => self.info(info, grid).map(Computed::Vector),
             NodeKind::Invariant(inner) => {

@@ -1,12 +1,11 @@
 //! Native histograms: one sample that is a whole distribution.
 
 mod shape;
+#[cfg(test)]
+mod tests;
 mod text;
 mod total;
 mod trim;
-
-use model::{Labels, Timestamp};
-use std::sync::Arc;
 
 pub(crate) use total::{Findings, Incompatible, Total};
 pub(crate) use trim::Quantile;
@@ -51,24 +50,6 @@ pub struct Histogram {
     pub bounds: Vec<f64>,
     /// What is known about a reset.
     pub reset: ResetHint,
-}
-
-/// A native histogram at a moment.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HistogramSample {
-    /// When.
-    pub timestamp: Timestamp,
-    /// What.
-    pub histogram: Arc<Histogram>,
-}
-
-/// A label set and its native histograms in ascending order of time.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HistogramSeries {
-    /// What the series is called.
-    pub labels: Labels,
-    /// Its samples.
-    pub samples: Vec<HistogramSample>,
 }
 
 /// A bucket with its bounds.

@@ -16,6 +16,7 @@ mod number;
 mod parser;
 mod plan;
 mod printer;
+mod samples;
 mod span;
 mod token;
 mod typecheck;
@@ -25,10 +26,11 @@ pub use ast::{
     Grouping, Matching, Number, RangeSelector, Shift, Subquery, Unary, ValueType, VectorSelector,
 };
 pub use error::{EvalError, ParseError, PlanError};
-pub use eval::{Output, Value, evaluate, evaluate_with_histograms};
+pub use eval::{Output, Value, evaluate, evaluate_samples};
 pub use features::Features;
 pub use functions::Function;
-pub use histogram::{CUSTOM_SCHEMA, Histogram, HistogramSample, HistogramSeries, ResetHint};
+pub use histogram::{CUSTOM_SCHEMA, Histogram, ResetHint};
 pub use parser::{parse, parse_with};
 pub use plan::{Limits, Params, Plan, plan};
+pub use samples::{HistogramSample, HistogramSeries, SeriesSet, StartTimes};
 pub use span::Span;

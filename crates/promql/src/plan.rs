@@ -177,7 +177,7 @@ impl Planner<'_> {
             }
             ExprKind::Binary(binary) => self.binary(binary, grid)?,
             ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, grid)?,
-            ExprKind::Call(call) => self.call(call, expr.span, grid)?,
+            ExprKind::Call(call) => self.call(call, grid)?,
             ExprKind::Paren(inner) => self.node(inner, grid)?.kind,
         })
     }
@@ -200,7 +200,7 @@ impl Planner<'_> {
         Ok(NodeKind::Aggregate { op: aggregate.op, param, expr, grouping: aggregate.grouping.clone() })
     }
 
-    fn call(&mut self, call: &Call, span: Span, grid: Grid) -> Result<NodeKind, PlanError> {
+    fn call(&mut self, call: &Call, grid: Grid) -> Result<NodeKind, PlanError> {
         match call.function.kind {
             Kind::Window(function) => self.window(call, function, grid),
             Kind::AbsentOverTime => {
@@ -216,9 +216,11 @@ impl Planner<'_> {
                 _ => self.plain_call(call, grid),
             },
             Kind::Vector(VectorFunction::Info) => self.info(call, grid),
-            Kind::Vector(VectorFunction::StartTimestamp) => {
-                Err(PlanError::Unsupported { span, feature: format!("function {:?}", call.function.name) })
-            }
+            Kind::Vector(VectorFunction::StartTimestamp) => match &call.args[0].unwrapped().kind {
+                ExprKind::Selector(selector) => Ok(NodeKind::StartTimestamp(self.selector(selector, grid)?)),
+                // What is computed has no start.
+                _ => self.plain_call(call, grid),
+            },
             Kind::Scalar(function) => self.scalar_call(call, function, grid),
             _ => self.plain_call(call, grid),
         }

@@ -1,10 +1,12 @@
 //! Expressions as text: one line, in the form Prometheus prints.
 
+mod pretty;
+
 use std::fmt;
 
 use crate::ast::{
     Aggregate, At, Binary, Cardinality, DurationExpr, Expr, ExprKind, Grouping, Matching, Number, Shift,
-    VectorSelector,
+    Subquery, VectorSelector,
 };
 use crate::number;
 
@@ -22,13 +24,7 @@ impl fmt::Display for Expr {
                 write!(f, "[{}]", range.range)?;
                 print_modifiers(&range.selector, f)
             }
-            ExprKind::Subquery(subquery) => {
-                write!(f, "{}[{}:", subquery.expr, subquery.range)?;
-                if let Some(step) = &subquery.step {
-                    write!(f, "{step}")?;
-                }
-                write!(f, "]{}", subquery.at)
-            }
+            ExprKind::Subquery(subquery) => write!(f, "{}{}", subquery.expr, subquery_tail(subquery)),
             ExprKind::Unary(unary) => write!(f, "{}{}", if unary.negative { '-' } else { '+' }, unary.expr),
             ExprKind::Binary(binary) => print_binary(binary, f),
             ExprKind::Aggregate(aggregate) => print_aggregate(aggregate, f),
@@ -127,15 +123,34 @@ fn print_modifiers(selector: &VectorSelector, f: &mut fmt::Formatter<'_>) -> fmt
     selector.extension.map_or(Ok(()), |extension| write!(f, " {}", extension.as_str()))
 }
 
+/// What follows the expression of a subquery.
+fn subquery_tail(subquery: &Subquery) -> String {
+    let step = subquery.step.as_ref().map_or_else(String::new, ToString::to_string);
+    format!("[{}:{step}]{}", subquery.range, subquery.at)
+}
+
 fn print_binary(binary: &Binary, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    write!(f, "{} {}", binary.lhs, binary.op.as_str())?;
+    write!(f, "{} {} {}", binary.lhs, operator(binary), binary.rhs)
+}
+
+/// The operator with all that stands before the right operand.
+fn operator(binary: &Binary) -> String {
+    let mut text = binary.op.as_str().to_owned();
     if binary.return_bool {
-        f.write_str(" bool")?;
+        text.push_str(" bool");
     }
     if let Some(matching) = &binary.matching {
-        print_matching(matching, f)?;
+        text.push_str(&MatchingText(matching).to_string());
     }
-    write!(f, " {}", binary.rhs)
+    text
+}
+
+struct MatchingText<'m>(&'m Matching);
+
+impl fmt::Display for MatchingText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        print_matching(self.0, f)
+    }
 }
 
 fn print_matching(matching: &Matching, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -157,13 +172,22 @@ fn print_matching(matching: &Matching, f: &mut fmt::Formatter<'_>) -> fmt::Resul
 }
 
 fn print_aggregate(aggregate: &Aggregate, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    f.write_str(aggregate.op.as_str())?;
-    if let Some(Grouping { without, labels: names }) = &aggregate.grouping {
-        write!(f, " {} ({}) ", if *without { "without" } else { "by" }, labels(names))?;
-    }
+    let head = aggregate_head(aggregate);
     match &aggregate.param {
-        Some(param) => write!(f, "({param}, {})", aggregate.expr),
-        None => write!(f, "({})", aggregate.expr),
+        Some(param) => write!(f, "{head}({param}, {})", aggregate.expr),
+        None => write!(f, "{head}({})", aggregate.expr),
+    }
+}
+
+/// The aggregation up to its arguments.
+fn aggregate_head(aggregate: &Aggregate) -> String {
+    let name = aggregate.op.as_str();
+    match &aggregate.grouping {
+        Some(Grouping { without, labels: names }) => {
+            let word = if *without { "without" } else { "by" };
+            format!("{name} {word} ({}) ", labels(names))
+        }
+        None => name.to_owned(),
     }
 }
 
@@ -192,4 +216,45 @@ pub(crate) fn quote(text: &str) -> String {
     }
     quoted.push('"');
     quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Features, parse_with};
+
+    #[track_caller]
+    fn check(text: &str, wanted: &str) {
+        let expr = parse_with(text, Features::all()).expect("the expression is well formed");
+        assert_eq!(expr.to_string(), wanted);
+        assert_eq!(parse_with(wanted, Features::all()), Ok(expr));
+    }
+
+    #[test]
+    fn expressions_are_printed_as_prometheus_prints_them() {
+        check("SUM(x)by(a,b)", "sum by (a, b) (x)");
+        check("sum without()(x)", "sum without () (x)");
+        check("x{a='b',c=~\"d\",}[5m]offset-1h@10", "x{a=\"b\",c=~\"d\"}[5m] @ 10.000 offset -1h");
+        check("x@start()", "x @ start()");
+        check("x+on(a)group_left()y", "x + on (a) group_left () y");
+        check("x>bool ignoring(a)y", "x > bool ignoring (a) y");
+        check("x - fill_left(1) fill_right(NaN) y", "x - fill_left (1) fill_right (NaN) y");
+        check("rate(x[1m:])[60:5m]", "rate(x[1m:])[60:5m]");
+        check("x[step()+min_of(1m,2)] anchored", "x[step() + min_of(1m, 2)] anchored");
+        check("x offset (1m+step())", "x offset (1m + step())");
+        check("-Inf + 0x10 - 1h30m", "-Inf + 16 - 1h30m");
+        check("- - x", "--x");
+    }
+
+    #[test]
+    fn names_that_need_quotes_get_them() {
+        check("{\"a.b\", \"c d\"=\"e\"}", "{\"a.b\",\"c d\"=\"e\"}");
+        check("sum by (\"c d\", e) ({\"a.b\"})", "sum by (\"c d\", e) ({\"a.b\"})");
+        check("{\"fill\"}", "{\"fill\"}");
+        check("{__name__=\"x\"}", "{__name__=\"x\"}");
+    }
+
+    #[test]
+    fn texts_are_escaped() {
+        check("'\\n\"\\x07ä'", "\"\\n\\\"\\u0007ä\"");
+    }
 }

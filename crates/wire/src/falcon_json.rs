@@ -6,7 +6,7 @@
 //! the original: a field of the wrong type costs its own sample, not the whole list, and every
 //! refused sample has a reason.
 
-mod loose;
+pub(crate) mod loose;
 
 use std::borrow::Cow;
 
@@ -201,32 +201,54 @@ fn check(item: Item<'_>, now: Timestamp) -> Result<FalconSample<'_>, SampleFault
     let Item::Object(fields) = item else {
         return Err(SampleFault::NotAnObject);
     };
-    let endpoint = fields.endpoint.text()?;
-    let metric = fields.metric.text()?;
-    let counter_type = fields.counter_type.text()?;
-    let tags = fields.tags.text()?;
-    let step = fields.step.integer()?;
-    let timestamp = fields.timestamp.integer()?;
-    if endpoint.is_empty() {
-        return Err(SampleFault::NoEndpoint);
+    let unchecked = Unchecked {
+        endpoint: fields.endpoint.text()?,
+        metric: fields.metric.text()?,
+        counter_type: fields.counter_type.text()?,
+        tags: fields.tags.text()?,
+        step: fields.step.integer()?,
+        timestamp: fields.timestamp.integer()?,
+        value: fields.value.and_then(loose::read_value),
+    };
+    unchecked.check(now)
+}
+
+/// A sample whose fields have the right types and nothing more, whatever text it was read from.
+pub(crate) struct Unchecked<'a> {
+    pub(crate) endpoint: Cow<'a, str>,
+    pub(crate) metric: Cow<'a, str>,
+    pub(crate) counter_type: Cow<'a, str>,
+    pub(crate) tags: Cow<'a, str>,
+    pub(crate) step: i64,
+    pub(crate) timestamp: i64,
+    pub(crate) value: Option<f64>,
+}
+
+impl<'a> Unchecked<'a> {
+    /// Applies the original's rules, in its order.
+    pub(crate) fn check(self, now: Timestamp) -> Result<FalconSample<'a>, SampleFault> {
+        let Self { endpoint, metric, counter_type, tags, step, timestamp, value } = self;
+        if endpoint.is_empty() {
+            return Err(SampleFault::NoEndpoint);
+        }
+        if metric.is_empty() {
+            return Err(SampleFault::NoMetric);
+        }
+        if metric == "kernel.hostname" {
+            return Err(SampleFault::KernelHostname);
+        }
+        let counter_type = CounterType::parse(&counter_type).ok_or(SampleFault::CounterType)?;
+        let value = value.ok_or(SampleFault::Value)?;
+        if step <= 0 {
+            return Err(SampleFault::Step);
+        }
+        if metric.len() + tags.len() > NAME_AND_TAGS_BYTES_MAX {
+            return Err(SampleFault::TooLong);
+        }
+        let repaired = timestamp <= 0 || timestamp > now.seconds().saturating_mul(2);
+        let timestamp = if repaired { now } else { Timestamp::from_seconds(timestamp) };
+        Ok(FalconSample { endpoint, metric, value, step, counter_type, tags, timestamp })
     }
-    if metric.is_empty() {
-        return Err(SampleFault::NoMetric);
-    }
-    if metric == "kernel.hostname" {
-        return Err(SampleFault::KernelHostname);
-    }
-    let counter_type = CounterType::parse(&counter_type).ok_or(SampleFault::CounterType)?;
-    let value = fields.value.and_then(loose::read_value).ok_or(SampleFault::Value)?;
-    if step <= 0 {
-        return Err(SampleFault::Step);
-    }
-    if metric.len() + tags.len() > NAME_AND_TAGS_BYTES_MAX {
-        return Err(SampleFault::TooLong);
-    }
-    let repaired = timestamp <= 0 || timestamp > now.seconds().saturating_mul(2);
-    let timestamp = if repaired { now } else { Timestamp::from_seconds(timestamp) };
-    Ok(FalconSample { endpoint, metric, value, step, counter_type, tags, timestamp })
 }
 
 /// Encodes samples as a client does.
@@ -292,14 +314,10 @@ pub fn counter_name(metric: &str, labels: &Labels) -> String {
 }
 
 fn label_name(key: &str) -> String {
-    let starts_with_digit = key.starts_with(|c: char| c.is_ascii_digit());
-    let allowed = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' };
-    let prefix = match key {
-        METRIC_NAME | ENDPOINT => "exported_",
-        _ if starts_with_digit => "_",
-        _ => "",
-    };
-    prefix.chars().chain(key.chars().map(allowed)).collect()
+    match key {
+        ENDPOINT => format!("exported_{ENDPOINT}"),
+        _ => crate::tags::label_name(key),
+    }
 }
 
 fn whole_seconds<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {

@@ -8,6 +8,14 @@ pub mod remote_write;
 
 pub mod falcon_json;
 
+pub mod json_rpc;
+
+pub mod line;
+
+pub mod opentsdb;
+
+pub mod influx;
+
 pub mod exposition;
 
 pub mod heartbeat;
@@ -20,3 +28,4 @@ pub mod prom_rules;
 
 mod json_text;
 mod protobuf;
+mod tags;

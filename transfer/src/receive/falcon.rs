@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
+use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use model::{METRIC_NAME, Timestamp};
-use wire::falcon_json::{self, DecodeError, FalconSample, PushReply};
+use model::{METRIC_NAME, Series, Timestamp};
+use serde_json::{Value, json};
+use wire::falcon_json::{self, DecodeError, Decoded, FalconSample, PushReply};
 
 use crate::ingest::{Incoming, Original, Originals, Verdict};
 use crate::metrics::Protocol;
@@ -21,44 +23,102 @@ pub(crate) fn decode(body: &[u8], now: Timestamp, samples_max: usize) -> Result<
         DecodeError::NotAList(_) => Rejection::malformed(falcon_json::TRANSFER_PUSH_UNREADABLE.to_owned()),
         DecodeError::TooManySamples { .. } => Rejection::too_large(error.to_string()),
     })?;
-    let mut incoming = Incoming {
-        protocol: Protocol::Falcon,
-        series: Vec::with_capacity(decoded.samples.len()),
-        metadata: Vec::new(),
-        originals: None,
-        refusals: Refusals::default(),
-    };
-    for (at, fault) in decoded.refused {
-        incoming.refusals.add(Reason::Falcon(fault), 1, || format!("item {at} of the list"));
-    }
-    let mut originals = Originals::default();
-    let mut known: HashMap<&str, usize> = HashMap::new();
-    for sample in &decoded.samples {
-        let series = match sample.to_series() {
-            Ok(series) => series,
-            Err(fault) => {
-                incoming.refusals.add(Reason::Falcon(fault), 1, || describe(sample));
-                continue;
-            }
-        };
-        let position = *known.entry(&sample.metric).or_insert_with(|| {
-            let canonical = series.labels.get(METRIC_NAME).unwrap_or("").to_owned();
-            let name = sample.metric.clone().into_owned();
-            originals.metrics.push(Original { name, canonical, metadata: sample.metadata() });
-            originals.metrics.len() - 1
-        });
-        originals.of_series.push(position);
-        incoming.series.push(series);
-    }
-    incoming.originals = Some(originals);
-    Ok(incoming)
+    Ok(incoming(Protocol::Falcon, decoded))
 }
 
-/// 200 with the counts, also when every sample was refused: this is what clients know.
-pub(crate) fn answer(verdict: &Verdict, latency_millis: u64) -> Response {
-    let reply = PushReply::success(verdict.received, verdict.refusals.samples(), latency_millis);
-    let json = serde_json::to_string(&reply).expect("a reply is texts and numbers");
+/// A decoded list as a request.
+pub(crate) fn incoming(protocol: Protocol, decoded: Decoded<'_>) -> Incoming {
+    let mut gathered = Gathered::new(protocol);
+    for (at, fault) in decoded.refused {
+        gathered.refusals().add(Reason::Falcon(fault), 1, || format!("item {at} of the list"));
+    }
+    for sample in &decoded.samples {
+        gathered.push(sample);
+    }
+    gathered.finish()
+}
+
+/// Samples on their way to become one request.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    incoming: Incoming,
+    originals: Originals,
+    known: HashMap<String, usize>,
+}
+
+impl Gathered {
+    pub(crate) fn new(protocol: Protocol) -> Self {
+        Self { incoming: Incoming::new(protocol), originals: Originals::default(), known: HashMap::new() }
+    }
+
+    /// Adds a sample, or its reason when its tags cannot be labels.
+    pub(crate) fn push(&mut self, sample: &FalconSample<'_>) {
+        let series = match sample.to_series() {
+            Ok(series) => series,
+            Err(fault) => return self.refusals().add(Reason::Falcon(fault), 1, || describe(sample)),
+        };
+        let position = match self.known.get(sample.metric.as_ref()) {
+            Some(position) => *position,
+            None => self.introduce(sample, &series),
+        };
+        self.originals.of_series.push(position);
+        self.incoming.series.push(series);
+    }
+
+    fn introduce(&mut self, sample: &FalconSample<'_>, series: &Series) -> usize {
+        let canonical = series.labels.get(METRIC_NAME).unwrap_or("").to_owned();
+        let name = sample.metric.clone().into_owned();
+        let position = self.originals.metrics.len();
+        self.known.insert(name.to_owned(), position);
+        self.originals.metrics.push(Original { name, canonical, metadata: sample.metadata() });
+        position
+    }
+
+    /// Where samples are noted that could not be read.
+    pub(crate) fn refusals(&mut self) -> &mut Refusals {
+        &mut self.incoming.refusals
+    }
+
+    pub(crate) fn finish(self) -> Incoming {
+        Incoming { originals: Some(self.originals), ..self.incoming }
+    }
+}
+
+/// 200 with the counts, also when every sample was refused: this is what clients know. With
+/// `verbose` the reasons are told too.
+pub(crate) fn answer(verdict: &Verdict, latency_millis: u64, verbose: bool) -> Response {
+    let reply = PushReply::success(verdict.received, verdict.refusals.faults(), latency_millis);
+    let mut json = serde_json::to_string(&reply).expect("a reply is texts and numbers");
+    if verbose {
+        let reasons: Vec<Value> = verdict
+            .refusals
+            .report()
+            .map(|(reason, samples, example)| {
+                json!({ "reason": reason.as_str(), "samples": samples, "example": example })
+            })
+            .collect();
+        json.truncate(json.len() - 1);
+        json.push_str(&format!(",\"refused\":{}}}", Value::from(reasons)));
+    }
     (StatusCode::OK, [(header::CONTENT_TYPE, "application/json; charset=UTF-8")], json).into_response()
+}
+
+/// A list or a single object, as Nightingale takes them.
+pub(crate) fn decode_list_or_one(
+    body: &[u8],
+    now: Timestamp,
+    samples_max: usize,
+) -> Result<Incoming, Rejection> {
+    if body.trim_ascii_start().starts_with(b"{") {
+        return decode(&[b"[", body, b"]"].concat(), now, samples_max);
+    }
+    decode(body, now, samples_max)
+}
+
+/// The counts as Nightingale gives them.
+pub(crate) fn answer_received(verdict: &Verdict) -> Response {
+    let fail = verdict.refusals.faults();
+    Json(json!({ "succ": verdict.received - fail, "fail": fail, "msg": "received" })).into_response()
 }
 
 fn describe(sample: &FalconSample<'_>) -> String {

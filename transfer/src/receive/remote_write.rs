@@ -1,11 +1,10 @@
 //! Prometheus remote write, version 1.
 
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use wire::remote_write::{self, DecodeError, Decoded, Limits};
 
 use crate::config::Config;
-use crate::ingest::{Incoming, Verdict};
+use crate::ingest::Incoming;
 use crate::metrics::{Protocol, RequestFault};
 use crate::reason::{Reason, Refusals};
 use crate::receive::{Rejection, chain};
@@ -63,20 +62,11 @@ pub(crate) fn decode(body: &[u8], config: &Config) -> Result<(Incoming, usize, u
     ))
 }
 
-/// 204, or 400 when samples came at the wrong time or beyond a limit: sending them again will not
-/// help. The good samples of the request are stored in both cases.
-pub(crate) fn answer(verdict: &Verdict) -> Response {
-    let told = verdict.refusals.told();
-    if told.is_empty() {
-        return StatusCode::NO_CONTENT.into_response();
-    }
-    let text = format!("{} of {} samples are stored, refused: {told}\n", verdict.stored, verdict.received);
-    (StatusCode::BAD_REQUEST, text).into_response()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::Verdict;
+    use crate::receive::answer_in_words;
 
     fn check(content_type: &'static str, encoding: &'static str, fault: Option<&str>) {
         let mut headers = HeaderMap::new();
@@ -113,8 +103,8 @@ mod tests {
         let mut refusals = Refusals::default();
         refusals.add(Reason::RemoteWrite(remote_write::SeriesFault::NoMetricName), 1, || "x".into());
         let malformed = Verdict { received: 2, stored: 1, refusals: refusals.clone() };
-        assert_eq!(answer(&malformed).status(), StatusCode::NO_CONTENT);
+        assert_eq!(answer_in_words(&malformed).status(), StatusCode::NO_CONTENT);
         refusals.add(Reason::TooFarInFuture, 1, || "x".into());
-        assert_eq!(answer(&Verdict { refusals, ..malformed }).status(), StatusCode::BAD_REQUEST);
+        assert_eq!(answer_in_words(&Verdict { refusals, ..malformed }).status(), StatusCode::BAD_REQUEST);
     }
 }

@@ -83,3 +83,13 @@ async fn a_label_beyond_its_limit_is_refused_by_name() {
 async fn health_is_what_falcon_clients_expect() {
     assert_eq!(Service::start(|_| {}).await.get("/health").await, "ok\n");
 }
+
+#[tokio::test]
+async fn a_verbose_reply_says_why() {
+    let service = Service::start(|_| {}).await;
+    let body = format!("[{},7]", item("m", "1"));
+    let (status, text) = answer(service.post("/api/push?verbose=1").body(body)).await;
+    assert_eq!(status, 200);
+    let refused = r#""refused":[{"example":"item 1 of the list","reason":"not_an_object","samples":1}]}"#;
+    assert!(text.ends_with(refused) && text.contains("\"Total\":2,\"Invalid\":1"), "{text}");
+}

@@ -1,6 +1,10 @@
-//! transfer as its clients see it: real requests over HTTP, the store in memory.
+//! transfer as its clients see it: real requests over HTTP and raw sockets, the store in memory.
 
 mod falcon_push;
+mod json_rpc;
 mod limits;
+mod line;
+mod other_formats;
+mod relabel;
 mod remote_write;
 mod service;

@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use model::{MatchOp, Matcher, Sample, Selection, Series, Timestamp};
 use reqwest::{RequestBuilder, StatusCode};
 use storage::Storage;
-use transfer::{Config, Deps};
+use transfer::{Addresses, Config, Deps};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_seconds(1_760_000_460);
 
 pub(crate) struct Service {
     pub(crate) context: daemon::Context,
     pub(crate) storage: Storage,
-    addr: SocketAddr,
+    pub(crate) at: Addresses,
 }
 
 impl Service {
@@ -22,23 +22,24 @@ impl Service {
 
     pub(crate) async fn over(storage: Storage, change: impl FnOnce(&mut Config)) -> Self {
         let context = testkit::context_at(NOW).for_role("transfer");
-        let mut config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
+        let free = ([127, 0, 0, 1], 0).into();
+        let mut config = Config { listen: free, rpc_listen: free, line_listen: free, ..Config::default() };
         change(&mut config);
         let deps = Deps { storage: storage.clone() };
-        let addr = transfer::start(config, deps, &context).await.expect("port 0 is free");
-        Self { context, storage, addr }
+        let at = transfer::start(config, deps, &context).await.expect("port 0 is free");
+        Self { context, storage, at }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.addr
+        self.at.http
     }
 
     pub(crate) fn post(&self, path: &str) -> RequestBuilder {
-        self.context.http.post(format!("http://{}{path}", self.addr))
+        self.context.http.post(format!("http://{}{path}", self.at.http))
     }
 
     pub(crate) async fn get(&self, path: &str) -> String {
-        let url = format!("http://{}{path}", self.addr);
+        let url = format!("http://{}{path}", self.at.http);
         testkit::get_text(&self.context.http, &url).await.expect("it answers")
     }
 

@@ -23,7 +23,7 @@ impl<'a> Evaluator<'a> {
     ) -> Result<Vec<Row>, EvalError> {
         if let Some(Node { kind: NodeKind::Text(label), .. }) = param {
             let rows = self.vector(expr, grid)?;
-            return self.count_values(rows, label, grouping, grid.steps);
+            return self.count_values(&rows, label, grouping, grid.steps);
         }
         let scalars = match param {
             Some(param) => self.scalar(param, grid)?,
@@ -62,51 +62,6 @@ impl<'a> Evaluator<'a> {
 }
 
 impl Evaluator<'_> {
-    /// `count_values`: how often every value occurs, as a series a value.
-    fn count_values(
-        &mut self,
-        rows: Vec<Row>,
-        label: &str,
-        grouping: Option<&Grouping>,
-        steps: usize,
-    ) -> Result<Vec<Row>, EvalError> {
-        let mut names = Names::new(grouping);
-        if !names.without {
-            names.names.push(label);
-        }
-        let mut index: HashMap<Labels, usize> = HashMap::new();
-        let mut counted: Vec<Row> = Vec::new();
-        for row in rows {
-            // Values mostly repeat from step to step.
-            let mut last: Option<(u64, usize)> = None;
-            for (step, value) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
-                let histogram = row.histogram(step);
-                let slot = match last {
-                    Some((bits, slot)) if bits == value.to_bits() && histogram.is_none() => slot,
-                    _ => {
-                        let text = histogram
-                            .map_or_else(|| number::plain(*value), |histogram| histogram.to_string());
-                        let labels = names.key(&row.labels.with(label, &text));
-                        match index.get(&labels) {
-                            Some(slot) => *slot,
-                            None => {
-                                // Every other value makes a row with room for all steps.
-                                self.charge(steps)?;
-                                counted.push(Row::absent(labels.clone(), row.drop_name, steps));
-                                index.insert(labels, counted.len() - 1);
-                                counted.len() - 1
-                            }
-                        }
-                    }
-                };
-                last = Some((value.to_bits(), slot));
-                let cell = &mut counted[slot].values[step];
-                *cell = if is_absent(*cell) { 1.0 } else { *cell + 1.0 };
-            }
-        }
-        Ok(counted)
-    }
-
     /// Sums or means where some values are native histograms.
     fn mixed_sums(
         &mut self,
@@ -140,6 +95,50 @@ impl Evaluator<'_> {
         }
         results.retain(Row::has_values);
         results
+    }
+
+    /// `count_values`: how often every value occurs, as a series a value.
+    fn count_values(
+        &mut self,
+        rows: &[Row],
+        label: &str,
+        grouping: Option<&Grouping>,
+        steps: usize,
+    ) -> Result<Vec<Row>, EvalError> {
+        let mut names = Names::new(grouping);
+        if !names.without {
+            names.names.push(label);
+        }
+        let mut index: HashMap<Labels, usize> = HashMap::new();
+        let mut counted: Vec<Row> = Vec::new();
+        for row in rows {
+            // Values mostly repeat from step to step.
+            let mut last: Option<(u64, usize)> = None;
+            for (step, value) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
+                let histogram = row.histogram(step);
+                let slot = match last {
+                    Some((bits, slot)) if bits == value.to_bits() && histogram.is_none() => slot,
+                    _ => {
+                        let text = histogram
+                            .map_or_else(|| number::plain(*value), |histogram| histogram.to_string());
+                        let labels = names.key(&row.labels.with(label, &text));
+                        match index.get(&labels) {
+                            Some(slot) => *slot,
+                            None => {
+                                self.charge(steps)?;
+                                counted.push(Row::absent(labels.clone(), row.drop_name, steps));
+                                index.insert(labels, counted.len() - 1);
+                                counted.len() - 1
+                            }
+                        }
+                    }
+                };
+                last = Some((value.to_bits(), slot));
+                let cell = &mut counted[slot].values[step];
+                *cell = if is_absent(*cell) { 1.0 } else { *cell + 1.0 };
+            }
+        }
+        Ok(counted)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Quantiles and fractions of classic histograms: series with cumulative counts and their bounds in
 //! label `le`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -55,32 +56,22 @@ impl<'a> Evaluator<'a> {
         for arg in &args[2..] {
             let q = self.quantile_argument(arg, grid)?;
             for row in self.quantile_rows(&histograms, &q, args[0].span, grid) {
-                found.extend(self.labelled(row, label, &q, grid)?);
+                // The label tells the quantile of the step.
+                let mut by_value: BTreeMap<String, Row> = BTreeMap::new();
+                for (step, value) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
+                    let name = number::general(q.at(step));
+                    if !by_value.contains_key(&name) {
+                        self.charge(grid.steps)?;
+                    }
+                    let target = by_value.entry(name).or_insert_with_key(|name| {
+                        Row::absent(row.labels.with(label, name), row.drop_name, grid.steps)
+                    });
+                    target.values[step] = *value;
+                }
+                found.extend(by_value.into_values());
             }
         }
         self.without_names(found)
-    }
-
-    /// A row taken apart by the quantile of each step, which a label tells.
-    fn labelled(&mut self, row: Row, label: &str, q: &Scalars, grid: Grid) -> Result<Vec<Row>, EvalError> {
-        let mut targets: Vec<Row> = Vec::new();
-        let mut index: HashMap<u64, usize> = HashMap::new();
-        for (step, value) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
-            let q = q.at(step);
-            let at = match index.get(&q.to_bits()) {
-                Some(at) => *at,
-                None => {
-                    // Every other quantile makes a row with room for all steps.
-                    self.charge(grid.steps)?;
-                    let labels = row.labels.with(label, &number::general(q));
-                    targets.push(Row::absent(labels, row.drop_name, grid.steps));
-                    index.insert(q.to_bits(), targets.len() - 1);
-                    targets.len() - 1
-                }
-            };
-            targets[at].values[step] = *value;
-        }
-        Ok(targets)
     }
 
     pub(super) fn histogram_fraction(&mut self, args: &'a [Node], grid: Grid) -> Result<Vec<Row>, EvalError> {
@@ -300,8 +291,12 @@ fn rank_of(bound: f64, buckets: &[Bucket]) -> f64 {
         if bucket.bound > bound {
             // The first bucket is taken to start at zero when it ends above.
             let start = if position == 0 && bucket.bound > 0.0 { 0.0 } else { low };
-            if start.is_infinite() || bucket.bound.is_infinite() {
+            if bucket.bound.is_infinite() {
                 return rank;
+            }
+            // A bucket without a lower end cannot be cut.
+            if start.is_infinite() {
+                return bucket.count;
             }
             return rank + (bucket.count - rank) * ((bound - start) / (bucket.bound - start)).max(0.0);
         }

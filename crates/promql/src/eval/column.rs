@@ -6,8 +6,9 @@ use hashbrown::HashTable;
 use model::{Labels, METRIC_NAME, STALE_NAN_BITS, Sample, Timestamp};
 
 use crate::error::EvalError;
-use crate::histogram::{Histogram, HistogramSample};
+use crate::histogram::Histogram;
 use crate::plan::Grid;
+use crate::samples::HistogramSample;
 
 /// Stands in a column where the series has no value. It is the bit pattern of the staleness marker,
 /// which never is a value of a result, and which no arithmetic produces.

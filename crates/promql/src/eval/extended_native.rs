@@ -11,7 +11,8 @@ use super::range::Window;
 use super::{Evaluator, extended};
 use crate::ast::Extension;
 use crate::functions::WindowFunction;
-use crate::histogram::{Histogram, HistogramSample, ResetHint, Total};
+use crate::histogram::{Histogram, ResetHint, Total};
+use crate::samples::HistogramSample;
 use crate::span::Span;
 
 /// An extended window, and all samples of its series.
@@ -71,7 +72,9 @@ impl Evaluator<'_> {
                 extended::value(function, *extension, window, samples, *near, lookback).map(Point::Float)
             }
             WindowFunction::Changes => Some(Point::Float(histogram_window::changes(&reached))),
-            WindowFunction::Resets => Some(Point::Float(histogram_window::resets(&reached))),
+            WindowFunction::Resets => {
+                Some(Point::Float(histogram_window::resets(&reached, &extended.window)))
+            }
             _ if histograms.len() < reached.len() => {
                 self.notes.mixed_floats(place.0, place.1);
                 None

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use model::Sample;
+use model::{Sample, Timestamp};
 
 use super::Evaluator;
 use super::column::Point;
 use super::range::Window;
 use super::rate;
 use crate::functions::WindowFunction;
-use crate::histogram::{Findings, Histogram, HistogramSample, Incompatible, ResetHint, Total};
+use crate::histogram::{Findings, Histogram, Incompatible, ResetHint, Total};
+use crate::samples::HistogramSample;
 use crate::span::Span;
 
 /// The name of the metric and where the range vector stands, for annotations.
@@ -51,7 +52,7 @@ impl Evaluator<'_> {
                 self.aggregated(&all, average, place).map(Point::from)
             }
             WindowFunction::Changes => Some(Point::Float(changes(&in_order(window)))),
-            WindowFunction::Resets => Some(Point::Float(resets(&in_order(window)))),
+            WindowFunction::Resets => Some(Point::Float(resets(&in_order(window), window))),
             WindowFunction::Count => {
                 Some(Point::Float((window.samples.len() + window.histograms.len()) as f64))
             }
@@ -100,13 +101,18 @@ impl Evaluator<'_> {
         window: &Window<'_>,
         place: Place<'_>,
     ) -> Option<Point> {
-        let [first, .., last] = window.histograms else { return None };
+        let (first, last) = (window.histograms.first()?, window.histograms.last()?);
         let counter = function != WindowFunction::Delta;
-        let change = self.change(window.histograms, counter, place)?;
+        let zero = if counter { window.started_inside(first.timestamp) } else { None };
+        if window.histograms.len() < 2 && zero.is_none() {
+            return None;
+        }
+        let change = self.change(window, counter, zero.is_some(), place)?;
         let span = rate::Span {
             first: first.timestamp.millis(),
             last: last.timestamp.millis(),
             samples: window.histograms.len(),
+            zero,
         };
         let origin = counter.then_some((first.histogram.count, change.count));
         let factor = span.factor(window, origin);
@@ -114,18 +120,23 @@ impl Evaluator<'_> {
         Some(change.times(factor).into())
     }
 
-    /// What a counter or gauge changed by from the first to the last histogram.
-    fn change(&mut self, samples: &[HistogramSample], counter: bool, place: Place<'_>) -> Option<Histogram> {
+    /// What a counter or gauge changed by from the first to the last histogram, or from zero.
+    fn change(
+        &mut self,
+        window: &Window<'_>,
+        counter: bool,
+        from_zero: bool,
+        place: Place<'_>,
+    ) -> Option<Histogram> {
         let (name, span) = place;
-        let [first, inner @ .., last] = samples else { return None };
-        let second = &inner.first().unwrap_or(last).histogram;
-        let gauges = samples.iter().filter(|sample| sample.histogram.reset == ResetHint::Gauge).count();
-        if counter && gauges > 0 {
+        let samples = window.histograms;
+        let (first, last) = (samples.first()?, samples.last()?);
+        if counter && samples.iter().any(|sample| sample.histogram.reset == ResetHint::Gauge) {
             self.notes.histogram_not_counter(name, span);
         }
         // When the counter was reset right after the first sample, its buckets do not matter.
-        let restarted = counter && second.is_reset_after(&first.histogram);
-        let relevant = if restarted { &samples[1..] } else { samples };
+        let restarted = counter && samples.get(1).is_some_and(|second| is_reset(window, first, second));
+        let relevant = if restarted && !from_zero { &samples[1..] } else { samples };
         // A gauge is only looked at where it begins and ends.
         let mut layouts = relevant
             .iter()
@@ -135,25 +146,19 @@ impl Evaluator<'_> {
             return None;
         }
         let mut total = Total::new(&last.histogram);
-        let mut findings = Findings::default();
-        if !restarted {
+        if !restarted && !from_zero {
             total.subtract(&first.histogram).ok()?;
             self.notes.reconciled_bounds(total.findings, "subtraction", span);
+            total.findings = Findings::default();
         }
         if counter {
-            let mut added = total.clone();
-            added.findings = Findings::default();
-            for pair in relevant.windows(2) {
-                if pair[1].histogram.is_reset_after(&pair[0].histogram) {
-                    added.add(&pair[0].histogram).ok()?;
-                }
+            for pair in relevant.windows(2).filter(|pair| is_reset(window, &pair[0], &pair[1])) {
+                total.add(&pair[0].histogram).ok()?;
             }
-            findings = added.findings;
-            total = added;
+            self.notes.reconciled_bounds(total.findings, "addition", span);
         } else if first.histogram.reset != ResetHint::Gauge || last.histogram.reset != ResetHint::Gauge {
             self.notes.histogram_not_gauge(name, span);
         }
-        self.notes.reconciled_bounds(findings, "addition", span);
         Some(Histogram { reset: ResetHint::Gauge, ..total.finish() })
     }
 
@@ -179,7 +184,8 @@ impl Evaluator<'_> {
                     self.notes.histogram_not_gauge(name, span);
                 }
                 let mut total = Total::new(last);
-                if !rate || !last.is_reset_after(previous) {
+                let restarted = window.restarted(Timestamp(*before), Timestamp(*after));
+                if !rate || !(restarted || last.is_reset_after(previous)) {
                     if total.subtract(previous) == Err(Incompatible) {
                         self.notes.mixed_schemas(name, span);
                         return None;
@@ -240,11 +246,20 @@ pub(super) fn changes(all: &[(i64, Either<'_>)]) -> f64 {
     all.windows(2).filter(changed).count() as f64
 }
 
-pub(super) fn resets(all: &[(i64, Either<'_>)]) -> f64 {
-    let reset = |pair: &&[(i64, Either<'_>)]| match (pair[0].1, pair[1].1) {
-        (Either::Float(a), Either::Float(b)) => b < a,
-        (Either::Histogram(a), Either::Histogram(b)) => b.is_reset_after(a),
-        _ => true,
+/// How often a counter of either kind was reset; becoming the other kind is a reset.
+pub(super) fn resets(all: &[(i64, Either<'_>)], window: &Window<'_>) -> f64 {
+    let reset = |pair: &&[(i64, Either<'_>)]| {
+        let restarted = window.restarted(Timestamp(pair[0].0), Timestamp(pair[1].0));
+        restarted
+            || match (pair[0].1, pair[1].1) {
+                (Either::Float(a), Either::Float(b)) => b < a,
+                (Either::Histogram(a), Either::Histogram(b)) => b.is_reset_after(a),
+                _ => true,
+            }
     };
     all.windows(2).filter(reset).count() as f64
+}
+
+fn is_reset(window: &Window<'_>, before: &HistogramSample, after: &HistogramSample) -> bool {
+    window.restarted(before.timestamp, after.timestamp) || after.histogram.is_reset_after(&before.histogram)
 }

@@ -32,41 +32,48 @@ impl<'a> Evaluator<'a> {
             let candidates = by_identity.get(&identity).filter(|_| !identity.is_empty());
             match candidates {
                 _ if is_info => rows.push(row),
-                Some(infos) => enrich(&row, infos, &node.labels, &mut rows)?,
+                Some(infos) => self.enrich(&row, infos, &node.labels, &mut rows)?,
                 None if optional(&node.labels) => rows.push(row),
                 None => {}
             }
         }
         column::unify(rows)
     }
+
+    /// Adds labels step by step: which info series describes a series may change over time. The values
+    /// of `infos` are the times of their samples.
+    fn enrich(
+        &mut self,
+        row: &Row,
+        infos: &[&Row],
+        wanted: &[Matcher],
+        rows: &mut Vec<Row>,
+    ) -> Result<(), EvalError> {
+        let mut slots: HashMap<Vec<usize>, usize> = HashMap::new();
+        for (step, _) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
+            let chosen = latest(infos, step)?;
+            if chosen.is_empty() && !optional(wanted) {
+                continue;
+            }
+            let slot = match slots.get(&chosen) {
+                Some(slot) => *slot,
+                None => {
+                    self.charge(row.values.len())?;
+                    let labels = enriched(&row.labels, chosen.iter().map(|index| infos[*index]), wanted)?;
+                    rows.push(Row::absent(labels, row.drop_name, row.values.len()));
+                    slots.insert(chosen, rows.len() - 1);
+                    rows.len() - 1
+                }
+            };
+            rows[slot].set(step, row.point(step));
+        }
+        Ok(())
+    }
 }
 
 /// Whether a series without an info series stays as it is.
 fn optional(labels: &[Matcher]) -> bool {
     labels.iter().all(Matcher::matches_empty)
-}
-
-/// Adds labels step by step: which info series describes a series may change over time. The values
-/// of `infos` are the times of their samples.
-fn enrich(row: &Row, infos: &[&Row], wanted: &[Matcher], rows: &mut Vec<Row>) -> Result<(), EvalError> {
-    let mut slots: HashMap<Vec<usize>, usize> = HashMap::new();
-    for (step, _) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
-        let chosen = latest(infos, step)?;
-        if chosen.is_empty() && !optional(wanted) {
-            continue;
-        }
-        let slot = match slots.get(&chosen) {
-            Some(slot) => *slot,
-            None => {
-                let labels = enriched(&row.labels, chosen.iter().map(|index| infos[*index]), wanted)?;
-                rows.push(Row::absent(labels, row.drop_name, row.values.len()));
-                slots.insert(chosen, rows.len() - 1);
-                rows.len() - 1
-            }
-        };
-        rows[slot].set(step, row.point(step));
-    }
-    Ok(())
 }
 
 /// For every name of an info metric, the series with the newest sample at a step.

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use model::{Labels, Sample, Series};
+use model::{Labels, Sample, Series, Timestamp};
 
-use crate::histogram::{Histogram, HistogramSample, HistogramSeries, ResetHint};
+use crate::histogram::{Histogram, ResetHint};
+use crate::samples::{HistogramSample, HistogramSeries, StartTimes};
 
 /// A series as it was handed in.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +15,8 @@ pub(super) struct Input<'a> {
     pub(super) labels: &'a Labels,
     pub(super) floats: &'a [Sample],
     pub(super) histograms: &'a [HistogramSample],
+    /// Times of samples and their start times.
+    pub(super) starts: &'a [(Timestamp, Timestamp)],
 }
 
 impl Input<'_> {
@@ -23,28 +26,40 @@ impl Input<'_> {
     }
 }
 
-/// Puts the float and histogram samples of the same series together.
+/// Puts what there is of the same series together.
 pub(super) fn join<'a>(
-    floats: &'a [Vec<Series>],
-    histograms: &'a [Vec<HistogramSeries>],
-) -> Vec<Vec<Input<'a>>> {
-    let input =
-        |series: &'a Series| Input { labels: &series.labels, floats: &series.samples, histograms: &[] };
-    let mut joined: Vec<Vec<Input<'a>>> = floats.iter().map(|all| all.iter().map(input).collect()).collect();
-    for (inputs, histograms) in joined.iter_mut().zip(histograms).filter(|(_, all)| !all.is_empty()) {
-        let index: HashMap<&Labels, usize> =
-            inputs.iter().enumerate().map(|(index, input)| (input.labels, index)).collect();
-        for series in histograms {
-            match index.get(&series.labels) {
-                Some(known) => inputs[*known].histograms = &series.samples,
-                None => {
-                    inputs.push(Input { labels: &series.labels, floats: &[], histograms: &series.samples })
-                }
-            }
-        }
-        inputs.sort_by(|a, b| a.labels.cmp(b.labels));
+    floats: &'a [Series],
+    histograms: &'a [HistogramSeries],
+    starts: &'a [StartTimes],
+) -> Vec<Input<'a>> {
+    let input = |labels| Input { labels, floats: &[], histograms: &[], starts: &[] };
+    let mut inputs: Vec<Input<'a>> = Vec::with_capacity(floats.len());
+    inputs.extend(floats.iter().map(|series| Input { floats: &series.samples, ..input(&series.labels) }));
+    if histograms.is_empty() && starts.is_empty() {
+        return inputs;
     }
-    joined
+    let mut index: HashMap<&Labels, usize> =
+        inputs.iter().enumerate().map(|(index, input)| (input.labels, index)).collect();
+    for series in histograms {
+        let known = *index.entry(&series.labels).or_insert_with(|| {
+            inputs.push(input(&series.labels));
+            inputs.len() - 1
+        });
+        inputs[known].histograms = &series.samples;
+    }
+    for series in starts {
+        if let Some(known) = index.get(&series.labels) {
+            inputs[*known].starts = &series.starts;
+        }
+    }
+    inputs.sort_by(|a, b| a.labels.cmp(b.labels));
+    inputs
+}
+
+/// The start time of the sample at a time.
+pub(super) fn start_of(starts: &[(Timestamp, Timestamp)], time: i64) -> Option<i64> {
+    let found = starts.binary_search_by_key(&time, |(sample, _)| sample.millis()).ok()?;
+    Some(starts[found].1.millis())
 }
 
 /// The samples with what is not known about resets found out by comparing neighbours. Prometheus

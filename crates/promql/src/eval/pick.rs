@@ -92,17 +92,56 @@ impl Evaluator<'_> {
 /// Reduces the present rows of a group to the picked ones, in order of preference.
 fn choose(op: AggregateOp, param: f64, group: &mut Vec<usize>, rows: &[Row], step: usize) {
     let value = |index: &usize| rows[*index].values[step];
-    match op {
-        AggregateOp::LimitRatio => {
-            let ratio = param.clamp(-1.0, 1.0);
-            group.retain(|index| in_ratio(ratio, &rows[*index]));
+    if op == AggregateOp::LimitRatio {
+        let ratio = param.clamp(-1.0, 1.0);
+        group.retain(|index| in_ratio(ratio, &rows[*index]));
+        return;
+    }
+    let k = if param >= 1.0 { param as usize } else { 0 };
+    if op == AggregateOp::Limitk {
+        group.truncate(k);
+        return;
+    }
+    let descending = op == AggregateOp::Topk;
+    *group = best(group, k, |a, b| nan_last(value(a), value(b), descending) == Ordering::Greater);
+    group.sort_by(|a, b| nan_last(value(a), value(b), descending));
+}
+
+/// The `k` best of some elements, with the worst of them on top of a binary heap, as Prometheus
+/// keeps them: among equal ones, its heap decides which are kept, so ours is the same.
+fn best(all: &[usize], k: usize, worse: impl Fn(&usize, &usize) -> bool) -> Vec<usize> {
+    let mut heap: Vec<usize> = Vec::with_capacity(k.min(all.len()));
+    for element in all {
+        if heap.len() < k {
+            heap.push(*element);
+            let mut at = heap.len() - 1;
+            while at > 0 && worse(&heap[at], &heap[(at - 1) / 2]) {
+                heap.swap(at, (at - 1) / 2);
+                at = (at - 1) / 2;
+            }
+        } else if heap.first().is_some_and(|worst| worse(worst, element)) {
+            heap[0] = *element;
+            sink(&mut heap, &worse);
+        }
+    }
+    heap
+}
+
+/// Moves the element on top down to where it belongs.
+fn sink(heap: &mut [usize], worse: impl Fn(&usize, &usize) -> bool) {
+    let mut at = 0;
+    loop {
+        let (left, right) = (2 * at + 1, 2 * at + 2);
+        if left >= heap.len() {
             return;
         }
-        AggregateOp::Topk => group.sort_by(|a, b| nan_last(value(a), value(b), true)),
-        AggregateOp::Bottomk => group.sort_by(|a, b| nan_last(value(a), value(b), false)),
-        _ => {}
+        let child = if right < heap.len() && worse(&heap[right], &heap[left]) { right } else { left };
+        if !worse(&heap[child], &heap[at]) {
+            return;
+        }
+        heap.swap(at, child);
+        at = child;
     }
-    group.truncate(if param >= 1.0 { param as usize } else { 0 });
 }
 
 /// Orders values with NaN last in either direction.

@@ -2,17 +2,17 @@
 
 use std::borrow::Cow;
 
-use model::{Labels, Sample, Series};
+use model::{Labels, Sample, Series, Timestamp};
 
 use super::column::{self, ABSENT, Point, Row, Scalars, is_absent, is_histogram};
 use super::extended_native::Extended;
-use super::input::{Input, with_known_resets, with_unknown_resets};
+use super::input::{Input, start_of, with_known_resets, with_unknown_resets};
 use super::selector::{first_after, first_histogram_after};
-use super::{Evaluator, extended, over_time};
+use super::{Evaluator, extended, over_time, rate};
 use crate::error::EvalError;
 use crate::functions::WindowFunction;
-use crate::histogram::{HistogramSample, HistogramSeries};
 use crate::plan::{Grid, Node, RangeNode, RangeSource};
+use crate::samples::{HistogramSample, HistogramSeries};
 
 /// How many steps and samples are worked through before the caller is asked whether to go on.
 const WORK_UNCHECKED_MAX: usize = 1 << 16;
@@ -24,6 +24,8 @@ pub(super) struct Window<'w> {
     pub(super) samples: &'w [Sample],
     /// The native histograms in there.
     pub(super) histograms: &'w [HistogramSample],
+    /// Times of samples and their start times.
+    pub(super) starts: &'w [(Timestamp, Timestamp)],
     pub(super) start: i64,
     pub(super) end: i64,
     /// The evaluation time, which modifiers do not move.
@@ -33,6 +35,25 @@ pub(super) struct Window<'w> {
 }
 
 impl Window<'_> {
+    /// Whether a counter was reset between two neighbouring samples, going by when they started to
+    /// count. A sample that starts where the one before it ends is a difference, unless that one
+    /// had no start of its own.
+    pub(super) fn restarted(&self, before: Timestamp, after: Timestamp) -> bool {
+        let (before, after) = (before.millis(), after.millis());
+        let start = |time: i64| start_of(self.starts, time);
+        let start_before = start(before);
+        start(after).filter(|start| *start < after).is_some_and(|start| {
+            start > before || (start == before && start_before.is_some_and(|start| start < before))
+        })
+    }
+
+    /// When the counting of a sample started, if that was inside of the window: the counter was
+    /// zero then.
+    pub(super) fn started_inside(&self, sample: Timestamp) -> Option<i64> {
+        let start = start_of(self.starts, sample.millis())?;
+        (self.start < start && start < sample.millis()).then_some(start)
+    }
+
     /// Length of the range in seconds.
     pub(super) fn seconds(&self) -> f64 {
         (self.end - self.start) as f64 / 1000.0
@@ -45,6 +66,7 @@ pub(super) struct RangeSeries<'a> {
     pub(super) drop_name: bool,
     pub(super) samples: Cow<'a, [Sample]>,
     pub(super) histograms: Cow<'a, [HistogramSample]>,
+    pub(super) starts: &'a [(Timestamp, Timestamp)],
 }
 
 /// The samples without staleness markers, which end a series but are not values.
@@ -67,6 +89,7 @@ impl<'a> Evaluator<'a> {
                     drop_name: false,
                     samples: without_stale(series.floats),
                     histograms: with_known_resets(series.histograms, range.stats),
+                    starts: series.starts,
                 };
                 Ok(inputs[*selection].iter().map(whole).collect())
             }
@@ -75,6 +98,7 @@ impl<'a> Evaluator<'a> {
                 let computed = |row: Row| RangeSeries {
                     samples: Cow::Owned(row.samples(*grid)),
                     histograms: Cow::Owned(with_unknown_resets(row.histogram_samples(*grid))),
+                    starts: &[],
                     labels: row.labels,
                     drop_name: row.drop_name,
                 };
@@ -96,41 +120,12 @@ impl<'a> Evaluator<'a> {
             scalars.push(self.scalar(param, grid)?);
         }
         over_time::check_params(function, &scalars)?;
-        let compute = over_time::function(function);
-        let lookback = self.lookback();
         let mut rows = Vec::new();
         for series in self.range_series(range)? {
             self.charge(grid.steps)?;
-            let name = series.labels.metric_name();
-            let mut row = Row::absent(series.labels.clone(), series.drop_name, grid.steps);
-            let (mut slide, mut work) = (Slide::default(), 0);
-            for step in 0..grid.steps {
-                let (window, near) = slide.window(&series, range, grid.time(step));
-                let params = [0, 1].map(|index| scalars.get(index).map_or(0.0, |s: &Scalars| s.at(step)));
-                let window = Window { params, ..window };
-                let value = match range.extension {
-                    Some(extension) if !series.histograms.is_empty() => {
-                        let (samples, histograms) = (&series.samples, &series.histograms);
-                        let extended = Extended { extension, window, samples, histograms, near };
-                        self.extended_histograms(function, &extended, (name, range.span))
-                    }
-                    Some(extension) => {
-                        let samples = &series.samples;
-                        extended::value(function, extension, &window, samples, near, lookback)
-                            .map(Point::Float)
-                    }
-                    None if !window.histograms.is_empty() => {
-                        self.over_histograms(function, &window, compute, (name, range.span))
-                    }
-                    None if window.samples.is_empty() => None,
-                    None => compute(&window).map(Point::Float),
-                };
-                row.set(step, value);
-                work += 1 + window.samples.len() + window.histograms.len();
-                if work >= WORK_UNCHECKED_MAX {
-                    self.check_cancelled()?;
-                    work = 0;
-                }
+            let row = self.slide(function, range, &series, &scalars, grid)?;
+            if !series.starts.is_empty() && rate::overlaps(function, &series, &row, range, grid) {
+                self.notes.overlapping_starts(series.labels.metric_name(), range.span);
             }
             if row.has_values() {
                 self.annotate(function, &row, &scalars, params, range);
@@ -141,6 +136,49 @@ impl<'a> Evaluator<'a> {
             return Ok(rows);
         }
         self.without_names(rows)
+    }
+
+    /// Slides the window over one series.
+    fn slide(
+        &mut self,
+        function: WindowFunction,
+        range: &RangeNode,
+        series: &RangeSeries<'_>,
+        scalars: &[Scalars],
+        grid: Grid,
+    ) -> Result<Row, EvalError> {
+        let compute = over_time::function(function);
+        let lookback = self.lookback();
+        let place = (series.labels.metric_name(), range.span);
+        let (samples, histograms) = (series.samples.as_ref(), series.histograms.as_ref());
+        let mut row = Row::absent(series.labels.clone(), series.drop_name, grid.steps);
+        let (mut slide, mut work) = (Slide::default(), 0);
+        for step in 0..grid.steps {
+            let (window, near) = slide.window(series, range, grid.time(step));
+            let params = [0, 1].map(|index| scalars.get(index).map_or(0.0, |s: &Scalars| s.at(step)));
+            let window = Window { params, ..window };
+            let value = match range.extension {
+                Some(extension) if !histograms.is_empty() => {
+                    let extended = Extended { extension, window, samples, histograms, near };
+                    self.extended_histograms(function, &extended, place)
+                }
+                Some(extension) => {
+                    extended::value(function, extension, &window, samples, near, lookback).map(Point::Float)
+                }
+                None if !window.histograms.is_empty() => {
+                    self.over_histograms(function, &window, compute, place)
+                }
+                None if window.samples.is_empty() => None,
+                None => compute(&window).map(Point::Float),
+            };
+            row.set(step, value);
+            work += 1 + window.samples.len() + window.histograms.len();
+            if work >= WORK_UNCHECKED_MAX {
+                self.check_cancelled()?;
+                work = 0;
+            }
+        }
+        Ok(row)
     }
 
     fn annotate(
@@ -254,6 +292,7 @@ impl Slide {
         let window = Window {
             samples: &samples[self.from..self.to],
             histograms: &histograms[self.histograms_from..self.histograms_to],
+            starts: series.starts,
             start,
             end,
             evaluation,

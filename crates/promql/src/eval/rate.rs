@@ -1,7 +1,13 @@
 //! How fast values change: `rate` and its relatives.
 
-use super::range::Window;
+use model::Sample;
+
+use super::column::Row;
+use super::input::start_of;
+use super::range::{RangeSeries, Window};
+use crate::functions::WindowFunction;
 use crate::number::Sum;
+use crate::plan::{Grid, RangeNode};
 
 /// Which part of a window its samples cover.
 pub(super) struct Span {
@@ -11,49 +17,103 @@ pub(super) struct Span {
     pub(super) last: i64,
     /// How many there are.
     pub(super) samples: usize,
+    /// When the counter was known to be zero, if that was inside of the window.
+    pub(super) zero: Option<i64>,
 }
 
 impl Span {
     /// By how much a change over the samples grows when it is extrapolated to the edges of the
-    /// window. A counter is never extrapolated below zero: `origin` is its first value and its
-    /// change.
+    /// window. A counter is never extrapolated below zero: `origin` is its first value and change.
     pub(super) fn factor(&self, window: &Window<'_>, origin: Option<(f64, f64)>) -> f64 {
         let seconds = |millis: i64| millis as f64 / 1000.0;
-        let span = seconds(self.last - self.first);
-        let gap = span / (self.samples - 1) as f64;
+        let covered = seconds(self.last - self.first);
+        if self.samples < 2 {
+            // Without a second sample there is no telling how far it reaches.
+            return 1.0;
+        }
+        let gap = covered / (self.samples - 1) as f64;
         // Up to one gap and a tenth the series is taken to reach the edge; beyond that, half a gap.
         let reach = |distance: f64| if distance >= gap * 1.1 { gap / 2.0 } else { distance };
+        let after = reach(seconds(window.end - self.last));
+        if let Some(zero) = self.zero {
+            let span = seconds(self.last - zero);
+            return (span + after) / span;
+        }
         let mut before = reach(seconds(self.first - window.start));
         if let Some((first, change)) = origin
             && change > 0.0
             && first >= 0.0
         {
-            before = before.min(span * (first / change));
+            before = before.min(covered * (first / change));
         }
-        let after = reach(seconds(window.end - self.last));
-        (span + before + after) / span
+        (covered + before + after) / covered
     }
 }
 
 /// `rate`, `increase` and `delta`: the change over the window, extrapolated to its edges.
 pub(super) fn extrapolated(window: &Window<'_>, counter: bool, per_second: bool) -> Option<f64> {
-    let [first, .., last] = window.samples else { return None };
+    let (first, last) = (window.samples.first()?, window.samples.last()?);
+    let zero = if counter { window.started_inside(first.timestamp) } else { None };
+    if window.samples.len() < 2 && zero.is_none() {
+        return None;
+    }
     let mut change = last.value - first.value;
     if counter {
         change += lost_in_resets(window);
+    }
+    if zero.is_some() {
+        change += first.value;
     }
     let span = Span {
         first: first.timestamp.millis(),
         last: last.timestamp.millis(),
         samples: window.samples.len(),
+        zero,
     };
     let factor = span.factor(window, counter.then_some((first.value, change)));
     Some(change * if per_second { factor / window.seconds() } else { factor })
 }
 
+/// Whether a counter was reset between two neighbours.
+fn is_reset(window: &Window<'_>, before: &Sample, after: &Sample) -> bool {
+    let fell = after.value < before.value;
+    fell || (!window.starts.is_empty() && window.restarted(before.timestamp, after.timestamp))
+}
+
 fn lost_in_resets(window: &Window<'_>) -> f64 {
-    let drops = window.samples.windows(2).filter(|pair| pair[1].value < pair[0].value);
-    drops.map(|pair| pair[0].value).sum()
+    let resets = window.samples.windows(2).filter(|pair| is_reset(window, &pair[0], &pair[1]));
+    resets.map(|pair| pair[0].value).sum()
+}
+
+/// Whether a sample that `rate` and its relatives looked at started to count before the one
+/// before it ended, and is no continuation of that one.
+pub(super) fn overlaps(
+    function: WindowFunction,
+    series: &RangeSeries<'_>,
+    row: &Row,
+    range: &RangeNode,
+    grid: Grid,
+) -> bool {
+    use WindowFunction::{Increase, Irate, Rate};
+    if !matches!(function, Rate | Increase | Irate) || !row.has_values() {
+        return false;
+    }
+    // A sample is seen when it is in the window of the first step that looks far enough.
+    let seen = |time: i64| {
+        let ahead = match range.reference.at {
+            Some(_) => 0,
+            None => time.saturating_add(range.reference.offset).saturating_sub(grid.start).max(0),
+        };
+        let step = usize::try_from((ahead + grid.step - 1) / grid.step).unwrap_or(usize::MAX);
+        let end = range.reference.time(grid.time(step));
+        step < grid.steps && end.saturating_sub(range.range) < time && time <= end
+    };
+    let start = |time: i64| start_of(series.starts, time);
+    let floats = series.samples.iter().map(|sample| sample.timestamp.millis());
+    let histograms = series.histograms.iter().map(|sample| sample.timestamp.millis());
+    let mut times: Vec<i64> = floats.chain(histograms).filter(|time| seen(*time)).collect();
+    times.sort_unstable();
+    times.windows(2).any(|pair| start(pair[1]).is_some_and(|s| s < pair[0] && Some(s) != start(pair[0])))
 }
 
 /// `irate` and `idelta`: the change between the last two samples.
@@ -66,13 +126,14 @@ pub(super) fn instant(window: &Window<'_>, counter: bool) -> Option<f64> {
     if !counter {
         return Some(last.value - previous.value);
     }
-    let change = if last.value < previous.value { last.value } else { last.value - previous.value };
+    let reset = is_reset(window, previous, last);
+    let change = if reset { last.value } else { last.value - previous.value };
     Some(change / (millis as f64 / 1000.0))
 }
 
-/// `resets`: how often the value fell.
+/// `resets`: how often the counter was reset.
 pub(super) fn resets(window: &Window<'_>) -> Option<f64> {
-    Some(window.samples.windows(2).filter(|pair| pair[1].value < pair[0].value).count() as f64)
+    Some(window.samples.windows(2).filter(|pair| is_reset(window, &pair[0], &pair[1])).count() as f64)
 }
 
 /// `changes`: how often the value became another one. NaN after NaN is no change.

@@ -15,8 +15,8 @@ pub(super) fn position(labels: &Labels) -> f64 {
     xxh64(&encoded(labels)) as f64 / u64::MAX as f64
 }
 
-/// The labels as Prometheus keeps them in memory: every name and value after its length, which takes one byte, or
-/// four when it is 255 or more.
+/// The labels as Prometheus keeps them in memory: every name and value after its length, which
+/// takes one byte, or four when it is 255 or more.
 fn encoded(labels: &Labels) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(labels.byte_len());
     for text in labels.iter().flat_map(|(name, value)| [name, value]) {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use model::Sample;
 
 use super::column::{Point, Row};
-use super::input::with_known_resets;
+use super::input::{Input, start_of, with_known_resets};
 use super::{Evaluator, extended};
 use crate::error::EvalError;
-use crate::histogram::HistogramSample;
 use crate::plan::{Grid, SelectorNode};
+use crate::samples::HistogramSample;
 use crate::span::Span;
 
 /// The newest sample of a series.
@@ -44,7 +44,7 @@ impl<'a> Evaluator<'a> {
         if selector.smoothed {
             return self.smoothed(selector, grid, span);
         }
-        self.newest(selector, grid, |sample| sample.value())
+        self.newest(selector, grid, |_, sample| sample.value())
     }
 
     /// The times of the samples that [`Self::instant`] picks, in seconds.
@@ -53,7 +53,7 @@ impl<'a> Evaluator<'a> {
         selector: &'a SelectorNode,
         grid: Grid,
     ) -> Result<Vec<Row>, EvalError> {
-        self.newest(selector, grid, |sample| Point::Float(sample.millis() as f64 / 1000.0))
+        self.newest(selector, grid, |_, sample| Point::Float(sample.millis() as f64 / 1000.0))
     }
 
     pub(super) fn timestamps(
@@ -62,6 +62,20 @@ impl<'a> Evaluator<'a> {
         grid: Grid,
     ) -> Result<Vec<Row>, EvalError> {
         let rows = self.sample_times(selector, grid)?;
+        self.without_names(rows)
+    }
+
+    /// The start times of the samples that [`Self::instant`] picks, in seconds; zero where there is
+    /// none.
+    pub(super) fn start_timestamps(
+        &mut self,
+        selector: &'a SelectorNode,
+        grid: Grid,
+    ) -> Result<Vec<Row>, EvalError> {
+        let rows = self.newest(selector, grid, |series, sample| {
+            let start = start_of(series.starts, sample.millis()).unwrap_or(0);
+            Point::Float(start as f64 / 1000.0)
+        })?;
         self.without_names(rows)
     }
 
@@ -74,7 +88,7 @@ impl<'a> Evaluator<'a> {
         &mut self,
         selector: &'a SelectorNode,
         grid: Grid,
-        value: impl Fn(&Newest<'_>) -> Point,
+        value: impl Fn(&Input<'_>, &Newest<'_>) -> Point,
     ) -> Result<Vec<Row>, EvalError> {
         let lookback = self.lookback();
         let inputs = self.inputs;
@@ -102,7 +116,7 @@ impl<'a> Evaluator<'a> {
                 });
                 if let Some(sample) = newest {
                     found = true;
-                    row.set(step, Some(value(&sample)));
+                    row.set(step, Some(value(series, &sample)));
                 }
             }
             if found {

@@ -83,6 +83,8 @@ pub(crate) enum NodeKind {
     },
     /// `timestamp` of a selector: the times of its samples.
     Timestamp(SelectorNode),
+    /// `start_timestamp` of a selector: the start times of its samples.
+    StartTimestamp(SelectorNode),
     Call {
         function: &'static Function,
         args: Vec<Node>,

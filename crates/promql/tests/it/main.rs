@@ -76,3 +76,8 @@ fn missing_sides_are_filled_in() {
 fn classic_and_native_histograms_agree() {
     check_file("nhcb.test", include_str!("data/nhcb.test"));
 }
+
+#[test]
+fn start_times_tell_resets() {
+    check_file("starts.test", include_str!("data/starts.test"));
+}

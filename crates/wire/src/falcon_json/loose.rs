@@ -13,7 +13,7 @@ use super::SampleFault;
 
 /// The items of a list, or `None` when there are more than `max`: a list of `{}` would else take
 /// eighty times its bytes in memory.
-pub(super) fn list<'a, T: Deserialize<'a>>(
+pub(crate) fn list<'a, T: Deserialize<'a>>(
     body: &'a [u8],
     max: usize,
 ) -> Result<Option<Vec<T>>, serde_json::Error> {

@@ -10,7 +10,7 @@ use super::series::{self, Item};
 #[derive(Debug)]
 pub(crate) enum Command {
     Clear,
-    Load { step: i64, series: Vec<(Labels, Vec<Item>)> },
+    Load { step: i64, series: Vec<(Labels, Vec<Item>)>, starts: Vec<(Labels, Vec<Item>)> },
     Eval(Box<Eval>),
 }
 
@@ -82,11 +82,13 @@ pub(crate) fn read(text: &str) -> Result<Vec<Command>, String> {
         if word == "clear" {
             commands.push(Command::Clear);
         } else if word == "load" || word == "load_with_nhcb" {
-            let mut series = Vec::new();
+            let (mut series, mut starts) = (Vec::new(), Vec::new());
             while at < lines.len() && !is_blank(lines[at]) {
-                // Start times of series are not part of the model yet.
-                if !lines[at].split_whitespace().next().unwrap_or("").ends_with("@st") {
-                    series.push(series::read_line(lines[at]).map_err(fault)?);
+                match lines[at].split_once("@st ") {
+                    Some((name, offsets)) => {
+                        starts.push(series::read_line(&format!("{name} {offsets}")).map_err(fault)?);
+                    }
+                    None => series.push(series::read_line(lines[at]).map_err(fault)?),
                 }
                 at += 1;
             }
@@ -94,7 +96,7 @@ pub(crate) fn read(text: &str) -> Result<Vec<Command>, String> {
             if word == "load_with_nhcb" {
                 series.extend(nhcb::convert(&series));
             }
-            commands.push(Command::Load { step, series });
+            commands.push(Command::Load { step, series, starts });
         } else if word.starts_with("eval") {
             let mut eval = read_eval(word, line[word.len()..].trim(), first + 1).map_err(fault)?;
             while at < lines.len() && !is_blank(lines[at]) {

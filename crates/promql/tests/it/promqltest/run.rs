@@ -32,8 +32,9 @@ pub(crate) fn run(text: &str) -> Result<Report, String> {
     for command in read(text)? {
         match command {
             Command::Clear => store = Store::default(),
-            Command::Load { step, series } => {
+            Command::Load { step, series, starts } => {
                 series.iter().for_each(|(labels, items)| store.load(labels, items, step));
+                starts.iter().for_each(|(labels, items)| store.load_starts(labels, items, step));
             }
             Command::Eval(eval) => match check(&store, &eval) {
                 Ok(()) => report.passed += 1,
@@ -120,8 +121,6 @@ fn range_params(start: i64, end: i64, step: i64) -> Params {
 fn evaluate(store: &Store, expr: &Expr, params: Params) -> Result<Output, String> {
     let params = Params { delayed_name_removal: true, ..params };
     let plan = promql::plan(expr, params).map_err(|error| error.to_string())?;
-    let (floats, histograms): (Vec<_>, Vec<_>) =
-        plan.selections().iter().map(|selection| store.select(selection)).unzip();
-    promql::evaluate_with_histograms(&plan, &floats, &histograms, &|| false)
-        .map_err(|error| error.to_string())
+    let inputs: Vec<_> = plan.selections().iter().map(|selection| store.select(selection)).collect();
+    promql::evaluate_samples(&plan, &inputs, &|| false).map_err(|error| error.to_string())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{Labels, Sample, Selection, Series, Timestamp};
-use promql::{Histogram, HistogramSample, HistogramSeries, ResetHint};
+use promql::{Histogram, HistogramSample, HistogramSeries, ResetHint, SeriesSet, StartTimes};
 
 use super::series::Item;
 
@@ -12,6 +12,8 @@ use super::series::Item;
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     series: BTreeMap<Labels, BTreeMap<i64, Item>>,
+    /// Start times of samples.
+    starts: BTreeMap<Labels, BTreeMap<i64, i64>>,
 }
 
 impl Store {
@@ -23,9 +25,20 @@ impl Store {
         }
     }
 
+    /// Adds start times: seconds relative to the samples.
+    pub(crate) fn load_starts(&mut self, labels: &Labels, items: &[Item], step: i64) {
+        let starts = self.starts.entry(labels.clone()).or_default();
+        for (index, item) in items.iter().enumerate() {
+            if let Item::Float(seconds) = item {
+                let time = index as i64 * step;
+                starts.insert(time, time + (seconds * 1000.0).round() as i64);
+            }
+        }
+    }
+
     /// What a selection asks for and nothing else.
-    pub(crate) fn select(&self, selection: &Selection) -> (Vec<Series>, Vec<HistogramSeries>) {
-        let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+    pub(crate) fn select(&self, selection: &Selection) -> SeriesSet {
+        let mut set = SeriesSet::default();
         let (start, end) = (selection.start.millis(), selection.end.millis());
         for (labels, samples) in &self.series {
             if !selection.matchers.iter().all(|matcher| matcher.matches_labels(labels)) {
@@ -57,13 +70,17 @@ impl Store {
                 }
             }
             if !series.samples.is_empty() {
-                floats.push(series);
+                set.floats.push(series);
             }
             if !native.samples.is_empty() {
-                histograms.push(native);
+                set.histograms.push(native);
+            }
+            if let Some(starts) = self.starts.get(labels) {
+                let starts = starts.iter().map(|(time, start)| (Timestamp(*time), Timestamp(*start)));
+                set.starts.push(StartTimes { labels: labels.clone(), starts: starts.collect() });
             }
         }
-        (floats, histograms)
+        set
     }
 }
 
