@@ -182,6 +182,7 @@ impl<'a> Evaluator<'a> {
             NodeKind::Info(info) => self.info(info, grid).map(Computed::Vector),
             NodeKind::Invariant(inner) => {
                 let once = self.eval(inner, Grid { steps: grid.steps.min(1), ..grid })?;
+                self.charge(once.points().saturating_mul(grid.steps))?;
                 Ok(once.repeated(grid.steps))
             }
         }

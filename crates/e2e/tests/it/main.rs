@@ -7,6 +7,7 @@ mod bad_input;
 mod borders;
 mod browser;
 mod crash;
+mod differential;
 mod main_job;
 mod metrics_page;
 mod picture;

@@ -1,13 +1,16 @@
 //! `label_replace` and `label_join`.
 
 use model::METRIC_NAME;
-use regex::RegexBuilder;
+use regex::{Captures, RegexBuilder};
 
 use super::column::{self, Row};
 use crate::error::EvalError;
 
 // As for matchers: a hostile query must not eat the memory.
 const REGEX_BYTES_MAX: usize = 1 << 20;
+
+/// The longest value that a label may get. Calls inside each other could double it with every level.
+const VALUE_BYTES_MAX: usize = 64 * 1024;
 
 /// Sets a label from the parts of another one that a pattern catches. `args`: destination,
 /// replacement, source, pattern.
@@ -22,11 +25,50 @@ pub(super) fn replace(mut rows: Vec<Row>, args: [&str; 4]) -> Result<Vec<Row>, E
     for row in &mut rows {
         let value = row.labels.get(source).unwrap_or("");
         let Some(caught) = pattern.captures(value) else { continue };
-        let mut expanded = String::new();
-        caught.expand(replacement, &mut expanded);
-        set(row, destination, &expanded);
+        let expanded = expand(replacement, &caught);
+        set(row, destination, &expanded)?;
     }
     column::unify(rows)
+}
+
+/// Fills in what was caught, as Go does: `$1`, `${1}`, `$name`, `${name}`; `$$` is a dollar sign, and so is one
+/// that no name follows.
+fn expand(template: &str, caught: &Captures<'_>) -> String {
+    let mut expanded = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('$') {
+        expanded.push_str(before);
+        rest = after;
+        if let Some(after) = rest.strip_prefix('$') {
+            expanded.push('$');
+            rest = after;
+        } else if let Some((name, after)) = reference(rest) {
+            expanded.push_str(group(name, caught));
+            rest = after;
+        } else {
+            expanded.push('$');
+        }
+    }
+    expanded.push_str(rest);
+    expanded
+}
+
+/// The name after a dollar sign, and what follows it.
+fn reference(text: &str) -> Option<(&str, &str)> {
+    let inner = text.strip_prefix('{');
+    let text = inner.unwrap_or(text);
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    let (name, rest) = text.split_at(end);
+    let rest = if inner.is_some() { rest.strip_prefix('}')? } else { rest };
+    (!name.is_empty()).then_some((name, rest))
+}
+
+/// What a group caught; nothing when there is no such group. A number has no leading zeros.
+fn group<'t>(name: &str, caught: &Captures<'t>) -> &'t str {
+    let is_number = name.bytes().all(|byte| byte.is_ascii_digit()) && (name == "0" || !name.starts_with('0'));
+    let found =
+        if is_number { name.parse().ok().and_then(|index| caught.get(index)) } else { caught.name(name) };
+    found.map_or("", |found| found.as_str())
 }
 
 /// Sets a label to the values of others with a separator between them.
@@ -43,17 +85,23 @@ pub(super) fn join(
     for row in &mut rows {
         let values: Vec<&str> = sources.iter().map(|source| row.labels.get(source).unwrap_or("")).collect();
         let joined = values.join(separator);
-        set(row, destination, &joined);
+        set(row, destination, &joined)?;
     }
     column::unify(rows)
 }
 
-fn set(row: &mut Row, label: &str, value: &str) {
+fn set(row: &mut Row, label: &str, value: &str) -> Result<(), EvalError> {
+    if value.len() > VALUE_BYTES_MAX {
+        let text =
+            format!("label {label:?} would get a value of {} bytes (limit {VALUE_BYTES_MAX})", value.len());
+        return Err(EvalError::Argument(text));
+    }
     row.labels = row.labels.with(label, value);
     // A name that is set on purpose stays.
     if label == METRIC_NAME {
         row.drop_name = false;
     }
+    Ok(())
 }
 
 // Any text but the empty one names a label.
@@ -62,4 +110,32 @@ fn check_name(name: &str, role: &str, function: &str) -> Result<(), EvalError> {
         return Err(EvalError::Argument(format!("invalid {role} label name in {function}(): {name}")));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_are_filled_in_as_go_does() {
+        let pattern = regex::Regex::new("(.)-(?P<word>.)").expect("it is well formed");
+        let caught = pattern.captures("a-b").expect("it matches");
+        for (template, expanded) in [
+            ("$1$2", "ab"),
+            ("${1}x", "ax"),
+            ("$1x", ""),
+            ("$word/${word}", "b/b"),
+            ("$0", "a-b"),
+            ("$01$9", ""),
+            ("$$1", "$1"),
+            ("a$", "a$"),
+            ("$-1", "$-1"),
+            ("${}y", "${}y"),
+            ("${1-}z", "${1-}z"),
+            ("${2", "${2"),
+            ("$\u{e4}", ""),
+        ] {
+            assert_eq!(expand(template, &caught), expanded, "{template}");
+        }
+    }
 }

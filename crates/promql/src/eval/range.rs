@@ -14,6 +14,9 @@ use crate::functions::WindowFunction;
 use crate::plan::{Grid, Node, RangeNode, RangeSource};
 use crate::samples::{HistogramSample, HistogramSeries};
 
+/// How many steps and samples are worked through before the caller is asked whether to go on.
+const WORK_UNCHECKED_MAX: usize = 1 << 16;
+
 /// What a function sees of one series at one step.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window<'w> {
@@ -117,42 +120,12 @@ impl<'a> Evaluator<'a> {
             scalars.push(self.scalar(param, grid)?);
         }
         over_time::check_params(function, &scalars)?;
-        let compute = over_time::function(function);
-        let lookback = self.lookback();
         let mut rows = Vec::new();
         for series in self.range_series(range)? {
             self.charge(grid.steps)?;
-            let name = series.labels.metric_name();
-            let mut row = Row::absent(series.labels.clone(), series.drop_name, grid.steps);
-            let mut slide = Slide::default();
-            for step in 0..grid.steps {
-                let (window, near) = slide.window(&series, range, grid.time(step));
-                let params = [0, 1].map(|index| scalars.get(index).map_or(0.0, |s: &Scalars| s.at(step)));
-                let window = Window { params, ..window };
-                let value = match range.extension {
-                    Some(extension) if !series.histograms.is_empty() => {
-                        let (samples, histograms) = (&series.samples, &series.histograms);
-                        let extended = Extended { extension, window, samples, histograms, near };
-                        self.extended_histograms(function, &extended, (name, range.span))
-                    }
-                    Some(extension) => {
-                        let samples = &series.samples;
-                        extended::value(function, extension, &window, samples, near, lookback)
-                            .map(Point::Float)
-                    }
-                    None if !window.histograms.is_empty() => {
-                        self.over_histograms(function, &window, compute, (name, range.span))
-                    }
-                    None if window.samples.is_empty() => None,
-                    None => compute(&window).map(Point::Float),
-                };
-                row.set(step, value);
-                if step % 1024 == 1023 {
-                    self.check_cancelled()?;
-                }
-            }
+            let row = self.slide(function, range, &series, &scalars, grid)?;
             if !series.starts.is_empty() && rate::overlaps(function, &series, &row, range, grid) {
-                self.notes.overlapping_starts(name, range.span);
+                self.notes.overlapping_starts(series.labels.metric_name(), range.span);
             }
             if row.has_values() {
                 self.annotate(function, &row, &scalars, params, range);
@@ -163,6 +136,49 @@ impl<'a> Evaluator<'a> {
             return Ok(rows);
         }
         self.without_names(rows)
+    }
+
+    /// Slides the window over one series.
+    fn slide(
+        &mut self,
+        function: WindowFunction,
+        range: &RangeNode,
+        series: &RangeSeries<'_>,
+        scalars: &[Scalars],
+        grid: Grid,
+    ) -> Result<Row, EvalError> {
+        let compute = over_time::function(function);
+        let lookback = self.lookback();
+        let place = (series.labels.metric_name(), range.span);
+        let (samples, histograms) = (series.samples.as_ref(), series.histograms.as_ref());
+        let mut row = Row::absent(series.labels.clone(), series.drop_name, grid.steps);
+        let (mut slide, mut work) = (Slide::default(), 0);
+        for step in 0..grid.steps {
+            let (window, near) = slide.window(series, range, grid.time(step));
+            let params = [0, 1].map(|index| scalars.get(index).map_or(0.0, |s: &Scalars| s.at(step)));
+            let window = Window { params, ..window };
+            let value = match range.extension {
+                Some(extension) if !histograms.is_empty() => {
+                    let extended = Extended { extension, window, samples, histograms, near };
+                    self.extended_histograms(function, &extended, place)
+                }
+                Some(extension) => {
+                    extended::value(function, extension, &window, samples, near, lookback).map(Point::Float)
+                }
+                None if !window.histograms.is_empty() => {
+                    self.over_histograms(function, &window, compute, place)
+                }
+                None if window.samples.is_empty() => None,
+                None => compute(&window).map(Point::Float),
+            };
+            row.set(step, value);
+            work += 1 + window.samples.len() + window.histograms.len();
+            if work >= WORK_UNCHECKED_MAX {
+                self.check_cancelled()?;
+                work = 0;
+            }
+        }
+        Ok(row)
     }
 
     fn annotate(

@@ -85,3 +85,45 @@ fn a_series_a_value_counts_against_the_limit_too() {
     let refused = promql::evaluate(&plan, &inputs(&plan, 1), &|| false);
     assert_eq!(refused, Err(EvalError::TooManySamples { limit: 50_000 }));
 }
+
+#[test]
+fn labels_cannot_be_doubled_without_end() {
+    let nested = |levels: usize| {
+        let (open, close) = ("label_join(".repeat(levels), ", \"a\", \"\", \"a\", \"a\")".repeat(levels));
+        format!("{open}label_replace(x, \"a\", \"0123456789\", \"i\", \".*\"){close}")
+    };
+    for (levels, fits) in [(10, true), (60, false)] {
+        let plan = planned(&nested(levels), Limits::default()).expect("it is small enough to plan");
+        let outcome = promql::evaluate(&plan, &inputs(&plan, 1), &|| false);
+        assert_eq!(outcome.is_ok(), fits, "{levels} levels");
+        if let Err(fault) = outcome {
+            assert!(fault.to_string().contains("limit 65536"), "{fault}");
+        }
+    }
+}
+
+#[test]
+fn a_pinned_value_is_not_spread_over_more_steps_than_may_be_held() {
+    let limits = Limits { samples_max: 10_000, ..Limits::default() };
+    let plan = planned("x @ 60", limits).expect("it is small enough to plan");
+    let mut inputs = inputs(&plan, 20);
+    inputs.iter_mut().flatten().for_each(|series| series.samples.truncate(1));
+    inputs.iter_mut().flatten().for_each(|series| series.samples[0].timestamp = Timestamp(59_000));
+    let refused = promql::evaluate(&plan, &inputs, &|| false);
+    assert_eq!(refused, Err(EvalError::TooManySamples { limit: 10_000 }));
+}
+
+#[test]
+fn wide_windows_ask_more_often_whether_to_go_on() {
+    let asked = |text: &str| {
+        let plan = planned(text, Limits::default()).expect("it is small enough to plan");
+        let count = Cell::new(0);
+        let go_on = || {
+            count.set(count.get() + 1);
+            false
+        };
+        promql::evaluate(&plan, &inputs(&plan, 1), &go_on).expect("nothing stops it");
+        count.get()
+    };
+    assert!(asked("quantile_over_time(0.5, x[10m])") > asked("quantile_over_time(0.5, x[10s])"));
+}
