@@ -3,5 +3,6 @@
 mod browse;
 mod grafana;
 mod hostile;
+mod parse;
 mod query;
 mod service;
