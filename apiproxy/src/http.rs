@@ -54,6 +54,7 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .route("/api/v1/query", get(instant_query).post(instant_query))
         .route("/api/v1/query_range", get(range_query).post(range_query))
         .route("/api/v1/format_query", get(format_query).post(format_query))
+        .route("/api/v1/parse_query", get(parse_query).post(parse_query))
         .route("/api/v1/series", get(series).post(series))
         .route("/api/v1/labels", get(labels).post(labels))
         .route("/api/v1/label/{name}/values", get(label_values))
@@ -83,6 +84,11 @@ async fn format_query(State(app): State<Arc<App>>, asked: Asked) -> Response {
         Ok(prom_api::success(|out| prom_api::put_json(out, &text), &Notes::default()))
     };
     app.measured(Endpoint::FormatQuery, formatted).await
+}
+
+async fn parse_query(State(app): State<Arc<App>>, asked: Asked) -> Response {
+    let parsed = async { query::tree(&asked?) };
+    app.measured(Endpoint::ParseQuery, parsed).await
 }
 
 async fn series(State(app): State<Arc<App>>, asked: Asked) -> Response {

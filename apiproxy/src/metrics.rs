@@ -16,6 +16,7 @@ pub(crate) enum Endpoint {
     Query,
     QueryRange,
     FormatQuery,
+    ParseQuery,
     Series,
     Labels,
     LabelValues,
@@ -25,10 +26,11 @@ pub(crate) enum Endpoint {
 }
 
 impl Endpoint {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Query,
         Self::QueryRange,
         Self::FormatQuery,
+        Self::ParseQuery,
         Self::Series,
         Self::Labels,
         Self::LabelValues,
@@ -44,6 +46,7 @@ impl EncodeLabelValue for Endpoint {
             Self::Query => "query",
             Self::QueryRange => "query_range",
             Self::FormatQuery => "format_query",
+            Self::ParseQuery => "parse_query",
             Self::Series => "series",
             Self::Labels => "labels",
             Self::LabelValues => "label_values",

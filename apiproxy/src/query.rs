@@ -1,4 +1,4 @@
-//! `/api/v1/query`, `/api/v1/query_range` and `/api/v1/format_query`.
+//! `/api/v1/query`, `/api/v1/query_range`, `/api/v1/format_query` and `/api/v1/parse_query`.
 
 use std::time::Duration;
 
@@ -51,6 +51,12 @@ fn question(params: &Params, mut times: promql::Params, config: &Config) -> Resu
     times.lookback = params.duration("lookback_delta")?.unwrap_or(config.lookback);
     times.limits.samples_max = config.samples_max;
     Ok(Question { expr: expression(params)?, params: times, timeout, limit })
+}
+
+/// The answer of `/api/v1/parse_query`: the tree of the expression in `query`.
+pub(crate) fn tree(params: &Params) -> Result<String, ApiError> {
+    let tree = promql::ast_json(&expression(params)?);
+    Ok(prom_api::success(|out| out.push_str(&tree), &Notes::default()))
 }
 
 /// The expression in `query`.

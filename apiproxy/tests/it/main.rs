@@ -3,6 +3,7 @@
 mod browse;
 mod grafana;
 mod hostile;
+mod parse;
 mod query;
 mod rules;
 mod service;

@@ -12,6 +12,16 @@ pub(crate) struct Annotations {
 }
 
 impl Annotations {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.warnings.is_empty() && self.infos.is_empty()
+    }
+
+    /// Adds those of another evaluation.
+    pub(crate) fn append(&mut self, others: Self) {
+        others.warnings.into_iter().for_each(|text| self.warn(text));
+        others.infos.into_iter().for_each(|text| self.info(text));
+    }
+
     fn warn(&mut self, text: String) {
         if !self.warnings.contains(&text) {
             self.warnings.push(text);

@@ -1,5 +1,6 @@
 //! The expression as a tree. Equality ignores where in the text things stand.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use model::Matcher;
@@ -185,12 +186,22 @@ pub struct Binary {
     pub op: BinaryOp,
     /// Whether a comparison answers 0 or 1 instead of filtering.
     pub return_bool: bool,
-    /// How elements of two vectors find each other; `None` unless both are vectors.
+    /// How elements of two vectors find each other, where that was written.
     pub matching: Option<Matching>,
     /// Left operand.
     pub lhs: Box<Expr>,
     /// Right operand.
     pub rhs: Box<Expr>,
+}
+
+impl Binary {
+    /// How elements of the operands find each other, written or not; `None` unless both are vectors.
+    pub(crate) fn effective_matching(&self) -> Option<Cow<'_, Matching>> {
+        if [&self.lhs, &self.rhs].iter().any(|side| side.value_type() != ValueType::Vector) {
+            return None;
+        }
+        Some(self.matching.as_ref().map_or_else(|| Cow::Owned(Matching::plain(self.op)), Cow::Borrowed))
+    }
 }
 
 /// Binary operators.
@@ -301,6 +312,15 @@ pub struct Matching {
     pub fill_left: Option<Number>,
     /// Value that stands in for a missing right side.
     pub fill_right: Option<Number>,
+}
+
+impl Matching {
+    /// By all labels.
+    fn plain(op: BinaryOp) -> Self {
+        let cardinality = if op.is_set() { Cardinality::ManyToMany } else { Cardinality::OneToOne };
+        let (labels, include) = (Vec::new(), Vec::new());
+        Self { cardinality, on: false, labels, include, fill_left: None, fill_right: None }
+    }
 }
 
 /// An aggregation.

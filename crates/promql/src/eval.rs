@@ -20,6 +20,7 @@ mod range;
 mod rate;
 mod ratio;
 mod selector;
+mod shared;
 mod sort;
 
 use model::{Labels, Sample, Series, Timestamp};
@@ -33,6 +34,7 @@ use binary::Operation;
 pub(crate) use binary::scalar_operation;
 use column::{Computed, Row, Scalars, is_absent, is_histogram};
 use input::Input;
+use shared::Kept;
 
 /// The answer to a query.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,7 +95,8 @@ fn run(plan: &Plan, inputs: Vec<Vec<Input<'_>>>, cancelled: &dyn Fn() -> bool) -
         return Err(EvalError::Inputs { expected, got });
     }
     let notes = Annotations::default();
-    let mut evaluator = Evaluator { plan, inputs: &inputs, cancelled, notes, held: 0 };
+    let mut evaluator =
+        Evaluator { plan, inputs: &inputs, cancelled, notes, held: 0, kept: Kept::new(&plan.uses) };
     for input in &inputs {
         evaluator.check_series(input.len())?;
         evaluator.charge(input.iter().map(Input::len).sum())?;
@@ -110,6 +113,8 @@ struct Evaluator<'a> {
     notes: Annotations,
     /// Samples held now: inputs, and results not yet used up.
     held: usize,
+    /// Results that are needed again.
+    kept: Kept,
 }
 
 impl<'a> Evaluator<'a> {
@@ -138,8 +143,16 @@ impl<'a> Evaluator<'a> {
         Ok((value, Vec::new()))
     }
 
-    /// Evaluates a node over a grid, and counts what it holds.
+    /// Evaluates a node over a grid, unless that has been done elsewhere.
     fn eval(&mut self, node: &'a Node, grid: Grid) -> Result<Computed, EvalError> {
+        match node.slot.filter(|slot| self.plan.uses[*slot] > 1) {
+            Some(slot) => self.shared(slot, node, grid),
+            None => self.eval_alone(node, grid),
+        }
+    }
+
+    /// Evaluates a node over a grid, and counts what it holds.
+    fn eval_alone(&mut self, node: &'a Node, grid: Grid) -> Result<Computed, EvalError> {
         let before = self.held;
         let computed = self.compute(node, grid)?;
         if let Computed::Vector(rows) = &computed {
@@ -237,6 +250,9 @@ impl<'a> Evaluator<'a> {
     fn charge(&mut self, samples: usize) -> Result<(), EvalError> {
         self.held = self.held.saturating_add(samples);
         let limit = self.plan.params.limits.samples_max;
+        if self.held.saturating_add(self.kept.points()) > limit {
+            self.kept.clear();
+        }
         if self.held > limit {
             return Err(EvalError::TooManySamples { limit });
         }

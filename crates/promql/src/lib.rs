@@ -6,6 +6,7 @@
 
 mod annotations;
 mod ast;
+mod ast_json;
 mod error;
 mod eval;
 mod features;
@@ -13,9 +14,11 @@ mod functions;
 mod histogram;
 mod lexer;
 mod number;
+mod output;
 mod parser;
 mod plan;
 mod printer;
+mod rules;
 mod samples;
 mod span;
 mod token;
@@ -25,12 +28,15 @@ pub use ast::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, DurationExpr, Expr, ExprKind, Extension,
     Grouping, Matching, Number, RangeSelector, Shift, Subquery, Unary, ValueType, VectorSelector,
 };
+pub use ast_json::ast_json;
 pub use error::{EvalError, ParseError, PlanError};
 pub use eval::{Output, Value, evaluate, evaluate_samples};
 pub use features::Features;
 pub use functions::Function;
 pub use histogram::{CUSTOM_SCHEMA, Histogram, ResetHint};
+pub use output::{OutputLabels, output_labels};
 pub use parser::{parse, parse_with};
-pub use plan::{Limits, Params, Plan, plan};
+pub use plan::{Hint, Limits, Params, Plan, plan};
+pub use rules::{RuleNode, RuleOutput, rule_batches, rule_dependencies};
 pub use samples::{HistogramSample, HistogramSeries, SeriesSet, StartTimes};
 pub use span::Span;

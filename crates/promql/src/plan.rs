@@ -1,8 +1,10 @@
 //! What to fetch and how to compute: an expression made ready for given times.
 
 mod duration;
+mod hints;
 mod info;
 mod node;
+mod shared;
 
 use std::time::Duration;
 
@@ -16,7 +18,10 @@ use crate::eval::scalar_operation;
 use crate::functions::{Kind, ScalarFunction, VectorFunction, WindowFunction};
 use crate::span::Span;
 
+pub use hints::Hint;
+use hints::{Purpose, Reach};
 pub(crate) use node::{Grid, InfoNode, Node, NodeKind, RangeNode, RangeSource, Reference, SelectorNode};
+use shared::Shared;
 
 /// When to evaluate, and within which limits.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,7 +87,10 @@ pub struct Plan {
     pub(crate) grid: Grid,
     pub(crate) instant: bool,
     pub(crate) params: Params,
+    /// How many places of the tree have each shared result.
+    pub(crate) uses: Vec<usize>,
     selections: Vec<Selection>,
+    hints: Vec<Vec<Hint>>,
 }
 
 impl Plan {
@@ -90,6 +98,12 @@ impl Plan {
     /// that another one contains are left out.
     pub fn selections(&self) -> &[Selection] {
         &self.selections
+    }
+
+    /// What each selection is for: a list for each of [`Plan::selections`], with an entry for every
+    /// selector of the expression that it serves. A reader may use them to fetch less; it need not.
+    pub fn hints(&self) -> &[Vec<Hint>] {
+        &self.hints
     }
 }
 
@@ -106,11 +120,20 @@ pub fn plan(expr: &Expr, params: Params) -> Result<Plan, PlanError> {
     let (start, end) = (params.start.millis(), params.end.millis());
     let step = if instant { 1 } else { millis(params.step).max(1) };
     let end = if instant { start } else { end };
-    let mut planner = Planner { params: &params, selections: Vec::new(), depth: 0, step, stats: false };
+    let mut planner = Planner {
+        params: &params,
+        selections: Vec::new(),
+        hints: Vec::new(),
+        purpose: Purpose::default(),
+        shared: Shared::of(expr),
+        depth: 0,
+        step,
+        stats: false,
+    };
     let grid = planner.grid(start, end, step, expr.span)?;
     let root = planner.node(expr, grid)?;
-    let selections = planner.selections;
-    Ok(Plan { root, grid, instant, selections, params })
+    let Planner { selections, hints, shared, .. } = planner;
+    Ok(Plan { root, grid, instant, uses: shared.uses(), selections, hints, params })
 }
 
 fn millis(span: Duration) -> i64 {
@@ -120,13 +143,17 @@ fn millis(span: Duration) -> i64 {
 struct Planner<'a> {
     params: &'a Params,
     selections: Vec<Selection>,
+    hints: Vec<Vec<Hint>>,
+    /// What the selectors planned now are for.
+    purpose: Purpose<'a>,
+    shared: Shared<'a>,
     depth: usize,
     step: i64,
     /// Whether what is planned now is only asked for counts and sums of native histograms.
     stats: bool,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
     fn grid(&self, start: i64, end: i64, step: i64, span: Span) -> Result<Grid, PlanError> {
         if end < start {
             return Ok(Grid { start, step, steps: 0 });
@@ -139,50 +166,56 @@ impl Planner<'_> {
         }
     }
 
-    fn node(&mut self, expr: &Expr, grid: Grid) -> Result<Node, PlanError> {
+    fn node(&mut self, expr: &'a Expr, grid: Grid) -> Result<Node, PlanError> {
         self.depth += 1;
         let limit = self.params.limits.depth_max;
         if self.depth > limit {
             return Err(PlanError::TooDeep { span: expr.span, limit });
         }
+        let expr = expr.unwrapped();
+        let purpose = self.purpose;
+        self.purpose = purpose.within(expr);
+        let (slot, repeated) = self.shared.enter(expr, grid, self.stats);
         // What does not depend on the step is computed once.
         let kind = if grid.steps > 1 && is_invariant(expr) {
             let once = Grid { steps: 1, ..grid };
-            let inner = Node { kind: self.kind(expr, once)?, span: expr.span };
+            let inner = Node { kind: self.kind(expr, once)?, span: expr.span, slot: None };
             NodeKind::Invariant(Box::new(inner))
         } else {
             self.kind(expr, grid)?
         };
+        self.shared.leave(repeated);
+        self.purpose = purpose;
         self.depth -= 1;
-        Ok(Node { kind, span: expr.unwrapped().span })
+        Ok(Node { kind, span: expr.span, slot })
     }
 
-    fn boxed(&mut self, expr: &Expr, grid: Grid) -> Result<Box<Node>, PlanError> {
+    fn boxed(&mut self, expr: &'a Expr, grid: Grid) -> Result<Box<Node>, PlanError> {
         self.node(expr, grid).map(Box::new)
     }
 
-    fn kind(&mut self, expr: &Expr, grid: Grid) -> Result<NodeKind, PlanError> {
+    fn kind(&mut self, expr: &'a Expr, grid: Grid) -> Result<NodeKind, PlanError> {
         Ok(match &expr.kind {
             ExprKind::Number(number) => NodeKind::Constant(number.value),
             ExprKind::Text(text) => NodeKind::Text(text.to_owned()),
             ExprKind::Selector(selector) => NodeKind::Instant(self.selector(selector, grid)?),
             ExprKind::Range(_) | ExprKind::Subquery(_) => NodeKind::Range(self.range(expr, grid)?),
+            ExprKind::Unary(unary) if !unary.negative => self.kind(&unary.expr, grid)?,
             ExprKind::Unary(unary) => {
                 let inner = self.node(&unary.expr, grid)?;
-                match (unary.negative, inner.kind) {
-                    (false, kind) => kind,
-                    (true, NodeKind::Constant(value)) => NodeKind::Constant(-value),
-                    (true, kind) => NodeKind::Negative(Box::new(Node { kind, ..inner })),
+                match inner.kind {
+                    NodeKind::Constant(value) => NodeKind::Constant(-value),
+                    kind => NodeKind::Negative(Box::new(Node { kind, ..inner })),
                 }
             }
             ExprKind::Binary(binary) => self.binary(binary, grid)?,
             ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, grid)?,
             ExprKind::Call(call) => self.call(call, grid)?,
-            ExprKind::Paren(inner) => self.node(inner, grid)?.kind,
+            ExprKind::Paren(inner) => self.kind(inner, grid)?,
         })
     }
 
-    fn binary(&mut self, binary: &Binary, grid: Grid) -> Result<NodeKind, PlanError> {
+    fn binary(&mut self, binary: &'a Binary, grid: Grid) -> Result<NodeKind, PlanError> {
         let (lhs, rhs) = (self.boxed(&binary.lhs, grid)?, self.boxed(&binary.rhs, grid)?);
         if let (NodeKind::Constant(left), NodeKind::Constant(right)) = (&lhs.kind, &rhs.kind) {
             return Ok(NodeKind::Constant(scalar_operation(binary.op, *left, *right)));
@@ -191,7 +224,7 @@ impl Planner<'_> {
         Ok(NodeKind::Binary { op: binary.op, return_bool: binary.return_bool, matching, lhs, rhs })
     }
 
-    fn aggregate(&mut self, aggregate: &Aggregate, grid: Grid) -> Result<NodeKind, PlanError> {
+    fn aggregate(&mut self, aggregate: &'a Aggregate, grid: Grid) -> Result<NodeKind, PlanError> {
         let param = match &aggregate.param {
             Some(param) => Some(self.boxed(param, grid)?),
             None => None,
@@ -200,7 +233,7 @@ impl Planner<'_> {
         Ok(NodeKind::Aggregate { op: aggregate.op, param, expr, grouping: aggregate.grouping.clone() })
     }
 
-    fn call(&mut self, call: &Call, grid: Grid) -> Result<NodeKind, PlanError> {
+    fn call(&mut self, call: &'a Call, grid: Grid) -> Result<NodeKind, PlanError> {
         match call.function.kind {
             Kind::Window(function) => self.window(call, function, grid),
             Kind::AbsentOverTime => {
@@ -226,7 +259,7 @@ impl Planner<'_> {
         }
     }
 
-    fn plain_call(&mut self, call: &Call, grid: Grid) -> Result<NodeKind, PlanError> {
+    fn plain_call(&mut self, call: &'a Call, grid: Grid) -> Result<NodeKind, PlanError> {
         use VectorFunction::{HistogramAvg, HistogramCount, HistogramSum};
         let outer = self.stats;
         if call.function.name.starts_with("histogram_") {
@@ -243,7 +276,7 @@ impl Planner<'_> {
 
     fn scalar_call(
         &mut self,
-        call: &Call,
+        call: &'a Call,
         function: ScalarFunction,
         grid: Grid,
     ) -> Result<NodeKind, PlanError> {
@@ -265,7 +298,12 @@ impl Planner<'_> {
         if self.params.step.is_zero() { 0.0 } else { self.step as f64 / 1000.0 }
     }
 
-    fn window(&mut self, call: &Call, function: WindowFunction, grid: Grid) -> Result<NodeKind, PlanError> {
+    fn window(
+        &mut self,
+        call: &'a Call,
+        function: WindowFunction,
+        grid: Grid,
+    ) -> Result<NodeKind, PlanError> {
         let (mut range, mut params) = (None, Vec::new());
         for arg in &call.args {
             if arg.value_type() == ValueType::Matrix {
@@ -295,13 +333,14 @@ impl Planner<'_> {
         let reference = self.reference(&selector.at, selector.span)?;
         let back = millis(self.params.lookback);
         let ahead = if selector.extension.is_some() { back } else { 0 };
-        let selection = self.select(&selector.matchers, grid, reference, back, ahead);
+        let reach = Reach { back, ahead, newest_only: selector.extension.is_none() };
+        let selection = self.select(&selector.matchers, grid, reference, reach);
         let smoothed = selector.extension == Some(Extension::Smoothed);
         Ok(SelectorNode { selection, reference, smoothed, stats: self.stats })
     }
 
     /// Plans a range vector: a selector or a subquery.
-    fn range(&mut self, expr: &Expr, grid: Grid) -> Result<RangeNode, PlanError> {
+    fn range(&mut self, expr: &'a Expr, grid: Grid) -> Result<RangeNode, PlanError> {
         let span = expr.unwrapped().span;
         match &expr.unwrapped().kind {
             ExprKind::Range(selector) => {
@@ -311,8 +350,8 @@ impl Planner<'_> {
                 let lookback = millis(self.params.lookback);
                 let back = if inner.extension.is_some() { lookback } else { 0 };
                 let ahead = if inner.extension == Some(Extension::Smoothed) { lookback } else { 0 };
-                let selection =
-                    self.select(&inner.matchers, grid, reference, range.saturating_add(back), ahead);
+                let reach = Reach { back: range.saturating_add(back), ahead, newest_only: false };
+                let selection = self.select(&inner.matchers, grid, reference, reach);
                 let source = RangeSource::Series(selection);
                 Ok(RangeNode {
                     source,
@@ -328,7 +367,7 @@ impl Planner<'_> {
         }
     }
 
-    fn subquery(&mut self, subquery: &Subquery, span: Span, grid: Grid) -> Result<RangeNode, PlanError> {
+    fn subquery(&mut self, subquery: &'a Subquery, span: Span, grid: Grid) -> Result<RangeNode, PlanError> {
         let range = self.positive(&subquery.range, span)?;
         let step = match &subquery.step {
             Some(step) => self.positive(step, span)?,
@@ -343,25 +382,28 @@ impl Planner<'_> {
         let inner = self.grid(start, end, step, span)?;
         // Between the steps of a subquery there are samples that would be missed.
         let outer = std::mem::replace(&mut self.stats, false);
+        let purpose = self.purpose;
+        self.purpose = purpose.computed();
         let node = self.boxed(&subquery.expr, inner)?;
+        self.purpose = purpose;
         self.stats = outer;
         let source = RangeSource::Subquery { node, grid: inner };
         Ok(RangeNode { source, range, reference, extension: None, stats: false, span })
     }
 
-    /// The selection that answers a selector: everything younger than `back` before the first time
-    /// it looks at, up to `ahead` after the last one.
-    fn select(
-        &mut self,
-        matchers: &[Matcher],
-        grid: Grid,
-        reference: Reference,
-        back: i64,
-        ahead: i64,
-    ) -> usize {
-        let first = reference.time(grid.first()).saturating_sub(back).saturating_add(1);
-        let last = reference.time(grid.last()).saturating_add(ahead);
-        let (start, end) = (Timestamp(first), Timestamp(last.max(first)));
+    /// The selection that answers a selector: everything in reach of the times that it looks at.
+    fn select(&mut self, matchers: &[Matcher], grid: Grid, reference: Reference, reach: Reach) -> usize {
+        let first = reference.time(grid.first()).saturating_sub(reach.back).saturating_add(1);
+        let last = reference.time(grid.last()).saturating_add(reach.ahead);
+        let index = self.selection(matchers, Timestamp(first), Timestamp(last.max(first)));
+        let hint = self.purpose.hint(grid, reference, reach);
+        if !self.hints[index].contains(&hint) {
+            self.hints[index].push(hint);
+        }
+        index
+    }
+
+    fn selection(&mut self, matchers: &[Matcher], start: Timestamp, end: Timestamp) -> usize {
         // A wider selection of the same series serves a narrower one; the evaluation cuts what it
         // needs.
         for (index, known) in self.selections.iter_mut().enumerate() {
@@ -377,6 +419,7 @@ impl Planner<'_> {
             }
         }
         self.selections.push(Selection { matchers: matchers.to_vec(), start, end });
+        self.hints.push(Vec::new());
         self.selections.len() - 1
     }
 }
@@ -412,7 +455,7 @@ fn moves(call: &Call) -> bool {
 
 /// The labels of the element that `absent` makes up: those that equality matchers of a bare
 /// selector pin down.
-fn absent_labels(arg: &Expr) -> Labels {
+pub(crate) fn absent_labels(arg: &Expr) -> Labels {
     let matchers = match &arg.unwrapped().kind {
         ExprKind::Selector(selector) => &selector.matchers,
         ExprKind::Range(range) => &range.selector.matchers,

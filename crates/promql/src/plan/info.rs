@@ -2,12 +2,12 @@
 
 use model::{METRIC_NAME, MatchOp, Matcher};
 
-use super::{Grid, InfoNode, NodeKind, Planner, Reference, SelectorNode, millis};
+use super::{Grid, InfoNode, NodeKind, Planner, Reach, Reference, SelectorNode, millis};
 use crate::ast::{Call, Expr, ExprKind};
 use crate::error::PlanError;
 
-impl Planner<'_> {
-    pub(super) fn info(&mut self, call: &Call, grid: Grid) -> Result<NodeKind, PlanError> {
+impl<'a> Planner<'a> {
+    pub(super) fn info(&mut self, call: &'a Call, grid: Grid) -> Result<NodeKind, PlanError> {
         let base = self.node(&call.args[0], grid)?;
         let written: &[Matcher] = match call.args.get(1).map(|arg| &arg.kind) {
             Some(ExprKind::Selector(selector)) => &selector.matchers,
@@ -24,7 +24,8 @@ impl Planner<'_> {
         }
         let reference = self.info_reference(&call.args[0])?.unwrap_or(Reference { at: None, offset: 0 });
         let matchers: Vec<Matcher> = names.iter().chain(&labels).cloned().collect();
-        let selection = self.select(&matchers, grid, reference, millis(self.params.lookback), 0);
+        let reach = Reach { back: millis(self.params.lookback), ahead: 0, newest_only: true };
+        let selection = self.select(&matchers, grid, reference, reach);
         let info = SelectorNode { selection, reference, smoothed: false, stats: false };
         Ok(NodeKind::Info(Box::new(InfoNode { base, info, names, labels })))
     }

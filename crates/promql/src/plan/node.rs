@@ -46,6 +46,8 @@ pub(crate) struct Node {
     pub(crate) kind: NodeKind,
     /// Where it stands, parentheses left out: annotations point here.
     pub(crate) span: Span,
+    /// Which shared result it has, if it may be evaluated elsewhere too.
+    pub(crate) slot: Option<usize>,
 }
 
 #[derive(Debug)]

@@ -6,6 +6,7 @@ mod naive;
 mod promqltest;
 mod properties;
 mod ranges;
+mod sharing;
 
 /// Every file under `data` passes.
 fn check_file(name: &str, text: &str) {
