@@ -9,6 +9,7 @@ use storage::Reader;
 use crate::config::Config;
 use crate::http::{self, App};
 use crate::metrics::Metrics;
+use crate::rules::Judge;
 
 /// What apiproxy needs from others.
 #[derive(Debug, Clone)]
@@ -21,6 +22,7 @@ pub struct Deps {
 pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Result<SocketAddr> {
     let metrics = Metrics::register(context);
     let listen = config.listen;
-    let app = App::new(config, context.clock.clone(), deps.reader, metrics);
+    let judge = Judge::new(&config.judge_url, context.http.clone());
+    let app = App::new(config, context.clock.clone(), deps.reader, metrics, judge);
     context.listen(listen, http::routes(Arc::new(app))).await
 }

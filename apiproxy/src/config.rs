@@ -24,6 +24,8 @@ pub struct Config {
     /// How old the newest sample of a series may be to still be its value.
     #[serde(with = "model::duration_text")]
     pub lookback: Duration,
+    /// The judge that answers for rules and alerts, as `http://host:port`; empty for none.
+    pub judge_url: String,
 }
 
 impl Default for Config {
@@ -35,6 +37,7 @@ impl Default for Config {
             points_max: 11_000,
             samples_max: 50_000_000,
             lookback: Duration::from_secs(300),
+            judge_url: "http://127.0.0.1:6081".to_owned(),
         }
     }
 }
@@ -58,6 +61,11 @@ impl Config {
                 faults.add(key, "must be at least 1s");
             }
         }
+        let is_address = |url: &str| url.starts_with("http://") || url.starts_with("https://");
+        if !self.judge_url.is_empty() && !is_address(&self.judge_url) {
+            let fault = format!("{:?} must start with http:// or https://, or be empty", self.judge_url);
+            faults.add("apiproxy.judge_url", fault);
+        }
     }
 }
 
@@ -75,9 +83,18 @@ mod tests {
     #[test]
     fn every_fault_is_named() {
         let mut faults = Faults::default();
-        let config = Config { points_max: 0, samples_max: 0, lookback: Duration::ZERO, ..Config::default() };
+        let config = Config {
+            points_max: 0,
+            samples_max: 0,
+            lookback: Duration::ZERO,
+            judge_url: "judge:6081".to_owned(),
+            ..Config::default()
+        };
         config.validate(&mut faults);
         let keys: Vec<&str> = faults.list().iter().filter_map(|fault| fault.split(':').next()).collect();
-        assert_eq!(keys, ["apiproxy.points_max", "apiproxy.samples_max", "apiproxy.lookback"]);
+        assert_eq!(
+            keys,
+            ["apiproxy.points_max", "apiproxy.samples_max", "apiproxy.lookback", "apiproxy.judge_url"]
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -21,6 +21,7 @@ use crate::error::{ApiError, json};
 use crate::metrics::{Counted, Endpoint, Metrics};
 use crate::params::Params;
 use crate::query::Question;
+use crate::rules::Judge;
 use crate::{browse, query};
 
 /// A form holds a query and a few times; a longer one is refused.
@@ -37,13 +38,14 @@ pub(crate) struct App {
     clock: Clock,
     reader: Reader,
     metrics: Metrics,
+    judge: Judge,
     turns: Semaphore,
 }
 
 impl App {
-    pub(crate) fn new(config: Config, clock: Clock, reader: Reader, metrics: Metrics) -> Self {
+    pub(crate) fn new(config: Config, clock: Clock, reader: Reader, metrics: Metrics, judge: Judge) -> Self {
         let turns = Semaphore::new(config.queries_in_flight_max.min(Semaphore::MAX_PERMITS));
-        Self { config, clock, reader, metrics, turns }
+        Self { config, clock, reader, metrics, judge, turns }
     }
 }
 
@@ -58,6 +60,8 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .route("/api/v1/label/{name}/values", get(label_values))
         .route("/api/v1/metadata", get(metadata))
         .route("/api/v1/status/buildinfo", get(buildinfo))
+        .route("/api/v1/rules", get(rules))
+        .route("/api/v1/alerts", get(alerts))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .with_state(app)
 }
@@ -100,6 +104,14 @@ async fn label_values(State(app): State<Arc<App>>, Path(name): Path<String>, ask
 async fn metadata(State(app): State<Arc<App>>, asked: Asked) -> Response {
     let found = app.in_turn(async { browse::metadata(&app.reader, &asked?).await });
     app.measured(Endpoint::Metadata, found).await
+}
+
+async fn rules(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
+    app.measured(Endpoint::Rules, app.judge.ask("rules", query.as_deref())).await
+}
+
+async fn alerts(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
+    app.measured(Endpoint::Alerts, app.judge.ask("alerts", query.as_deref())).await
 }
 
 // No `features`: their presence would make Grafana take us for Mimir and its ruler.

@@ -9,6 +9,7 @@ mod http;
 mod metrics;
 mod params;
 mod query;
+mod rules;
 
 pub use app::{Deps, start};
 pub use config::Config;

@@ -20,10 +20,12 @@ pub(crate) enum Endpoint {
     Labels,
     LabelValues,
     Metadata,
+    Rules,
+    Alerts,
 }
 
 impl Endpoint {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Query,
         Self::QueryRange,
         Self::FormatQuery,
@@ -31,6 +33,8 @@ impl Endpoint {
         Self::Labels,
         Self::LabelValues,
         Self::Metadata,
+        Self::Rules,
+        Self::Alerts,
     ];
 }
 
@@ -44,6 +48,8 @@ impl EncodeLabelValue for Endpoint {
             Self::Labels => "labels",
             Self::LabelValues => "label_values",
             Self::Metadata => "metadata",
+            Self::Rules => "rules",
+            Self::Alerts => "alerts",
         };
         EncodeLabelValue::encode(&word, encoder)
     }

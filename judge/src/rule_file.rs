@@ -83,6 +83,10 @@ pub(crate) fn read_file(file: &str, text: &str, defaults: &Defaults) -> Result<V
 pub(crate) fn read_group(name: &str, text: &str, defaults: &Defaults) -> Result<RuleGroup, Vec<Fault>> {
     let mut reader = Reader { file: DATABASE, defaults, group: name.to_owned(), faults: Vec::new() };
     let Some(spec) = reader.yaml::<GroupSpec>(text) else { return Err(reader.faults) };
+    if spec.rules.is_none() {
+        // An empty body must not end the alerts of a group that is there.
+        reader.fault(0, "", "there are no rules; write them under `rules:` (`rules: []` for none at all)");
+    }
     if let Some(given) = spec.name.as_ref().filter(|given| given.value != name) {
         let message = format!("the body names the group {:?}; make it the name in the address", given.value);
         reader.fault(line_of(given), "", message);

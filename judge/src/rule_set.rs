@@ -321,7 +321,7 @@ mod tests {
         for rule in groups.iter().flat_map(|group| &group.rules) {
             let crate::rules::RuleKind::Alerting { annotations, .. } = &rule.kind else { continue };
             let names: Vec<&str> = annotations.iter().map(|(name, _)| name.as_str()).collect();
-            assert_eq!(names, ["description", "runbook", "summary"], "{}", rule.name);
+            assert_eq!(names, ["description", "runbook", "summary", "value"], "{}", rule.name);
             assert!(rule.labels.iter().any(|(name, _)| name == "severity"), "{}", rule.name);
         }
     }

@@ -129,8 +129,9 @@ fn as_json(rows: &[Vec<String>]) -> String {
 async fn query(http: &reqwest::Client, args: &QueryArgs) -> anyhow::Result<String> {
     let url = format!("{}/api/v1/query", args.url.trim_end_matches('/'));
     let answer = http.get(&url).query(&[("query", &args.expression)]).send().await;
-    let answer: Value =
-        answer.with_context(|| format!("ask {url}"))?.json().await.context("read the answer")?;
+    let answer = answer.with_context(|| format!("ask {url}"))?;
+    let status = answer.status();
+    let answer: Value = answer.json().await.map_err(|_| no_answer(&url, status, "an apiproxy"))?;
     if answer["status"] != "success" {
         bail!("{}", answer["error"].as_str().unwrap_or("the answer is no Prometheus answer"));
     }
@@ -156,8 +157,10 @@ async fn hosts(http: &reqwest::Client, args: &HostsArgs) -> anyhow::Result<Strin
     loop {
         let url = format!("{}/api/v1/hosts", args.url.trim_end_matches('/'));
         let answer = http.get(&url).query(&[("after", after.as_str()), ("limit", "1000")]).send().await;
-        let mut page: Value =
-            answer.with_context(|| format!("ask {url}"))?.error_for_status()?.json().await?;
+        let answer = answer.with_context(|| format!("ask {url}"))?;
+        let status = answer.status();
+        let page = answer.json().await.ok().filter(|page: &Value| page["hosts"].is_array());
+        let mut page = page.ok_or_else(|| no_answer(&url, status, "an hbs"))?;
         if let Value::Array(list) = page["hosts"].take() {
             hosts.extend(list);
         }
@@ -176,6 +179,10 @@ async fn hosts(http: &reqwest::Client, args: &HostsArgs) -> anyhow::Result<Strin
         })
         .collect();
     Ok(table(&["HOST", "ADDRESS", "AGENT", "SILENT FOR"], &rows))
+}
+
+fn no_answer(url: &str, status: reqwest::StatusCode, what: &str) -> anyhow::Error {
+    anyhow::anyhow!("{url} answers {status} with something else; give the address of {what} with --url")
 }
 
 async fn get(http: &reqwest::Client, url: &str) -> anyhow::Result<Value> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use daemon::{Clock, CommonArgs, Context, RuntimeKind, StartError, Stop};
 use db::Db;
-use storage::{Limits, LocalConfig, OpenError, Storage};
+use storage::{Limits, LocalConfig, Storage};
 
 use crate::cli::RunCommand;
 use crate::config::Config;
@@ -83,7 +83,7 @@ async fn apiproxy_role(config: &Config, storage: &Storage, context: &Context) ->
 }
 
 async fn open_db(config: &Config, context: &Context) -> anyhow::Result<Db> {
-    config.db.open(&config.data_dir, context).await
+    config.db.open(&config.data_dir, context).await.map_err(not_openable)
 }
 
 async fn open_storage(config: &Config, context: &Context) -> anyhow::Result<Storage> {
@@ -94,15 +94,16 @@ async fn open_storage(config: &Config, context: &Context) -> anyhow::Result<Stor
         ..Limits::default()
     };
     let local = LocalConfig { limits, ..LocalConfig::new(config.data_dir.join("samples")) };
-    let storage = Storage::open(local, context.clock.now()).await.map_err(not_openable)?;
+    let storage =
+        Storage::open(local, context.clock.now()).await.map_err(|error| not_openable(error.into()))?;
     let (maintained, clock) = (storage.clone(), context.clock.clone());
     context.spawn_graceful("storage", move |stop: Stop| maintain(maintained, clock, stop));
     Ok(storage)
 }
 
-fn not_openable(error: OpenError) -> anyhow::Error {
-    let message = error.to_string();
-    anyhow::Error::new(error).context(StartError::environment(message))
+/// What is in the data directory cannot be used: its surroundings are at fault, not the process.
+fn not_openable(error: anyhow::Error) -> anyhow::Error {
+    StartError::environment(format!("{error:#}")).into()
 }
 
 async fn maintain(storage: Storage, clock: Clock, stop: Stop) {

@@ -41,11 +41,10 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     store_metrics::register(&deps.storage, context);
     let stored = deps.storage.reader().metadata(None, 0).await.context("read the metadata of the store")?;
     let names = OriginalNames::restore(&stored, config.falcon_names_max);
-    let clock = context.clock.clone();
     let relabel = Relabel::new(&config.relabel).context("compile transfer.relabel")?;
     let writer = deps.storage.writer();
-    let ingest = Ingest::new(config.clone(), clock.clone(), writer, names, relabel, metrics.clone());
-    let gate = Arc::new(Gate::new(config, clock, ingest, metrics));
+    let ingest = Ingest::new(config.clone(), context.clock.clone(), writer, names, relabel, metrics.clone());
+    let gate = Arc::new(Gate::new(config, context.clone(), ingest, metrics));
     let http = context.listen(gate.config.listen, http::routes(gate.clone())).await?;
     let rpc = listen_rpc(&gate, context).await?;
     let line = listen_line(&gate, context).await?;

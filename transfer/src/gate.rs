@@ -1,8 +1,10 @@
 //! What all receivers share: settings, clock, counters, a bounded number of turns, and the corridor
 //! behind.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use axum::http::StatusCode;
-use daemon::Clock;
+use daemon::{Clock, Context};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -19,12 +21,18 @@ pub(crate) struct Gate {
     pub(crate) ingest: Ingest,
     pub(crate) metrics: Metrics,
     turns: Semaphore,
+    context: Context,
+    is_store_away: AtomicBool,
 }
 
+/// What `/-/ready` calls the store.
+const STORE: &str = "store";
+
 impl Gate {
-    pub(crate) fn new(config: Config, clock: Clock, ingest: Ingest, metrics: Metrics) -> Self {
+    pub(crate) fn new(config: Config, context: Context, ingest: Ingest, metrics: Metrics) -> Self {
         let turns = Semaphore::new(config.requests_in_flight_max.min(Semaphore::MAX_PERMITS));
-        Self { config, clock, ingest, metrics, turns }
+        let clock = context.clock.clone();
+        Self { config, clock, ingest, metrics, turns, context, is_store_away: AtomicBool::new(false) }
     }
 
     /// Waits for a turn, without which nothing large is read into memory.
@@ -43,7 +51,27 @@ impl Gate {
 
     /// Puts a decoded request through the corridor.
     pub(crate) async fn take(&self, incoming: Incoming) -> Result<Verdict, Rejection> {
-        self.ingest.take(incoming).await.map_err(|error| Rejection::storage(&error))
+        match self.ingest.take(incoming).await {
+            Ok(verdict) => {
+                if self.is_store_away.swap(false, Ordering::Relaxed) {
+                    self.context.has(STORE);
+                    tracing::info!("the store takes samples again");
+                }
+                Ok(verdict)
+            }
+            Err(error) => {
+                let rejection = Rejection::storage(&error);
+                self.context.lacks(STORE, rejection.text.as_str());
+                // Once, and not for every request of an outage.
+                if !self.is_store_away.swap(true, Ordering::Relaxed) {
+                    tracing::error!(
+                        reason = rejection.text,
+                        "samples are refused; clients keep and repeat them"
+                    );
+                }
+                Err(rejection)
+            }
+        }
     }
 
     /// Counts a request that is refused as a whole, and hands it back to be answered.

@@ -24,18 +24,18 @@ impl Collector for StoreMetrics {
 }
 
 fn encode(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    gauge(encoder, "transfer_store_series", "Series in the store", stats.series as u64)?;
-    gauge(encoder, "transfer_store_samples", "Samples in the store", stats.samples)?;
+    gauge(encoder, "transfer_store_series", "Series in the store.", stats.series as u64)?;
+    gauge(encoder, "transfer_store_samples", "Samples in the store.", stats.samples)?;
     let Some(wal) = &stats.wal else { return Ok(()) };
-    gauge(encoder, "transfer_store_wal_bytes", "Bytes of the write-ahead log on disk", wal.bytes)?;
-    gauge(encoder, "transfer_store_wal_segments", "Segments of the write-ahead log", wal.segments as u64)?;
-    let help = "Batches that the write-ahead log did not take";
+    gauge(encoder, "transfer_store_wal_bytes", "Bytes of the write-ahead log on disk.", wal.bytes)?;
+    gauge(encoder, "transfer_store_wal_segments", "Segments of the write-ahead log.", wal.segments as u64)?;
+    let help = "Batches that the write-ahead log did not take.";
     counter(encoder, "transfer_store_wal_write_errors", help, wal.write_errors_total)?;
-    let help = "Whether the last attempt to bring the write-ahead log to disk failed";
+    let help = "Whether the last attempt to bring the write-ahead log to disk failed.";
     let sync_failed = u64::from(wal.last_sync_error.is_some());
     gauge(encoder, "transfer_store_wal_sync_failed", help, sync_failed)?;
     let lost: u64 = wal.replay.faults.iter().map(|fault| fault.bytes_lost).sum();
-    let help = "Bytes of the write-ahead log that could not be read at the start";
+    let help = "Bytes of the write-ahead log that could not be read at the start.";
     gauge(encoder, "transfer_store_wal_lost_bytes", help, lost)
 }
 

@@ -4,4 +4,5 @@ mod browse;
 mod grafana;
 mod hostile;
 mod query;
+mod rules;
 mod service;

@@ -322,7 +322,7 @@ mod tests {
     async fn every_role_serves_health_readiness_version_and_metrics() {
         let context = context().for_role("judge");
         let counter = prometheus_client::metrics::counter::Counter::<u64>::default();
-        context.registry().register("judge_ticks", "Ticks.", counter);
+        context.registry().register("judge_ticks", "Ticks", counter);
         let bound = context.listen(([127, 0, 0, 1], 0).into(), Router::new()).await.expect("port 0 is free");
         let get = |path: &str| context.http.get(format!("http://{bound}{path}")).send();
 

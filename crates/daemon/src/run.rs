@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::{Clock, CommonArgs, Context, ExitReason, StartError, init_log};
+use crate::{Clock, CommonArgs, Context, ExitReason, StartError, init_log, open_files};
 
 /// Which tokio runtime a process wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,23 +39,33 @@ where
     F: AsyncFnOnce(&Context) -> anyhow::Result<()>,
 {
     init_log(args)?;
+    open_files::raise_limit();
     let mut builder = match kind {
         RuntimeKind::CurrentThread => Builder::new_current_thread(),
         RuntimeKind::MultiThread => Builder::new_multi_thread(),
     };
     let runtime = builder.enable_all().build().context("start the async runtime")?;
     let outcome = runtime.block_on(async {
+        // Before the start, which may take a while: a signal of that time must not end the process half-way.
+        let mut stop = StopSignals::listen()?;
+        let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
         let context = Context::new(name, Clock::System)?;
-        let outcome = match start(&context).await {
-            Ok(()) => {
-                tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "{name} is up");
-                wait_for_stop(&context).await
+        let outcome = tokio::select! {
+            signal = stop.next() => {
+                tracing::info!(signal, "stopping before the start was complete");
+                Ok(())
             }
-            failed => failed,
+            started = start(&context) => match started {
+                Ok(()) => {
+                    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "{name} is up");
+                    wait_for_stop(&context, &mut stop, &mut hangup).await
+                }
+                failed => failed,
+            },
         };
         tokio::select! {
             () = context.stop() => outcome,
-            _ = stop_signal() => Err(anyhow::anyhow!("stopped at once: a second signal came while stopping")),
+            _ = stop.next() => Err(anyhow::anyhow!("stopped at once: a second signal came while stopping")),
         }
     });
     // Blocking work that is still running must not hold the process.
@@ -63,12 +73,11 @@ where
     outcome
 }
 
-async fn wait_for_stop(context: &Context) -> anyhow::Result<()> {
-    let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+async fn wait_for_stop(context: &Context, stop: &mut StopSignals, hangup: &mut Signal) -> anyhow::Result<()> {
     loop {
         tokio::select! {
-            name = stop_signal() => {
-                tracing::info!(signal = name?, "stopping");
+            signal = stop.next() => {
+                tracing::info!(signal, "stopping");
                 return Ok(());
             }
             task = context.task_failed() => anyhow::bail!("task {task} panicked; the log above says where"),
@@ -80,11 +89,43 @@ async fn wait_for_stop(context: &Context) -> anyhow::Result<()> {
     }
 }
 
-async fn stop_signal() -> anyhow::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("listen for SIGINT")?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::{Signal, raise};
+
+    use super::*;
+    use crate::args::LogFormat;
+
+    #[test]
+    fn signals_during_the_start_are_obeyed_in_order() {
+        let args = CommonArgs { config: None, log: "off".to_owned(), log_format: LogFormat::Text };
+        let outcome = try_run("test", RuntimeKind::CurrentThread, &args, async |_: &Context| {
+            // Without a handler this one would end the process.
+            raise(Signal::SIGHUP)?;
+            raise(Signal::SIGTERM)?;
+            std::future::pending().await
+        });
+        outcome.expect("it stopped in order");
+    }
 }

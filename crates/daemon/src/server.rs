@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, FromRequestParts, State};
@@ -15,15 +16,21 @@ use tower::limit::ConcurrencyLimitLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::decompression::RequestDecompressionLayer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use crate::context::{Context, Shared, Stop};
 use crate::exit::StartError;
 use crate::listener::BoundedListener;
+use crate::open_files;
 
-/// Requests that one listener works on at a time; further ones wait in their connections.
+/// Requests that each route of a listener works on at a time; further ones wait in their connections.
 const REQUESTS_IN_FLIGHT_MAX: usize = 1024;
-/// Connections that one listener holds; further clients wait in the kernel's backlog.
+/// Connections that one listener holds; further clients wait in the kernel's backlog. Where fewer files may be
+/// open it is a share of those, so that connections leave room for the files of the stores.
 const CONNECTIONS_MAX: usize = 20_000;
+const CONNECTIONS_SHARE: usize = 8;
+/// A client that sends nothing of its body for so long is given up, or it would hold its place for ever.
+const BODY_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// The address of the socket's other end, never what a header claims.
 #[derive(Debug, Clone, Copy)]
@@ -46,12 +53,7 @@ pub(crate) async fn listen(
 ) -> anyhow::Result<SocketAddr> {
     let listener = bind(context.role(), addr, "listen", CONNECTIONS_MAX).await?;
     let bound = listener.local_addr()?;
-    let router = routes
-        .merge(common_routes(context.shared()))
-        .layer(CompressionLayer::new())
-        .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
-        .layer(CatchPanicLayer::new())
-        .layer(ConcurrencyLimitLayer::new(REQUESTS_IN_FLIGHT_MAX));
+    let router = bounded(routes.merge(common_routes(context.shared())), BODY_PAUSE_MAX);
     tracing::info!(role = context.role(), address = %bound, "listening");
     context.spawn_graceful("http", move |stop: Stop| async move {
         let service = router.into_make_service_with_connect_info::<PeerAddr>();
@@ -63,6 +65,15 @@ pub(crate) async fn listen(
     Ok(bound)
 }
 
+fn bounded(routes: Router, body_pause_max: Duration) -> Router {
+    routes
+        .layer(CompressionLayer::new())
+        .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
+        .layer(RequestBodyTimeoutLayer::new(body_pause_max))
+        .layer(CatchPanicLayer::new())
+        .layer(ConcurrencyLimitLayer::new(REQUESTS_IN_FLIGHT_MAX))
+}
+
 /// Binds an address that the configuration names with `key`.
 pub(crate) async fn bind(
     role: &str,
@@ -71,6 +82,7 @@ pub(crate) async fn bind(
     connections_max: usize,
 ) -> Result<BoundedListener, StartError> {
     let listener = TcpListener::bind(addr).await.map_err(|error| bind_error(role, addr, key, &error))?;
+    let connections_max = connections_max.min(open_files::limit() / CONNECTIONS_SHARE);
     Ok(BoundedListener::new(listener, connections_max))
 }
 
@@ -122,4 +134,30 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
 async fn version(State(shared): State<Arc<Shared>>) -> Response {
     let body = serde_json::json!({ "role": shared.role(), "version": env!("CARGO_PKG_VERSION") });
     axum::Json(body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Bytes;
+    use axum::routing::post;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_stops_in_the_midst_of_its_body_is_given_up() {
+        let routes = Router::new().route("/", post(async |_: Bytes| "taken"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = axum::serve(listener, bounded(routes, Duration::from_millis(20)));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc").await.unwrap();
+        let mut answer = [0; 12];
+        tokio::select! {
+            _ = serving.into_future() => unreachable!("it serves until it is dropped"),
+            read = client.read_exact(&mut answer) => assert_eq!(read.unwrap(), answer.len()),
+        }
+        assert_eq!(&answer, b"HTTP/1.1 400");
+    }
 }

@@ -92,8 +92,8 @@ impl PostableAlert {
             (None, Some(end)) => end.min(now),
             (None, None) => now,
         };
-        // A start in the future must not make our own guess of the end a contradiction.
-        let ends_at = self.ends_at.unwrap_or(now.max(starts_at).plus(resolve_timeout));
+        // Our guess of the end counts from now, so a start far in the future is refused and not believed for years.
+        let ends_at = self.ends_at.unwrap_or(now.plus(resolve_timeout));
         if ends_at < starts_at {
             let (ends_at, starts_at) = (ends_at.rfc3339(), starts_at.rfc3339());
             return Err(AlertFault::EndsBeforeStart { ends_at, starts_at });
@@ -413,9 +413,16 @@ mod tests {
             accept(r#"{"labels":{"a":"b"},"endsAt":"2025-10-09T08:00:00+00:00"}"#).expect("it is good").alert;
         assert_eq!(ended.starts_at, ended.ends_at);
         assert!(ended.is_resolved_at(NOW));
-        let later =
-            accept(r#"{"labels":{"a":"b"},"startsAt":"2025-10-09T10:00:00Z"}"#).expect("it is good").alert;
-        assert!(later.ends_at > later.starts_at);
+    }
+
+    #[test]
+    fn a_start_beyond_the_guessed_end_is_refused_and_not_believed_for_years() {
+        let starts =
+            |at: Timestamp| accept(&format!(r#"{{"labels":{{"a":"b"}},"startsAt":"{}"}}"#, at.rfc3339()));
+        let soon = starts(NOW.plus(Duration::from_secs(60))).expect("clocks differ a little");
+        assert_eq!(soon.alert.ends_at, NOW.plus(RESOLVE_TIMEOUT));
+        let far = starts(NOW.plus(RESOLVE_TIMEOUT * 2));
+        assert!(matches!(far, Err(AlertFault::EndsBeforeStart { .. })), "{far:?}");
     }
 
     #[test]

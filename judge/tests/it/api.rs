@@ -65,6 +65,12 @@ async fn a_group_put_by_api_is_checked_kept_and_evaluated() {
     assert_eq!((status, &answer["errorType"]), (400, &json!("bad_data")));
     assert!(message.contains("db:1: group \"g\", rule 1 (alert \"A\"): expr 1:"), "{message}");
 
+    for empty in ["", "interval: 15s"] {
+        let (status, answer) = send(&world, "PUT", &judge, path, empty).await;
+        assert_eq!(status, 400, "{answer}");
+        assert!(answer["error"].as_str().is_some_and(|text| text.contains("there are no rules")), "{answer}");
+    }
+
     let body = r#"{"interval": "15s", "rules": [{"alert": "A", "expr": "up == 0"}]}"#;
     let (status, answer) = send(&world, "PUT", &judge, path, body).await;
     assert_eq!((status, &answer["data"]["version"]), (200, &json!(1)), "{answer}");

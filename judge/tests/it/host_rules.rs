@@ -31,9 +31,12 @@ async fn the_rules_for_hosts_fire_on_the_metrics_of_the_agent() {
             ("host_cpucores", 4.0),
             ("mem_memavailable_percent", 4.0),
             ("sys_ntp_offset", -800.0),
+            ("agent_clock_offset", 0.0),
         ] {
             world.push(&[("__name__", name), ("endpoint", "web-1")], value).await;
         }
+        // A host without time servers is measured against hbs.
+        world.push(&[("__name__", "agent_clock_offset"), ("endpoint", "web-2")], 900.0).await;
         for (name, value) in [
             ("df_bytes_used_percent", 95.5 + f64::from(tick) * 0.05),
             ("df_inodes_used_percent", 97.0),
@@ -61,6 +64,7 @@ async fn the_rules_for_hosts_fire_on_the_metrics_of_the_agent() {
     firing.sort_unstable();
     let expected = [
         "ClockOff",
+        "ClockOff",
         "DiskAlmostFull",
         "DiskFilling",
         "FileSystemReadOnly",
@@ -70,6 +74,12 @@ async fn the_rules_for_hosts_fire_on_the_metrics_of_the_agent() {
         "MemoryShort",
     ];
     assert_eq!(firing, expected);
+    let value_of = |name: &str| {
+        let of_name = alerts.iter().filter(|alert| alert["labels"]["alertname"] == name);
+        of_name.filter_map(|alert| alert["annotations"]["value"].as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!((value_of("HostSilent"), value_of("MemoryShort")), (vec!["8m 20s"], vec!["4.0 %"]));
+    assert_eq!(value_of("ClockOff").len(), 2);
     let texts = alerts.iter().map(|alert| alert["annotations"].to_string()).collect::<String>();
     assert!(!texts.contains("error expanding") && !texts.contains("no value"), "{texts}");
 }

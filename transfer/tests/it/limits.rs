@@ -67,6 +67,8 @@ async fn a_store_that_takes_nothing_makes_a_503_and_no_sample_is_called_stored()
     let (status, text) = answer(service.post("/api/push").body(format!("[{item}]"))).await;
     assert_eq!(status, 503);
     assert_eq!(text, "the store does not take samples at the moment: the store is closed\n");
+    let (status, ready) = answer(service.context.http.get(service.url("/-/ready"))).await;
+    assert_eq!((status.as_u16(), ready), (503, format!("store: {text}")));
     assert_eq!(service.metric("transfer_refused_requests_total", &[("reason", "storage")]).await, 1.0);
     assert_eq!(service.metric("transfer_stored_samples_total", &[]).await, 0.0);
     assert_eq!(service.metric("transfer_store_wal_write_errors_total", &[]).await, 0.0);

@@ -34,13 +34,16 @@ impl Service {
         self.at.http
     }
 
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.at.http)
+    }
+
     pub(crate) fn post(&self, path: &str) -> RequestBuilder {
-        self.context.http.post(format!("http://{}{path}", self.at.http))
+        self.context.http.post(self.url(path))
     }
 
     pub(crate) async fn get(&self, path: &str) -> String {
-        let url = format!("http://{}{path}", self.at.http);
-        testkit::get_text(&self.context.http, &url).await.expect("it answers")
+        testkit::get_text(&self.context.http, &self.url(path)).await.expect("it answers")
     }
 
     /// The value of a metric on `/metrics`.

@@ -60,6 +60,30 @@ async fn an_unusable_data_directory_is_named() {
 }
 
 #[tokio::test]
+async fn a_data_directory_in_use_is_told_once_with_the_process_that_has_it() {
+    let mut stack = Stack::new(&host_rules()).await;
+    stack.start_saker().await;
+    let (holder, dir) = (stack.saker().pid(), stack.file("data").display().to_string());
+    let (code, text) = saker(&["standalone", "--data-dir", &dir]).await;
+    assert_eq!(code, 3, "{text}");
+    assert_eq!(text.matches(&format!("in use by another process (id {holder})")).count(), 1, "{text}");
+
+    let (code, text) = saker(&["ctl", "query", "up", "--url", &stack.alarm()]).await;
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("give the address of an apiproxy with --url"), "{text}");
+}
+
+#[tokio::test]
+async fn a_database_that_is_none_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("saker.db"), "no database at all, but a text that is long enough").unwrap();
+    let path = config(&folder, &format!("data_dir = {:?}\n[hbs]\nlisten = \"127.0.0.1:0\"\n", folder.path()));
+    let (code, text) = saker(&["hbs", "--config", &path]).await;
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("open the database"), "{text}");
+}
+
+#[tokio::test]
 async fn a_rule_that_does_not_parse_is_named_with_its_position() {
     let folder = tempfile::tempdir().unwrap();
     let rules = folder.path().join("rules.yml");

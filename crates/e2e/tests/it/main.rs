@@ -8,6 +8,7 @@ mod borders;
 mod browser;
 mod crash;
 mod main_job;
+mod metrics_page;
 mod picture;
 mod prometheus;
 mod quickstart;

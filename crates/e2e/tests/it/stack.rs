@@ -65,7 +65,12 @@ impl Stack {
             &binary("saker"),
             ["standalone".as_ref(), "--config".as_ref(), config.as_os_str()],
         ));
-        eventually("every role is ready", START, async || self.is_ready().await.then_some(())).await;
+        eventually("every role is ready", START, async || {
+            let saker = self.saker.as_mut().expect("it was just started");
+            assert!(saker.is_running(), "saker ended: {}", saker.output());
+            self.is_ready().await.then_some(())
+        })
+        .await;
     }
 
     /// Starts the agent.
