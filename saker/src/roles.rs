@@ -83,7 +83,7 @@ async fn apiproxy_role(config: &Config, storage: &Storage, context: &Context) ->
 }
 
 async fn open_db(config: &Config, context: &Context) -> anyhow::Result<Db> {
-    config.db.open(&config.data_dir, context).await
+    config.db.open(&config.data_dir, context).await.map_err(not_openable)
 }
 
 async fn open_storage(config: &Config, context: &Context) -> anyhow::Result<Storage> {
