@@ -50,17 +50,27 @@ impl Span {
     }
 }
 
+/// Added to any number it leaves the number as it is, minus zero included.
+const NOTHING: f64 = -0.0;
+
 /// `rate`, `increase` and `delta`: the change over the window, extrapolated to its edges.
 pub(super) fn extrapolated(window: &Window<'_>, counter: bool, per_second: bool) -> Option<f64> {
+    let lost = if counter { lost_in_resets(window) } else { NOTHING };
+    change(window, counter, per_second, lost)
+}
+
+/// `rate` and `increase` over a window in which the counter is known not to fall.
+pub(super) fn without_resets(window: &Window<'_>, per_second: bool) -> Option<f64> {
+    change(window, true, per_second, NOTHING)
+}
+
+fn change(window: &Window<'_>, counter: bool, per_second: bool, lost: f64) -> Option<f64> {
     let (first, last) = (window.samples.first()?, window.samples.last()?);
     let zero = if counter { window.started_inside(first.timestamp) } else { None };
     if window.samples.len() < 2 && zero.is_none() {
         return None;
     }
-    let mut change = last.value - first.value;
-    if counter {
-        change += lost_in_resets(window);
-    }
+    let mut change = last.value - first.value + lost;
     if zero.is_some() {
         change += first.value;
     }

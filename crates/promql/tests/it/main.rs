@@ -6,6 +6,7 @@ mod naive;
 mod promqltest;
 mod properties;
 mod ranges;
+mod rates;
 mod sharing;
 
 /// Every file under `data` passes.
