@@ -50,7 +50,11 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<()> {
 
     let offset = slots::send_offset(&endpoint, config.transfer.spread);
     let rounds = rounds(&config, &endpoint, metrics.clone());
-    tracing::info!(host.name = endpoint, transfer.url = config.transfer.addresses[0], "measuring this host");
+    tracing::info!(
+        host.name = endpoint,
+        transfer.url = config.transfer.addresses[0],
+        "measuring this host"
+    );
     let clock = ctx.clock.clone();
     ctx.spawn("collect", async move {
         let mut loops =
@@ -74,7 +78,8 @@ pub fn endpoint(config: &Config) -> anyhow::Result<String> {
     }
     let hostname = Identity::read(&config.root).hostname;
     if hostname.is_empty() || hostname == "(none)" {
-        let message = "this host has no name: set `endpoint` in the configuration, or --endpoint NAME";
+        let message =
+            "this host has no name: set `endpoint` in the configuration, or --endpoint NAME";
         return Err(StartError::usage(message).into());
     }
     Ok(hostname)
@@ -84,7 +89,8 @@ pub fn endpoint(config: &Config) -> anyhow::Result<String> {
 pub fn rounds(config: &Arc<Config>, endpoint: &str, metrics: Arc<Metrics>) -> Rounds {
     let mut common: Vec<_> = config.labels.clone().into_iter().collect();
     common.push((model::ENDPOINT.to_owned(), endpoint.to_owned()));
-    let source = Source { root: config.root.clone(), config: config.clone(), metrics: metrics.clone() };
+    let source =
+        Source { root: config.root.clone(), config: config.clone(), metrics: metrics.clone() };
     let make: Make = Arc::new(move |group| collector(group, &source));
     Rounds::new(&config.enabled_groups(), common, make, config.collect.deadline, metrics)
 }
@@ -125,7 +131,9 @@ impl CollectLoop {
     // Waits for the next slot and takes it; `false` when nothing is to be measured at all.
     async fn one_slot(&mut self) -> bool {
         let Some(shortest) = self.rounds.intervals().min() else { return false };
-        let Some(slot) = slots::next(self.clock.now(), self.rounds.intervals()) else { return false };
+        let Some(slot) = slots::next(self.clock.now(), self.rounds.intervals()) else {
+            return false;
+        };
         self.clock.sleep_until(slot).await;
         if self.clock.now() < slot {
             return true;
@@ -136,7 +144,9 @@ impl CollectLoop {
                 self.metrics.slots_missed(slots::missed_between(self.last, slot, shortest));
                 self.last = Some(slot);
                 let (batcher, outbox) = (&mut self.batcher, &self.outbox);
-                self.rounds.run_slot(slot, &mut |found| outbox.put(batcher.encode(slot, found))).await;
+                self.rounds
+                    .run_slot(slot, &mut |found| outbox.put(batcher.encode(slot, found)))
+                    .await;
             }
         }
         true
@@ -155,5 +165,6 @@ pub fn load(file: Option<&Path>, change: impl FnOnce(&mut Config)) -> anyhow::Re
     if faults.list().is_empty() {
         return Ok(config);
     }
-    Err(StartError::usage(faults.list().join("\n"))).context("the flags do not fit the configuration")
+    Err(StartError::usage(faults.list().join("\n")))
+        .context("the flags do not fit the configuration")
 }

@@ -37,7 +37,10 @@ impl Batcher {
     }
 
     fn is_metadata_due(&mut self, group: Group, slot: Timestamp) -> bool {
-        let is_due = self.metadata_sent.get(&group).is_none_or(|sent| slot.since(*sent) >= METADATA_INTERVAL);
+        let is_due = self
+            .metadata_sent
+            .get(&group)
+            .is_none_or(|sent| slot.since(*sent) >= METADATA_INTERVAL);
         if is_due {
             self.metadata_sent.insert(group, slot);
         }
@@ -86,6 +89,9 @@ mod tests {
             let batch = batcher.encode(Timestamp::from_seconds(seconds), found());
             decode(&batch).metadata.len()
         };
-        assert_eq!([has_metadata(0), has_metadata(10), has_metadata(590), has_metadata(600)], [3, 0, 0, 3]);
+        assert_eq!(
+            [has_metadata(0), has_metadata(10), has_metadata(590), has_metadata(600)],
+            [3, 0, 0, 3]
+        );
     }
 }

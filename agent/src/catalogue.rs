@@ -117,7 +117,8 @@ impl Group {
 
     /// Canonical names and metadata of the group measured every `interval`, as remote write carries them.
     pub fn metadata(self, interval: Duration) -> impl Iterator<Item = (String, Metadata)> {
-        self.metrics().map(move |(metric, _)| (canonical_name(metric.original), metric.metadata(interval)))
+        self.metrics()
+            .map(move |(metric, _)| (canonical_name(metric.original), metric.metadata(interval)))
     }
 }
 
@@ -176,7 +177,11 @@ mod tests {
     fn no_two_metrics_share_a_canonical_name() {
         let mut seen = BTreeSet::new();
         for (metric, _) in all() {
-            assert!(seen.insert(canonical_name(metric.original)), "{} is there twice", metric.original);
+            assert!(
+                seen.insert(canonical_name(metric.original)),
+                "{} is there twice",
+                metric.original
+            );
         }
         assert!(seen.len() > 150, "{}", seen.len());
     }
@@ -185,7 +190,11 @@ mod tests {
     fn every_metric_says_what_it_means() {
         for (metric, labels) in all() {
             assert!(metric.help.ends_with('.') && metric.help.len() >= 10, "{}", metric.original);
-            assert!(matches!(metric.kind, MetricKind::Gauge | MetricKind::Counter), "{}", metric.original);
+            assert!(
+                matches!(metric.kind, MetricKind::Gauge | MetricKind::Counter),
+                "{}",
+                metric.original
+            );
             assert!(labels.iter().all(|label| model::is_label_name(label)), "{}", metric.original);
         }
     }
@@ -206,7 +215,9 @@ mod tests {
     #[test]
     fn the_original_name_travels_in_the_help() {
         for group in Group::ALL {
-            for ((name, metadata), (metric, _)) in group.metadata(group.interval()).zip(group.metrics()) {
+            for ((name, metadata), (metric, _)) in
+                group.metadata(group.interval()).zip(group.metrics())
+            {
                 assert_eq!(wire::falcon_json::original_name(&metadata.help), Some(metric.original));
                 assert_eq!(name, canonical_name(metric.original));
             }

@@ -108,7 +108,8 @@ pub fn main() -> ExitCode {
 
 impl Cli {
     fn run(self) -> anyhow::Result<ExitCode> {
-        let load = || app::load(self.common.config.as_deref(), |config| self.flags.clone().apply(config));
+        let load =
+            || app::load(self.common.config.as_deref(), |config| self.flags.clone().apply(config));
         match self.command {
             None | Some(Command::Run) => {
                 let config = load()?;
@@ -184,8 +185,10 @@ fn check(config: Config) -> anyhow::Result<ExitCode> {
     )?;
     let mut is_whole = true;
     for (group, interval) in groups {
-        let readings =
-            found.iter().find(|found| found.group == group).map_or(&[][..], |found| &found.readings);
+        let readings = found
+            .iter()
+            .find(|found| found.group == group)
+            .map_or(&[][..], |found| &found.readings);
         let has = |original: &str| {
             let name = model::canonical_name(original);
             readings.iter().any(|reading| reading.labels.metric_name() == name)
@@ -247,7 +250,8 @@ mod tests {
 
     #[test]
     fn a_flag_that_does_not_fit_is_named() {
-        let error = app::load(None, |config| config.transfer.addresses = vec!["a:1".to_owned()]).unwrap_err();
+        let error = app::load(None, |config| config.transfer.addresses = vec!["a:1".to_owned()])
+            .unwrap_err();
         assert!(format!("{error:#}").contains("transfer.addresses"), "{error:#}");
         assert_eq!(StartError::reason_of(&error), ExitReason::Usage);
     }

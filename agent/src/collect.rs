@@ -61,13 +61,17 @@ pub fn collector(group: Group, source: &Source) -> Box<dyn Collector> {
         Group::Memory => Box::new(memory::MemoryUse::new(root)),
         Group::Agent => Box::new(own::Own::new(source.metrics.clone())),
         Group::Disk => Box::new(disk::Disks::new(root)),
-        Group::Network => Box::new(network::Interfaces::new(root, collect.interfaces_ignored.clone())),
+        Group::Network => {
+            Box::new(network::Interfaces::new(root, collect.interfaces_ignored.clone()))
+        }
         Group::Tcp => Box::new(tcp::Tcp::new(root)),
         Group::Sockets => Box::new(sockets::Sockets::new(root)),
         Group::Kernel => Box::new(kernel::Kernel::new(root)),
         Group::Filesystem => Box::new(filesystem::FileSystems::new(root, collect)),
         Group::Uptime => Box::new(uptime::Uptime::new(root)),
-        Group::Clock => Box::new(clock::ClockOffset::new(&source.config.ntp, source.metrics.clone())),
+        Group::Clock => {
+            Box::new(clock::ClockOffset::new(&source.config.ntp, source.metrics.clone()))
+        }
         Group::Static => Box::new(stable::Stable::new(root)),
     }
 }
@@ -93,7 +97,9 @@ mod testing {
         collect(&mut readings);
         let written = readings.take().into_iter();
         written
-            .map(|reading| format!("{} {}", reading.labels, reading.value).replace(r#"endpoint="h""#, "h"))
+            .map(|reading| {
+                format!("{} {}", reading.labels, reading.value).replace(r#"endpoint="h""#, "h")
+            })
             .collect()
     }
 }

@@ -199,7 +199,14 @@ impl Default for Collect {
                 "tmpfs",
                 "tracefs",
             ]),
-            mounts_ignored: texts(&["/dev", "/proc", "/sys", "/var/lib/docker", "/var/lib/kubelet", "/run"]),
+            mounts_ignored: texts(&[
+                "/dev",
+                "/proc",
+                "/sys",
+                "/var/lib/docker",
+                "/var/lib/kubelet",
+                "/run",
+            ]),
         }
     }
 }
@@ -240,16 +247,19 @@ impl Config {
     /// The groups that are measured and how often, in the order of [`Group::ALL`].
     pub fn enabled_groups(&self) -> Vec<(Group, Duration)> {
         let settings = |group| self.groups.get(&group);
-        let is_on = |group: &Group| settings(*group).and_then(|s| s.enabled).unwrap_or(group.is_default());
-        let interval =
-            |group: Group| settings(group).and_then(|s| s.interval).map_or(group.interval(), |i| i.0);
+        let is_on =
+            |group: &Group| settings(*group).and_then(|s| s.enabled).unwrap_or(group.is_default());
+        let interval = |group: Group| {
+            settings(group).and_then(|s| s.interval).map_or(group.interval(), |i| i.0)
+        };
         Group::ALL.into_iter().filter(is_on).map(|group| (group, interval(group))).collect()
     }
 
     /// Notes every fault that single values cannot show.
     pub fn validate(&self, faults: &mut Faults) {
         if self.endpoint.as_deref().is_some_and(|name| name.trim().is_empty() || name.len() > 255) {
-            faults.add("endpoint", "must have 1 to 255 bytes; leave it out to take the host's name");
+            faults
+                .add("endpoint", "must have 1 to 255 bytes; leave it out to take the host's name");
         }
         for name in self.labels.keys() {
             if !is_label_name(name) || name == ENDPOINT || name == METRIC_NAME {
@@ -262,8 +272,10 @@ impl Config {
         check_addresses("transfer.addresses", &self.transfer.addresses, faults);
         check_addresses("hbs.addresses", &self.hbs.addresses, faults);
         if self.transfer.addresses.is_empty() {
-            faults
-                .add("transfer.addresses", "must name at least one transfer, such as http://127.0.0.1:6060");
+            faults.add(
+                "transfer.addresses",
+                "must name at least one transfer, such as http://127.0.0.1:6060",
+            );
         }
         for (key, span) in [
             ("transfer.timeout", self.transfer.timeout),
@@ -368,7 +380,9 @@ mod tests {
     #[test]
     fn unknown_keys_and_groups_are_refused() {
         assert!(parse("intervall = 3").unwrap_err().contains("unknown field `intervall`"));
-        assert!(parse("[groups.gpu]\nenabled = true").unwrap_err().contains("unknown variant `gpu`"));
+        assert!(
+            parse("[groups.gpu]\nenabled = true").unwrap_err().contains("unknown variant `gpu`")
+        );
     }
 
     #[test]

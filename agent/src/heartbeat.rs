@@ -107,15 +107,17 @@ impl Heartbeat {
         let status = response.status();
         anyhow::ensure!(status.is_success(), "{url} answered {status}");
         let mut body = Vec::new();
-        while let Some(piece) = response.chunk().await.with_context(|| format!("read the answer of {url}"))? {
+        while let Some(piece) =
+            response.chunk().await.with_context(|| format!("read the answer of {url}"))?
+        {
             body.extend_from_slice(&piece);
             anyhow::ensure!(
                 body.len() <= REPLY_BYTES_MAX,
                 "{url} answered with more than {REPLY_BYTES_MAX} bytes"
             );
         }
-        let reply: HeartbeatReply =
-            serde_json::from_slice(&body).with_context(|| format!("understand the answer of {url}"))?;
+        let reply: HeartbeatReply = serde_json::from_slice(&body)
+            .with_context(|| format!("understand the answer of {url}"))?;
         Ok(Answer {
             clock_offset_millis: clock_offset_millis(sent, reply.server_time, self.ctx.clock.now()),
             interval: interval(reply.desired.heartbeat_interval_seconds),
@@ -165,7 +167,8 @@ async fn local_address(url: &str) -> Option<IpAddr> {
     let url = Url::parse(url).ok()?;
     let host = url.host_str()?.trim_matches(['[', ']']);
     let hbs = lookup_host((host, url.port_or_known_default()?)).await.ok()?.next()?;
-    let any: IpAddr = if hbs.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr =
+        if hbs.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await.ok()?;
     socket.connect(hbs).await.ok()?;
     Some(socket.local_addr().ok()?.ip())
@@ -189,7 +192,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_local_address_is_the_one_that_faces_hbs() {
-        assert_eq!(local_address("http://127.0.0.1:6031/x").await, Some(Ipv4Addr::LOCALHOST.into()));
+        assert_eq!(
+            local_address("http://127.0.0.1:6031/x").await,
+            Some(Ipv4Addr::LOCALHOST.into())
+        );
         assert_eq!(local_address("nonsense").await, None);
     }
 }

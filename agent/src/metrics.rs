@@ -97,10 +97,10 @@ impl Default for Metrics {
 impl Metrics {
     /// The metrics, visible on the `/metrics` of the registry.
     pub fn new(r: &mut Registry) -> Self {
-        let faults =
-            "Rounds in which a collector failed (error), was cut off (timeout) or was still away (busy)";
+        let faults = "Rounds in which a collector failed (error), was cut off (timeout) or was still away (busy)";
         let missed = "Slots nobody measured: the host slept or stood still";
-        let write_failures = "Batches that could not be written to the spool and are in memory only";
+        let write_failures =
+            "Batches that could not be written to the spool and are in memory only";
         let metrics = Self {
             collected_samples: add(r, "agent_collected_samples", "Samples measured on this host"),
             collector_rounds: add(r, "agent_collector_rounds", "Rounds a collector came back from"),
@@ -108,12 +108,28 @@ impl Metrics {
             collector_faults: add(r, "agent_collector_faults", faults),
             missed_slots: add(r, "agent_missed_slots", missed),
             pushed_samples: add(r, "agent_pushed_samples", "Samples taken from local programs"),
-            push_refused_samples: add(r, "agent_push_refused_samples", "Samples of local programs refused"),
+            push_refused_samples: add(
+                r,
+                "agent_push_refused_samples",
+                "Samples of local programs refused",
+            ),
             sent_samples: add(r, "agent_sent_samples", "Samples that transfer has taken"),
             sent_requests: add(r, "agent_sent_requests", "Requests that transfer has taken"),
-            failed_requests: add(r, "agent_failed_requests", "Requests to transfer that will be tried again"),
-            dropped_samples: add(r, "agent_dropped_samples", "Samples lost after they were accepted"),
-            spool_bytes: add(r, "agent_spool_bytes", "What waits for transfer, on disk or in memory"),
+            failed_requests: add(
+                r,
+                "agent_failed_requests",
+                "Requests to transfer that will be tried again",
+            ),
+            dropped_samples: add(
+                r,
+                "agent_dropped_samples",
+                "Samples lost after they were accepted",
+            ),
+            spool_bytes: add(
+                r,
+                "agent_spool_bytes",
+                "What waits for transfer, on disk or in memory",
+            ),
             spool_write_failures: add(r, "agent_spool_write_failures", write_failures),
             heartbeats: add(r, "agent_heartbeats", "Heartbeats by their outcome"),
             hbs_clock_offset_millis: AtomicI64::new(NO_OFFSET),
@@ -131,7 +147,9 @@ impl Metrics {
 
     /// A collector gave less than it should.
     pub fn collector_fault(&self, group: Group, fault: CollectFault) {
-        self.collector_faults.get_or_create(&[("group", group.as_str()), ("reason", fault.as_str())]).inc();
+        self.collector_faults
+            .get_or_create(&[("group", group.as_str()), ("reason", fault.as_str())])
+            .inc();
     }
 
     /// Slots went by without a round.
@@ -167,8 +185,9 @@ impl Metrics {
 
     /// Samples lost so far, for any reason.
     pub fn dropped_total(&self) -> u64 {
-        let count =
-            |reason: DropReason| self.dropped_samples.get_or_create(&[("reason", reason.as_str())]).get();
+        let count = |reason: DropReason| {
+            self.dropped_samples.get_or_create(&[("reason", reason.as_str())]).get()
+        };
         DropReason::ALL.into_iter().map(count).sum()
     }
 
@@ -196,7 +215,8 @@ impl Metrics {
     pub fn heartbeat(&self, clock_offset_millis: Option<i64>) {
         let outcome = if clock_offset_millis.is_some() { "answered" } else { "failed" };
         self.heartbeats.get_or_create(&[("outcome", outcome)]).inc();
-        self.hbs_clock_offset_millis.store(clock_offset_millis.unwrap_or(NO_OFFSET), Ordering::Relaxed);
+        self.hbs_clock_offset_millis
+            .store(clock_offset_millis.unwrap_or(NO_OFFSET), Ordering::Relaxed);
     }
 
     /// Milliseconds that the local clock is ahead of that of hbs; `None` when the last heartbeat had no

@@ -30,7 +30,11 @@ pub struct Batch {
 impl Batch {
     /// A batch that is nowhere yet.
     pub fn new(body: Vec<u8>, samples: usize) -> Self {
-        Self { body: body.into(), samples: u32::try_from(samples).unwrap_or(u32::MAX), ticket: None }
+        Self {
+            body: body.into(),
+            samples: u32::try_from(samples).unwrap_or(u32::MAX),
+            ticket: None,
+        }
     }
 }
 
@@ -54,7 +58,11 @@ struct State {
 
 impl Outbox {
     /// Opens the spool in `folder`. An error tells why there is none; the outbox then works in memory.
-    pub fn open(folder: &Path, limits: &config::Spool, metrics: Arc<Metrics>) -> (Self, Option<io::Error>) {
+    pub fn open(
+        folder: &Path,
+        limits: &config::Spool,
+        metrics: Arc<Metrics>,
+    ) -> (Self, Option<io::Error>) {
         let (spool, error) = match Spool::open(folder, limits.bytes_max) {
             Ok((spool, lost)) => {
                 if lost.damaged_bytes > 0 {
@@ -258,7 +266,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("file"), "").unwrap();
         let metrics = Arc::new(Metrics::default());
-        let (outbox, error) = Outbox::open(&dir.path().join("file/spool"), &LIMITS, metrics.clone());
+        let (outbox, error) =
+            Outbox::open(&dir.path().join("file/spool"), &LIMITS, metrics.clone());
         assert!(error.is_some());
         (0..5).for_each(|number| outbox.put(batch(number)));
         assert_eq!((metrics.spool_bytes(), metrics.dropped_total()), (200, 30));

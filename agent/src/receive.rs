@@ -41,7 +41,10 @@ pub struct Receiver {
 pub fn routes(receiver: Receiver) -> Router {
     let body_limit = DefaultBodyLimit::max(receiver.limits.body_bytes_max);
     // The original answers a GET as it answers a push without a body.
-    Router::new().route("/v1/push", post(push).get(blank)).layer(body_limit).with_state(Arc::new(receiver))
+    Router::new()
+        .route("/v1/push", post(push).get(blank))
+        .layer(body_limit)
+        .with_state(Arc::new(receiver))
 }
 
 #[derive(Debug, Deserialize)]
@@ -85,8 +88,9 @@ async fn push(
             (StatusCode::PAYLOAD_TOO_LARGE, format!("{error}\n")).into_response()
         }
         Err(error) if is_verbose => {
-            let cause =
-                std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            let cause = std::error::Error::source(&error)
+                .map(|cause| format!(": {cause}"))
+                .unwrap_or_default();
             (StatusCode::BAD_REQUEST, format!("{error}{cause}\n")).into_response()
         }
         Err(_) => (StatusCode::BAD_REQUEST, falcon_json::AGENT_PUSH_UNREADABLE).into_response(),
@@ -101,8 +105,10 @@ struct Taken {
 
 impl Taken {
     fn into_reply(self) -> VerboseReply {
-        let refused =
-            self.refused.into_iter().map(|(index, fault)| Refused { index, reason: fault.as_str() });
+        let refused = self
+            .refused
+            .into_iter()
+            .map(|(index, fault)| Refused { index, reason: fault.as_str() });
         let refused: Vec<_> = refused.collect();
         VerboseReply {
             msg: "success",
@@ -131,7 +137,9 @@ impl Receiver {
             }
             match to_series(sample, &self.labels) {
                 Ok(one) => {
-                    metadata.entry(one.labels.metric_name().to_owned()).or_insert_with(|| sample.metadata());
+                    metadata
+                        .entry(one.labels.metric_name().to_owned())
+                        .or_insert_with(|| sample.metadata());
                     series.push(one);
                 }
                 Err(fault) => taken.refused.push((index, fault)),
@@ -154,7 +162,10 @@ impl Receiver {
 }
 
 // A value that is not finite would poison every sum it gets into; the original takes it.
-fn to_series(sample: &FalconSample<'_>, labels: &BTreeMap<String, String>) -> Result<Series, SampleFault> {
+fn to_series(
+    sample: &FalconSample<'_>,
+    labels: &BTreeMap<String, String>,
+) -> Result<Series, SampleFault> {
     if !sample.value.is_finite() {
         return Err(SampleFault::Value);
     }
@@ -193,8 +204,10 @@ mod tests {
 
     #[test]
     fn labels_of_the_configuration_fill_what_is_missing() {
-        let labels =
-            BTreeMap::from([("idc".to_owned(), "bj".to_owned()), ("env".to_owned(), "prod".to_owned())]);
+        let labels = BTreeMap::from([
+            ("idc".to_owned(), "bj".to_owned()),
+            ("env".to_owned(), "prod".to_owned()),
+        ]);
         let series = to_series(&sample(1.0, "idc=sh"), &labels).unwrap();
         assert_eq!(series.labels.to_string(), r#"qps{endpoint="h", env="prod", idc="sh"}"#);
     }

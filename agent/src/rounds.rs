@@ -119,7 +119,11 @@ impl Rounds {
         self.run(|interval| slots::is_due(slot, interval), deliver).await;
     }
 
-    async fn run(&mut self, is_due: impl Fn(Duration) -> bool, deliver: &mut impl FnMut(Vec<Found>)) {
+    async fn run(
+        &mut self,
+        is_due: impl Fn(Duration) -> bool,
+        deliver: &mut impl FnMut(Vec<Found>),
+    ) {
         let deadline = Instant::now() + self.deadline;
         let mut found = Vec::new();
         let mut late = Vec::new();
@@ -218,8 +222,9 @@ impl Rounds {
         match outcome {
             Ok(()) => self.recovered(at),
             Err(error) => {
-                let cause =
-                    std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+                let cause = std::error::Error::source(&error)
+                    .map(|cause| format!(": {cause}"))
+                    .unwrap_or_default();
                 self.fault(at, CollectFault::Error, &format!("{error}{cause}"));
             }
         }
@@ -230,7 +235,10 @@ impl Rounds {
         let station = &mut self.stations[at];
         self.metrics.collector_fault(station.group, fault);
         if !std::mem::replace(&mut station.is_failing, true) {
-            tracing::warn!(group = station.group.as_str(), "a collector gives less than it should: {why}");
+            tracing::warn!(
+                group = station.group.as_str(),
+                "a collector gives less than it should: {why}"
+            );
         }
     }
 

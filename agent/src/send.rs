@@ -66,7 +66,16 @@ impl Sender {
         let share = crate::slots::send_offset(endpoint, Duration::from_secs(1)).as_secs_f64();
         let current = (share * urls.len() as f64) as usize;
         let backoff = Backoff { max: config.backoff_max, jitter: share, failures: 0 };
-        Self { outbox, ctx, metrics, urls, current, timeout: config.timeout, backoff, is_away: false }
+        Self {
+            outbox,
+            ctx,
+            metrics,
+            urls,
+            current,
+            timeout: config.timeout,
+            backoff,
+            is_away: false,
+        }
     }
 
     /// Sends until the task is stopped. What was not sent by then is in the spool.
@@ -180,8 +189,10 @@ fn judge(status: StatusCode, headers: &HeaderMap, why: String) -> Outcome {
         | StatusCode::UNSUPPORTED_MEDIA_TYPE
         | StatusCode::UNPROCESSABLE_ENTITY => Outcome::Refused(why),
         _ => {
-            let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-            let retry_after = seconds.map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
+            let seconds =
+                headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+            let retry_after =
+                seconds.map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
             Outcome::Later { why, retry_after }
         }
     }
@@ -210,13 +221,18 @@ mod tests {
 
     #[test]
     fn only_what_is_wrong_with_the_body_itself_ends_a_batch() {
-        let outcome =
-            |status: u16| judge(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), String::new());
+        let outcome = |status: u16| {
+            judge(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), String::new())
+        };
         for status in [400, 413, 415, 422] {
             assert_eq!(outcome(status), Outcome::Refused(String::new()), "{status}");
         }
         for status in [301, 401, 403, 404, 408, 429, 500, 502, 503, 504] {
-            assert_eq!(outcome(status), Outcome::Later { why: String::new(), retry_after: None }, "{status}");
+            assert_eq!(
+                outcome(status),
+                Outcome::Later { why: String::new(), retry_after: None },
+                "{status}"
+            );
         }
     }
 

@@ -30,7 +30,12 @@ pub enum Verdict {
 }
 
 /// Judges `slot` at the time `now`; `last` is the slot measured before, `shortest` the shortest interval.
-pub fn judge(slot: Timestamp, now: Timestamp, last: Option<Timestamp>, shortest: Duration) -> Verdict {
+pub fn judge(
+    slot: Timestamp,
+    now: Timestamp,
+    last: Option<Timestamp>,
+    shortest: Duration,
+) -> Verdict {
     if now.since(slot) >= shortest {
         return Verdict::Missed;
     }
@@ -61,8 +66,12 @@ mod tests {
 
     use super::*;
 
-    const TIERS: [Duration; 4] =
-        [Duration::from_secs(10), Duration::from_secs(30), Duration::from_secs(60), Duration::from_secs(120)];
+    const TIERS: [Duration; 4] = [
+        Duration::from_secs(10),
+        Duration::from_secs(30),
+        Duration::from_secs(60),
+        Duration::from_secs(120),
+    ];
 
     fn seconds(seconds: i64) -> Timestamp {
         Timestamp::from_seconds(seconds)
@@ -87,8 +96,9 @@ mod tests {
 
     #[test]
     fn a_slot_is_taken_once_and_in_time() {
-        let judge =
-            |now: i64, last: Option<i64>| judge(seconds(20), Timestamp(now), last.map(seconds), TIERS[0]);
+        let judge = |now: i64, last: Option<i64>| {
+            judge(seconds(20), Timestamp(now), last.map(seconds), TIERS[0])
+        };
         assert_eq!(judge(20_001, None), Verdict::Take);
         assert_eq!(judge(29_999, Some(10)), Verdict::Take);
         assert_eq!(judge(30_000, Some(10)), Verdict::Missed);

@@ -71,10 +71,13 @@ pub fn offset_millis(
 
 // 32 bits of seconds turn over in 2036; times before 1968 are those after.
 fn unix_millis(packet: &[u8; PACKET_BYTES], at: usize) -> f64 {
-    let word = |at: usize| u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]]);
+    let word = |at: usize| {
+        u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]])
+    };
     let seconds = i64::from(word(at));
     let seconds = if seconds < 1 << 31 { seconds + (1 << 32) } else { seconds };
-    ((seconds - UNIX_EPOCH_SECONDS) * 1000) as f64 + f64::from(word(at + 4)) * 1000.0 / 4_294_967_296.0
+    ((seconds - UNIX_EPOCH_SECONDS) * 1000) as f64
+        + f64::from(word(at + 4)) * 1000.0 / 4_294_967_296.0
 }
 
 #[cfg(test)]

@@ -90,8 +90,13 @@ impl Spool {
         let mut ids: Vec<u64> =
             fs::read_dir(folder)?.filter_map(|entry| segment_id(&entry.ok()?.path())).collect();
         ids.sort_unstable();
-        let mut spool =
-            Self { folder: folder.to_owned(), bytes_max, segments: VecDeque::new(), next_id: 0, _lock: lock };
+        let mut spool = Self {
+            folder: folder.to_owned(),
+            bytes_max,
+            segments: VecDeque::new(),
+            next_id: 0,
+            _lock: lock,
+        };
         let mut lost = Lost::default();
         for id in ids {
             spool.next_id = id + 1;
@@ -123,7 +128,10 @@ impl Spool {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         let segment_bytes_max = self.bytes_max / SEGMENTS;
-        if self.segments.back().is_none_or(|last| last.end > 0 && last.end + record_bytes > segment_bytes_max)
+        if self
+            .segments
+            .back()
+            .is_none_or(|last| last.end > 0 && last.end + record_bytes > segment_bytes_max)
         {
             self.rotate()?;
         }
@@ -170,7 +178,8 @@ impl Spool {
             Ok(found) => return Ok(Some(found)),
             Err(error) => error,
         };
-        let lost = Lost { samples: segment.unsent_samples, damaged_bytes: segment.end - segment.cursor };
+        let lost =
+            Lost { samples: segment.unsent_samples, damaged_bytes: segment.end - segment.cursor };
         // Removed and not reused: a ticket of what was in it must not mean a record that comes later.
         let _ = fs::remove_file(&segment.path);
         self.segments.remove(at);
@@ -186,7 +195,8 @@ impl Spool {
     fn rotate(&mut self) -> io::Result<()> {
         let id = self.next_id;
         let path = self.path(id);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
         self.next_id += 1;
         self.segments.push_back(Segment {
             id,
@@ -207,7 +217,8 @@ impl Spool {
 
 // Two agents that write the same segments would destroy each other's samples.
 fn lock(folder: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(folder.join("lock"))?;
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).open(folder.join("lock"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
@@ -278,7 +289,8 @@ impl Segment {
     fn first_unsent(&mut self) -> io::Result<(Ticket, Vec<u8>)> {
         while let Some((header, body)) = self.read_record(self.cursor)? {
             if !header.is_sent() {
-                let ticket = Ticket { segment: self.id, offset: self.cursor, samples: header.samples };
+                let ticket =
+                    Ticket { segment: self.id, offset: self.cursor, samples: header.samples };
                 return Ok((ticket, body));
             }
             self.cursor += header.record_bytes();

@@ -26,11 +26,13 @@ impl Worker {
     /// When the system allows no further thread.
     pub fn start() -> io::Result<Self> {
         let (jobs, queue) = sync_channel::<Job>(1);
-        thread::Builder::new().name("worker".to_owned()).stack_size(STACK_BYTES).spawn(move || {
-            for job in queue {
-                job();
-            }
-        })?;
+        thread::Builder::new().name("worker".to_owned()).stack_size(STACK_BYTES).spawn(
+            move || {
+                for job in queue {
+                    job();
+                }
+            },
+        )?;
         Ok(Self { jobs })
     }
 

@@ -142,10 +142,14 @@ impl Config {
     /// Notes everything that is wrong with the settings, each fault with its key and what would be right.
     pub fn validate(&self, faults: &mut Faults) {
         if !is_web_address(&self.external_url) {
-            faults.add("alarm.external_url", format!("{:?} is not an http or https URL", self.external_url));
+            faults.add(
+                "alarm.external_url",
+                format!("{:?} is not an http or https URL", self.external_url),
+            );
         }
         if self.time_zone().is_err() {
-            let advice = "is not a time zone of this system; write an IANA name such as \"Asia/Shanghai\"";
+            let advice =
+                "is not a time zone of this system; write an IANA name such as \"Asia/Shanghai\"";
             faults.add("alarm.time_zone", format!("{:?} {advice}", self.time_zone));
         }
         for (key, span) in [
@@ -170,7 +174,10 @@ impl Config {
             }
         }
         if self.receivers.len() > RECEIVERS_MAX {
-            faults.add("alarm.receivers", format!("{} are more than {RECEIVERS_MAX}", self.receivers.len()));
+            faults.add(
+                "alarm.receivers",
+                format!("{} are more than {RECEIVERS_MAX}", self.receivers.len()),
+            );
         }
         for (position, receiver) in self.receivers.iter().enumerate() {
             let twin = self.receivers[..position].iter().any(|other| other.name == receiver.name);
@@ -243,7 +250,8 @@ mod tests {
 
     #[test]
     fn a_receiver_needs_only_a_name_and_an_address() {
-        let config = read("[[receivers]]\nname = \"ops\"\nwebhook_url = \"http://127.0.0.1:5001/hook\"\n");
+        let config =
+            read("[[receivers]]\nname = \"ops\"\nwebhook_url = \"http://127.0.0.1:5001/hook\"\n");
         assert!(faults(&config).is_empty());
         assert!(config.receivers[0].send_resolved);
     }

@@ -58,8 +58,10 @@ impl Api {
         })?;
         let most = self.config.alerts_per_request_max;
         if posted.len() > most {
-            let fault =
-                format!("{} alerts are more than alarm.alerts_per_request_max = {most}", posted.len());
+            let fault = format!(
+                "{} alerts are more than alarm.alerts_per_request_max = {most}",
+                posted.len()
+            );
             return Err((StatusCode::PAYLOAD_TOO_LARGE, fault));
         }
         let now = self.common.clock.now();
@@ -83,7 +85,8 @@ impl Api {
         let takes = |receiver: &&Receiver| matches_all(&receiver.matchers, &stored.alert.labels);
         let receivers = self.receivers.iter().filter(takes);
         let receivers = receivers.map(name_of).collect();
-        let status = alert::AlertStatus { state: AlertState::Active, ..alert::AlertStatus::default() };
+        let status =
+            alert::AlertStatus { state: AlertState::Active, ..alert::AlertStatus::default() };
         GettableAlert::new(stored.alert, stored.updated_at, receivers, status)
     }
 }
@@ -94,9 +97,10 @@ fn name_of(receiver: &Receiver) -> ReceiverName {
 
 fn body_fault(rejection: &BytesRejection, limit: usize) -> (StatusCode, String) {
     match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than alarm.body_bytes_max = {limit}"))
-        }
+        StatusCode::PAYLOAD_TOO_LARGE => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body is larger than alarm.body_bytes_max = {limit}"),
+        ),
         status => (status, rejection.body_text()),
     }
 }
@@ -110,7 +114,8 @@ fn intake_fault(error: IntakeError) -> (StatusCode, String) {
 }
 
 fn joined(faults: &[String]) -> String {
-    let mut text = faults.iter().take(FAULTS_LISTED_MAX).map(String::as_str).collect::<Vec<_>>().join("; ");
+    let mut text =
+        faults.iter().take(FAULTS_LISTED_MAX).map(String::as_str).collect::<Vec<_>>().join("; ");
     if faults.len() > FAULTS_LISTED_MAX {
         text.push_str(&format!("; and {} more", faults.len() - FAULTS_LISTED_MAX));
     }
@@ -121,7 +126,10 @@ fn error(status: StatusCode, text: &str) -> Response {
     (status, Json(text)).into_response()
 }
 
-async fn list_alerts(State(api): State<Arc<Api>>, Query(query): Query<Vec<(String, String)>>) -> Response {
+async fn list_alerts(
+    State(api): State<Arc<Api>>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Response {
     let wanted = match Wanted::read(&query) {
         Ok(wanted) => wanted,
         Err(fault) => return error(StatusCode::BAD_REQUEST, &fault),
@@ -130,13 +138,18 @@ async fn list_alerts(State(api): State<Arc<Api>>, Query(query): Query<Vec<(Strin
         return Json(Vec::<GettableAlert>::new()).into_response();
     }
     // Whether a stale alert still fires is unknown, so it is not left out.
-    let unresolved =
-        AlertSearch { statuses: vec![AlertStatus::Firing, AlertStatus::Stale], ..AlertSearch::default() };
+    let unresolved = AlertSearch {
+        statuses: vec![AlertStatus::Firing, AlertStatus::Stale],
+        ..AlertSearch::default()
+    };
     match api.common.db.alerts().search(&unresolved, 0, u32::MAX).await {
         Ok(found) => {
-            let listed = found.into_iter().filter(|stored| matches_all(&wanted.filter, &stored.alert.labels));
-            let listed =
-                listed.map(|stored| api.gettable(stored)).filter(|alert| wanted.takes_receivers_of(alert));
+            let listed = found
+                .into_iter()
+                .filter(|stored| matches_all(&wanted.filter, &stored.alert.labels));
+            let listed = listed
+                .map(|stored| api.gettable(stored))
+                .filter(|alert| wanted.takes_receivers_of(alert));
             Json(listed.collect::<Vec<_>>()).into_response()
         }
         Err(fault) => {
@@ -160,12 +173,13 @@ impl Wanted {
         for (key, value) in query {
             match key.as_str() {
                 "active" => {
-                    wanted.active =
-                        value.parse().map_err(|_| format!("active: {value:?} is neither true nor false"))?;
+                    wanted.active = value
+                        .parse()
+                        .map_err(|_| format!("active: {value:?} is neither true nor false"))?;
                 }
-                "filter" => {
-                    wanted.filter.push(parse_matcher(value).map_err(|fault| format!("filter: {fault}"))?)
-                }
+                "filter" => wanted
+                    .filter
+                    .push(parse_matcher(value).map_err(|fault| format!("filter: {fault}"))?),
                 "receiver" => {
                     let matcher = Matcher::new("receiver", MatchOp::Regex, value);
                     wanted.receiver = Some(matcher.map_err(|fault| fault.to_string())?);
@@ -178,9 +192,9 @@ impl Wanted {
     }
 
     fn takes_receivers_of(&self, alert: &GettableAlert) -> bool {
-        self.receiver
-            .as_ref()
-            .is_none_or(|pattern| alert.receivers.iter().any(|receiver| pattern.matches(&receiver.name)))
+        self.receiver.as_ref().is_none_or(|pattern| {
+            alert.receivers.iter().any(|receiver| pattern.matches(&receiver.name))
+        })
     }
 }
 
@@ -191,7 +205,8 @@ async fn list_receivers(State(api): State<Arc<Api>>) -> Response {
 async fn status(State(api): State<Arc<Api>>) -> Response {
     let version = env!("CARGO_PKG_VERSION");
     // Names only: the addresses of receivers hold tokens.
-    let receivers: Vec<&str> = api.receivers.iter().map(|receiver| receiver.name.as_str()).collect();
+    let receivers: Vec<&str> =
+        api.receivers.iter().map(|receiver| receiver.name.as_str()).collect();
     let body = serde_json::json!({
         "cluster": { "name": "", "status": "disabled", "peers": [] },
         "config": { "original": format!("receivers: {receivers:?}\n") },
@@ -216,8 +231,12 @@ mod tests {
 
     #[test]
     fn a_query_is_read_with_its_faults_named() {
-        let wanted =
-            read(&[("filter", "a=b"), ("filter", "c=~d"), ("silenced", "false"), ("active", "false")]);
+        let wanted = read(&[
+            ("filter", "a=b"),
+            ("filter", "c=~d"),
+            ("silenced", "false"),
+            ("active", "false"),
+        ]);
         assert_eq!(wanted.map(|wanted| (wanted.active, wanted.filter.len())), Ok((false, 2)));
         assert!(read(&[("active", "maybe")]).is_err_and(|fault| fault.contains("active")));
         assert!(read(&[("filter", "a")]).is_err_and(|fault| fault.contains("filter")));

@@ -180,7 +180,10 @@ impl Writer {
                 }
             }
             Err(error) => {
-                tracing::error!(error = error_chain(&error), "cannot store alerts; senders will repeat them");
+                tracing::error!(
+                    error = error_chain(&error),
+                    "cannot store alerts; senders will repeat them"
+                );
                 self.common.metrics.store_failures.inc();
                 let error = Arc::new(error);
                 for answer in answers {
@@ -203,8 +206,10 @@ impl Writer {
         } else {
             self.alerts_max.saturating_sub(self.common.db.alerts().count_all().await?)
         };
-        let mut round = Round::new(known, usize::try_from(room).unwrap_or(usize::MAX), self.alerts_max, now);
-        let refused: Vec<Vec<String>> = requests.into_iter().map(|news| round.merge_all(news)).collect();
+        let mut round =
+            Round::new(known, usize::try_from(room).unwrap_or(usize::MAX), self.alerts_max, now);
+        let refused: Vec<Vec<String>> =
+            requests.into_iter().map(|news| round.merge_all(news)).collect();
         let (alerts, events) = round.changes();
         self.common.db.alerts().store(&alerts, &events).await?;
         self.count(&alerts, &refused, now);
@@ -249,7 +254,8 @@ struct Round {
 
 impl Round {
     fn new(known: Vec<StoredAlert>, room: usize, alerts_max: u64, now: Timestamp) -> Self {
-        let current = known.into_iter().map(|stored| (stored.alert.fingerprint(), stored)).collect();
+        let current =
+            known.into_iter().map(|stored| (stored.alert.fingerprint(), stored)).collect();
         Self { current, changed: Vec::new(), events: Vec::new(), room, alerts_max, now }
     }
 
@@ -281,7 +287,8 @@ impl Round {
     fn changes(mut self) -> (Vec<StoredAlert>, Vec<AlertEvent>) {
         let current = &mut self.current;
         // An alert that came twice is taken out of the map, and so stored, once: as it stands at the end.
-        let alerts = self.changed.iter().filter_map(|fingerprint| current.remove(fingerprint)).collect();
+        let alerts =
+            self.changed.iter().filter_map(|fingerprint| current.remove(fingerprint)).collect();
         (alerts, self.events)
     }
 }
@@ -305,7 +312,8 @@ fn size_fault(alert: &Alert, config: &Config) -> Option<String> {
     let name = alert.labels.get(model::ALERT_NAME).unwrap_or("without a name");
     let name: String = name.chars().take(100).collect();
     let most = config.labels_per_alert_max;
-    for (count, what) in [(alert.labels.len(), "labels"), (alert.annotations.len(), "annotations")] {
+    for (count, what) in [(alert.labels.len(), "labels"), (alert.annotations.len(), "annotations")]
+    {
         if count > most {
             return Some(format!(
                 "alert {name:?}: {count} {what} are more than alarm.labels_per_alert_max = {most}"
@@ -315,20 +323,26 @@ fn size_fault(alert: &Alert, config: &Config) -> Option<String> {
     let value_max = config.label_value_bytes_max;
     let text_max = config.annotation_bytes_max;
     let too_long = |label: &str, value: &str, max: usize| label.len() > 1024 || value.len() > max;
-    if let Some((label, _)) = alert.labels.iter().find(|(label, value)| too_long(label, value, value_max)) {
+    if let Some((label, _)) =
+        alert.labels.iter().find(|(label, value)| too_long(label, value, value_max))
+    {
         let label: String = label.chars().take(100).collect();
         return Some(format!(
             "alert {name:?}: label {label:?} is longer than alarm.label_value_bytes_max = {value_max}"
         ));
     }
-    if let Some((text, _)) = alert.annotations.iter().find(|(text, value)| too_long(text, value, text_max)) {
+    if let Some((text, _)) =
+        alert.annotations.iter().find(|(text, value)| too_long(text, value, text_max))
+    {
         let text: String = text.chars().take(100).collect();
         return Some(format!(
             "alert {name:?}: annotation {text:?} is longer than alarm.annotation_bytes_max = {text_max}"
         ));
     }
     (alert.generator_url.len() > text_max).then(|| {
-        format!("alert {name:?}: generatorURL is longer than alarm.annotation_bytes_max = {text_max}")
+        format!(
+            "alert {name:?}: generatorURL is longer than alarm.annotation_bytes_max = {text_max}"
+        )
     })
 }
 
@@ -354,18 +368,24 @@ mod tests {
     }
 
     fn posted(labels: &[(&str, &str)]) -> Result<PostableAlert, AlertFault> {
-        Ok(PostableAlert { labels: Labels::from_pairs(labels.iter().copied()), ..PostableAlert::default() })
+        Ok(PostableAlert {
+            labels: Labels::from_pairs(labels.iter().copied()),
+            ..PostableAlert::default()
+        })
     }
 
     #[test]
     fn news_of_one_alert_in_one_commit_is_merged_in_order() {
         let mut round = Round::new(Vec::new(), 10, 10, NOW);
-        assert!(round.merge_all(vec![news("a", 2_000), news("b", 2_000), news("a", 900)]).is_empty());
+        assert!(
+            round.merge_all(vec![news("a", 2_000), news("b", 2_000), news("a", 900)]).is_empty()
+        );
         let (alerts, events) = round.changes();
         assert_eq!(alerts.len(), 2);
         let kinds: Vec<_> = events.iter().map(|event| event.kind).collect();
         assert_eq!(kinds, [EventKind::Firing, EventKind::Firing, EventKind::Resolved]);
-        let a = alerts.iter().find(|stored| stored.alert.labels.get("alertname") == Some("a")).unwrap();
+        let a =
+            alerts.iter().find(|stored| stored.alert.labels.get("alertname") == Some("a")).unwrap();
         assert_eq!(a.status, AlertStatus::Resolved);
     }
 
@@ -373,9 +393,13 @@ mod tests {
     fn a_full_store_refuses_new_alerts_and_goes_on_with_known_ones() {
         let known = merge(None, news("known", 2_000), NOW).stored;
         let mut round = Round::new(vec![known], 1, 2, NOW);
-        let refused = round.merge_all(vec![news("known", 900), news("new", 2_000), news("newer", 2_000)]);
+        let refused =
+            round.merge_all(vec![news("known", 900), news("new", 2_000), news("newer", 2_000)]);
         assert_eq!(refused.len(), 1);
-        assert!(refused[0].contains("newer") && refused[0].contains("alarm.alerts_max is 2"), "{refused:?}");
+        assert!(
+            refused[0].contains("newer") && refused[0].contains("alarm.alerts_max is 2"),
+            "{refused:?}"
+        );
         assert_eq!(round.changes().0.len(), 2);
     }
 
@@ -397,7 +421,10 @@ mod tests {
             annotations: BTreeMap::from([("summary".to_owned(), "12345".to_owned())]),
             ..alert
         }));
-        assert!(fault.contains("\"summary\"") && fault.contains("alarm.annotation_bytes_max = 4"), "{fault}");
+        assert!(
+            fault.contains("\"summary\"") && fault.contains("alarm.annotation_bytes_max = 4"),
+            "{fault}"
+        );
         let (reason, _) = refusal(posted(&[]));
         assert_eq!(reason, Refusal::Malformed);
         assert!(check(posted(&[("alertname", "ok")]), NOW, &config).is_ok());

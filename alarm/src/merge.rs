@@ -21,10 +21,12 @@ pub(crate) struct Merged {
 
 /// Merges news into what is stored under the same fingerprint.
 pub(crate) fn merge(old: Option<&StoredAlert>, news: Accepted, now: Timestamp) -> Merged {
-    let status = if news.alert.is_resolved_at(now) { AlertStatus::Resolved } else { AlertStatus::Firing };
+    let status =
+        if news.alert.is_resolved_at(now) { AlertStatus::Resolved } else { AlertStatus::Firing };
     let priority = Severity::of(&news.alert.labels).rank();
     let ends_by_timeout = news.end_is_timeout;
-    let mut stored = StoredAlert { alert: news.alert, status, priority, updated_at: now, ends_by_timeout };
+    let mut stored =
+        StoredAlert { alert: news.alert, status, priority, updated_at: now, ends_by_timeout };
     let Some(old) = old else {
         // A resolve for an alert nobody ever heard of is kept, but it is not something that happened here.
         let transition = (status == AlertStatus::Firing).then_some(EventKind::Firing);

@@ -78,8 +78,16 @@ impl Metrics {
             received: add(registry, "received_alerts", "Alerts accepted, refreshes included"),
             refused: add(registry, "refused_alerts", "Alerts refused, by reason"),
             stored: add(registry, "stored_alerts", "Alerts in the store"),
-            notifications: add(registry, "notifications", "Attempts to notify; failed means given up"),
-            suppressed: add(registry, "suppressed_notifications", "Notifications held back, by reason"),
+            notifications: add(
+                registry,
+                "notifications",
+                "Attempts to notify; failed means given up",
+            ),
+            suppressed: add(
+                registry,
+                "suppressed_notifications",
+                "Notifications held back, by reason",
+            ),
             queued: add(registry, "queued_events", "Events waiting for a receiver"),
             attempt_seconds: add_durations(
                 registry,
@@ -92,7 +100,11 @@ impl Metrics {
                 "Time from event to accepted message",
             ),
             leases_expired: add(registry, "leases_expired", "Alerts whose sender went silent"),
-            store_failures: add(registry, "store_failures", "Failures of the store in background tasks"),
+            store_failures: add(
+                registry,
+                "store_failures",
+                "Failures of the store in background tasks",
+            ),
             undelivered: add(registry, "undelivered_notifications", undelivered),
             last_intake: add(
                 registry,

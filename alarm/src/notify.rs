@@ -45,9 +45,10 @@ impl Receiver {
     /// Fails on what `Config::validate` reports.
     pub(crate) fn from_config(config: &ReceiverConfig) -> anyhow::Result<Self> {
         let name = config.name.clone();
-        let url =
-            Url::parse(&config.webhook_url.0).with_context(|| format!("webhook_url of receiver {name}"))?;
-        let matchers = config.matchers.iter().map(|text| parse_matcher(text)).collect::<Result<_, _>>();
+        let url = Url::parse(&config.webhook_url.0)
+            .with_context(|| format!("webhook_url of receiver {name}"))?;
+        let matchers =
+            config.matchers.iter().map(|text| parse_matcher(text)).collect::<Result<_, _>>();
         let matchers = matchers.with_context(|| format!("matchers of receiver {name}"))?;
         let ReceiverConfig { send_resolved, timeout, retry_for, concurrency, .. } = *config;
         Ok(Self { name, url, send_resolved, matchers, timeout, retry_for, concurrency })
@@ -206,7 +207,12 @@ impl Notifier {
         }
     }
 
-    async fn hold_back(&self, candidate: Candidate, reason: Reason, now: Timestamp) -> anyhow::Result<()> {
+    async fn hold_back(
+        &self,
+        candidate: Candidate,
+        reason: Reason,
+        now: Timestamp,
+    ) -> anyhow::Result<()> {
         self.common.metrics.suppressed(&self.receiver.name, reason);
         if let Some(told) = after_refusal(candidate, &self.receiver.name, reason, now) {
             self.common.db.alerts().record(&told, None).await?;
@@ -224,7 +230,8 @@ impl Notifier {
         let stopwatch = tokio::time::Instant::now();
         let key = message_key(&alert, told.as_ref());
         let answer =
-            webhook::send(&self.http, &self.receiver, &alert, &self.external_url, &key, began_at).await;
+            webhook::send(&self.http, &self.receiver, &alert, &self.external_url, &key, began_at)
+                .await;
         let took = stopwatch.elapsed();
         let attempt = after_attempt(&alert, told, &self.receiver, &answer, began_at, took);
         self.common.db.alerts().record(&attempt.told, Some(&attempt.delivery)).await?;
@@ -254,7 +261,11 @@ impl Notifier {
 
     fn store_failed(&self, what: &'static str, error: &anyhow::Error) {
         self.common.metrics.store_failures.inc();
-        tracing::error!(receiver.name = self.receiver.name, error = format!("{error:#}"), "cannot {what}");
+        tracing::error!(
+            receiver.name = self.receiver.name,
+            error = format!("{error:#}"),
+            "cannot {what}"
+        );
     }
 }
 
@@ -277,7 +288,10 @@ mod tests {
         let held = desk.finish(Fingerprint(1)).expect("it waited");
         assert_eq!(held.ids, ["d", "e"]);
         assert!(desk.admit(vec![ticket("f", 1)]).is_empty(), "the held errand runs now");
-        assert_eq!(desk.finish(Fingerprint(1)).map(|errand| errand.ids), Some(vec!["f".to_owned()]));
+        assert_eq!(
+            desk.finish(Fingerprint(1)).map(|errand| errand.ids),
+            Some(vec!["f".to_owned()])
+        );
         assert_eq!(desk.finish(Fingerprint(1)), None);
         assert_eq!(desk.admit(vec![ticket("g", 1)]).len(), 1);
     }

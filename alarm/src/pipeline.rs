@@ -173,15 +173,24 @@ pub(crate) mod tests {
         let told = told.map(|(status, starts, at)| Told {
             fingerprint: alert.fingerprint(),
             receiver: "ops".to_owned(),
-            sent: Some(db::alerts::Sent { status, starts_at: Timestamp(starts), at: Timestamp(at) }),
+            sent: Some(db::alerts::Sent {
+                status,
+                starts_at: Timestamp(starts),
+                at: Timestamp(at),
+            }),
             result: DeliveryResult::Sent,
             tried_at: Timestamp(at),
             attempts: 1,
             code: 200,
             detail: String::new(),
         });
-        let alert =
-            StoredAlert { alert, status, priority: 0, updated_at: Timestamp(0), ends_by_timeout: false };
+        let alert = StoredAlert {
+            alert,
+            status,
+            priority: 0,
+            updated_at: Timestamp(0),
+            ends_by_timeout: false,
+        };
         Candidate { alert, told }
     }
 
@@ -209,7 +218,11 @@ pub(crate) mod tests {
     #[test]
     fn a_lease_that_ran_out_is_never_told_as_an_end() {
         let told = Some((AlertStatus::Firing, 0, 1));
-        check(&receiver(true, &[]), candidate(AlertStatus::Stale, 0, told), Some(Reason::LeaseExpired));
+        check(
+            &receiver(true, &[]),
+            candidate(AlertStatus::Stale, 0, told),
+            Some(Reason::LeaseExpired),
+        );
     }
 
     #[test]

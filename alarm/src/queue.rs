@@ -126,7 +126,10 @@ pub(crate) async fn fill(common: Common, queues: Vec<Queue>, stored: Arc<Notify>
             Ok(_) => {}
             Err(error) => {
                 metrics.store_failures.inc();
-                tracing::error!(error = format!("{error:#}"), "cannot queue new events; trying again");
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "cannot queue new events; trying again"
+                );
                 clock.sleep(RETRY_INTERVAL).await;
             }
         }

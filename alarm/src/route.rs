@@ -10,7 +10,9 @@ use thiserror::Error;
 #[derive(Debug, PartialEq, Error)]
 pub(crate) enum MatcherTextError {
     /// There is no operator after the name.
-    #[error("matcher {0:?} has no operator: write it like severity=\"critical\" or team=~\"db|web\"")]
+    #[error(
+        "matcher {0:?} has no operator: write it like severity=\"critical\" or team=~\"db|web\""
+    )]
     NoOperator(String),
     /// The name before the operator is empty or has characters that need quotes.
     #[error("matcher {0:?} has no valid label name before its operator")]
@@ -36,12 +38,15 @@ pub(crate) fn parse_matcher(text: &str) -> Result<Matcher, MatcherTextError> {
     let (name, rest) = match trimmed.strip_prefix('"') {
         Some(inside) => quoted(inside).ok_or_else(|| MatcherTextError::Quotes(whole()))?,
         None => {
-            let end = trimmed.find(['=', '!']).ok_or_else(|| MatcherTextError::NoOperator(whole()))?;
+            let end =
+                trimmed.find(['=', '!']).ok_or_else(|| MatcherTextError::NoOperator(whole()))?;
             (trimmed[..end].trim().to_owned(), &trimmed[end..])
         }
     };
-    let (op, value) = operator(rest.trim_start()).ok_or_else(|| MatcherTextError::NoOperator(whole()))?;
-    if name.is_empty() || name.contains(['"', '{', '}', ',', ' ', '~']) && !trimmed.starts_with('"') {
+    let (op, value) =
+        operator(rest.trim_start()).ok_or_else(|| MatcherTextError::NoOperator(whole()))?;
+    if name.is_empty() || name.contains(['"', '{', '}', ',', ' ', '~']) && !trimmed.starts_with('"')
+    {
         return Err(MatcherTextError::Name(whole()));
     }
     let value = value.trim();
@@ -50,16 +55,23 @@ pub(crate) fn parse_matcher(text: &str) -> Result<Matcher, MatcherTextError> {
             Some((value, "")) => value,
             _ => return Err(MatcherTextError::Quotes(whole())),
         },
-        None if value.contains(['"', '{', '}', ',']) => return Err(MatcherTextError::Quotes(whole())),
+        None if value.contains(['"', '{', '}', ',']) => {
+            return Err(MatcherTextError::Quotes(whole()));
+        }
         None => value.to_owned(),
     };
     Ok(Matcher::new(&name, op, &value)?)
 }
 
 fn operator(text: &str) -> Option<(MatchOp, &str)> {
-    [("=~", MatchOp::Regex), ("!~", MatchOp::NotRegex), ("!=", MatchOp::NotEqual), ("=", MatchOp::Equal)]
-        .into_iter()
-        .find_map(|(sign, op)| text.strip_prefix(sign).map(|value| (op, value)))
+    [
+        ("=~", MatchOp::Regex),
+        ("!~", MatchOp::NotRegex),
+        ("!=", MatchOp::NotEqual),
+        ("=", MatchOp::Equal),
+    ]
+    .into_iter()
+    .find_map(|(sign, op)| text.strip_prefix(sign).map(|value| (op, value)))
 }
 
 /// The text up to the closing quote, its escapes undone, and what follows the quote.

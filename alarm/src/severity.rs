@@ -24,16 +24,21 @@ pub(crate) enum Severity {
 
 impl Severity {
     /// All of them, most urgent first.
-    pub(crate) const ALL: [Self; 5] = [Self::Critical, Self::Error, Self::Warning, Self::Minor, Self::Info];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Critical, Self::Error, Self::Warning, Self::Minor, Self::Info];
 
     /// The severity of an alert with these labels.
     pub(crate) fn of(labels: &Labels) -> Self {
         let text = labels.get(SEVERITY).unwrap_or("").to_ascii_lowercase();
         match text.as_str() {
-            "critical" | "crit" | "fatal" | "emergency" | "disaster" | "page" | "p0" | "p9" => Self::Critical,
+            "critical" | "crit" | "fatal" | "emergency" | "disaster" | "page" | "p0" | "p9" => {
+                Self::Critical
+            }
             "error" | "err" | "major" | "high" | "p1" => Self::Error,
             "minor" | "low" | "notice" | "p3" => Self::Minor,
-            "info" | "information" | "none" | "debug" | "p4" | "p5" | "p6" | "p7" | "p8" => Self::Info,
+            "info" | "information" | "none" | "debug" | "p4" | "p5" | "p6" | "p7" | "p8" => {
+                Self::Info
+            }
             _ => Self::Warning,
         }
     }

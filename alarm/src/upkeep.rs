@@ -65,7 +65,8 @@ impl Upkeep {
     async fn offer(&self, now: Timestamp) -> anyhow::Result<bool> {
         let mut is_full = false;
         for queue in &self.queues {
-            let untold = self.common.db.alerts().untold(queue.receiver(), TICKETS_PER_ROUND).await?;
+            let untold =
+                self.common.db.alerts().untold(queue.receiver(), TICKETS_PER_ROUND).await?;
             is_full |= untold.len() >= TICKETS_PER_ROUND as usize;
             push_all(queue, "offer", untold, now).await?;
         }
@@ -75,8 +76,12 @@ impl Upkeep {
     async fn repeat(&self, now: Timestamp) -> anyhow::Result<()> {
         let before = now.minus(self.repeat_interval);
         for queue in &self.queues {
-            let due =
-                self.common.db.alerts().due_repeats(queue.receiver(), before, TICKETS_PER_ROUND).await?;
+            let due = self
+                .common
+                .db
+                .alerts()
+                .due_repeats(queue.receiver(), before, TICKETS_PER_ROUND)
+                .await?;
             push_all(queue, "repeat", due, now).await?;
         }
         Ok(())
@@ -86,14 +91,21 @@ impl Upkeep {
         let counts = self.common.db.alerts().counts(&AlertSearch::default()).await?;
         for status in [AlertStatus::Firing, AlertStatus::Stale, AlertStatus::Resolved] {
             for severity in Severity::ALL {
-                let stored = counts.iter().find(|c| (c.status, c.priority) == (status, severity.rank()));
+                let stored =
+                    counts.iter().find(|c| (c.status, c.priority) == (status, severity.rank()));
                 let alerts = stored.map_or(0, |count| count.alerts);
-                self.common.metrics.set_stored(status, severity, i64::try_from(alerts).unwrap_or(i64::MAX));
+                self.common.metrics.set_stored(
+                    status,
+                    severity,
+                    i64::try_from(alerts).unwrap_or(i64::MAX),
+                );
             }
         }
         for queue in &self.queues {
             let events = queue.length().await?;
-            self.common.metrics.set_queued(queue.receiver(), i64::try_from(events).unwrap_or(i64::MAX));
+            self.common
+                .metrics
+                .set_queued(queue.receiver(), i64::try_from(events).unwrap_or(i64::MAX));
         }
         let failed = self.common.db.alerts().failed_since(now.minus(UNDELIVERED_FOR)).await?;
         self.common.metrics.undelivered.set(i64::try_from(failed).unwrap_or(i64::MAX));

@@ -108,7 +108,8 @@ impl FromRequestParts<Arc<Web>> for Page {
     async fn from_request_parts(parts: &mut Parts, web: &Arc<Web>) -> Result<Self, Infallible> {
         let query = parts.uri.query().unwrap_or("");
         let cookie = |name| cookie(parts, name);
-        let accepted = parts.headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+        let accepted =
+            parts.headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
         let language = parameter(query, "lang")
             .and_then(|tag| Language::parse(&tag))
             .or_else(|| cookie("saker_lang").and_then(|tag| Language::parse(&tag)))
@@ -119,7 +120,14 @@ impl FromRequestParts<Arc<Web>> for Page {
             .or_else(|| cookie("saker_theme").and_then(|word| Theme::parse(&word)))
             .unwrap_or_default();
         let (path, query) = (parts.uri.path().to_owned(), query.to_owned());
-        Ok(Self { language, theme, now: web.common.clock.now(), zone: web.zone.clone(), path, query })
+        Ok(Self {
+            language,
+            theme,
+            now: web.common.clock.now(),
+            zone: web.zone.clone(),
+            path,
+            query,
+        })
     }
 }
 
@@ -149,7 +157,11 @@ impl Page {
     }
 
     pub(crate) fn themes(&self) -> Vec<Switch> {
-        let labels = [self.text("app.theme.auto"), self.text("app.theme.light"), self.text("app.theme.dark")];
+        let labels = [
+            self.text("app.theme.auto"),
+            self.text("app.theme.light"),
+            self.text("app.theme.dark"),
+        ];
         let switch = |(theme, label): (Theme, &'static str)| Switch {
             label,
             tag: theme.word(),
@@ -171,7 +183,8 @@ impl Page {
     pub(crate) fn footer(&self) -> String {
         let zone = self.zone.iana_name().unwrap_or("UTC");
         let seconds = REFRESH_SECONDS.to_string();
-        let values = [("version", env!("CARGO_PKG_VERSION")), ("zone", zone), ("seconds", &seconds)];
+        let values =
+            [("version", env!("CARGO_PKG_VERSION")), ("zone", zone), ("seconds", &seconds)];
         self.language.fill("app.footer", &values)
     }
 
@@ -185,8 +198,8 @@ impl Page {
     }
 
     fn address_with(&self, name: &str, value: &str) -> String {
-        let others =
-            form_urlencoded::parse(self.query.as_bytes()).filter(|(key, _)| key != "lang" && key != "theme");
+        let others = form_urlencoded::parse(self.query.as_bytes())
+            .filter(|(key, _)| key != "lang" && key != "theme");
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(others).append_pair(name, value);
         format!("{}?{}", self.path, query.finish())
@@ -222,7 +235,8 @@ fn not_found(page: Page, detail: String) -> Response {
 fn store_away(page: Page, error: &DbError) -> Response {
     tracing::error!(error = crate::intake::error_chain(error), "a page cannot be shown");
     let (title, detail) = (page.text("error.store"), page.text("error.store.detail").to_owned());
-    (StatusCode::SERVICE_UNAVAILABLE, render(&Message { page, title, detail, retry: true })).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, render(&Message { page, title, detail, retry: true }))
+        .into_response()
 }
 
 async fn page_unknown(page: Page) -> Response {
@@ -231,7 +245,8 @@ async fn page_unknown(page: Page) -> Response {
 }
 
 fn asset(content_type: &'static str, body: &'static str) -> Response {
-    let headers = [(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "public, max-age=86400")];
+    let headers =
+        [(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "public, max-age=86400")];
     (headers, body).into_response()
 }
 
@@ -239,7 +254,8 @@ fn asset(content_type: &'static str, body: &'static str) -> Response {
 async fn remember_choices(request: Request, next: Next) -> Response {
     let query = request.uri().query().unwrap_or("").to_owned();
     let mut response = next.run(request).await;
-    let language = parameter(&query, "lang").and_then(|tag| Language::parse(&tag)).map(Language::word);
+    let language =
+        parameter(&query, "lang").and_then(|tag| Language::parse(&tag)).map(Language::word);
     let theme = parameter(&query, "theme").and_then(|word| Theme::parse(&word)).map(Theme::word);
     for (name, word) in [("saker_lang", language), ("saker_theme", theme)] {
         let Some(word) = word else { continue };
@@ -268,12 +284,16 @@ async fn protect(mut response: Response) -> Response {
 }
 
 fn parameter(query: &str, name: &str) -> Option<String> {
-    form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    form_urlencoded::parse(query.as_bytes())
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.into_owned())
 }
 
 fn cookie(parts: &Parts, name: &str) -> Option<String> {
-    let all = parts.headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = all.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let all =
+        parts.headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+    let mut pairs =
+        all.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
 }
 
@@ -320,8 +340,10 @@ pub(crate) mod tests {
 
     /// The value of a custom property: light, dark.
     fn colours(name: &str) -> [String; 2] {
-        let definition =
-            STYLE.split(&format!("--{name}: light-dark(#")).nth(1).unwrap_or_else(|| panic!("{name}"));
+        let definition = STYLE
+            .split(&format!("--{name}: light-dark(#"))
+            .nth(1)
+            .unwrap_or_else(|| panic!("{name}"));
         let (light, rest) = definition.split_at(6);
         [light.to_owned(), rest[3..9].to_owned()]
     }

@@ -23,17 +23,23 @@ pub(crate) async fn series(reader: &Reader, params: &Params) -> Result<String, A
 /// `/api/v1/labels`
 pub(crate) async fn label_names(reader: &Reader, params: &Params) -> Result<String, ApiError> {
     let scope = Scope::read(params)?;
-    let mut names = reader.label_names(&scope.selections, scope.start, scope.end, scope.ask_for()).await?;
+    let mut names =
+        reader.label_names(&scope.selections, scope.start, scope.end, scope.ask_for()).await?;
     let notes = scope.cut(&mut names);
     Ok(prom_api::success(|out| prom_api::put_texts(out, &names), &notes))
 }
 
 /// `/api/v1/label/<name>/values`
-pub(crate) async fn label_values(reader: &Reader, name: &str, params: &Params) -> Result<String, ApiError> {
+pub(crate) async fn label_values(
+    reader: &Reader,
+    name: &str,
+    params: &Params,
+) -> Result<String, ApiError> {
     let name = unescape_label_name(name);
     let scope = Scope::read(params)?;
-    let mut values =
-        reader.label_values(&name, &scope.selections, scope.start, scope.end, scope.ask_for()).await?;
+    let mut values = reader
+        .label_values(&name, &scope.selections, scope.start, scope.end, scope.ask_for())
+        .await?;
     let notes = scope.cut(&mut values);
     Ok(prom_api::success(|out| prom_api::put_texts(out, &values), &notes))
 }
@@ -65,8 +71,11 @@ impl Scope {
             return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
         }
         let limit = params.limit("limit")?;
-        let selections =
-            params.selectors()?.into_iter().map(|matchers| Selection { matchers, start, end }).collect();
+        let selections = params
+            .selectors()?
+            .into_iter()
+            .map(|matchers| Selection { matchers, start, end })
+            .collect();
         Ok(Self { selections, start, end, limit })
     }
 

@@ -63,7 +63,8 @@ impl Config {
         }
         let is_address = |url: &str| url.starts_with("http://") || url.starts_with("https://");
         if !self.judge_url.is_empty() && !is_address(&self.judge_url) {
-            let fault = format!("{:?} must start with http:// or https://, or be empty", self.judge_url);
+            let fault =
+                format!("{:?} must start with http:// or https://, or be empty", self.judge_url);
             faults.add("apiproxy.judge_url", fault);
         }
     }
@@ -91,10 +92,16 @@ mod tests {
             ..Config::default()
         };
         config.validate(&mut faults);
-        let keys: Vec<&str> = faults.list().iter().filter_map(|fault| fault.split(':').next()).collect();
+        let keys: Vec<&str> =
+            faults.list().iter().filter_map(|fault| fault.split(':').next()).collect();
         assert_eq!(
             keys,
-            ["apiproxy.points_max", "apiproxy.samples_max", "apiproxy.lookback", "apiproxy.judge_url"]
+            [
+                "apiproxy.points_max",
+                "apiproxy.samples_max",
+                "apiproxy.lookback",
+                "apiproxy.judge_url"
+            ]
         );
     }
 }

@@ -46,8 +46,8 @@ impl From<ReadError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let status =
-            StatusCode::from_u16(self.kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.kind.http_status())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         json(status, prom_api::error(self.kind, &self.message))
     }
 }
@@ -88,7 +88,10 @@ mod tests {
 
     #[test]
     fn the_status_follows_the_kind() {
-        assert_eq!(ApiError::parameter("time", "x").into_response().status(), StatusCode::BAD_REQUEST);
+        assert_eq!(
+            ApiError::parameter("time", "x").into_response().status(),
+            StatusCode::BAD_REQUEST
+        );
         let canceled = ApiError { kind: ErrorKind::Canceled, message: String::new() };
         assert_eq!(canceled.into_response().status().as_u16(), 499);
     }

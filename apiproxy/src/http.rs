@@ -42,7 +42,13 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(config: Config, clock: Clock, reader: Reader, metrics: Metrics, judge: Judge) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        clock: Clock,
+        reader: Reader,
+        metrics: Metrics,
+        judge: Judge,
+    ) -> Self {
         let turns = Semaphore::new(config.queries_in_flight_max.min(Semaphore::MAX_PERMITS));
         Self { config, clock, reader, metrics, judge, turns }
     }
@@ -101,7 +107,11 @@ async fn labels(State(app): State<Arc<App>>, asked: Asked) -> Response {
     app.measured(Endpoint::Labels, found).await
 }
 
-async fn label_values(State(app): State<Arc<App>>, Path(name): Path<String>, asked: Asked) -> Response {
+async fn label_values(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    asked: Asked,
+) -> Response {
     let found = app.in_turn(async { browse::label_values(&app.reader, &name, &asked?).await });
     app.measured(Endpoint::LabelValues, found).await
 }
@@ -126,7 +136,10 @@ async fn buildinfo() -> Response {
         "revision": concat!("saker-", env!("CARGO_PKG_VERSION")),
         "branch": "", "buildUser": "", "buildDate": "", "goVersion": "",
     });
-    json(StatusCode::OK, prom_api::success(|out| prom_api::put_json(out, &about), &Notes::default()))
+    json(
+        StatusCode::OK,
+        prom_api::success(|out| prom_api::put_json(out, &about), &Notes::default()),
+    )
 }
 
 impl App {
@@ -154,7 +167,8 @@ impl App {
         let _counted = Counted::up(&self.metrics.in_flight);
         tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| {
             let message =
-                "the look-up timed out (apiproxy.query_timeout): narrow it with match[] or limit".to_owned();
+                "the look-up timed out (apiproxy.query_timeout): narrow it with match[] or limit"
+                    .to_owned();
             Err(ApiError { kind: ErrorKind::Timeout, message })
         })
     }

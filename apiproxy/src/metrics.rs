@@ -98,7 +98,11 @@ impl Metrics {
         registry.register("apiproxy_requests", help, metrics.requests.clone());
         let help = "How long requests took, the wait for their turn included";
         registry.register("apiproxy_request_seconds", help, metrics.seconds.clone());
-        registry.register("apiproxy_queries_in_flight", "Queries being worked on", metrics.in_flight.clone());
+        registry.register(
+            "apiproxy_queries_in_flight",
+            "Queries being worked on",
+            metrics.in_flight.clone(),
+        );
         registry.register(
             "apiproxy_queries_waiting",
             "Queries waiting for their turn",

@@ -20,8 +20,10 @@ impl<S: Send + Sync> FromRequest<S> for Params {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let mut pairs = Vec::new();
-        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let is_form = content_type.is_some_and(|text| text.starts_with("application/x-www-form-urlencoded"));
+        let content_type =
+            request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let is_form =
+            content_type.is_some_and(|text| text.starts_with("application/x-www-form-urlencoded"));
         let in_url = from_url(request.uri())?;
         if request.method() == Method::POST && is_form {
             let form = Form::<Vec<(String, String)>>::from_request(request, state).await;
@@ -83,7 +85,8 @@ impl Params {
     /// How many results are wanted; 0 is without limit.
     pub(crate) fn limit(&self, name: &str) -> Result<usize, ApiError> {
         let Some(text) = self.get(name) else { return Ok(0) };
-        text.parse().map_err(|_| ApiError::parameter(name, format!("{text:?} is not a number from 0 on")))
+        text.parse()
+            .map_err(|_| ApiError::parameter(name, format!("{text:?} is not a number from 0 on")))
     }
 
     /// The selectors in `match[]`: for each the conditions that all must hold.
@@ -93,13 +96,15 @@ impl Params {
 }
 
 fn read_time(name: &str, text: &str) -> Result<Timestamp, ApiError> {
-    parse_time(text)
-        .ok_or_else(|| ApiError::parameter(name, format!("cannot parse {text:?} to a valid timestamp")))
+    parse_time(text).ok_or_else(|| {
+        ApiError::parameter(name, format!("cannot parse {text:?} to a valid timestamp"))
+    })
 }
 
 fn read_millis(name: &str, text: &str) -> Result<i64, ApiError> {
-    parse_duration_millis(text)
-        .ok_or_else(|| ApiError::parameter(name, format!("cannot parse {text:?} to a valid duration")))
+    parse_duration_millis(text).ok_or_else(|| {
+        ApiError::parameter(name, format!("cannot parse {text:?} to a valid duration"))
+    })
 }
 
 fn read_selector(text: &str) -> Result<Vec<Matcher>, ApiError> {
@@ -117,7 +122,10 @@ fn read_selector(text: &str) -> Result<Vec<Matcher>, ApiError> {
         ));
     }
     if selector.matchers.iter().all(Matcher::matches_empty) {
-        return Err(ApiError::parameter("match[]", "match[] must contain at least one non-empty matcher"));
+        return Err(ApiError::parameter(
+            "match[]",
+            "match[] must contain at least one non-empty matcher",
+        ));
     }
     Ok(selector.matchers)
 }
@@ -146,7 +154,8 @@ mod tests {
 
     #[test]
     fn times_and_durations_are_read_in_both_forms() {
-        let params = params("start=1.5&end=2025-10-09T09:01:00Z&step=1m&timeout=0.5&lookback_delta=0");
+        let params =
+            params("start=1.5&end=2025-10-09T09:01:00Z&step=1m&timeout=0.5&lookback_delta=0");
         assert_eq!(params.time("start"), Ok(Timestamp(1_500)));
         assert_eq!(params.time("end"), Ok(Timestamp(1_760_000_460_000)));
         assert_eq!(params.step(), Ok(Duration::from_secs(60)));
@@ -171,12 +180,15 @@ mod tests {
         );
         assert!(message(params.step()).contains("zero or negative query resolution step widths"));
         assert!(message(params.limit("limit")).starts_with("invalid parameter \"limit\": "));
-        assert!(message(params.duration("timeout")).ends_with("cannot parse \"x\" to a valid duration"));
+        assert!(
+            message(params.duration("timeout")).ends_with("cannot parse \"x\" to a valid duration")
+        );
     }
 
     #[test]
     fn only_plain_selectors_select() {
-        let matchers = params("match[]=up%7Bjob%3D%22a%22%7D").selectors().expect("it is a selector");
+        let matchers =
+            params("match[]=up%7Bjob%3D%22a%22%7D").selectors().expect("it is a selector");
         assert_eq!(matchers[0].len(), 2);
         for text in [
             "sum(up)",

@@ -24,7 +24,11 @@ pub(crate) struct Question {
 }
 
 /// An instant query that came in at `now`.
-pub(crate) fn instant(params: &Params, now: Timestamp, config: &Config) -> Result<Question, ApiError> {
+pub(crate) fn instant(
+    params: &Params,
+    now: Timestamp,
+    config: &Config,
+) -> Result<Question, ApiError> {
     let at = params.time_or("time", now)?;
     question(params, promql::Params::instant(at), config)
 }
@@ -39,15 +43,22 @@ pub(crate) fn range(params: &Params, config: &Config) -> Result<Question, ApiErr
     if end.since(start).as_millis() / step.as_millis() > config.points_max as u128 {
         let limit = with_thousands(config.points_max);
         let message = format!("exceeded maximum resolution of {limit} points per timeseries");
-        return Err(ApiError::bad_data(format!("{message}. Try decreasing the query resolution (?step=XX)")));
+        return Err(ApiError::bad_data(format!(
+            "{message}. Try decreasing the query resolution (?step=XX)"
+        )));
     }
     question(params, promql::Params::range(start, end, step), config)
 }
 
-fn question(params: &Params, mut times: promql::Params, config: &Config) -> Result<Question, ApiError> {
+fn question(
+    params: &Params,
+    mut times: promql::Params,
+    config: &Config,
+) -> Result<Question, ApiError> {
     let limit = params.limit("limit")?;
-    let timeout =
-        params.duration("timeout")?.map_or(config.query_timeout, |asked| asked.min(config.query_timeout));
+    let timeout = params
+        .duration("timeout")?
+        .map_or(config.query_timeout, |asked| asked.min(config.query_timeout));
     times.lookback = params.duration("lookback_delta")?.unwrap_or(config.lookback);
     times.limits.samples_max = config.samples_max;
     Ok(Question { expr: expression(params)?, params: times, timeout, limit })
@@ -61,7 +72,8 @@ pub(crate) fn tree(params: &Params) -> Result<String, ApiError> {
 
 /// The expression in `query`.
 pub(crate) fn expression(params: &Params) -> Result<Expr, ApiError> {
-    promql::parse(params.get("query").unwrap_or("")).map_err(|error| ApiError::parameter("query", error))
+    promql::parse(params.get("query").unwrap_or(""))
+        .map_err(|error| ApiError::parameter("query", error))
 }
 
 /// Writes the answer to a query; at most `limit` series of it.
@@ -131,14 +143,16 @@ mod tests {
 
     #[test]
     fn an_answer_is_cut_to_its_limit_with_a_warning() {
-        let vector = ["a", "b", "c"].map(|job| (Labels::from_pairs([("job", job)]), Sample::new(1_000, 1.0)));
+        let vector = ["a", "b", "c"]
+            .map(|job| (Labels::from_pairs([("job", job)]), Sample::new(1_000, 1.0)));
         let output = Output {
             value: Value::Vector(vector.to_vec()),
             histograms: vec![],
             warnings: vec![],
             infos: vec!["i".into()],
         };
-        let json: serde_json::Value = serde_json::from_str(&render(output.clone(), 2)).expect("it is JSON");
+        let json: serde_json::Value =
+            serde_json::from_str(&render(output.clone(), 2)).expect("it is JSON");
         assert_eq!(json["data"]["result"].as_array().map(Vec::len), Some(2));
         assert_eq!((&json["warnings"][0], &json["infos"][0]), (&TRUNCATED.into(), &"i".into()));
         let json: serde_json::Value = serde_json::from_str(&render(output, 3)).expect("it is JSON");

@@ -32,7 +32,8 @@ impl Judge {
         }
         let url = format!("{}/api/v1/{what}?{}", self.url, query.unwrap_or(""));
         let answer = self.http.get(url).timeout(REQUEST_TIMEOUT).send().await;
-        let answer = answer.map_err(|error| self.unavailable(anyhow::Error::from(error.without_url())))?;
+        let answer =
+            answer.map_err(|error| self.unavailable(anyhow::Error::from(error.without_url())))?;
         let status = answer.status();
         let body = read(answer).await.map_err(|error| self.unavailable(error))?;
         if status.is_success() {

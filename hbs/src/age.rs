@@ -16,11 +16,20 @@ const NAME: &str = "agent_heartbeat_age_seconds";
 
 /// Writes the ages to transfer at every slot of the age interval, for ever. A round that fails is counted and left
 /// out; the next one carries the truth anyway.
-pub(crate) async fn export(config: Config, fleet: Arc<Mutex<Fleet>>, metrics: Metrics, context: Context) {
+pub(crate) async fn export(
+    config: Config,
+    fleet: Arc<Mutex<Fleet>>,
+    metrics: Metrics,
+    context: Context,
+) {
     loop {
         let slot = context.clock.now().slot(config.age_interval).plus(config.age_interval);
         context.clock.sleep_until(slot).await;
-        let ages = series_of(&fleet.lock().unwrap_or_else(PoisonError::into_inner), slot, config.start_grace);
+        let ages = series_of(
+            &fleet.lock().unwrap_or_else(PoisonError::into_inner),
+            slot,
+            config.start_grace,
+        );
         match send(&config, &context, &ages).await {
             Ok(()) => context.has("transfer"),
             Err(error) => {

@@ -27,8 +27,11 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     metrics.hosts.set(i64::try_from(stored.len()).unwrap_or(i64::MAX));
     let fleet = Arc::new(Mutex::new(Fleet::new(stored, config.hosts_max, context.clock.now())));
 
-    let (db, in_writer, counted, ctx) = (deps.db.clone(), fleet.clone(), metrics.clone(), context.clone());
-    context.spawn_graceful("host writer", move |stop| writer::store(db, in_writer, counted, ctx, stop));
+    let (db, in_writer, counted, ctx) =
+        (deps.db.clone(), fleet.clone(), metrics.clone(), context.clone());
+    context.spawn_graceful("host writer", move |stop| {
+        writer::store(db, in_writer, counted, ctx, stop)
+    });
     context.spawn(
         "heartbeat ages",
         age::export(config.clone(), fleet.clone(), metrics.clone(), context.clone()),

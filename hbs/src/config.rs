@@ -50,7 +50,8 @@ impl Config {
                 format!("{:?} must start with http:// or https://", self.transfer_url),
             );
         }
-        if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&self.heartbeat_interval) {
+        if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&self.heartbeat_interval)
+        {
             faults.add("hbs.heartbeat_interval", "must be between 1s and 1h");
         }
         if self.age_interval < Duration::from_secs(1) {

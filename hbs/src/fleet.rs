@@ -51,7 +51,12 @@ impl Fleet {
     }
 
     /// Notes a heartbeat.
-    pub(crate) fn hear(&mut self, heartbeat: &HeartbeatRequest, peer_ip: &str, now: Timestamp) -> Heard {
+    pub(crate) fn hear(
+        &mut self,
+        heartbeat: &HeartbeatRequest,
+        peer_ip: &str,
+        now: Timestamp,
+    ) -> Heard {
         let name = &heartbeat.host.0;
         let seen = seen_row(heartbeat, peer_ip, now);
         let Some(host) = self.hosts.get_mut(name) else {
@@ -93,10 +98,14 @@ impl Fleet {
     /// are left out: it cannot know whether they or it was away.
     pub(crate) fn ages(&self, now: Timestamp, grace: Duration) -> Vec<(&str, Duration)> {
         let in_grace = now.since(self.started_at) < grace;
-        let known =
-            self.hosts.values().filter(|host| !in_grace || host.row.seen_at >= self.started_at.millis());
+        let known = self
+            .hosts
+            .values()
+            .filter(|host| !in_grace || host.row.seen_at >= self.started_at.millis());
         known
-            .map(|host| (host.row.name.as_str(), now.since(Timestamp::from_millis(host.row.seen_at))))
+            .map(|host| {
+                (host.row.name.as_str(), now.since(Timestamp::from_millis(host.row.seen_at)))
+            })
             .collect()
     }
 

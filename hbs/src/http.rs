@@ -50,7 +50,11 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
 }
 
 // The body is read as JSON whatever its content type says, so that plain `curl -d` works.
-async fn take_heartbeat(State(app): State<Arc<App>>, PeerAddr(peer): PeerAddr, body: Bytes) -> Response {
+async fn take_heartbeat(
+    State(app): State<Arc<App>>,
+    PeerAddr(peer): PeerAddr,
+    body: Bytes,
+) -> Response {
     let heartbeat = match HeartbeatRequest::decode(&body) {
         Ok(heartbeat) => heartbeat,
         Err(error) => {
@@ -99,8 +103,9 @@ async fn list_hosts(State(app): State<Arc<App>>, Query(page): Query<Page>) -> Js
     let limit = page.limit.unwrap_or(PAGE_SIZE_DEFAULT).clamp(1, PAGE_SIZE_MAX);
     let now = app.clock.now();
     let fleet = app.fleet();
-    let mut rows =
-        fleet.rows().skip_while(|row| !page.after.is_empty() && row.name.as_str() <= page.after.as_str());
+    let mut rows = fleet
+        .rows()
+        .skip_while(|row| !page.after.is_empty() && row.name.as_str() <= page.after.as_str());
     let hosts: Vec<Value> = rows
         .by_ref()
         .take(limit)

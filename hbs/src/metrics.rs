@@ -40,7 +40,11 @@ impl Metrics {
             drop(metrics.heartbeats.get_or_create(&ByResult { result }));
         }
         let mut registry = context.registry();
-        registry.register("hbs_heartbeats", "Heartbeats by what became of them", metrics.heartbeats.clone());
+        registry.register(
+            "hbs_heartbeats",
+            "Heartbeats by what became of them",
+            metrics.heartbeats.clone(),
+        );
         registry.register("hbs_hosts", "Hosts that hbs knows", metrics.hosts.clone());
         registry.register(
             "hbs_hosts_stored",

@@ -12,7 +12,13 @@ use crate::metrics::Metrics;
 const BATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// Stores until it is told to stop, then stores once more what is left.
-pub(crate) async fn store(db: Db, fleet: Arc<Mutex<Fleet>>, metrics: Metrics, context: Context, stop: Stop) {
+pub(crate) async fn store(
+    db: Db,
+    fleet: Arc<Mutex<Fleet>>,
+    metrics: Metrics,
+    context: Context,
+    stop: Stop,
+) {
     let system = Clock::System;
     while stop.sleep(&system, BATCH_EVERY).await {
         store_once(&db, &fleet, &metrics, &context).await;

@@ -85,18 +85,18 @@ impl Phase {
     pub(crate) fn fired_at(self) -> Option<Timestamp> {
         match self {
             Self::Pending { .. } => None,
-            Self::Firing { fired_at, .. } | Self::Kept { fired_at, .. } | Self::Resolved { fired_at, .. } => {
-                Some(fired_at)
-            }
+            Self::Firing { fired_at, .. }
+            | Self::Kept { fired_at, .. }
+            | Self::Resolved { fired_at, .. } => Some(fired_at),
         }
     }
 
     /// Since when the condition holds; `None` once the alert ended.
     pub(crate) fn active_at(self) -> Option<Timestamp> {
         match self {
-            Self::Pending { active_at } | Self::Firing { active_at, .. } | Self::Kept { active_at, .. } => {
-                Some(active_at)
-            }
+            Self::Pending { active_at }
+            | Self::Firing { active_at, .. }
+            | Self::Kept { active_at, .. } => Some(active_at),
             Self::Resolved { .. } => None,
         }
     }
@@ -162,17 +162,26 @@ pub(crate) struct Step {
 
 /// One successful evaluation. The label sets of `vector` are distinct; the caller refuses others as an error
 /// of the rule. A failed query is no evaluation: it leaves the alerts as they are.
-pub(crate) fn step(mut old: Alerts, vector: Vec<ActiveAlert>, now: Timestamp, timing: &Timing) -> Step {
+pub(crate) fn step(
+    mut old: Alerts,
+    vector: Vec<ActiveAlert>,
+    now: Timestamp,
+    timing: &Timing,
+) -> Step {
     let mut step = Step::default();
     for active in vector {
         let before = old.remove(&active.labels).map(|alert| alert.phase);
         let (phase, event) = present(before, now, timing.hold);
         step.note(&active.labels, event);
-        let alert = HeldAlert { annotations: active.annotations, value: active.value, phase, seen_at: now };
+        let alert =
+            HeldAlert { annotations: active.annotations, value: active.value, phase, seen_at: now };
         step.alerts.insert(active.labels, alert);
     }
     for (labels, mut alert) in old {
-        if timing.settling.is_some_and(|settling| alert.seen_at < settling.from && now < settling.until) {
+        if timing
+            .settling
+            .is_some_and(|settling| alert.seen_at < settling.from && now < settling.until)
+        {
             step.alerts.insert(labels, alert);
             continue;
         }
@@ -198,7 +207,11 @@ pub(crate) fn retire(old: Alerts, now: Timestamp) -> Alerts {
 
 /// Forgets alerts that ended more than fifteen minutes ago, unless their end is still to be delivered.
 /// Answers whether any was forgotten.
-pub(crate) fn forget(alerts: &mut Alerts, now: Timestamp, is_undelivered: impl Fn(&Labels) -> bool) -> bool {
+pub(crate) fn forget(
+    alerts: &mut Alerts,
+    now: Timestamp,
+    is_undelivered: impl Fn(&Labels) -> bool,
+) -> bool {
     let before = alerts.len();
     alerts.retain(|labels, alert| match alert.phase {
         Phase::Resolved { resolved_at, .. } => {
@@ -417,7 +430,8 @@ mod tests {
     #[test]
     fn an_alert_seen_after_the_gap_ends_as_ever() {
         let (_, alerts) = run(timing(0, 0), "x");
-        let settled = Timing { settling: Some(Settling { from: at(10), until: at(13) }), ..timing(0, 0) };
+        let settled =
+            Timing { settling: Some(Settling { from: at(10), until: at(13) }), ..timing(0, 0) };
         let seen = step(alerts, vec![active(1.0)], at(10), &settled);
         assert_eq!(letter(&step(seen.alerts, vec![], at(11), &settled).alerts), 'R');
     }
@@ -425,7 +439,8 @@ mod tests {
     #[test]
     fn a_pending_alert_does_not_fire_on_absence_while_settling() {
         let (_, alerts) = run(timing(2, 0), "x");
-        let settled = Timing { settling: Some(Settling { from: at(10), until: at(13) }), ..timing(2, 0) };
+        let settled =
+            Timing { settling: Some(Settling { from: at(10), until: at(13) }), ..timing(2, 0) };
         assert_eq!(letter(&step(alerts, vec![], at(12), &settled).alerts), 'P');
     }
 
@@ -440,7 +455,8 @@ mod tests {
 
     #[test]
     fn a_rule_that_is_no_more_resolves_what_fires_and_drops_what_waits() {
-        for (minutes, hold, keep, state) in [("x", 0, 0, 'R'), ("x.", 0, 5, 'R'), ("x", 5, 0, 'I')] {
+        for (minutes, hold, keep, state) in [("x", 0, 0, 'R'), ("x.", 0, 5, 'R'), ("x", 5, 0, 'I')]
+        {
             let (_, alerts) = run(timing(hold, keep), minutes);
             assert_eq!(letter(&retire(alerts, at(3))), state, "{minutes}");
         }

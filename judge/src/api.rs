@@ -36,12 +36,16 @@ impl RuleFilter {
                 "type" if matches!(value.as_str(), "alert" | "record") => filter.kind = Some(value),
                 "type" if value.is_empty() => {}
                 "type" => {
-                    return Err(format!("invalid parameter \"type\": {value:?} is neither alert nor record"));
+                    return Err(format!(
+                        "invalid parameter \"type\": {value:?} is neither alert nor record"
+                    ));
                 }
                 "rule_name[]" => filter.rule_names.push(value),
                 "rule_group[]" => filter.group_names.push(value),
                 "file[]" => filter.files.push(value),
-                "exclude_alerts" => filter.exclude_alerts = matches!(value.as_str(), "true" | "1" | "t"),
+                "exclude_alerts" => {
+                    filter.exclude_alerts = matches!(value.as_str(), "true" | "1" | "t")
+                }
                 _ => {}
             }
         }
@@ -55,7 +59,8 @@ impl RuleFilter {
 
     fn wants_rule(&self, rule: &Rule) -> bool {
         let kind = if matches!(rule.kind, RuleKind::Recording) { "record" } else { "alert" };
-        self.kind.as_deref().is_none_or(|wanted| wanted == kind) && is_among(&self.rule_names, &rule.name)
+        self.kind.as_deref().is_none_or(|wanted| wanted == kind)
+            && is_among(&self.rule_names, &rule.name)
     }
 }
 
@@ -152,8 +157,10 @@ impl From<RuleGroupRow> for StoredGroup {
 impl<'a> GroupList<'a> {
     /// The groups with a rule that is wanted.
     pub(crate) fn new(views: &'a [Arc<GroupView>], filter: &RuleFilter) -> Self {
-        let shapes =
-            views.iter().filter(|view| filter.wants_group(view)).map(|view| group_shape(view, filter));
+        let shapes = views
+            .iter()
+            .filter(|view| filter.wants_group(view))
+            .map(|view| group_shape(view, filter));
         // Without any filter Prometheus shows groups that have no rules, too.
         let filters_rules = filter.kind.is_some() || !filter.rule_names.is_empty();
         Self { groups: shapes.filter(|group| !filters_rules || !group.rules.is_empty()).collect() }
@@ -169,7 +176,8 @@ impl<'a> AlertList<'a> {
 }
 
 fn group_shape<'a>(view: &'a GroupView, filter: &RuleFilter) -> GroupShape<'a> {
-    let rules = view.group.rules.iter().zip(&view.rules).filter(|(rule, _)| filter.wants_rule(rule));
+    let rules =
+        view.group.rules.iter().zip(&view.rules).filter(|(rule, _)| filter.wants_rule(rule));
     GroupShape {
         name: &view.group.key.name,
         file: &view.group.key.file,
@@ -210,7 +218,12 @@ fn run_shape(view: &RuleView) -> RunShape<'_> {
         Health::Ok => ("ok", None),
         Health::Failed(reason) => ("err", Some(reason.as_str())),
     };
-    RunShape { health, last_error, evaluation_time: seconds(view.last), last_evaluation: moment(view.last) }
+    RunShape {
+        health,
+        last_error,
+        evaluation_time: seconds(view.last),
+        last_evaluation: moment(view.last),
+    }
 }
 
 fn state_of(view: &RuleView) -> &'static str {
@@ -278,8 +291,9 @@ mod tests {
 
     #[test]
     fn a_filter_is_read_from_the_query_string() {
-        let filter =
-            RuleFilter::parse("type=alert&rule_name%5B%5D=A+b&rule_group[]=g&exclude_alerts=true&x=1");
+        let filter = RuleFilter::parse(
+            "type=alert&rule_name%5B%5D=A+b&rule_group[]=g&exclude_alerts=true&x=1",
+        );
         let expected = RuleFilter {
             kind: Some("alert".to_owned()),
             rule_names: vec!["A b".to_owned()],
@@ -289,7 +303,9 @@ mod tests {
         };
         assert_eq!(filter, Ok(expected));
         assert!(
-            RuleFilter::parse("type=other").expect_err("no such type").contains("invalid parameter \"type\"")
+            RuleFilter::parse("type=other")
+                .expect_err("no such type")
+                .contains("invalid parameter \"type\"")
         );
     }
 

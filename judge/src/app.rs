@@ -52,7 +52,14 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     let evaluated = metrics.clone();
     let ticker = Arc::new(Ticker {
         context: context.clone(),
-        evaluator: Evaluator { reader, writer, query_timeout, settle_time, surroundings, metrics: evaluated },
+        evaluator: Evaluator {
+            reader,
+            writer,
+            query_timeout,
+            settle_time,
+            surroundings,
+            metrics: evaluated,
+        },
         state,
         shard,
         delivery: delivery.clone(),
@@ -64,11 +71,13 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
 
     // The port comes first: a second judge of the same name ends here, before it could take the leases of the
     // first.
-    let app = App { clock: context.clock.clone(), db, rules: rules.clone(), ticker: ticker.clone() };
+    let app =
+        App { clock: context.clock.clone(), db, rules: rules.clone(), ticker: ticker.clone() };
     let bound = context.listen(config.listen, http::routes(Arc::new(app))).await?;
     delivery.start(context);
     context.spawn("lease renewal", renew_leases(ticker.clone(), config.lease_time));
-    context.spawn("rule reload", follow_rules(rules.clone(), context.clone(), config.database_poll));
+    context
+        .spawn("rule reload", follow_rules(rules.clone(), context.clone(), config.database_poll));
     let scheduled = rules.subscribe();
     context.spawn_graceful("rule scheduler", move |stop| {
         scheduler::run(ticker, scheduled, config.concurrent_groups_max, stop)

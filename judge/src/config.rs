@@ -97,7 +97,10 @@ impl Config {
     pub fn validate(&self, faults: &mut Faults) {
         for url in &self.alarm_urls {
             if !url.starts_with("http://") && !url.starts_with("https://") {
-                faults.add("judge.alarm_urls", format!("{url:?} must start with http:// or https://"));
+                faults.add(
+                    "judge.alarm_urls",
+                    format!("{url:?} must start with http:// or https://"),
+                );
             }
         }
         let second = Duration::from_secs(1);
@@ -112,7 +115,8 @@ impl Config {
             }
         }
         if self.lease_time < second * 3 {
-            faults.add("judge.lease_time", "must be at least 3s, or a slow moment loses the groups");
+            faults
+                .add("judge.lease_time", "must be at least 3s, or a slow moment loses the groups");
         }
         for (key, count) in [
             ("judge.concurrent_groups_max", self.concurrent_groups_max),
@@ -182,8 +186,12 @@ impl Links {
     /// The link to a rule.
     pub(crate) fn of(&self, rule: &Rule) -> String {
         match self {
-            Self::Rules(base) => format!("{base}/api/v1/rules?rule_name[]={}", query_escape(&rule.name)),
-            Self::Graphs(base) => format!("{base}/graph?g0.expr={}&g0.tab=1", query_escape(&rule.query.text)),
+            Self::Rules(base) => {
+                format!("{base}/api/v1/rules?rule_name[]={}", query_escape(&rule.name))
+            }
+            Self::Graphs(base) => {
+                format!("{base}/graph?g0.expr={}&g0.tab=1", query_escape(&rule.query.text))
+            }
         }
     }
 }
@@ -217,10 +225,13 @@ mod tests {
             external_labels: Labels::from_pairs([("data center", "east")]),
             ..Config::default()
         };
-        let keys: Vec<String> =
-            faults(&config).iter().map(|fault| fault.split(':').next().unwrap_or("").to_owned()).collect();
-        let expected = ["alarm_urls", "resend_delay", "lease_time", "groups_max", "external_labels"]
-            .map(|k| format!("judge.{k}"));
+        let keys: Vec<String> = faults(&config)
+            .iter()
+            .map(|fault| fault.split(':').next().unwrap_or("").to_owned())
+            .collect();
+        let expected =
+            ["alarm_urls", "resend_delay", "lease_time", "groups_max", "external_labels"]
+                .map(|k| format!("judge.{k}"));
         assert_eq!(keys, expected);
     }
 
@@ -229,7 +240,10 @@ mod tests {
         let text = "groups: [{name: g, rules: [{alert: Is down, expr: up == 0}]}]";
         let groups = crate::rule_file::read_file("f", text, &Defaults::default()).expect("valid");
         let link = |config: &Config| config.links().of(&groups[0].rules[0]);
-        assert_eq!(link(&Config::default()), "http://127.0.0.1:6081/api/v1/rules?rule_name[]=Is+down");
+        assert_eq!(
+            link(&Config::default()),
+            "http://127.0.0.1:6081/api/v1/rules?rule_name[]=Is+down"
+        );
         let config = Config { external_url: "https://graphs/".to_owned(), ..Config::default() };
         assert_eq!(link(&config), "https://graphs/graph?g0.expr=up+%3D%3D+0&g0.tab=1");
     }
@@ -237,6 +251,9 @@ mod tests {
     #[test]
     fn a_judge_without_a_name_is_called_after_its_host_and_address() {
         assert!(Config::default().owner().ends_with("/127.0.0.1:6081"));
-        assert_eq!(Config { instance: "judge-1".to_owned(), ..Config::default() }.owner(), "judge-1");
+        assert_eq!(
+            Config { instance: "judge-1".to_owned(), ..Config::default() }.owner(),
+            "judge-1"
+        );
     }
 }

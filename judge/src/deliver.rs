@@ -57,7 +57,8 @@ impl Delivery {
     /// Starts a sender for every alarm.
     pub(crate) fn start(&self, context: &Context) {
         for at in 0..self.alarms.len() {
-            let (delivery, clock, http) = (self.clone(), context.clock.clone(), context.http.clone());
+            let (delivery, clock, http) =
+                (self.clone(), context.clock.clone(), context.http.clone());
             context.spawn("alert sender", async move { delivery.send(at, &clock, &http).await });
         }
     }
@@ -90,7 +91,10 @@ impl Delivery {
 
     /// The alerts of a group with news that some alarm has not taken yet.
     pub(crate) fn undelivered(&self, group: &str) -> HashSet<Fingerprint> {
-        self.alarms.iter().flat_map(|alarm| alarm.outbox().undelivered(group).collect::<Vec<_>>()).collect()
+        self.alarms
+            .iter()
+            .flat_map(|alarm| alarm.outbox().undelivered(group).collect::<Vec<_>>())
+            .collect()
     }
 
     async fn send(&self, at: usize, clock: &Clock, http: &reqwest::Client) {
@@ -119,12 +123,21 @@ impl Delivery {
                 Outcome::Away(reason) => {
                     failures += 1;
                     self.metrics.delivery_failed(&alarm.url);
-                    tracing::warn!(alarm = alarm.url, failures, reason, "alerts cannot be sent; they wait");
+                    tracing::warn!(
+                        alarm = alarm.url,
+                        failures,
+                        reason,
+                        "alerts cannot be sent; they wait"
+                    );
                     clock.sleep(backoff(failures)).await;
                 }
             }
             let outbox = alarm.outbox();
-            self.metrics.outbox(&alarm.url, outbox.len(), outbox.oldest_transition_age(clock.now()));
+            self.metrics.outbox(
+                &alarm.url,
+                outbox.len(),
+                outbox.oldest_transition_age(clock.now()),
+            );
         }
     }
 }
@@ -158,7 +171,8 @@ impl Alarm {
             return Outcome::Taken;
         }
         let text = answer.text().await.unwrap_or_default();
-        let reason = format!("{status}: {}", text.chars().take(ANSWER_CHARS_MAX).collect::<String>());
+        let reason =
+            format!("{status}: {}", text.chars().take(ANSWER_CHARS_MAX).collect::<String>());
         let is_transient = matches!(
             status,
             StatusCode::TOO_MANY_REQUESTS

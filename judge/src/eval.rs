@@ -87,7 +87,8 @@ impl Evaluator {
                 let active = self.active(rule, annotations, &vector)?;
                 let settling = state.continuity.observe(slot, group.interval, self.settle_time);
                 let timing = Timing { hold: *hold, keep_firing_for: *keep_firing_for, settling };
-                let step = alert_state::step(std::mem::take(&mut state.alerts), active, slot, &timing);
+                let step =
+                    alert_state::step(std::mem::take(&mut state.alerts), active, slot, &timing);
                 for (labels, event) in &step.events {
                     self.metrics.event(*event);
                     tracing::info!(group = %group.key, alert = %labels, event = ?event, "alert");
@@ -119,9 +120,11 @@ impl Evaluator {
         for (element, value) in vector {
             // Templates see the element as the query gave it, before the rule's labels.
             let visible = element.without_metric_name();
-            let render = |template: &Template| template.render(&visible, *value, &self.surroundings);
+            let render =
+                |template: &Template| template.render(&visible, *value, &self.surroundings);
             let labels = record::alert_labels(rule, element, |at| render(&rule.labels[at].1));
-            let annotations = annotations.iter().map(|(name, text)| (name.clone(), render(text))).collect();
+            let annotations =
+                annotations.iter().map(|(name, text)| (name.clone(), render(text))).collect();
             active.push(ActiveAlert { labels, annotations, value: *value });
         }
         match record::repeated(active.iter().map(|alert| &alert.labels)) {
@@ -131,7 +134,12 @@ impl Evaluator {
     }
 
     /// Writes the series of a rule, and staleness markers for those that it wrote last time and does not now.
-    async fn write(&self, written: Vec<Written>, state: &mut RuleState, at: Timestamp) -> Result<(), String> {
+    async fn write(
+        &self,
+        written: Vec<Written>,
+        state: &mut RuleState,
+        at: Timestamp,
+    ) -> Result<(), String> {
         let current: BTreeSet<Labels> = written.iter().map(|(labels, _)| labels.clone()).collect();
         self.mark_stale(record::markers(state.series.difference(&current), at)).await?;
         if written.is_empty() {
@@ -144,7 +152,8 @@ impl Evaluator {
         match outcome.refused.first() {
             None => Ok(()),
             Some(refused) => {
-                let (count, reason, example) = (refused.count, refused.reason.as_str(), &refused.example);
+                let (count, reason, example) =
+                    (refused.count, refused.reason.as_str(), &refused.example);
                 Err(format!("the store refused {count} samples ({reason}), such as {example}"))
             }
         }

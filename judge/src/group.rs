@@ -137,9 +137,9 @@ impl GroupRun {
         now: Timestamp,
     ) -> Result<(), String> {
         let document = document.map(serde_json::from_slice::<Document<StoredAlerts>>).transpose();
-        let stored = document
-            .as_ref()
-            .map_or(None, |document| Some(document.as_ref().map_or(NEVER_SAVED, |document| document.saved)));
+        let stored = document.as_ref().map_or(None, |document| {
+            Some(document.as_ref().map_or(NEVER_SAVED, |document| document.saved))
+        });
         if self.claim != Claim::None && stored == Some(self.saved) {
             self.claim = Claim::Held(fencing);
             return Ok(());
@@ -148,7 +148,10 @@ impl GroupRun {
         self.claim = Claim::Held(fencing);
         let Some(document) = document.map_err(|error| error.to_string())? else { return Ok(()) };
         if document.version != DOCUMENT_VERSION {
-            return Err(format!("its version is {}, this judge reads {DOCUMENT_VERSION}", document.version));
+            return Err(format!(
+                "its version is {}, this judge reads {DOCUMENT_VERSION}",
+                document.version
+            ));
         }
         self.saved = document.saved;
         let mut stored = ByIdentity::default();
@@ -212,9 +215,9 @@ impl GroupRun {
             alerts.iter().collect()
         }
         let rules = self.group.rules.iter().zip(&self.rules);
-        let rules = rules
-            .filter(|(rule, _)| matches!(rule.kind, RuleKind::Alerting { .. }))
-            .map(|(rule, state)| RuleDocument { identity: rule.identity(), alerts: list(&state.alerts) });
+        let rules = rules.filter(|(rule, _)| matches!(rule.kind, RuleKind::Alerting { .. })).map(
+            |(rule, state)| RuleDocument { identity: rule.identity(), alerts: list(&state.alerts) },
+        );
         let document = Document {
             version: DOCUMENT_VERSION,
             saved: Saved { at: now, fencing },
@@ -244,7 +247,13 @@ impl GroupRun {
         all.into_values().map(Arc::new).collect()
     }
 
-    fn tell(&self, alerts: &Alerts, link: &Arc<str>, external: &Labels, all: &mut HashMap<Labels, Told>) {
+    fn tell(
+        &self,
+        alerts: &Alerts,
+        link: &Arc<str>,
+        external: &Labels,
+        all: &mut HashMap<Labels, Told>,
+    ) {
         for (labels, alert) in alerts {
             let Some(starts_at) = alert.phase.fired_at() else { continue };
             let news = match alert.phase {
@@ -373,7 +382,8 @@ mod tests {
 
     fn news(run: &GroupRun) -> Vec<(String, News)> {
         let told = run.told(at(1), &Labels::empty(), &links());
-        let mut news: Vec<_> = told.iter().map(|told| (told.labels.to_string(), told.news)).collect();
+        let mut news: Vec<_> =
+            told.iter().map(|told| (told.labels.to_string(), told.news)).collect();
         news.sort_by(|a, b| a.0.cmp(&b.0));
         news
     }
@@ -462,7 +472,9 @@ mod tests {
 
     #[test]
     fn an_unreadable_document_is_told_and_the_group_starts_empty() {
-        for bytes in [&b"{"[..], br#"{"version":9,"saved":{"at":0,"fencing":1},"rules":[],"ended":[]}"#] {
+        for bytes in
+            [&b"{"[..], br#"{"version":9,"saved":{"at":0,"fencing":1},"rules":[],"ended":[]}"#]
+        {
             let mut run = run();
             assert!(run.restore(Some(bytes), 3, at(0)).is_err());
             assert!(run.told(at(0), &Labels::empty(), &links()).is_empty());
@@ -487,7 +499,8 @@ mod tests {
     #[test]
     fn an_alert_that_one_rule_ended_and_another_fires_is_told_as_firing() {
         let mut run = run();
-        run.ended.insert(labels("A"), held(Phase::Resolved { fired_at: at(-9), resolved_at: at(-8) }));
+        run.ended
+            .insert(labels("A"), held(Phase::Resolved { fired_at: at(-9), resolved_at: at(-8) }));
         run.rules[1]
             .alerts
             .insert(labels("A"), held(Phase::Resolved { fired_at: at(-9), resolved_at: at(-7) }));

@@ -77,9 +77,16 @@ async fn read_group(State(app): State<Arc<App>>, Path(name): Path<String>) -> Re
     }
 }
 
-async fn put_group(State(app): State<Arc<App>>, Path(name): Path<String>, body: String) -> Response {
+async fn put_group(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    body: String,
+) -> Response {
     if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
-        return failure(ErrorKind::BadData, &format!("a group's name has 1 to {NAME_CHARS_MAX} characters"));
+        return failure(
+            ErrorKind::BadData,
+            &format!("a group's name has 1 to {NAME_CHARS_MAX} characters"),
+        );
     }
     if let Err(faults) = app.rules.check_group(&name, &body) {
         return faulty(&faults);
@@ -112,11 +119,15 @@ async fn reload(State(app): State<Arc<App>>) -> Response {
 }
 
 fn success<T: Serialize>(answer: &T) -> Response {
-    json(StatusCode::OK, prom_api::success(|out| prom_api::put_json(out, answer), &Notes::default()))
+    json(
+        StatusCode::OK,
+        prom_api::success(|out| prom_api::put_json(out, answer), &Notes::default()),
+    )
 }
 
 fn failure(kind: ErrorKind, message: &str) -> Response {
-    let status = StatusCode::from_u16(kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status =
+        StatusCode::from_u16(kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     json(status, prom_api::error(kind, message))
 }
 

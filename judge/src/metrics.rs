@@ -107,7 +107,12 @@ impl Metrics {
 
     fn register_judge(&self, registry: &mut Registry) {
         add(registry, "judge_rule_groups", "Rule groups that judge knows", &self.groups);
-        add(registry, "judge_rule_groups_held", "Rule groups that this judge holds", &self.groups_held);
+        add(
+            registry,
+            "judge_rule_groups_held",
+            "Rule groups that this judge holds",
+            &self.groups_held,
+        );
         add(
             registry,
             "judge_state_failures",
@@ -143,7 +148,11 @@ impl Metrics {
         }
         for (name, help, gauge) in [
             ("judge_rule_group_interval", "Interval of a group", &self.interval),
-            ("judge_rule_group_last_duration", "How long the last evaluation took", &self.last_duration),
+            (
+                "judge_rule_group_last_duration",
+                "How long the last evaluation took",
+                &self.last_duration,
+            ),
             (
                 "judge_rule_group_last_evaluation_timestamp",
                 "Slot of the last evaluation, since the epoch",
@@ -179,8 +188,16 @@ impl Metrics {
             add(registry, name, help, counter);
         }
         for (name, help, gauge) in [
-            ("judge_notifications_queue_length", "Alerts in an outbox: the live ones", &self.queue_length),
-            ("judge_notifications_queue_capacity", "Alerts an outbox holds at most", &self.queue_capacity),
+            (
+                "judge_notifications_queue_length",
+                "Alerts in an outbox: the live ones",
+                &self.queue_length,
+            ),
+            (
+                "judge_notifications_queue_capacity",
+                "Alerts an outbox holds at most",
+                &self.queue_capacity,
+            ),
         ] {
             add(registry, name, help, gauge);
         }
@@ -197,9 +214,12 @@ impl Metrics {
         let of = of_group(key);
         self.interval.get_or_create(&of).set(interval.as_secs_f64());
         self.rules.get_or_create(&of).set(whole(rules));
-        for counter in
-            [&self.evaluations, &self.evaluation_failures, &self.iterations, &self.iterations_missed]
-        {
+        for counter in [
+            &self.evaluations,
+            &self.evaluation_failures,
+            &self.iterations,
+            &self.iterations_missed,
+        ] {
             drop(counter.get_or_create(&of));
         }
     }
@@ -207,9 +227,12 @@ impl Metrics {
     /// Removes what is said of a group that is no more.
     pub(crate) fn forget_group(&self, key: &GroupKey) {
         let of = of_group(key);
-        for counter in
-            [&self.evaluations, &self.evaluation_failures, &self.iterations, &self.iterations_missed]
-        {
+        for counter in [
+            &self.evaluations,
+            &self.evaluation_failures,
+            &self.iterations,
+            &self.iterations_missed,
+        ] {
             counter.remove(&of);
         }
         for gauge in [&self.interval, &self.last_evaluation, &self.last_duration] {

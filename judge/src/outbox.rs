@@ -118,7 +118,12 @@ impl Outbox {
 
     /// Takes everything that a group has to say: its firing alerts and those that ended and are not
     /// forgotten. What it said before and no longer says is dropped. Answers how many found no room.
-    pub(crate) fn publish(&mut self, group: &Arc<str>, alerts: &[Arc<Told>], now: Timestamp) -> usize {
+    pub(crate) fn publish(
+        &mut self,
+        group: &Arc<str>,
+        alerts: &[Arc<Told>],
+        now: Timestamp,
+    ) -> usize {
         let mut left_over = self.by_group.remove(group).unwrap_or_default();
         let mut without_room = 0;
         for told in alerts {
@@ -142,10 +147,16 @@ impl Outbox {
     /// The next batch to send, transitions first and the oldest first; empty when nothing is due. Handing out
     /// changes nothing: say [`Outbox::delivered`] or [`Outbox::refused`], or ask again.
     pub(crate) fn batch(&mut self, now: Timestamp) -> Vec<Parcel> {
-        let is_due =
-            |(lane, at, _): &&(Lane, Timestamp, Fingerprint)| *lane == Lane::Transition || *at <= now;
-        let due: Vec<Fingerprint> =
-            self.order.iter().take_while(is_due).take(self.batch_size).map(|(_, _, key)| *key).collect();
+        let is_due = |(lane, at, _): &&(Lane, Timestamp, Fingerprint)| {
+            *lane == Lane::Transition || *at <= now
+        };
+        let due: Vec<Fingerprint> = self
+            .order
+            .iter()
+            .take_while(is_due)
+            .take(self.batch_size)
+            .map(|(_, _, key)| *key)
+            .collect();
         let mut batch = Vec::with_capacity(due.len());
         for fingerprint in due {
             let Some(entry) = self.entries.get(&fingerprint) else { continue };
@@ -184,7 +195,9 @@ impl Outbox {
     /// The alerts of a group whose latest transition the alarm has not taken yet.
     pub(crate) fn undelivered(&self, group: &str) -> impl Iterator<Item = Fingerprint> {
         let of_group = self.by_group.get(group).into_iter().flatten();
-        of_group.copied().filter(|key| self.entries.get(key).is_some_and(|e| e.place.0 == Lane::Transition))
+        of_group
+            .copied()
+            .filter(|key| self.entries.get(key).is_some_and(|e| e.place.0 == Lane::Transition))
     }
 
     /// How many alerts it holds.
@@ -200,7 +213,13 @@ impl Outbox {
         }
     }
 
-    fn put(&mut self, fingerprint: Fingerprint, group: &Arc<str>, told: &Arc<Told>, now: Timestamp) -> bool {
+    fn put(
+        &mut self,
+        fingerprint: Fingerprint,
+        group: &Arc<str>,
+        told: &Arc<Told>,
+        now: Timestamp,
+    ) -> bool {
         let before = self.entries.get(&fingerprint);
         let speaks_other =
             before.is_some_and(|entry| entry.group != *group && entry.told.news == News::Firing);
@@ -226,7 +245,8 @@ impl Outbox {
         }
         self.order.insert((place.0, place.1, fingerprint));
         self.by_group.entry(group.clone()).or_default().insert(fingerprint);
-        let entry = Entry { told: told.clone(), group: group.clone(), confirmed_at: now, delivered, place };
+        let entry =
+            Entry { told: told.clone(), group: group.clone(), confirmed_at: now, delivered, place };
         self.entries.insert(fingerprint, entry);
         true
     }
@@ -266,7 +286,8 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { resend_delay: Duration::from_secs(60), alerts_max: 1000, batch_max: 4 };
+    const LIMITS: Limits =
+        Limits { resend_delay: Duration::from_secs(60), alerts_max: 1000, batch_max: 4 };
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_seconds(seconds)

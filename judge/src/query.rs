@@ -20,7 +20,9 @@ pub(crate) async fn vector(
             Ok(vector.into_iter().map(|(labels, sample)| (labels, sample.value)).collect())
         }
         Value::Scalar(sample) => Ok(vec![(Labels::empty(), sample.value)]),
-        Value::String { .. } => anyhow::bail!("the expression gives a text; a rule needs an instant vector"),
+        Value::String { .. } => {
+            anyhow::bail!("the expression gives a text; a rule needs an instant vector")
+        }
         Value::Matrix(_) => {
             anyhow::bail!("the expression gives a range vector; a rule needs an instant vector")
         }

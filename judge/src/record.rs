@@ -51,7 +51,11 @@ pub(crate) fn alerts_series(alerts: &Alerts) -> Vec<Written> {
 
 /// The alert's own labels for one element of the result: the element's without its metric name, then the
 /// rule's, then `alertname`.
-pub(crate) fn alert_labels(rule: &Rule, element: &Labels, render: impl Fn(usize) -> String) -> Labels {
+pub(crate) fn alert_labels(
+    rule: &Rule,
+    element: &Labels,
+    render: impl Fn(usize) -> String,
+) -> Labels {
     let mut builder = element.edit();
     builder.remove(METRIC_NAME);
     for (at, (name, _)) in rule.labels.iter().enumerate() {
@@ -63,14 +67,20 @@ pub(crate) fn alert_labels(rule: &Rule, element: &Labels, render: impl Fn(usize)
 
 /// One sample for every series.
 pub(crate) fn samples(written: &[Written], at: Timestamp) -> Vec<Series> {
-    let series =
-        |(labels, value): &Written| Series { labels: labels.clone(), samples: vec![sample(at, *value)] };
+    let series = |(labels, value): &Written| Series {
+        labels: labels.clone(),
+        samples: vec![sample(at, *value)],
+    };
     written.iter().map(series).collect()
 }
 
 /// A staleness marker for every series.
-pub(crate) fn markers<'a>(ended: impl IntoIterator<Item = &'a Labels>, at: Timestamp) -> Vec<Series> {
-    let marker = |labels: &Labels| Series { labels: labels.clone(), samples: vec![sample(at, stale_nan())] };
+pub(crate) fn markers<'a>(
+    ended: impl IntoIterator<Item = &'a Labels>,
+    at: Timestamp,
+) -> Vec<Series> {
+    let marker =
+        |labels: &Labels| Series { labels: labels.clone(), samples: vec![sample(at, stale_nan())] };
     ended.into_iter().map(marker).collect()
 }
 
@@ -87,7 +97,11 @@ mod tests {
     use crate::rule_file::{Defaults, read_file};
 
     fn rule(text: &str) -> Rule {
-        let groups = read_file("f", &format!("groups: [{{name: g, rules: [{text}]}}]"), &Defaults::default());
+        let groups = read_file(
+            "f",
+            &format!("groups: [{{name: g, rules: [{text}]}}]"),
+            &Defaults::default(),
+        );
         groups.expect("the rule is valid").remove(0).rules.remove(0)
     }
 
@@ -112,11 +126,18 @@ mod tests {
 
     #[test]
     fn pending_and_firing_alerts_are_series_and_ended_ones_are_not() {
-        let held =
-            |phase| HeldAlert { annotations: BTreeMap::new(), value: 1.0, phase, seen_at: Timestamp(0) };
+        let held = |phase| HeldAlert {
+            annotations: BTreeMap::new(),
+            value: 1.0,
+            phase,
+            seen_at: Timestamp(0),
+        };
         let (active_at, fired_at) = (Timestamp(61_500), Timestamp(70_000));
         let alerts = Alerts::from([
-            (labels(&[("alertname", "A"), ("n", "1")]), held(Phase::Firing { active_at, fired_at })),
+            (
+                labels(&[("alertname", "A"), ("n", "1")]),
+                held(Phase::Firing { active_at, fired_at }),
+            ),
             (
                 labels(&[("alertname", "A"), ("n", "2")]),
                 held(Phase::Resolved { fired_at, resolved_at: fired_at }),
@@ -125,7 +146,12 @@ mod tests {
         let expected = [
             (labels(&[("__name__", "ALERTS_FOR_STATE"), ("alertname", "A"), ("n", "1")]), 61.5),
             (
-                labels(&[("__name__", "ALERTS"), ("alertname", "A"), ("alertstate", "firing"), ("n", "1")]),
+                labels(&[
+                    ("__name__", "ALERTS"),
+                    ("alertname", "A"),
+                    ("alertstate", "firing"),
+                    ("n", "1"),
+                ]),
                 1.0,
             ),
         ];
@@ -134,8 +160,10 @@ mod tests {
 
     #[test]
     fn the_rules_labels_go_before_the_elements_and_alertname_before_all() {
-        let rule = rule("{alert: Down, expr: up, labels: {alertname: x, endpoint: '', team: infra}}");
-        let element = labels(&[("__name__", "up"), ("endpoint", "a"), ("team", "none"), ("dc", "east")]);
+        let rule =
+            rule("{alert: Down, expr: up, labels: {alertname: x, endpoint: '', team: infra}}");
+        let element =
+            labels(&[("__name__", "up"), ("endpoint", "a"), ("team", "none"), ("dc", "east")]);
         let found = alert_labels(&rule, &element, |at| rule.labels[at].1.source().to_owned());
         assert_eq!(found, labels(&[("alertname", "Down"), ("dc", "east"), ("team", "infra")]));
     }

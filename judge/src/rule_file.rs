@@ -63,7 +63,11 @@ impl fmt::Display for Fault {
 }
 
 /// Reads a rule file.
-pub(crate) fn read_file(file: &str, text: &str, defaults: &Defaults) -> Result<Vec<RuleGroup>, Vec<Fault>> {
+pub(crate) fn read_file(
+    file: &str,
+    text: &str,
+    defaults: &Defaults,
+) -> Result<Vec<RuleGroup>, Vec<Fault>> {
     let mut reader = Reader { file, defaults, group: String::new(), faults: Vec::new() };
     let Some(spec) = reader.yaml::<FileSpec>(text) else { return Err(reader.faults) };
     let mut names = HashSet::new();
@@ -72,7 +76,11 @@ pub(crate) fn read_file(file: &str, text: &str, defaults: &Defaults) -> Result<V
         reader.group = group.name.as_ref().map_or(String::new(), |name| name.value.clone());
         if !reader.group.is_empty() && !names.insert(reader.group.clone()) {
             let line = group.name.as_ref().map_or(0, line_of);
-            reader.fault(line, "", "there is another group of this name in this file; rename one of them");
+            reader.fault(
+                line,
+                "",
+                "there is another group of this name in this file; rename one of them",
+            );
         }
         groups.push(reader.group(group));
     }
@@ -80,15 +88,25 @@ pub(crate) fn read_file(file: &str, text: &str, defaults: &Defaults) -> Result<V
 }
 
 /// Reads one group of the API, as YAML or JSON. Its name may be left out; when given it must be `name`.
-pub(crate) fn read_group(name: &str, text: &str, defaults: &Defaults) -> Result<RuleGroup, Vec<Fault>> {
-    let mut reader = Reader { file: DATABASE, defaults, group: name.to_owned(), faults: Vec::new() };
+pub(crate) fn read_group(
+    name: &str,
+    text: &str,
+    defaults: &Defaults,
+) -> Result<RuleGroup, Vec<Fault>> {
+    let mut reader =
+        Reader { file: DATABASE, defaults, group: name.to_owned(), faults: Vec::new() };
     let Some(spec) = reader.yaml::<GroupSpec>(text) else { return Err(reader.faults) };
     if spec.rules.is_none() {
         // An empty body must not end the alerts of a group that is there.
-        reader.fault(0, "", "there are no rules; write them under `rules:` (`rules: []` for none at all)");
+        reader.fault(
+            0,
+            "",
+            "there are no rules; write them under `rules:` (`rules: []` for none at all)",
+        );
     }
     if let Some(given) = spec.name.as_ref().filter(|given| given.value != name) {
-        let message = format!("the body names the group {:?}; make it the name in the address", given.value);
+        let message =
+            format!("the body names the group {:?}; make it the name in the address", given.value);
         reader.fault(line_of(given), "", message);
     }
     let group = reader.group(spec);
@@ -135,7 +153,13 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn fault(&mut self, line: u64, rule: &str, message: impl Into<String>) {
         let (file, group) = (self.file.to_owned(), self.group.clone());
-        self.faults.push(Fault { file, line, group, rule: rule.to_owned(), message: message.into() });
+        self.faults.push(Fault {
+            file,
+            line,
+            group,
+            rule: rule.to_owned(),
+            message: message.into(),
+        });
     }
 
     fn outcome<T>(mut self, read: T) -> Result<T, Vec<Fault>> {
@@ -148,14 +172,19 @@ impl Reader<'_> {
             self.fault(
                 0,
                 "",
-                format!("more than {RULE_FILE_BYTES_MAX} bytes; split the rules into several files"),
+                format!(
+                    "more than {RULE_FILE_BYTES_MAX} bytes; split the rules into several files"
+                ),
             );
             return None;
         }
         match serde_saphyr::from_multiple::<T>(text) {
             Ok(documents) => {
                 if documents.len() > 1 {
-                    tracing::warn!(file = self.file, "only the first YAML document of a rule file is read");
+                    tracing::warn!(
+                        file = self.file,
+                        "only the first YAML document of a rule file is read"
+                    );
                 }
                 // A file with nothing but comments is one without groups.
                 documents.into_iter().next().or_else(|| serde_saphyr::from_str("{}").ok())
@@ -182,7 +211,8 @@ impl Reader<'_> {
         if interval.is_zero() {
             self.fault(line, "", "the interval must be longer than nothing, such as 30s");
         }
-        let query_offset = self.duration("query_offset", spec.query_offset, "", self.defaults.query_offset);
+        let query_offset =
+            self.duration("query_offset", spec.query_offset, "", self.defaults.query_offset);
         let labels = spec.labels.unwrap_or_default();
         let mut rules = Vec::new();
         for (i, rule) in spec.rules.unwrap_or_default().into_iter().enumerate() {
@@ -207,7 +237,11 @@ impl Reader<'_> {
             None => format!("rule {number}"),
         };
         let &[(kind, name)] = names.as_slice() else {
-            self.fault(line, &which, "a rule has either `alert` or `record`; give exactly one of them");
+            self.fault(
+                line,
+                &which,
+                "a rule has either `alert` or `record`; give exactly one of them",
+            );
             return None;
         };
         if name.value.is_empty() {
@@ -234,17 +268,30 @@ impl Reader<'_> {
                 ("annotations", spec.annotations.is_some()),
             ];
             for (field, _) in alerting_only.iter().filter(|(_, given)| *given) {
-                self.fault(line, &which, format!("`{field}` is for alerting rules only; remove it"));
+                self.fault(
+                    line,
+                    &which,
+                    format!("`{field}` is for alerting rules only; remove it"),
+                );
             }
             if name.contains(['{', '}']) {
-                self.fault(line, &which, "the recorded name holds a brace; put labels under `labels`");
+                self.fault(
+                    line,
+                    &which,
+                    "the recorded name holds a brace; put labels under `labels`",
+                );
             }
             RuleKind::Recording
         };
         Some(Rule { name, query: query?, labels, kind })
     }
 
-    fn expression(&mut self, line: u64, which: &str, expr: Option<Spanned<String>>) -> Option<Query> {
+    fn expression(
+        &mut self,
+        line: u64,
+        which: &str,
+        expr: Option<Spanned<String>>,
+    ) -> Option<Query> {
         let Some(expr) = expr.filter(|expr| !expr.value.trim().is_empty()) else {
             self.fault(line, which, "the rule has no `expr`; add the PromQL expression");
             return None;
@@ -267,15 +314,24 @@ impl Reader<'_> {
         group_labels: &BTreeMap<String, String>,
     ) -> Vec<(String, Template)> {
         let mut merged = group_labels.clone();
-        merged.extend(labels.unwrap_or_default().into_iter().map(|(name, value)| (name, value.value)));
+        merged.extend(
+            labels.unwrap_or_default().into_iter().map(|(name, value)| (name, value.value)),
+        );
         for name in merged.keys().filter(|name| name.is_empty() || *name == model::METRIC_NAME) {
-            self.fault(line, which, format!("a rule cannot set the label {name:?}; use another name"));
+            self.fault(
+                line,
+                which,
+                format!("a rule cannot set the label {name:?}; use another name"),
+            );
         }
         let mut templates = Vec::with_capacity(merged.len());
         for (name, value) in merged {
             // Prometheus takes the labels of recording rules as they are.
-            let template =
-                if kind == "alert" { Template::parse(&value) } else { Ok(Template::verbatim(&value)) };
+            let template = if kind == "alert" {
+                Template::parse(&value)
+            } else {
+                Ok(Template::verbatim(&value))
+            };
             match template {
                 Ok(template) => templates.push((name, template)),
                 Err(error) => self.fault(line, which, format!("label {name:?}: {error}")),
@@ -298,7 +354,9 @@ impl Reader<'_> {
             }
             match Template::parse(&text.value) {
                 Ok(template) => templates.push((name, template)),
-                Err(error) => self.fault(line_of(&text), which, format!("{what} {name:?}: {error}")),
+                Err(error) => {
+                    self.fault(line_of(&text), which, format!("{what} {name:?}: {error}"))
+                }
             }
         }
         templates
@@ -340,7 +398,8 @@ mod tests {
     use super::*;
 
     fn faults(text: &str) -> Vec<String> {
-        let faults = read_file("host.yml", text, &Defaults::default()).expect_err("the rules have a fault");
+        let faults =
+            read_file("host.yml", text, &Defaults::default()).expect_err("the rules have a fault");
         faults.iter().map(Fault::to_string).collect()
     }
 
@@ -374,14 +433,21 @@ groups:
 ";
         let groups = read_file("host.yml", text, &Defaults::default()).expect("valid");
         let group = &groups[0];
-        assert_eq!((group.key.to_string().as_str(), group.interval.as_secs()), ("host.yml;hosts", 15));
+        assert_eq!(
+            (group.key.to_string().as_str(), group.interval.as_secs()),
+            ("host.yml;hosts", 15)
+        );
         assert_eq!((group.limit, group.query_offset.as_secs()), (10, 30));
-        assert_eq!((group.rules[0].name.as_str(), &group.rules[0].kind), ("cpu:busy", &RuleKind::Recording));
+        assert_eq!(
+            (group.rules[0].name.as_str(), &group.rules[0].kind),
+            ("cpu:busy", &RuleKind::Recording)
+        );
         let RuleKind::Alerting { hold, keep_firing_for, annotations } = &group.rules[1].kind else {
             panic!("the second rule is an alert")
         };
         assert_eq!((hold.as_secs(), keep_firing_for.as_secs(), annotations.len()), (300, 60, 1));
-        let labels: Vec<_> = group.rules[1].labels.iter().map(|(n, v)| (n.as_str(), v.source())).collect();
+        let labels: Vec<_> =
+            group.rules[1].labels.iter().map(|(n, v)| (n.as_str(), v.source())).collect();
         assert_eq!(labels, [("level", "2"), ("severity", "critical"), ("team", "infra")]);
     }
 
@@ -411,7 +477,10 @@ groups:
     fn a_rule_is_either_an_alert_or_a_recording() {
         assert!(fault("  - expr: up\n").contains("exactly one"));
         assert!(fault("  - {alert: A, record: b, expr: up}\n").contains("exactly one"));
-        assert!(fault("  - {record: b, expr: up, for: 5m}\n").contains("`for` is for alerting rules only"));
+        assert!(
+            fault("  - {record: b, expr: up, for: 5m}\n")
+                .contains("`for` is for alerting rules only")
+        );
         assert!(fault("  - {record: 'b{x=1}', expr: up}\n").contains("brace"));
         assert!(fault("  - {alert: A}\n").contains("no `expr`"));
     }
@@ -427,7 +496,10 @@ groups:
             fault("  - {alert: A, expr: up, for: 5 minutes}\n")
                 .contains("`for`: \"5 minutes\" is not a duration")
         );
-        assert!(fault("  - {alert: A, expr: up, labels: {s: '{{ $x'}}\n").contains("label \"s\": template"));
+        assert!(
+            fault("  - {alert: A, expr: up, labels: {s: '{{ $x'}}\n")
+                .contains("label \"s\": template")
+        );
     }
 
     #[test]
@@ -435,7 +507,9 @@ groups:
         let faults = faults("groups:\n- name: g\n- name: g\n");
         assert_eq!(
             faults,
-            ["host.yml:3: group \"g\": there is another group of this name in this file; rename one of them"]
+            [
+                "host.yml:3: group \"g\": there is another group of this name in this file; rename one of them"
+            ]
         );
     }
 
@@ -449,11 +523,12 @@ groups:
 
     #[test]
     fn a_group_of_the_api_is_read_as_json_and_takes_its_name_from_the_address() {
-        let body = r#"{"interval": "10s", "rules": [{"alert": "A", "expr": "up == 0", "for": "1m"}]}"#;
+        let body =
+            r#"{"interval": "10s", "rules": [{"alert": "A", "expr": "up == 0", "for": "1m"}]}"#;
         let group = read_group("mine", body, &Defaults::default()).expect("valid");
         assert_eq!((group.key.to_string().as_str(), group.rules.len()), ("db;mine", 1));
-        let faults =
-            read_group("mine", "name: other\nrules: []\n", &Defaults::default()).expect_err("another name");
+        let faults = read_group("mine", "name: other\nrules: []\n", &Defaults::default())
+            .expect_err("another name");
         assert!(faults[0].to_string().contains("names the group \"other\""));
     }
 

@@ -197,7 +197,13 @@ impl RuleSource {
         }
     }
 
-    fn keep_groups(&self, error: DbError, before: &RuleSet, next: &mut RuleSet, faults: &mut Vec<Fault>) {
+    fn keep_groups(
+        &self,
+        error: DbError,
+        before: &RuleSet,
+        next: &mut RuleSet,
+        faults: &mut Vec<Fault>,
+    ) {
         let error = anyhow::Error::from(error);
         faults.push(fault(DATABASE, format!("{error:#}; the groups stay as they are")));
         next.extend(of_file(before, |file| file == DATABASE));
@@ -222,7 +228,10 @@ fn read_texts(paths: &[PathBuf]) -> BTreeMap<String, Result<String, Vec<Fault>>>
                 for file in files {
                     let name = file.display().to_string();
                     let text = std::fs::read_to_string(&file).map_err(|error| {
-                        vec![fault(&name, format!("cannot be read: {error}; check the path in `rule_files`"))]
+                        vec![fault(
+                            &name,
+                            format!("cannot be read: {error}; check the path in `rule_files`"),
+                        )]
                     });
                     texts.insert(name, text);
                 }
@@ -237,11 +246,13 @@ fn read_texts(paths: &[PathBuf]) -> BTreeMap<String, Result<String, Vec<Fault>>>
 
 /// The files of a path whose last part may hold `*`.
 fn matching(path: &Path) -> Result<Vec<PathBuf>, Fault> {
-    let pattern = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let pattern =
+        path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     if !pattern.contains('*') {
         return Ok(vec![path.to_owned()]);
     }
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder =
+        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let unreadable = |error: std::io::Error| {
         fault(
             &path.display().to_string(),
@@ -297,7 +308,8 @@ mod tests {
         let found = matching(&folder.path().join("*.yml")).unwrap();
         assert_eq!(found, [folder.path().join("a.yml"), folder.path().join("b.yml")]);
         assert_eq!(check_rule_files(&[folder.path().join("*.none")]), []);
-        let faults = check_rule_files(&[folder.path().join("none.yml"), "/nonexistent/*.yml".into()]);
+        let faults =
+            check_rule_files(&[folder.path().join("none.yml"), "/nonexistent/*.yml".into()]);
         assert_eq!(faults.len(), 2, "{faults:?}");
         assert!(
             faults.iter().any(|fault| fault.to_string().contains("none.yml: cannot be read")),
@@ -308,16 +320,19 @@ mod tests {
     #[test]
     fn every_fault_of_every_file_is_listed() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("a.yml"), "groups: [{name: g, rules: [{alert: A, expr: '('}]}]")
-            .unwrap();
+        std::fs::write(
+            folder.path().join("a.yml"),
+            "groups: [{name: g, rules: [{alert: A, expr: '('}]}]",
+        )
+        .unwrap();
         std::fs::write(folder.path().join("b.yml"), "group: []").unwrap();
         assert_eq!(check_rule_files(&[folder.path().join("*")]).len(), 2);
     }
 
     #[test]
     fn the_rules_that_come_with_saker_are_valid() {
-        let groups =
-            read_file(HOST_RULES_FILE, HOST_RULES, &Defaults::default()).expect("the rules are valid");
+        let groups = read_file(HOST_RULES_FILE, HOST_RULES, &Defaults::default())
+            .expect("the rules are valid");
         for rule in groups.iter().flat_map(|group| &group.rules) {
             let crate::rules::RuleKind::Alerting { annotations, .. } = &rule.kind else { continue };
             let names: Vec<&str> = annotations.iter().map(|(name, _)| name.as_str()).collect();

@@ -94,8 +94,11 @@ impl Rule {
             RuleKind::Alerting { .. } => "alert",
             RuleKind::Recording => "record",
         };
-        let labels: Vec<String> =
-            self.labels.iter().map(|(name, value)| format!("{name}={:?}", value.source())).collect();
+        let labels: Vec<String> = self
+            .labels
+            .iter()
+            .map(|(name, value)| format!("{name}={:?}", value.source()))
+            .collect();
         format!("{kind} {} {{{}}}", self.name, labels.join(","))
     }
 }
@@ -132,8 +135,7 @@ mod tests {
         groups.into_iter().map(|group| (group.key.clone(), Arc::new(group))).collect()
     }
 
-    const TWO: &str =
-        "groups: [{name: a, rules: [{alert: A, expr: up == 0, labels: {team: x}}]}, {name: b, rules: []}]";
+    const TWO: &str = "groups: [{name: a, rules: [{alert: A, expr: up == 0, labels: {team: x}}]}, {name: b, rules: []}]";
 
     #[test]
     fn equal_groups_are_left_alone() {
@@ -142,18 +144,23 @@ mod tests {
 
     #[test]
     fn what_changed_is_put_and_what_is_gone_is_removed() {
-        let new = set("groups: [{name: a, rules: [{alert: A, expr: up == 1}]}, {name: c, rules: []}]");
+        let new =
+            set("groups: [{name: a, rules: [{alert: A, expr: up == 1}]}, {name: c, rules: []}]");
         let difference = difference(&set(TWO), &new);
         let put: Vec<&str> = difference.put.iter().map(|group| group.key.name.as_str()).collect();
         assert_eq!(put, ["a", "c"]);
-        assert_eq!(difference.removed, [GroupKey { file: "r.yml".to_owned(), name: "b".to_owned() }]);
+        assert_eq!(
+            difference.removed,
+            [GroupKey { file: "r.yml".to_owned(), name: "b".to_owned() }]
+        );
     }
 
     #[test]
     fn a_rule_stays_itself_when_its_expression_changes_and_not_when_its_labels_do() {
         let identity = |labels: &str, expr: &str| {
-            let set =
-                set(&format!("groups: [{{name: a, rules: [{{alert: A, expr: {expr}, labels: {labels}}}]}}]"));
+            let set = set(&format!(
+                "groups: [{{name: a, rules: [{{alert: A, expr: {expr}, labels: {labels}}}]}}]"
+            ));
             set.values().next().expect("one group").rules[0].identity()
         };
         assert_eq!(identity("{team: x}", "up == 0"), identity("{team: x}", "up == 1"));

@@ -122,8 +122,12 @@ impl Scheduler {
     /// Starts what is due, as long as there is room, and buries removed groups that have nothing left to do.
     async fn start_due(&mut self, now: Timestamp) {
         let is_done = |seat: &Seat| seat.run.as_ref().is_some_and(GroupRun::is_done);
-        let done: Vec<GroupKey> =
-            self.seats.iter().filter(|(_, seat)| is_done(seat)).map(|(key, _)| key.clone()).collect();
+        let done: Vec<GroupKey> = self
+            .seats
+            .iter()
+            .filter(|(_, seat)| is_done(seat))
+            .map(|(key, _)| key.clone())
+            .collect();
         for run in done.iter().filter_map(|key| self.seats.remove(key)?.run) {
             self.ticker.bury(&run).await;
         }
@@ -154,7 +158,8 @@ impl Scheduler {
             return nap;
         }
         let idle = self.seats.values().filter(|seat| seat.run.is_some());
-        idle.map(|seat| seat.slots.next(seat.evaluated.max(seat.slots.last(now)))).fold(nap, Timestamp::min)
+        idle.map(|seat| seat.slots.next(seat.evaluated.max(seat.slots.last(now))))
+            .fold(nap, Timestamp::min)
     }
 
     fn seat_again(&mut self, done: Result<GroupRun, JoinError>) {

@@ -31,12 +31,17 @@ impl Shard {
 
     /// Takes or renews the lease of a group. `None` while another judge holds it. A lease that has half its
     /// time left is not renewed, which would cost a write each time.
-    pub(crate) async fn hold(&self, key: &GroupKey, now: Timestamp) -> Result<Option<Lease>, StateError> {
+    pub(crate) async fn hold(
+        &self,
+        key: &GroupKey,
+        now: Timestamp,
+    ) -> Result<Option<Lease>, StateError> {
         let held = self.held().get(key).copied();
         if let Some(lease) = held.filter(|lease| lease.until.since(now) > self.lease_time / 2) {
             return Ok(Some(lease));
         }
-        let lease = self.state.take_lease(&lease_name(key), &self.owner, self.lease_time, now).await?;
+        let lease =
+            self.state.take_lease(&lease_name(key), &self.owner, self.lease_time, now).await?;
         match lease {
             Some(lease) => self.held().insert(key.clone(), lease),
             None => self.held().remove(key),
@@ -141,7 +146,10 @@ mod tests {
             a.renew(at(second)).await.unwrap();
         }
         assert_eq!(b.hold(&key("g"), at(21)).await.unwrap(), None);
-        assert_eq!(a.hold(&key("g"), at(21)).await.unwrap().map(|lease| lease.fencing), Some(first.fencing));
+        assert_eq!(
+            a.hold(&key("g"), at(21)).await.unwrap().map(|lease| lease.fencing),
+            Some(first.fencing)
+        );
     }
 
     #[tokio::test]

@@ -93,7 +93,10 @@ mod tests {
         let offsets: Vec<_> =
             (0..60).map(|i| Slots::new(&format!("f;{i}"), MINUTE).offset.as_secs() / 10).collect();
         for tenth in 0..6 {
-            assert!(offsets.contains(&tenth), "no group of sixty begins in the {tenth}. ten seconds");
+            assert!(
+                offsets.contains(&tenth),
+                "no group of sixty begins in the {tenth}. ten seconds"
+            );
         }
         assert_eq!(Slots::new("f;1", MINUTE), Slots::new("f;1", MINUTE));
     }

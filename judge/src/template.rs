@@ -68,8 +68,12 @@ impl Template {
             .missing_key(gotmpl::MissingKey::ZeroValue)
             .parse(&whole)
             .map_err(|error| parse_fault(&error))?;
-        let mentioned = LABEL_NAMES.captures_iter(source).map(|found| Arc::from(&found[1])).collect();
-        Ok(Self { source: source.to_owned(), program: Some(Arc::new(Program { parsed, mentioned })) })
+        let mentioned =
+            LABEL_NAMES.captures_iter(source).map(|found| Arc::from(&found[1])).collect();
+        Ok(Self {
+            source: source.to_owned(),
+            program: Some(Arc::new(Program { parsed, mentioned })),
+        })
     }
 
     /// A text that is no template, whatever is in it.
@@ -84,7 +88,12 @@ impl Template {
 
     /// The text for an alert. A template that fails becomes a text that says so, as in Prometheus: an alert
     /// with a faulty annotation is better than none.
-    pub(crate) fn render(&self, labels: &Labels, value: f64, surroundings: &Surroundings) -> String {
+    pub(crate) fn render(
+        &self,
+        labels: &Labels,
+        value: f64,
+        surroundings: &Surroundings,
+    ) -> String {
         let Some(program) = &self.program else { return self.source.clone() };
         let labels = label_map(labels, &program.mentioned);
         let external = label_map(&surroundings.external_labels, &program.mentioned);
@@ -92,7 +101,10 @@ impl Template {
             (Arc::from("Labels"), labels),
             (Arc::from("Value"), Value::Float(value)),
             (Arc::from("ExternalLabels"), external),
-            (Arc::from("ExternalURL"), Value::String(Arc::from(surroundings.external_url.as_str()))),
+            (
+                Arc::from("ExternalURL"),
+                Value::String(Arc::from(surroundings.external_url.as_str())),
+            ),
         ]);
         let mut output = Bounded(String::new());
         match program.parsed.execute_fmt(&mut output, &Value::Map(Arc::new(data))) {
@@ -137,7 +149,9 @@ fn label_map(labels: &Labels, mentioned: &[Arc<str>]) -> Value {
     let empty = Value::String(Arc::from(""));
     let mut map: BTreeMap<Arc<str>, Value> =
         mentioned.iter().map(|name| (name.clone(), empty.clone())).collect();
-    map.extend(labels.iter().map(|(name, value)| (Arc::from(name), Value::String(Arc::from(value)))));
+    map.extend(
+        labels.iter().map(|(name, value)| (Arc::from(name), Value::String(Arc::from(value)))),
+    );
     Value::Map(Arc::new(map))
 }
 
@@ -159,12 +173,17 @@ mod tests {
     use super::*;
 
     fn render(source: &str, value: f64) -> String {
-        let labels = Labels::from_pairs([("endpoint", "web-1:9100"), ("mount", "/data"), ("dev", "sda")]);
+        let labels =
+            Labels::from_pairs([("endpoint", "web-1:9100"), ("mount", "/data"), ("dev", "sda")]);
         let surroundings = Surroundings {
             external_labels: Labels::from_pairs([("dc", "east")]),
             external_url: "http://judge".to_owned(),
         };
-        Template::parse(source).expect("the template is valid").render(&labels, value, &surroundings)
+        Template::parse(source).expect("the template is valid").render(
+            &labels,
+            value,
+            &surroundings,
+        )
     }
 
     fn check(source: &str, text: &str) {
@@ -173,7 +192,10 @@ mod tests {
 
     #[test]
     fn labels_and_the_value_are_at_hand() {
-        check("{{ $labels.endpoint }}: {{ $value }} % of {{ .Labels.mount }}", "web-1:9100: 91.5 % of /data");
+        check(
+            "{{ $labels.endpoint }}: {{ $value }} % of {{ .Labels.mount }}",
+            "web-1:9100: 91.5 % of /data",
+        );
         check("{{ $externalLabels.dc }} {{ $externalURL }} {{ .Value }}", "east http://judge 91.5");
         check("no braces, no work", "no braces, no work");
     }

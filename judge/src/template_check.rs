@@ -8,8 +8,8 @@ use gotmpl::parse::{Expr, ListNode, Node, Parser, PipeNode};
 
 /// The functions of Go's own templates.
 const BUILT_IN: [&str; 19] = [
-    "and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "len", "index", "slice", "print", "printf",
-    "println", "html", "js", "urlquery", "call",
+    "and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "len", "index", "slice", "print",
+    "printf", "println", "html", "js", "urlquery", "call",
 ];
 
 /// The first unknown function with its line.
@@ -62,7 +62,8 @@ impl Search<'_> {
     fn expr(&mut self, expr: &Expr) {
         match expr {
             Expr::Identifier(at, name) => {
-                let is_known = BUILT_IN.contains(&name.as_str()) || self.known.contains_key(name.as_str());
+                let is_known =
+                    BUILT_IN.contains(&name.as_str()) || self.known.contains_key(name.as_str());
                 if !is_known && self.found.is_none() {
                     self.found = Some((name.to_string(), at.line));
                 }

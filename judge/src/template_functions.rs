@@ -40,13 +40,18 @@ pub(crate) fn all() -> FuncMap {
         parse_duration(&text).map(Value::Float)
     });
     add(&mut map, "args", |args| {
-        let named = args.iter().enumerate().map(|(i, arg)| (Arc::from(format!("arg{i}")), arg.clone()));
+        let named =
+            args.iter().enumerate().map(|(i, arg)| (Arc::from(format!("arg{i}")), arg.clone()));
         Ok(Value::Map(Arc::new(named.collect::<BTreeMap<_, _>>())))
     });
     map
 }
 
-fn add(map: &mut FuncMap, name: &str, function: impl Fn(&[Value]) -> Answer + Send + Sync + 'static) {
+fn add(
+    map: &mut FuncMap,
+    name: &str,
+    function: impl Fn(&[Value]) -> Answer + Send + Sync + 'static,
+) {
     map.insert(name.to_owned(), Arc::new(function));
 }
 
@@ -160,12 +165,19 @@ mod tests {
 
     fn check(source: &str, text: &str) {
         let template = Template::parse(source).expect("the template is valid");
-        assert_eq!(template.render(&Labels::empty(), 0.0, &Surroundings::default()), text, "{source}");
+        assert_eq!(
+            template.render(&Labels::empty(), 0.0, &Surroundings::default()),
+            text,
+            "{source}"
+        );
     }
 
     #[test]
     fn numbers_are_made_readable_from_numbers_and_texts() {
-        check("{{ humanize 1234567.0 }} {{ humanize \"0.05\" }} {{ 2048 | humanize1024 }}", "1.235M 50m 2ki");
+        check(
+            "{{ humanize 1234567.0 }} {{ humanize \"0.05\" }} {{ 2048 | humanize1024 }}",
+            "1.235M 50m 2ki",
+        );
         check("{{ humanizeDuration 93784.0 }} {{ humanizePercentage 0.5 }}", "1d 2h 3m 4s 50%");
         check("{{ humanizeTimestamp 1427397845 }}", "2015-03-26 19:24:05 +0000 UTC");
         check("{{ parseDuration \"1h30m\" }} {{ parseDuration \"-5m\" }}", "5400 -300");
@@ -179,7 +191,8 @@ mod tests {
 
     #[test]
     fn ports_and_domains_are_stripped() {
-        for (address, bare) in [("web-1:9100", "web-1"), ("[::1]:80", "::1"), ("::1", "::1"), ("web", "web")]
+        for (address, bare) in
+            [("web-1:9100", "web-1"), ("[::1]:80", "::1"), ("::1", "::1"), ("web", "web")]
         {
             check(&format!("{{{{ stripPort {address:?} }}}}"), bare);
         }
@@ -198,7 +211,10 @@ mod tests {
 
     #[test]
     fn links_are_escaped() {
-        check("{{ graphLink \"rate(x[5m]) > 1\" }}", "/graph?g0.expr=rate%28x%5B5m%5D%29+%3E+1&g0.tab=0");
+        check(
+            "{{ graphLink \"rate(x[5m]) > 1\" }}",
+            "/graph?g0.expr=rate%28x%5B5m%5D%29+%3E+1&g0.tab=0",
+        );
         check("{{ tableLink \"up\" }}", "/graph?g0.expr=up&g0.tab=1");
         check("{{ urlQueryEscape \"ü&\" }}", "%C3%BC%26");
     }

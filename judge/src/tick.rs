@@ -110,7 +110,12 @@ impl Ticker {
         Ok(true)
     }
 
-    async fn restore(&self, run: &mut GroupRun, fencing: u64, now: Timestamp) -> Result<(), StateError> {
+    async fn restore(
+        &self,
+        run: &mut GroupRun,
+        fencing: u64,
+        now: Timestamp,
+    ) -> Result<(), StateError> {
         let document = self.state.load_document(DOCUMENT_KIND, &state_name(&run.group.key)).await?;
         if let Err(reason) = run.restore(document.as_deref(), fencing, now) {
             tracing::error!(group = %run.group.key, reason, "stored alerts cannot be read; starting without");

@@ -86,7 +86,10 @@ impl Config {
             faults.add("data_dir", "must not be empty");
         }
         if self.storage.retention < Duration::from_secs(3600) {
-            faults.add("storage.retention", "must be at least 1h, or rules have nothing to look back on");
+            faults.add(
+                "storage.retention",
+                "must be at least 1h, or rules have nothing to look back on",
+            );
         }
         if self.storage.series_max == 0 {
             faults.add("storage.series_max", "must be at least 1");

@@ -99,7 +99,11 @@ async fn status(http: &reqwest::Client, args: &StatusArgs) -> anyhow::Result<Str
             rows.push(vec![role, url.to_owned(), state]);
         }
         if all_ready || clock.now() >= deadline {
-            let text = if args.json { as_json(&rows) } else { table(&["ROLE", "ADDRESS", "STATE"], &rows) };
+            let text = if args.json {
+                as_json(&rows)
+            } else {
+                table(&["ROLE", "ADDRESS", "STATE"], &rows)
+            };
             if !all_ready {
                 bail!("not every role is ready\n{text}");
             }
@@ -122,7 +126,9 @@ async fn role_state(http: &reqwest::Client, url: &str) -> (String, String) {
 }
 
 fn as_json(rows: &[Vec<String>]) -> String {
-    let rows = rows.iter().map(|row| serde_json::json!({ "role": row[0], "url": row[1], "state": row[2] }));
+    let rows = rows
+        .iter()
+        .map(|row| serde_json::json!({ "role": row[0], "url": row[1], "state": row[2] }));
     Value::Array(rows.collect()).to_string()
 }
 
@@ -141,7 +147,11 @@ async fn query(http: &reqwest::Client, args: &QueryArgs) -> anyhow::Result<Strin
     let result = &answer["data"]["result"];
     if answer["data"]["resultType"] == "vector" {
         let rows: Vec<_> = result.as_array().into_iter().flatten().map(sample_row).collect();
-        return Ok(if rows.is_empty() { "no series".to_owned() } else { table(&["SERIES", "VALUE"], &rows) });
+        return Ok(if rows.is_empty() {
+            "no series".to_owned()
+        } else {
+            table(&["SERIES", "VALUE"], &rows)
+        });
     }
     Ok(serde_json::to_string_pretty(result)?)
 }
@@ -156,7 +166,8 @@ async fn hosts(http: &reqwest::Client, args: &HostsArgs) -> anyhow::Result<Strin
     let mut after = String::new();
     loop {
         let url = format!("{}/api/v1/hosts", args.url.trim_end_matches('/'));
-        let answer = http.get(&url).query(&[("after", after.as_str()), ("limit", "1000")]).send().await;
+        let answer =
+            http.get(&url).query(&[("after", after.as_str()), ("limit", "1000")]).send().await;
         let answer = answer.with_context(|| format!("ask {url}"))?;
         let status = answer.status();
         let page = answer.json().await.ok().filter(|page: &Value| page["hosts"].is_array());
@@ -175,14 +186,21 @@ async fn hosts(http: &reqwest::Client, args: &HostsArgs) -> anyhow::Result<Strin
         .iter()
         .map(|host| {
             let age = host["heartbeat_age_seconds"].as_f64().unwrap_or_default();
-            vec![text(&host["name"]), text(&host["ip"]), text(&host["agent_version"]), format!("{age:.0}s")]
+            vec![
+                text(&host["name"]),
+                text(&host["ip"]),
+                text(&host["agent_version"]),
+                format!("{age:.0}s"),
+            ]
         })
         .collect();
     Ok(table(&["HOST", "ADDRESS", "AGENT", "SILENT FOR"], &rows))
 }
 
 fn no_answer(url: &str, status: reqwest::StatusCode, what: &str) -> anyhow::Error {
-    anyhow::anyhow!("{url} answers {status} with something else; give the address of {what} with --url")
+    anyhow::anyhow!(
+        "{url} answers {status} with something else; give the address of {what} with --url"
+    )
 }
 
 async fn get(http: &reqwest::Client, url: &str) -> anyhow::Result<Value> {

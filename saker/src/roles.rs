@@ -23,12 +23,17 @@ pub(crate) fn run(common: &CommonArgs, command: RunCommand) -> ExitCode {
             RunCommand::Transfer(_) => {
                 transfer_role(&config, open_storage(&config, context).await?, context).await
             }
-            RunCommand::Hbs(_) => hbs_role(&config, open_db(&config, context).await?, context).await,
+            RunCommand::Hbs(_) => {
+                hbs_role(&config, open_db(&config, context).await?, context).await
+            }
             RunCommand::Judge(_) => {
-                let (storage, db) = (open_storage(&config, context).await?, open_db(&config, context).await?);
+                let (storage, db) =
+                    (open_storage(&config, context).await?, open_db(&config, context).await?);
                 judge_role(&config, &storage, db, context).await
             }
-            RunCommand::Alarm(_) => alarm_role(&config, open_db(&config, context).await?, context).await,
+            RunCommand::Alarm(_) => {
+                alarm_role(&config, open_db(&config, context).await?, context).await
+            }
             RunCommand::Apiproxy(_) => {
                 apiproxy_role(&config, &open_storage(&config, context).await?, context).await
             }
@@ -65,7 +70,12 @@ async fn alarm_role(config: &Config, db: Db, context: &Context) -> anyhow::Resul
     Ok(())
 }
 
-async fn judge_role(config: &Config, storage: &Storage, db: Db, context: &Context) -> anyhow::Result<()> {
+async fn judge_role(
+    config: &Config,
+    storage: &Storage,
+    db: Db,
+    context: &Context,
+) -> anyhow::Result<()> {
     let deps = judge::Deps {
         reader: storage.reader(),
         writer: storage.writer(),
@@ -76,7 +86,11 @@ async fn judge_role(config: &Config, storage: &Storage, db: Db, context: &Contex
     Ok(())
 }
 
-async fn apiproxy_role(config: &Config, storage: &Storage, context: &Context) -> anyhow::Result<()> {
+async fn apiproxy_role(
+    config: &Config,
+    storage: &Storage,
+    context: &Context,
+) -> anyhow::Result<()> {
     let deps = apiproxy::Deps { reader: storage.reader() };
     apiproxy::start(config.apiproxy.clone(), deps, &context.for_role("apiproxy")).await?;
     Ok(())
@@ -94,8 +108,9 @@ async fn open_storage(config: &Config, context: &Context) -> anyhow::Result<Stor
         ..Limits::default()
     };
     let local = LocalConfig { limits, ..LocalConfig::new(config.data_dir.join("samples")) };
-    let storage =
-        Storage::open(local, context.clock.now()).await.map_err(|error| not_openable(error.into()))?;
+    let storage = Storage::open(local, context.clock.now())
+        .await
+        .map_err(|error| not_openable(error.into()))?;
     let (maintained, clock) = (storage.clone(), context.clock.clone());
     context.spawn_graceful("storage", move |stop: Stop| maintain(maintained, clock, stop));
     Ok(storage)
@@ -116,6 +131,9 @@ async fn maintain(storage: Storage, clock: Clock, stop: Stop) {
         }
     }
     if let Err(error) = storage.close().await {
-        tracing::error!(error = &error as &dyn std::error::Error, "the store could not be closed in order");
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "the store could not be closed in order"
+        );
     }
 }

@@ -61,7 +61,10 @@ impl DatabaseConfig {
         let db = loop {
             match Db::connect(&config).await {
                 Err(error) if error.is_away() => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "waiting for the database");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "waiting for the database"
+                    );
                     context.clock.sleep(RETRY_INTERVAL).await;
                 }
                 outcome => break outcome.context("open the database")?,
@@ -106,8 +109,8 @@ fn password(file: &Path) -> anyhow::Result<Option<String>> {
     if file.as_os_str().is_empty() {
         return Ok(None);
     }
-    let text =
-        std::fs::read_to_string(file).with_context(|| format!("read the password in {}", file.display()))?;
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("read the password in {}", file.display()))?;
     Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
@@ -149,7 +152,8 @@ mod tests {
         };
         let good = config("mysql://u:s3cret@h/d", "redis://:s3cret@h/0").expect("valid");
         assert!(!format!("{good:?}").contains("s3cret"), "{good:?}");
-        let error = config("mysql://u:s3cret@h", "http://s3cret@h").expect_err("not valid").to_string();
+        let error =
+            config("mysql://u:s3cret@h", "http://s3cret@h").expect_err("not valid").to_string();
         for part in ["db.url", "state.redis_url"] {
             assert!(error.contains(part), "{error}");
         }

@@ -39,11 +39,13 @@ pub struct Addresses {
 pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Result<Addresses> {
     let metrics = Metrics::register(context);
     store_metrics::register(&deps.storage, context);
-    let stored = deps.storage.reader().metadata(None, 0).await.context("read the metadata of the store")?;
+    let stored =
+        deps.storage.reader().metadata(None, 0).await.context("read the metadata of the store")?;
     let names = OriginalNames::restore(&stored, config.falcon_names_max);
     let relabel = Relabel::new(&config.relabel).context("compile transfer.relabel")?;
     let writer = deps.storage.writer();
-    let ingest = Ingest::new(config.clone(), context.clock.clone(), writer, names, relabel, metrics.clone());
+    let ingest =
+        Ingest::new(config.clone(), context.clock.clone(), writer, names, relabel, metrics.clone());
     let gate = Arc::new(Gate::new(config, context.clone(), ingest, metrics));
     let http = context.listen(gate.config.listen, http::routes(gate.clone())).await?;
     let rpc = listen_rpc(&gate, context).await?;

@@ -123,7 +123,10 @@ impl Config {
             }
         }
         if self.labels_per_series_max < 2 {
-            faults.add("transfer.labels_per_series_max", "must be at least 2: name and host are labels too");
+            faults.add(
+                "transfer.labels_per_series_max",
+                "must be at least 2: name and host are labels too",
+            );
         }
         if self.message_bytes_max < self.body_bytes_max {
             faults.add("transfer.message_bytes_max", "must not be below body_bytes_max");
@@ -174,7 +177,8 @@ mod tests {
             ..Config::default()
         };
         config.validate(&mut faults);
-        let keys: Vec<&str> = faults.list().iter().filter_map(|fault| fault.split(':').next()).collect();
+        let keys: Vec<&str> =
+            faults.list().iter().filter_map(|fault| fault.split(':').next()).collect();
         assert_eq!(
             keys,
             [

@@ -85,7 +85,8 @@ mod tests {
     #[test]
     fn rates_are_since_the_last_reading() {
         let last = Reading { at: Timestamp::from_seconds(100), counts: vec![50] };
-        let counters = with_rates(&[("RecvCnt", 250), ("New", 30)], &last, Timestamp::from_seconds(110));
+        let counters =
+            with_rates(&[("RecvCnt", 250), ("New", 30)], &last, Timestamp::from_seconds(110));
         let text = serde_json::to_string(&counters[0]).expect("it is plain");
         assert_eq!(text, r#"{"Name":"RecvCnt","Cnt":250,"Qps":20,"Time":"1970-01-01 00:01:50"}"#);
         assert_eq!(counters[1].qps, 3);

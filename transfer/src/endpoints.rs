@@ -97,7 +97,8 @@ impl Endpoints {
         hint: &mut Option<usize>,
     ) -> Result<(), Reason> {
         let Some(name) = labels.get(ENDPOINT) else { return Ok(()) };
-        let hinted = hint.filter(|at| self.entries.get(*at).is_some_and(|entry| entry.name == name));
+        let hinted =
+            hint.filter(|at| self.entries.get(*at).is_some_and(|entry| entry.name == name));
         let Some(at) = hinted.or_else(|| self.position(name, now)) else {
             let limited = self.limits.samples_per_second_max > 0 || self.limits.series_max > 0;
             return if limited { Err(Reason::EndpointsLimit) } else { Ok(()) };
@@ -144,8 +145,12 @@ impl Endpoints {
         }
         self.tidied = now;
         self.entries.retain(|entry| entry.last.plus(FORGET_AFTER) > now);
-        self.by_name =
-            self.entries.iter().enumerate().map(|(at, entry)| (entry.name.to_owned(), at)).collect();
+        self.by_name = self
+            .entries
+            .iter()
+            .enumerate()
+            .map(|(at, entry)| (entry.name.to_owned(), at))
+            .collect();
     }
 }
 
@@ -241,11 +246,16 @@ mod tests {
     fn every_endpoint_is_counted_and_the_busiest_comes_first() {
         let mut table = Endpoints::new(limits(0, 0));
         for (endpoint, samples) in [("a", 1), ("b", 3), ("a", 1), ("c", 9)] {
-            assert_eq!(send(&mut table, endpoint, "m", samples, 0), Ok(()), "without limits all pass");
+            assert_eq!(
+                send(&mut table, endpoint, "m", samples, 0),
+                Ok(()),
+                "without limits all pass"
+            );
         }
         assert_eq!(table.admit(&Labels::empty(), 1, Protocol::Line, NOW, &mut None), Ok(()));
         let busiest = table.busiest(10);
-        let seen: Vec<(&str, u64)> = busiest.iter().map(|one| (one.endpoint.as_str(), one.samples)).collect();
+        let seen: Vec<(&str, u64)> =
+            busiest.iter().map(|one| (one.endpoint.as_str(), one.samples)).collect();
         assert_eq!(seen, [("b", 3), ("a", 2)], "the table is full");
         assert_eq!(table.busiest(1).len(), 1);
     }
@@ -280,7 +290,11 @@ mod tests {
         }
         assert_eq!(send(&mut table, "a", "z", 1, 10), Err(Reason::EndpointSeries));
         assert_eq!(send(&mut table, "a", "x", 1, 3600), Ok(()), "a known series goes on");
-        assert_eq!(send(&mut table, "a", "z", 1, 3600), Err(Reason::EndpointSeries), "y may come back");
+        assert_eq!(
+            send(&mut table, "a", "z", 1, 3600),
+            Err(Reason::EndpointSeries),
+            "y may come back"
+        );
         assert_eq!(send(&mut table, "a", "x", 1, 7200), Ok(()));
         assert_eq!(send(&mut table, "a", "z", 1, 7200), Ok(()), "y has been away for a period");
     }

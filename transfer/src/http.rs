@@ -53,9 +53,11 @@ async fn take_turn(State(gate): State<Arc<Gate>>, request: Request, next: Next) 
     let answer = tokio::time::timeout(gate.config.request_timeout, next.run(request)).await;
     answer.unwrap_or_else(|_| {
         let text =
-            "the request took longer than transfer.request_timeout; sending it again is harmless".to_owned();
+            "the request took longer than transfer.request_timeout; sending it again is harmless"
+                .to_owned();
         let fault = RequestFault::Timeout;
-        gate.refuse(Rejection { status: StatusCode::SERVICE_UNAVAILABLE, text, fault }).into_response()
+        gate.refuse(Rejection { status: StatusCode::SERVICE_UNAVAILABLE, text, fault })
+            .into_response()
     })
 }
 
@@ -63,10 +65,15 @@ async fn write(State(gate): State<Arc<Gate>>, headers: HeaderMap, request: Reque
     answer(&gate, take_write(&gate, &headers, request).await)
 }
 
-async fn take_write(gate: &Gate, headers: &HeaderMap, request: Request) -> Result<Response, Rejection> {
+async fn take_write(
+    gate: &Gate,
+    headers: &HeaderMap,
+    request: Request,
+) -> Result<Response, Rejection> {
     let version = remote_write::check_headers(headers)?;
     let body = read_body(gate, request).await?;
-    let (incoming, histograms, exemplars) = remote_write::decode(version, &body, &gate.config, &gate.known)?;
+    let (incoming, histograms, exemplars) =
+        remote_write::decode(version, &body, &gate.config, &gate.known)?;
     gate.metrics.skipped_histograms.inc_by(histograms as u64);
     gate.metrics.skipped_exemplars.inc_by(exemplars as u64);
     Ok(remote_write::answer(version, &gate.take(incoming).await?))
@@ -84,7 +91,8 @@ async fn push(
 async fn take_push(gate: &Gate, verbose: bool, request: Request) -> Result<Response, Rejection> {
     let begun = Instant::now();
     let body = read_body(gate, request).await?;
-    let incoming = falcon::decode(&body, gate.clock.now(), gate.config.samples_per_request_max, &gate.known)?;
+    let incoming =
+        falcon::decode(&body, gate.clock.now(), gate.config.samples_per_request_max, &gate.known)?;
     let verdict = gate.take(incoming).await?;
     Ok(falcon::answer(&verdict, begun.elapsed().as_millis() as u64, verbose))
 }
@@ -93,7 +101,8 @@ async fn openfalcon_push(State(gate): State<Arc<Gate>>, request: Request) -> Res
     let taking = async {
         let body = read_body(&gate, request).await?;
         let samples_max = gate.config.samples_per_request_max;
-        let incoming = falcon::decode_list_or_one(&body, gate.clock.now(), samples_max, &gate.known)?;
+        let incoming =
+            falcon::decode_list_or_one(&body, gate.clock.now(), samples_max, &gate.known)?;
         Ok(falcon::answer_received(&gate.take(incoming).await?))
     };
     answer(&gate, taking.await)
@@ -120,7 +129,8 @@ async fn put(
 ) -> Response {
     let taking = async {
         let body = read_body(&gate, request).await?;
-        let mut decoded = opentsdb::decode(&body, gate.clock.now(), gate.config.samples_per_request_max)?;
+        let mut decoded =
+            opentsdb::decode(&body, gate.clock.now(), gate.config.samples_per_request_max)?;
         let verdict = gate.take(opentsdb::incoming(&mut decoded)).await?;
         Ok(opentsdb::answer(&verdict, &decoded, Wanted::of(&parameters)))
     };
@@ -146,11 +156,13 @@ fn answer(gate: &Gate, outcome: Result<Response, Rejection>) -> Response {
 }
 
 async fn read_body(gate: &Gate, request: Request<Body>) -> Result<Bytes, Rejection> {
-    Bytes::from_request(request, &()).await.map_err(|rejection: BytesRejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Rejection::too_large(format!(
-            "the body is longer than {} bytes (transfer.body_bytes_max); send less at once",
-            gate.config.body_bytes_max
-        )),
-        _ => Rejection::malformed(format!("the body ended early: {}", rejection.body_text())),
+    Bytes::from_request(request, &()).await.map_err(|rejection: BytesRejection| {
+        match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Rejection::too_large(format!(
+                "the body is longer than {} bytes (transfer.body_bytes_max); send less at once",
+                gate.config.body_bytes_max
+            )),
+            _ => Rejection::malformed(format!("the body ended early: {}", rejection.body_text())),
+        }
     })
 }

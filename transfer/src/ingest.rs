@@ -147,13 +147,16 @@ impl Ingest {
 
     async fn pass(&self, incoming: Incoming) -> Result<Verdict, WriteError> {
         let Incoming { protocol, series, metadata, originals, refusals } = incoming;
-        let mut verdict = Verdict { received: samples_of(&series) + refusals.samples(), stored: 0, refusals };
+        let mut verdict =
+            Verdict { received: samples_of(&series) + refusals.samples(), stored: 0, refusals };
         self.metrics.received(protocol, verdict.received);
 
         let mut metadata: Vec<_> =
             metadata.into_iter().filter_map(|one| self.bounded_metadata(one)).collect();
         let series = match &originals {
-            Some(originals) => self.claim_names(series, originals, &mut metadata, &mut verdict.refusals),
+            Some(originals) => {
+                self.claim_names(series, originals, &mut metadata, &mut verdict.refusals)
+            }
             None => series,
         };
         let series = self.relabelled(series, &mut verdict.refusals);
@@ -197,12 +200,18 @@ impl Ingest {
     }
 
     /// Counts what each endpoint sends, and keeps what it may send.
-    fn admitted(&self, mut series: Vec<Series>, protocol: Protocol, refusals: &mut Refusals) -> Vec<Series> {
+    fn admitted(
+        &self,
+        mut series: Vec<Series>,
+        protocol: Protocol,
+        refusals: &mut Refusals,
+    ) -> Vec<Series> {
         let now = self.clock.now();
         let mut endpoints = self.endpoints();
         let mut hint = None;
         series.retain(|one| {
-            let admitted = endpoints.admit(&one.labels, one.samples.len(), protocol, now, &mut hint);
+            let admitted =
+                endpoints.admit(&one.labels, one.samples.len(), protocol, now, &mut hint);
             if let Err(reason) = admitted {
                 refusals.add(reason, one.samples.len(), || describe(&one.labels));
             }
@@ -261,7 +270,9 @@ impl Ingest {
             match claims[*original] {
                 Ok(()) => kept.push(one),
                 Err(reason) => {
-                    refusals.add(reason, one.samples.len(), || originals.metrics[*original].name.to_owned());
+                    refusals.add(reason, one.samples.len(), || {
+                        originals.metrics[*original].name.to_owned()
+                    });
                 }
             }
         }
@@ -284,12 +295,16 @@ impl Ingest {
                 continue;
             }
             samples += refused.count;
-            refusals.add(Reason::Storage(refused.reason), refused.count, || describe(&refused.example));
+            refusals
+                .add(Reason::Storage(refused.reason), refused.count, || describe(&refused.example));
         }
         samples
     }
 
-    fn bounded_metadata(&self, (name, mut about): (String, Metadata)) -> Option<(String, Metadata)> {
+    fn bounded_metadata(
+        &self,
+        (name, mut about): (String, Metadata),
+    ) -> Option<(String, Metadata)> {
         for text in [&mut about.help, &mut about.unit] {
             text.truncate(text.floor_char_boundary(METADATA_TEXT_BYTES_MAX));
         }
@@ -367,7 +382,8 @@ mod tests {
     }
 
     fn ingest(storage: &storage::Storage) -> Ingest {
-        let context = daemon::Context::new("transfer", Clock::manual(NOW)).expect("a client can be built");
+        let context =
+            daemon::Context::new("transfer", Clock::manual(NOW)).expect("a client can be built");
         let metrics = Metrics::register(&context);
         let names = OriginalNames::restore(&[], 10);
         Ingest::new(
@@ -403,7 +419,8 @@ mod tests {
 
     #[test]
     fn samples_of_the_far_future_are_cut() {
-        let mut one = series(&[("__name__", "x")], &[(1, 1.0), (5, 1.0), (6, 1.0), (i64::MAX, 1.0)]);
+        let mut one =
+            series(&[("__name__", "x")], &[(1, 1.0), (5, 1.0), (6, 1.0), (i64::MAX, 1.0)]);
         assert_eq!(cut_future(&mut one, Timestamp(5)), 2);
         assert_eq!(one.samples.len(), 2);
     }

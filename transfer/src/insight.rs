@@ -68,7 +68,10 @@ struct EndpointsQuery {
     limit: Option<usize>,
 }
 
-async fn endpoints(State(insight): State<Insight>, Query(query): Query<EndpointsQuery>) -> Response {
+async fn endpoints(
+    State(insight): State<Insight>,
+    Query(query): Query<EndpointsQuery>,
+) -> Response {
     let (known, busiest) = {
         let endpoints = insight.gate.ingest.endpoints();
         (endpoints.len(), endpoints.busiest(query.limit.unwrap_or(ENDPOINTS_DEFAULT)))

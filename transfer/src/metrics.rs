@@ -165,7 +165,8 @@ impl Metrics {
         register(all, "transfer_rpc_connections", help, &metrics.rpc_connections);
         let help = "Connections of the line socket that are open";
         register(all, "transfer_line_connections", help, &metrics.line_connections);
-        let help = "Samples of the line socket given up because the store did not take them in time";
+        let help =
+            "Samples of the line socket given up because the store did not take them in time";
         register(all, "transfer_lost_line_samples", help, &metrics.lost_line_samples);
         let help = "How long the store took to acknowledge a batch";
         register(all, "transfer_write_seconds", help, &metrics.write_seconds);

@@ -36,7 +36,11 @@ impl OriginalNames {
     /// Claims a canonical name for an original. Says whether its metadata has still to be stored.
     pub(crate) fn claim(&mut self, canonical: &str, original: &str) -> Result<bool, Reason> {
         if let Some(owner) = self.owners.get(canonical) {
-            return if owner.original == original { Ok(!owner.stored) } else { Err(Reason::NameCollision) };
+            return if owner.original == original {
+                Ok(!owner.stored)
+            } else {
+                Err(Reason::NameCollision)
+            };
         }
         if self.owners.len() >= self.names_max {
             return Err(Reason::FalconNamesLimit);

@@ -75,7 +75,13 @@ impl Reason {
         let influx = influx::LineFault::ALL.into_iter().map(Self::Influx);
         let remote_write = SeriesFault::ALL.into_iter().map(Self::RemoteWrite);
         let storage = Refusal::ALL.into_iter().map(Self::Storage);
-        falcon.chain(line).chain(opentsdb).chain(influx).chain(remote_write).chain(own).chain(storage)
+        falcon
+            .chain(line)
+            .chain(opentsdb)
+            .chain(influx)
+            .chain(remote_write)
+            .chain(own)
+            .chain(storage)
     }
 
     /// The word for metrics, logs and answers.
@@ -146,7 +152,8 @@ struct Refused {
 impl Refusals {
     /// Adds samples; only the first example of a reason is made and kept.
     pub(crate) fn add(&mut self, reason: Reason, samples: usize, example: impl FnOnce() -> String) {
-        let refused = self.0.entry(reason).or_insert_with(|| Refused { samples: 0, example: example() });
+        let refused =
+            self.0.entry(reason).or_insert_with(|| Refused { samples: 0, example: example() });
         refused.samples += samples;
     }
 
@@ -200,7 +207,13 @@ impl fmt::Display for Refusals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, (reason, refused)) in self.0.iter().enumerate() {
             let separator = if at == 0 { "" } else { ", " };
-            write!(f, "{separator}{} {} (such as {})", refused.samples, reason.as_str(), refused.example)?;
+            write!(
+                f,
+                "{separator}{} {} (such as {})",
+                refused.samples,
+                reason.as_str(),
+                refused.example
+            )?;
         }
         Ok(())
     }
@@ -215,11 +228,9 @@ mod tests {
     #[test]
     fn every_reason_has_a_word_that_fits_a_label() {
         let words: Vec<&str> = Reason::all().map(Reason::as_str).collect();
-        assert!(
-            words
-                .iter()
-                .all(|word| word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'))
-        );
+        assert!(words.iter().all(|word| {
+            word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        }));
         let distinct: BTreeSet<&str> = words.iter().copied().collect();
         assert_eq!(distinct.len(), words.len(), "two reasons share a word");
     }
@@ -232,6 +243,9 @@ mod tests {
         refusals.add(Reason::RemoteWrite(SeriesFault::NoMetricName), 4, || "c".into());
         assert_eq!(refusals.samples(), 7);
         assert_eq!(refusals.told().to_string(), "3 too_far_in_future (such as a)");
-        assert_eq!(refusals.to_string(), "4 no_metric_name (such as c), 3 too_far_in_future (such as a)");
+        assert_eq!(
+            refusals.to_string(),
+            "4 no_metric_name (such as c), 3 too_far_in_future (such as a)"
+        );
     }
 }

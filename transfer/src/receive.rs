@@ -54,7 +54,8 @@ pub(crate) fn answer_in_words(verdict: &Verdict) -> Response {
     if told.is_empty() {
         return StatusCode::NO_CONTENT.into_response();
     }
-    let text = format!("{} of {} samples are stored, refused: {told}\n", verdict.stored, verdict.received);
+    let text =
+        format!("{} of {} samples are stored, refused: {told}\n", verdict.stored, verdict.received);
     (StatusCode::BAD_REQUEST, text).into_response()
 }
 

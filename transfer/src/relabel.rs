@@ -77,7 +77,11 @@ impl RelabelRule {
     pub(crate) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         if let Err(error) = self.compile_regex() {
-            faults.push(format!("regex {:?} cannot be used: {}", self.regex, last_line(&error.to_string())));
+            faults.push(format!(
+                "regex {:?} cannot be used: {}",
+                self.regex,
+                last_line(&error.to_string())
+            ));
         }
         let word = self.action.as_str();
         if self.action.writes_target() && self.target_label.is_empty() {
@@ -114,11 +118,16 @@ impl RelabelRule {
             Action::LabelDrop | Action::LabelKeep => {
                 &["source_labels", "separator", "target_label", "modulus", "replacement"]
             }
-            Action::KeepEqual | Action::DropEqual => &["separator", "regex", "modulus", "replacement"],
+            Action::KeepEqual | Action::DropEqual => {
+                &["separator", "regex", "modulus", "replacement"]
+            }
             Action::Lowercase | Action::Uppercase => &["replacement"],
             _ => &[],
         };
-        set.into_iter().filter(|(key, set)| *set && refused.contains(key)).map(|(key, _)| key).collect()
+        set.into_iter()
+            .filter(|(key, set)| *set && refused.contains(key))
+            .map(|(key, _)| key)
+            .collect()
     }
 
     fn compile_regex(&self) -> Result<Regex, regex::Error> {
@@ -144,7 +153,10 @@ impl Action {
     }
 
     const fn writes_target(self) -> bool {
-        !matches!(self, Self::Keep | Self::Drop | Self::LabelMap | Self::LabelDrop | Self::LabelKeep)
+        !matches!(
+            self,
+            Self::Keep | Self::Drop | Self::LabelMap | Self::LabelDrop | Self::LabelKeep
+        )
     }
 }
 
@@ -159,7 +171,11 @@ pub(crate) struct Relabel(Vec<(RelabelRule, Regex)>);
 impl Relabel {
     /// Rules that [`RelabelRule::faults`] has nothing against.
     pub(crate) fn new(rules: &[RelabelRule]) -> Result<Self, regex::Error> {
-        rules.iter().map(|rule| Ok((rule.clone(), rule.compile_regex()?))).collect::<Result<_, _>>().map(Self)
+        rules
+            .iter()
+            .map(|rule| Ok((rule.clone(), rule.compile_regex()?)))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// Whether every series passes unchanged.
@@ -194,8 +210,12 @@ impl RelabelRule {
             Action::LabelMap => Some(self.map_names(regex, &labels)),
             Action::LabelDrop => Some(retain(&labels, |name| !regex.is_match(name))),
             Action::LabelKeep => Some(retain(&labels, |name| regex.is_match(name))),
-            Action::Lowercase => Some(labels.with(&self.target_label, &self.source(&labels).to_lowercase())),
-            Action::Uppercase => Some(labels.with(&self.target_label, &self.source(&labels).to_uppercase())),
+            Action::Lowercase => {
+                Some(labels.with(&self.target_label, &self.source(&labels).to_lowercase()))
+            }
+            Action::Uppercase => {
+                Some(labels.with(&self.target_label, &self.source(&labels).to_uppercase()))
+            }
         }
     }
 
@@ -268,7 +288,8 @@ mod tests {
         assert_eq!(relabelled(toml, &SERIES).as_deref(), expected, "{toml}");
     }
 
-    const UNCHANGED: Option<&str> = Some("cpu_idle{endpoint=\"Web-01.bj\", idc=\"bj\", tmp_x=\"1\"}");
+    const UNCHANGED: Option<&str> =
+        Some("cpu_idle{endpoint=\"Web-01.bj\", idc=\"bj\", tmp_x=\"1\"}");
 
     #[test]
     fn replace_writes_what_the_groups_hold() {
@@ -315,7 +336,10 @@ mod tests {
         assert_eq!(md5_tail(b"foo"), 0xedef_654f_ccc4_a4d8);
         let toml = "action = 'hashmod'\nsource_labels = ['a']\ntarget_label = 'b'\nmodulus = 1000";
         let bucket = 0xedef_654f_ccc4_a4d8_u64 % 1000;
-        assert_eq!(relabelled(toml, &[("a", "foo")]), Some(format!("{{a=\"foo\", b=\"{bucket}\"}}")));
+        assert_eq!(
+            relabelled(toml, &[("a", "foo")]),
+            Some(format!("{{a=\"foo\", b=\"{bucket}\"}}"))
+        );
     }
 
     #[test]
@@ -329,7 +353,10 @@ mod tests {
 
     #[test]
     fn labeldrop_and_labelkeep_go_by_name() {
-        check("action = 'labeldrop'\nregex = 'tmp_.*|idc'", Some("cpu_idle{endpoint=\"Web-01.bj\"}"));
+        check(
+            "action = 'labeldrop'\nregex = 'tmp_.*|idc'",
+            Some("cpu_idle{endpoint=\"Web-01.bj\"}"),
+        );
         check("action = 'labelkeep'\nregex = '__name__|idc'", Some("cpu_idle{idc=\"bj\"}"));
         check("action = 'labelkeep'\nregex = 'none'", Some("{}"));
     }
@@ -376,7 +403,10 @@ mod tests {
             faults("action = 'keepequal'\ntarget_label = 'a'\nregex = 'x'"),
             ["keepequal does not use regex: leave it out"]
         );
-        assert_eq!(faults("action = 'labelmap'\nreplacement = ''"), ["labelmap needs a replacement"]);
+        assert_eq!(
+            faults("action = 'labelmap'\nreplacement = ''"),
+            ["labelmap needs a replacement"]
+        );
         assert!(toml::from_str::<RelabelRule>("action = 'explode'").is_err());
         assert!(toml::from_str::<RelabelRule>("target = 'a'").is_err());
     }

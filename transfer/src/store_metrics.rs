@@ -28,7 +28,12 @@ fn encode(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     gauge(encoder, "transfer_store_samples", "Samples in the store.", stats.samples)?;
     let Some(wal) = &stats.wal else { return Ok(()) };
     gauge(encoder, "transfer_store_wal_bytes", "Bytes of the write-ahead log on disk.", wal.bytes)?;
-    gauge(encoder, "transfer_store_wal_segments", "Segments of the write-ahead log.", wal.segments as u64)?;
+    gauge(
+        encoder,
+        "transfer_store_wal_segments",
+        "Segments of the write-ahead log.",
+        wal.segments as u64,
+    )?;
     let help = "Batches that the write-ahead log did not take.";
     counter(encoder, "transfer_store_wal_write_errors", help, wal.write_errors_total)?;
     let help = "Whether the last attempt to bring the write-ahead log to disk failed.";

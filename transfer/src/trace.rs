@@ -35,7 +35,9 @@ pub(crate) struct Question {
 impl Question {
     fn matches(&self, labels: &Labels) -> bool {
         let is = |wanted: &Option<String>, label: &str, map: fn(&str) -> String| match wanted {
-            Some(wanted) => labels.get(label).is_some_and(|value| value == wanted || value == map(wanted)),
+            Some(wanted) => {
+                labels.get(label).is_some_and(|value| value == wanted || value == map(wanted))
+            }
             None => true,
         };
         is(&self.endpoint, ENDPOINT, str::to_owned) && is(&self.metric, METRIC_NAME, canonical_name)
@@ -118,15 +120,17 @@ impl Trace {
             return Vec::new();
         }
         let watches = self.watches();
-        let wanted =
-            |labels: &Labels| watches.iter().any(|watch| watch.until > now && watch.question.matches(labels));
+        let wanted = |labels: &Labels| {
+            watches.iter().any(|watch| watch.until > now && watch.question.matches(labels))
+        };
         let mut picked = Vec::new();
         let originals = incoming.originals.take();
         let mut of_series = Vec::new();
         for (at, series) in std::mem::take(&mut incoming.series).into_iter().enumerate() {
             let original = originals.as_ref().and_then(|all| all.of_series.get(at));
             if picked.len() < SERIES_PER_REQUEST_MAX && wanted(&series.labels) {
-                let own = originals.as_ref().zip(original).and_then(|(all, at)| all.metrics.get(*at));
+                let own =
+                    originals.as_ref().zip(original).and_then(|(all, at)| all.metrics.get(*at));
                 picked.push(Incoming {
                     series: vec![series],
                     originals: own.map(one_original),
@@ -188,7 +192,11 @@ impl Passed {
         if verdict.stored > 0 {
             parts.insert(
                 0,
-                if parts.is_empty() { "stored".to_owned() } else { format!("{} stored", verdict.stored) },
+                if parts.is_empty() {
+                    "stored".to_owned()
+                } else {
+                    format!("{} stored", verdict.stored)
+                },
             );
         }
         Self { outcome: parts.join(", "), ..self }
@@ -224,7 +232,8 @@ mod tests {
 
     fn incoming() -> Incoming {
         let mut incoming = Incoming::new(Protocol::Falcon);
-        let series = |name| Series { labels: labels("a", name), samples: vec![Sample::new(1, 1.0)] };
+        let series =
+            |name| Series { labels: labels("a", name), samples: vec![Sample::new(1, 1.0)] };
         incoming.series = vec![series("x"), series("cpu_idle"), series("y")];
         let original = |name: &str| Original {
             name: name.to_owned(),
@@ -239,7 +248,9 @@ mod tests {
     #[test]
     fn a_question_matches_the_name_as_sent_or_as_stored() {
         let idle = labels("a", "cpu_idle");
-        for (endpoint, metric) in [("a", "cpu.idle"), ("a", "cpu_idle"), ("", "cpu-idle"), ("a", "")] {
+        for (endpoint, metric) in
+            [("a", "cpu.idle"), ("a", "cpu_idle"), ("", "cpu-idle"), ("a", "")]
+        {
             assert!(question(endpoint, metric).matches(&idle), "{endpoint} {metric}");
         }
         assert!(!question("b", "cpu.idle").matches(&idle) && !question("a", "cpu").matches(&idle));
@@ -259,7 +270,10 @@ mod tests {
             ("cpu.idle", &[0][..])
         );
         let names: Vec<&str> = rest.series.iter().map(|one| one.labels.metric_name()).collect();
-        assert_eq!((names, rest.originals.expect("they too").of_series), (vec!["x", "y"], vec![0, 1]));
+        assert_eq!(
+            (names, rest.originals.expect("they too").of_series),
+            (vec!["x", "y"], vec![0, 1])
+        );
         assert!(trace.pick(&mut incoming(), NOW.plus(INTEREST)).is_empty(), "the interest is over");
     }
 
@@ -278,6 +292,9 @@ mod tests {
         }
         let answer = trace.ask(question("h0", ""), NOW).expect("it is known");
         assert_eq!((answer.passed.len(), answer.passed[0].samples[0].1.as_str()), (100, "50"));
-        assert!(trace.ask(question("more", ""), NOW.plus(INTEREST)).is_some(), "the others are over");
+        assert!(
+            trace.ask(question("more", ""), NOW.plus(INTEREST)).is_some(),
+            "the others are over"
+        );
     }
 }

@@ -12,8 +12,16 @@ pub const SECTIONS: &[Section] = &[
         metrics: &[
             gauge("cpu.idle", "percent", "Time idle, over the whole interval."),
             gauge("cpu.busy", "percent", "Time anything but idle, over the whole interval."),
-            gauge("cpu.user", "percent", "Time in user mode, guests included, over the whole interval."),
-            gauge("cpu.nice", "percent", "Time in user mode at low priority, over the whole interval."),
+            gauge(
+                "cpu.user",
+                "percent",
+                "Time in user mode, guests included, over the whole interval.",
+            ),
+            gauge(
+                "cpu.nice",
+                "percent",
+                "Time in user mode at low priority, over the whole interval.",
+            ),
             gauge("cpu.system", "percent", "Time in the kernel, over the whole interval."),
             gauge(
                 "cpu.iowait",
@@ -21,9 +29,21 @@ pub const SECTIONS: &[Section] = &[
                 "Time idle while a disk request was open, over the whole interval.",
             ),
             gauge("cpu.irq", "percent", "Time in interrupt handlers, over the whole interval."),
-            gauge("cpu.softirq", "percent", "Time in deferred interrupt work, over the whole interval."),
-            gauge("cpu.steal", "percent", "Time taken away by the hypervisor, over the whole interval."),
-            gauge("cpu.guest", "percent", "Time running virtual machines, over the whole interval."),
+            gauge(
+                "cpu.softirq",
+                "percent",
+                "Time in deferred interrupt work, over the whole interval.",
+            ),
+            gauge(
+                "cpu.steal",
+                "percent",
+                "Time taken away by the hypervisor, over the whole interval.",
+            ),
+            gauge(
+                "cpu.guest",
+                "percent",
+                "Time running virtual machines, over the whole interval.",
+            ),
             counter("cpu.switches", "", "Context switches."),
         ],
     },
@@ -32,7 +52,11 @@ pub const SECTIONS: &[Section] = &[
         labels: &["core"],
         metrics: &[
             gauge("percore.idle", "percent", "Time of one core idle, over the whole interval."),
-            gauge("percore.busy", "percent", "Time of one core anything but idle, over the whole interval."),
+            gauge(
+                "percore.busy",
+                "percent",
+                "Time of one core anything but idle, over the whole interval.",
+            ),
             gauge(
                 "percore.user",
                 "percent",
@@ -43,7 +67,11 @@ pub const SECTIONS: &[Section] = &[
                 "percent",
                 "Time of one core in user mode at low priority, over the whole interval.",
             ),
-            gauge("percore.system", "percent", "Time of one core in the kernel, over the whole interval."),
+            gauge(
+                "percore.system",
+                "percent",
+                "Time of one core in the kernel, over the whole interval.",
+            ),
             gauge(
                 "percore.iowait",
                 "percent",
@@ -98,7 +126,11 @@ pub const SECTIONS: &[Section] = &[
                 "bytes",
                 "What programs could get without swapping, as the kernel estimates it.",
             ),
-            gauge("mem.memavailable.percent", "percent", "Share of mem.memtotal that is mem.memavailable."),
+            gauge(
+                "mem.memavailable.percent",
+                "percent",
+                "Share of mem.memtotal that is mem.memavailable.",
+            ),
             gauge("mem.cached", "bytes", "Cache of files, shared memory included."),
             gauge("mem.buffers", "bytes", "Cache of block devices."),
             gauge("mem.shmem", "bytes", "Shared memory and tmpfs."),
@@ -128,7 +160,11 @@ pub const SECTIONS: &[Section] = &[
                 "percent",
                 "Time of one core that the agent used, over the whole interval.",
             ),
-            gauge("agent.spool.bytes", "bytes", "What waits in the spool for a transfer to take it."),
+            gauge(
+                "agent.spool.bytes",
+                "bytes",
+                "What waits in the spool for a transfer to take it.",
+            ),
             counter(
                 "agent.samples.dropped",
                 "",
@@ -160,7 +196,11 @@ pub const SECTIONS: &[Section] = &[
             gauge("disk.io.avgrq_sz", "", "Mean size of a request in sectors of 512 bytes."),
             gauge("disk.io.avgqu-sz", "", "Mean number of open requests."),
             gauge("disk.io.await", "milliseconds", "Mean time of a request, waiting included."),
-            gauge("disk.io.svctm", "milliseconds", "Busy time divided by requests; kept for old dashboards."),
+            gauge(
+                "disk.io.svctm",
+                "milliseconds",
+                "Busy time divided by requests; kept for old dashboards.",
+            ),
             gauge("disk.io.util", "percent", "Time with at least one open request."),
         ],
     },
@@ -212,8 +252,16 @@ pub const SECTIONS: &[Section] = &[
         group: Group::Tcp,
         labels: &[],
         metrics: &[
-            counter("TcpExt.PruneCalled", "", "Receive queues that were pruned for want of memory."),
-            counter("TcpExt.LockDroppedIcmps", "", "ICMP messages dropped because the socket was locked."),
+            counter(
+                "TcpExt.PruneCalled",
+                "",
+                "Receive queues that were pruned for want of memory.",
+            ),
+            counter(
+                "TcpExt.LockDroppedIcmps",
+                "",
+                "ICMP messages dropped because the socket was locked.",
+            ),
             counter("TcpExt.ArpFilter", "", "ARP requests that the filter refused."),
             counter("TcpExt.TW", "", "Connections that went through TIME_WAIT."),
             counter(
@@ -223,7 +271,11 @@ pub const SECTIONS: &[Section] = &[
             ),
             counter("TcpExt.ListenOverflows", "", "Connections lost to a full accept queue."),
             counter("TcpExt.ListenDrops", "", "Connection requests dropped by listening sockets."),
-            counter("TcpExt.TCPPrequeueDropped", "", "Packets dropped from the prequeue (old kernels)."),
+            counter(
+                "TcpExt.TCPPrequeueDropped",
+                "",
+                "Packets dropped from the prequeue (old kernels).",
+            ),
             counter("TcpExt.TCPTSReorder", "", "Reorderings found by time stamp."),
             counter("TcpExt.TCPDSACKUndo", "", "Windows restored by a duplicate SACK."),
             counter("TcpExt.TCPLoss", "", "Losses found by SACK (old kernels)."),
@@ -291,13 +343,29 @@ pub const SECTIONS: &[Section] = &[
             gauge("df.bytes.used", "bytes", "Space in use."),
             gauge("df.bytes.free", "bytes", "Space that users may still write."),
             gauge("df.bytes.used.percent", "percent", "Space in use, of used and free."),
-            gauge("df.bytes.free.percent", "percent", "Space that users may still write, of used and free."),
+            gauge(
+                "df.bytes.free.percent",
+                "percent",
+                "Space that users may still write, of used and free.",
+            ),
             gauge("df.inodes.total", "", "Files it can hold."),
             gauge("df.inodes.used", "", "Files it holds."),
             gauge("df.inodes.free", "", "Files that can still be made."),
-            gauge("df.inodes.used.percent", "percent", "Share of df.inodes.total that is df.inodes.used."),
-            gauge("df.inodes.free.percent", "percent", "Share of df.inodes.total that is df.inodes.free."),
-            gauge("df.readonly", "", "1 when it can only be read, be it mounted so or after an error."),
+            gauge(
+                "df.inodes.used.percent",
+                "percent",
+                "Share of df.inodes.total that is df.inodes.used.",
+            ),
+            gauge(
+                "df.inodes.free.percent",
+                "percent",
+                "Share of df.inodes.total that is df.inodes.free.",
+            ),
+            gauge(
+                "df.readonly",
+                "",
+                "1 when it can only be read, be it mounted so or after an error.",
+            ),
             gauge(
                 "df.stale",
                 "",

@@ -39,7 +39,9 @@ impl Collector for ClockOffset {
                     out.add("sys.ntp.offset", millis);
                     return Ok(());
                 }
-                Err(error) => tracing::debug!(server.name = server, "no time from a time server: {error:#}"),
+                Err(error) => {
+                    tracing::debug!(server.name = server, "no time from a time server: {error:#}")
+                }
             }
         }
         Ok(())
@@ -48,7 +50,8 @@ impl Collector for ClockOffset {
 
 fn ask(server: &str, timeout: Duration) -> anyhow::Result<f64> {
     let address = resolve(server).context("find the server's address")?;
-    let local = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let local =
+        if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind(SocketAddr::new(local, 0)).context("open a socket")?;
     socket.set_read_timeout(Some(timeout))?;
     socket.connect(address)?;
@@ -65,7 +68,9 @@ fn ask(server: &str, timeout: Duration) -> anyhow::Result<f64> {
 fn resolve(server: &str) -> io::Result<SocketAddr> {
     let with_port = server.to_socket_addrs();
     let addresses = with_port.or_else(|_| (server.trim_matches(['[', ']']), 123).to_socket_addrs());
-    addresses?.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
+    addresses?
+        .next()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
 }
 
 #[cfg(test)]
@@ -99,8 +104,9 @@ mod tests {
         let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
         let servers = vec![silent.local_addr().unwrap().to_string(), server()];
         let config = Ntp { servers, timeout: Duration::from_millis(300) };
-        let found =
-            lines(|out| ClockOffset::new(&config, Arc::default()).collect(Duration::ZERO, out).unwrap());
+        let found = lines(|out| {
+            ClockOffset::new(&config, Arc::default()).collect(Duration::ZERO, out).unwrap()
+        });
         let offset: f64 = found[0].strip_prefix("sys_ntp_offset{h} ").unwrap().parse().unwrap();
         assert!((3_599_000.0..=3_602_000.0).contains(&offset), "{offset}");
     }

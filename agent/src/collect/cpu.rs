@@ -43,7 +43,11 @@ pub(super) struct Percore {
 
 impl Percore {
     pub(super) fn new(root: &Path) -> Self {
-        Self { file: KeptFile::new(root, "proc/stat"), before: Stat::default(), now: Stat::default() }
+        Self {
+            file: KeptFile::new(root, "proc/stat"),
+            before: Stat::default(),
+            now: Stat::default(),
+        }
     }
 }
 
@@ -82,7 +86,9 @@ fn measure(now: &CpuTimes, before: &CpuTimes, out: &mut Readings) {
 
 fn measure_cores(now: &Stat, before: &Stat, out: &mut Readings) {
     for (core, times) in &now.cores {
-        let Some((_, earlier)) = before.cores.iter().find(|(number, _)| number == core) else { continue };
+        let Some((_, earlier)) = before.cores.iter().find(|(number, _)| number == core) else {
+            continue;
+        };
         let spent = times.since(earlier);
         let total = spent.total();
         if total == 0 {
@@ -118,7 +124,8 @@ mod tests {
     #[test]
     fn shares_are_of_the_whole_interval_and_guests_count_once() {
         let before = CpuTimes::default();
-        let now = CpuTimes { user: 30, nice: 10, system: 15, idle: 40, steal: 5, guest: 20, ..before };
+        let now =
+            CpuTimes { user: 30, nice: 10, system: 15, idle: 40, steal: 5, guest: 20, ..before };
         let expected = "cpu_idle{h} 40
             cpu_busy{h} 60
             cpu_user{h} 30
@@ -152,7 +159,10 @@ mod tests {
         let now = stat("cpu 9 0 0 9\ncpu0 1 0 0 3\ncpu2 3 0 0 1\ncpu3 5 0 0 5\n");
         let found = lines(|out| measure_cores(&now, &before, out));
         let idle: Vec<_> = found.iter().filter(|line| line.starts_with("percore_idle")).collect();
-        assert_eq!(idle, [r#"percore_idle{core="core00", h} 75"#, r#"percore_idle{core="core02", h} 25"#]);
+        assert_eq!(
+            idle,
+            [r#"percore_idle{core="core00", h} 75"#, r#"percore_idle{core="core02", h} 25"#]
+        );
     }
 
     #[test]

@@ -136,6 +136,9 @@ mod tests {
         let mut disks = Disks::new(dir.path());
         assert_eq!(lines(|out| disks.collect(Duration::from_secs(1), out).unwrap()).len(), 11);
         std::fs::write(&table, format!("{line}{}", line.replace("sda", "sdb"))).unwrap();
-        assert_eq!(lines(|out| disks.collect(Duration::from_secs(31), out).unwrap()).len(), 11 + 7 + 11);
+        assert_eq!(
+            lines(|out| disks.collect(Duration::from_secs(31), out).unwrap()).len(),
+            11 + 7 + 11
+        );
     }
 }

@@ -70,7 +70,10 @@ impl Collector for FileSystems {
 
 fn is_wanted(mount: &Mount, fstypes_ignored: &[String], mounts_ignored: &[String]) -> bool {
     let is_below = |prefix: &String| {
-        mount.path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        mount
+            .path
+            .strip_prefix(prefix.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     let is_type = |pattern: &String| match pattern.strip_suffix('*') {
         Some(prefix) => mount.fstype.starts_with(prefix),
@@ -263,7 +266,11 @@ mod tests {
             *RELEASE.lock().unwrap() = Some(release);
             let _ = wait.recv();
         }
-        if path == Path::new("/secret") { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok(USAGE) }
+        if path == Path::new("/secret") {
+            Err(io::ErrorKind::PermissionDenied.into())
+        } else {
+            Ok(USAGE)
+        }
     }
 
     #[test]

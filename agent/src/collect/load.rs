@@ -22,7 +22,8 @@ impl Collector for Load {
         let Some(averages) = parse_load(self.file.read()?) else {
             return Err(self.file.lacks("three averages"));
         };
-        for (metric, average) in ["load.1min", "load.5min", "load.15min"].into_iter().zip(averages) {
+        for (metric, average) in ["load.1min", "load.5min", "load.15min"].into_iter().zip(averages)
+        {
             out.add(metric, average);
         }
         Ok(())

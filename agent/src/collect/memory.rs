@@ -30,7 +30,8 @@ impl Collector for MemoryUse {
 // `mem.memused` keeps Open-Falcon's first formula, for which "real use = memused + shmem" holds; what the
 // kernel estimates as available is a metric of its own.
 fn measure(memory: &Memory, out: &mut Readings) {
-    let free = memory.free.saturating_add(memory.buffers).saturating_add(memory.cached).min(memory.total);
+    let free =
+        memory.free.saturating_add(memory.buffers).saturating_add(memory.cached).min(memory.total);
     let used = memory.total - free;
     out.count("mem.memtotal", memory.total);
     out.count("mem.memused", used);
@@ -92,7 +93,10 @@ mod tests {
     #[test]
     fn a_kernel_that_does_not_estimate_gives_no_estimate() {
         let found = lines(|out| measure(&Memory { total: 10, ..Memory::default() }, out));
-        assert!(!found.iter().any(|line| line.contains("available") || line.contains("shmem")), "{found:?}");
+        assert!(
+            !found.iter().any(|line| line.contains("available") || line.contains("shmem")),
+            "{found:?}"
+        );
         assert!(found.contains(&"mem_swapused_percent{h} 0".to_owned()), "{found:?}");
     }
 }

@@ -35,8 +35,16 @@ fn count(stats: &NetworkStats, speed_bits: Option<f64>, out: &mut Readings) {
     let mut add = |metric, value: f64| out.add_with(metric, &own, value);
     let [in_bytes, in_packets, in_errors, in_dropped, in_fifo, frame, in_compressed, multicast] =
         stats.received.map(|count| count as f64);
-    let [out_bytes, out_packets, out_errors, out_dropped, out_fifo, collisions, carrier, out_compressed] =
-        stats.sent.map(|count| count as f64);
+    let [
+        out_bytes,
+        out_packets,
+        out_errors,
+        out_dropped,
+        out_fifo,
+        collisions,
+        carrier,
+        out_compressed,
+    ] = stats.sent.map(|count| count as f64);
     add("net.if.in.bytes", in_bytes);
     add("net.if.in.bits", in_bytes * 8.0);
     add("net.if.in.packets", in_packets);

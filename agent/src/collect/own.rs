@@ -66,7 +66,8 @@ mod tests {
         let mut own = Own::new(Arc::default());
         let found = lines(|out| own.collect(Duration::ZERO, out).unwrap());
         assert_eq!(found[0], "agent_alive{h} 1");
-        let resident = found.iter().find_map(|line| line.strip_prefix("agent_memory_rss{h} ")).unwrap();
+        let resident =
+            found.iter().find_map(|line| line.strip_prefix("agent_memory_rss{h} ")).unwrap();
         assert!(resident.parse::<f64>().unwrap() > 100_000.0, "{resident}");
     }
 }

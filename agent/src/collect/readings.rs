@@ -100,7 +100,10 @@ mod tests {
             readings.add_with("disk.io.util", &[("device", "sda")], 2.0);
             let found = readings.take();
             assert_eq!(found[0].labels.to_string(), r#"cpu_idle{endpoint="h", idc="bj"}"#);
-            assert_eq!(found[1].labels.to_string(), r#"disk_io_util{device="sda", endpoint="h", idc="bj"}"#);
+            assert_eq!(
+                found[1].labels.to_string(),
+                r#"disk_io_util{device="sda", endpoint="h", idc="bj"}"#
+            );
         }
         assert_eq!(readings.names.len(), 2);
     }

@@ -26,8 +26,12 @@ impl Sockets {
 impl Collector for Sockets {
     fn collect(&mut self, _: Duration, out: &mut Readings) -> Result<(), HostError> {
         // A host without IPv6 has no second table.
-        let in_use6 =
-            self.sockstat6.read().ok().and_then(|table| socket_count(table, "TCP6", "inuse")).unwrap_or(0);
+        let in_use6 = self
+            .sockstat6
+            .read()
+            .ok()
+            .and_then(|table| socket_count(table, "TCP6", "inuse"))
+            .unwrap_or(0);
         count(self.sockstat.read()?, in_use6, out);
         counters(self.snmp.read()?, "Tcp", |name, value| {
             if name == "CurrEstab" {
@@ -41,7 +45,8 @@ impl Collector for Sockets {
 // As `ss -s` reckons: what is allocated and neither in a table nor waiting out its time is closed.
 fn count(sockstat: &[u8], in_use6: u64, out: &mut Readings) {
     let tcp = |name| socket_count(sockstat, "TCP", name);
-    if let (Some(in_use), Some(allocated), Some(waiting)) = (tcp("inuse"), tcp("alloc"), tcp("tw")) {
+    if let (Some(in_use), Some(allocated), Some(waiting)) = (tcp("inuse"), tcp("alloc"), tcp("tw"))
+    {
         let in_tables = in_use.saturating_add(in_use6).saturating_sub(waiting);
         out.count("ss.closed", allocated.saturating_sub(in_tables));
     }

@@ -30,7 +30,10 @@ impl Collector for Stable {
 
 /// The digits of a version without its dots, as Open-Falcon's fork reports it: 6.1.0 is 610.
 fn digits(version: &str) -> u64 {
-    version.chars().filter_map(|c| c.to_digit(10)).fold(0, |number, digit| number * 10 + u64::from(digit))
+    version
+        .chars()
+        .filter_map(|c| c.to_digit(10))
+        .fold(0, |number, digit| number * 10 + u64::from(digit))
 }
 
 #[cfg(test)]

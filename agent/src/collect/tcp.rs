@@ -19,7 +19,8 @@ struct Family {
 impl Family {
     fn new(protocol: &'static str, prefix: &'static str) -> Self {
         let originals = Group::Tcp.metrics().map(|(metric, _)| metric.original);
-        let metrics = originals.filter_map(|name| Some((name.strip_prefix(prefix)?, name))).collect();
+        let metrics =
+            originals.filter_map(|name| Some((name.strip_prefix(prefix)?, name))).collect();
         Self { protocol, prefix, metrics }
     }
 

@@ -38,8 +38,10 @@ pub fn parse(table: &[u8], keep: impl Fn(&str) -> bool) -> Vec<DiskStats> {
 
 fn device(line: &[u8], keep: impl Fn(&str) -> bool) -> Option<DiskStats> {
     let mut columns = fields(line).skip(2);
-    let device =
-        columns.next().and_then(|field| std::str::from_utf8(field).ok()).filter(|device| keep(device))?;
+    let device = columns
+        .next()
+        .and_then(|field| std::str::from_utf8(field).ok())
+        .filter(|device| keep(device))?;
     let mut values = [0; 11];
     if numbers(columns, &mut values) < values.len() {
         return None;
@@ -112,7 +114,10 @@ mod tests {
         let disks = parse(table, is_whole_disk);
         assert_eq!(disks.len(), 1);
         assert_eq!((disks[0].device.as_str(), disks[0].reads, disks[0].writes), ("sda", 1, 5));
-        assert_eq!((disks[0].in_progress, disks[0].busy_millis, disks[0].weighted_millis), (9, 10, 11));
+        assert_eq!(
+            (disks[0].in_progress, disks[0].busy_millis, disks[0].weighted_millis),
+            (9, 10, 11)
+        );
     }
 
     #[test]
@@ -130,8 +135,8 @@ mod tests {
     #[test]
     fn whole_disks_are_told_from_their_partitions() {
         for disk in [
-            "sda", "sdaa", "vdb", "hdc", "xvda", "xvda1", "nvme0n1", "nvme12n3", "dm-0", "md127", "nbd3",
-            "mmcblk0",
+            "sda", "sdaa", "vdb", "hdc", "xvda", "xvda1", "nvme0n1", "nvme12n3", "dm-0", "md127",
+            "nbd3", "mmcblk0",
         ] {
             assert!(is_whole_disk(disk), "{disk}");
         }

@@ -55,7 +55,10 @@ mod tests {
         assert_eq!(number(b"0"), Some(0));
         assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
         assert_eq!(number(b"99999999999999999999"), Some(u64::MAX));
-        assert_eq!((number(b""), number(b"-1"), number(b"1k"), number(b" 1")), (None, None, None, None));
+        assert_eq!(
+            (number(b""), number(b"-1"), number(b"1k"), number(b" 1")),
+            (None, None, None, None)
+        );
     }
 
     #[test]

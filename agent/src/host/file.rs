@@ -81,7 +81,10 @@ impl KeptFile {
         loop {
             if length == self.buffer.len() {
                 if length >= FILE_BYTES_MAX {
-                    return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file has more than 4 MiB"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::FileTooLarge,
+                        "the file has more than 4 MiB",
+                    ));
                 }
                 self.buffer.resize((length * 2).max(BUFFER_START), 0);
             }

@@ -29,7 +29,8 @@ impl Memory {
         let mut memory = Self::default();
         for line in lines(table) {
             let mut columns = fields(line);
-            let (Some(key), Some(kibibytes)) = (columns.next(), columns.next().and_then(number)) else {
+            let (Some(key), Some(kibibytes)) = (columns.next(), columns.next().and_then(number))
+            else {
                 continue;
             };
             let bytes = kibibytes.saturating_mul(1024);
@@ -58,7 +59,8 @@ mod tests {
     #[test]
     fn kibibytes_become_bytes() {
         let memory =
-            Memory::parse(b"MemTotal:  100 kB\nMemFree: 40 kB\nShmem: 3 kB\nHugePages_Total:  0\n").unwrap();
+            Memory::parse(b"MemTotal:  100 kB\nMemFree: 40 kB\nShmem: 3 kB\nHugePages_Total:  0\n")
+                .unwrap();
         assert_eq!(
             (memory.total, memory.free, memory.shmem, memory.available),
             (102_400, 40_960, Some(3072), None)

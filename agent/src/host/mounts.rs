@@ -91,7 +91,10 @@ impl Usage {
     ///
     /// # Errors
     /// What `statvfs` answers.
-    #[expect(clippy::useless_conversion, reason = "the widths of these C types differ between platforms")]
+    #[expect(
+        clippy::useless_conversion,
+        reason = "the widths of these C types differ between platforms"
+    )]
     pub fn of(path: &Path) -> io::Result<Self> {
         let stat = statvfs(path)?;
         let block = u64::from(stat.fragment_size());
@@ -121,7 +124,10 @@ short /x
 ";
         let mounts = parse(table, |_| true);
         assert_eq!(mounts.len(), 2);
-        assert_eq!((mounts[0].path.as_str(), mounts[0].emergency_read_only), ("/mnt/my disk\\x", true));
+        assert_eq!(
+            (mounts[0].path.as_str(), mounts[0].emergency_read_only),
+            ("/mnt/my disk\\x", true)
+        );
         assert_eq!((mounts[1].device.as_str(), mounts[1].emergency_read_only), ("nas:/a", false));
     }
 

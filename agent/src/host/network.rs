@@ -35,7 +35,8 @@ fn interface(line: &[u8], keep: impl Fn(&str) -> bool) -> Option<NetworkStats> {
     if numbers(fields(&line[colon + 1..]), &mut values) < values.len() {
         return None;
     }
-    let mut stats = NetworkStats { interface: name(interface.as_bytes()), ..NetworkStats::default() };
+    let mut stats =
+        NetworkStats { interface: name(interface.as_bytes()), ..NetworkStats::default() };
     stats.received.copy_from_slice(&values[..8]);
     stats.sent.copy_from_slice(&values[8..]);
     Some(stats)
@@ -80,8 +81,8 @@ mod tests {
             fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join("speed"), speed).unwrap();
         }
-        let speeds =
-            ["eth0", "virt0", "odd0", "none", "../net/eth0"].map(|name| speed_bits(dir.path(), name));
+        let speeds = ["eth0", "virt0", "odd0", "none", "../net/eth0"]
+            .map(|name| speed_bits(dir.path(), name));
         assert_eq!(speeds, [Some(1e9), None, None, None, None]);
     }
 

@@ -24,7 +24,8 @@ pub fn counters(table: &[u8], protocol: &str, mut each: impl FnMut(&str, u64)) {
 
 /// One number of a table in `sockstat` form: lines such as `TCP: inuse 5 orphan 0 tw 2`.
 pub fn socket_count(table: &[u8], protocol: &str, wanted: &str) -> Option<u64> {
-    let line = lines(table).find_map(|line| line.strip_prefix(protocol.as_bytes())?.strip_prefix(b":"))?;
+    let line =
+        lines(table).find_map(|line| line.strip_prefix(protocol.as_bytes())?.strip_prefix(b":"))?;
     let mut columns = fields(line);
     while let Some(name) = columns.next() {
         let value = columns.next().and_then(number);
@@ -49,7 +50,8 @@ mod tests {
 
     #[test]
     fn names_and_values_are_paired() {
-        let table = "Ip: A B\nIp: 1 2\nTcp: MaxConn InSegs\nTcp: -1 7\nUdpLite: InSegs\nUdpLite: 9\n";
+        let table =
+            "Ip: A B\nIp: 1 2\nTcp: MaxConn InSegs\nTcp: -1 7\nUdpLite: InSegs\nUdpLite: 9\n";
         assert_eq!(read(table, "Tcp"), [("InSegs".to_owned(), 7)]);
         assert_eq!(read(table, "Udp"), []);
     }

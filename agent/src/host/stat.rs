@@ -28,9 +28,18 @@ pub struct CpuTimes {
 impl CpuTimes {
     /// Ticks of all states. Guests are in `user` and `nice` already and not counted again.
     pub fn total(&self) -> u64 {
-        [self.user, self.nice, self.system, self.idle, self.iowait, self.irq, self.softirq, self.steal]
-            .iter()
-            .fold(0, |sum: u64, ticks| sum.saturating_add(*ticks))
+        [
+            self.user,
+            self.nice,
+            self.system,
+            self.idle,
+            self.iowait,
+            self.irq,
+            self.softirq,
+            self.steal,
+        ]
+        .iter()
+        .fold(0, |sum: u64, ticks| sum.saturating_add(*ticks))
     }
 
     /// What was spent since `before`; a column that went backwards counts as nothing.
@@ -87,7 +96,10 @@ impl Stat {
                 }
                 Some(b"ctxt") => self.switches = columns.next().and_then(number),
                 Some(core) => {
-                    let core = core.strip_prefix(b"cpu").and_then(number).and_then(|n| u32::try_from(n).ok());
+                    let core = core
+                        .strip_prefix(b"cpu")
+                        .and_then(number)
+                        .and_then(|n| u32::try_from(n).ok());
                     let Some(core) = core else { continue };
                     if let Some(times) = CpuTimes::parse(columns) {
                         self.cores.push((core, times));

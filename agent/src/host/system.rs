@@ -63,16 +63,19 @@ pub struct Identity {
 impl Identity {
     /// Reads the files under `root`.
     pub fn read(root: &Path) -> Self {
-        let text = |relative: &str| name(read_once(root, relative).unwrap_or_default().trim_ascii());
+        let text =
+            |relative: &str| name(read_once(root, relative).unwrap_or_default().trim_ascii());
         let stat = read_once(root, "proc/stat").unwrap_or_default();
         let memory = read_once(root, "proc/meminfo").unwrap_or_default();
-        let release = read_once(root, "etc/os-release").or_else(|_| read_once(root, "usr/lib/os-release"));
+        let release =
+            read_once(root, "etc/os-release").or_else(|_| read_once(root, "usr/lib/os-release"));
         Self {
             hostname: text("proc/sys/kernel/hostname"),
             os: release.ok().and_then(|release| pretty_name(&release)).unwrap_or_default(),
             kernel: text("proc/sys/kernel/osrelease"),
             boot_id: text("proc/sys/kernel/random/boot_id"),
-            cpus: u32::try_from(lines(&stat).filter(|line| is_core(line)).count()).unwrap_or(u32::MAX),
+            cpus: u32::try_from(lines(&stat).filter(|line| is_core(line)).count())
+                .unwrap_or(u32::MAX),
             memory_bytes: super::memory::Memory::parse(&memory).map_or(0, |memory| memory.total),
         }
     }
@@ -119,7 +122,10 @@ mod tests {
 
     #[test]
     fn the_distribution_is_named_as_it_names_itself() {
-        assert_eq!(pretty_name(b"ID=debian\nPRETTY_NAME=\"Debian 12\"\n").as_deref(), Some("Debian 12"));
+        assert_eq!(
+            pretty_name(b"ID=debian\nPRETTY_NAME=\"Debian 12\"\n").as_deref(),
+            Some("Debian 12")
+        );
         assert_eq!(pretty_name(b"ID=debian\n"), None);
     }
 

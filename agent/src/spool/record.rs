@@ -21,7 +21,12 @@ impl Header {
     /// The header of an unsent record; `None` when the body has 4 GiB or more.
     pub(super) fn of(body: &[u8], samples: u32) -> Option<Self> {
         let body_bytes = u32::try_from(body.len()).ok()?;
-        Some(Self { state: UNSENT, body_bytes, samples, checksum: checksum(body_bytes, samples, body) })
+        Some(Self {
+            state: UNSENT,
+            body_bytes,
+            samples,
+            checksum: checksum(body_bytes, samples, body),
+        })
     }
 
     pub(super) fn is_sent(&self) -> bool {
@@ -35,7 +40,8 @@ impl Header {
     /// Whether header and body belong together and are whole. The state is outside of the checksum, since it
     /// changes.
     pub(super) fn is_of(&self, body: &[u8]) -> bool {
-        matches!(self.state, SENT | UNSENT) && self.checksum == checksum(self.body_bytes, self.samples, body)
+        matches!(self.state, SENT | UNSENT)
+            && self.checksum == checksum(self.body_bytes, self.samples, body)
     }
 
     pub(super) fn to_bytes(self) -> [u8; HEADER_BYTES] {
@@ -47,7 +53,9 @@ impl Header {
     }
 
     pub(super) fn from_bytes(bytes: &[u8; HEADER_BYTES]) -> Self {
-        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let word = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
         Self { state: bytes[0], body_bytes: word(1), samples: word(5), checksum: word(9) }
     }
 }

@@ -36,7 +36,8 @@ impl Tree {
 
 fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
-        let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry.as_ref().unwrap().file_name()));
+        let (from, to) =
+            (entry.as_ref().unwrap().path(), to.join(entry.as_ref().unwrap().file_name()));
         if from.is_dir() {
             fs::create_dir(&to).unwrap();
             copy(&from, &to);
@@ -55,5 +56,7 @@ pub(crate) fn all_groups(root: &Path) -> Config {
 /// A line a reading, the label of the host left out.
 pub(crate) fn lines(found: &[Found]) -> Vec<String> {
     let readings = found.iter().flat_map(|found| &found.readings);
-    readings.map(|reading| format!("{} {}", reading.labels.without(&["endpoint"]), reading.value)).collect()
+    readings
+        .map(|reading| format!("{} {}", reading.labels.without(&["endpoint"]), reading.value))
+        .collect()
 }

@@ -10,7 +10,8 @@ use crate::tiers::{Agent, START};
 #[tokio::test]
 async fn the_first_heartbeat_comes_at_once_and_says_what_the_host_is() {
     let agent = Agent::start(|_| {}).await;
-    let first = eventually("a heartbeat", PATIENCE, async || agent.neighbour.heartbeats().pop()).await;
+    let first =
+        eventually("a heartbeat", PATIENCE, async || agent.neighbour.heartbeats().pop()).await;
     assert_eq!((first.host.0.as_str(), first.ip.as_str()), ("db-03", "127.0.0.1"));
     assert_eq!((first.os.as_str(), first.cpus), ("CentOS Linux 7 (Core)", 2));
     assert_eq!((first.agent_version.as_str(), first.sent_at), (env!("CARGO_PKG_VERSION"), START));

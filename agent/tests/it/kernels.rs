@@ -24,7 +24,11 @@ fn check_has(found: &[String], expected: &[&str]) {
 
 fn check_has_none(found: &[String], prefixes: &[&str]) {
     for prefix in prefixes {
-        assert!(!found.iter().any(|one| one.starts_with(prefix)), "{prefix} is in\n{}", found.join("\n"));
+        assert!(
+            !found.iter().any(|one| one.starts_with(prefix)),
+            "{prefix} is in\n{}",
+            found.join("\n")
+        );
     }
 }
 
@@ -58,7 +62,12 @@ async fn linux_3_10_has_no_estimate_of_available_memory_and_glues_its_columns() 
     );
     check_has_none(
         &found,
-        &["mem_memavailable", r#"disk_io_util"#, r#"net_if_in_bytes{iface="lo"}"#, "snmp_Udp_InCsumErrors"],
+        &[
+            "mem_memavailable",
+            r#"disk_io_util"#,
+            r#"net_if_in_bytes{iface="lo"}"#,
+            "snmp_Udp_InCsumErrors",
+        ],
     );
     check_has_none(
         &found,
@@ -100,7 +109,10 @@ async fn linux_6_1_with_many_cores_nvme_and_bonding() {
     );
     check_has_none(
         &found,
-        &[r#"disk_io_read_requests{device="nvme0n1p1"}"#, r#"disk_io_read_requests{device="loop0"}"#],
+        &[
+            r#"disk_io_read_requests{device="nvme0n1p1"}"#,
+            r#"disk_io_read_requests{device="loop0"}"#,
+        ],
     );
 }
 
@@ -111,7 +123,12 @@ async fn a_container_lacks_tables_and_that_costs_only_their_groups() {
     let lines = lines(&found);
     check_has(
         &lines,
-        &["cpu_switches 5", "mem_memavailable 1536000000", "load_1min 0", "kernel_files_allocated 32"],
+        &[
+            "cpu_switches 5",
+            "mem_memavailable 1536000000",
+            "load_1min 0",
+            "kernel_files_allocated 32",
+        ],
     );
     check_has_none(&lines, &["disk_io", "net_if", "TcpExt", "df_", "ss_estab"]);
     check_has(&lines, &["ss_timewait 0"]);
@@ -119,12 +136,15 @@ async fn a_container_lacks_tables_and_that_costs_only_their_groups() {
 
 fn check_named_in_the_catalogue(found: &[Found], seen: &mut BTreeSet<String>) {
     for Found { group, readings, .. } in found {
-        let known: BTreeMap<_, _> =
-            group.metrics().map(|(metric, labels)| (canonical_name(metric.original), labels)).collect();
+        let known: BTreeMap<_, _> = group
+            .metrics()
+            .map(|(metric, labels)| (canonical_name(metric.original), labels))
+            .collect();
         for reading in readings {
             let name = reading.labels.metric_name();
-            let expected =
-                known.get(name).unwrap_or_else(|| panic!("{name} is not in the catalogue as {group:?}"));
+            let expected = known
+                .get(name)
+                .unwrap_or_else(|| panic!("{name} is not in the catalogue as {group:?}"));
             let own = reading.labels.without(&["__name__", "endpoint"]);
             let labels: BTreeSet<_> = own.iter().map(|(label, _)| label).collect();
             assert_eq!(labels, expected.iter().copied().collect(), "{name}");
@@ -142,11 +162,16 @@ async fn everything_sent_is_in_the_catalogue_and_everything_in_it_is_sent() {
         metrics.heartbeat(Some(3));
         let mut rounds = tree.rounds(&metrics);
         check_named_in_the_catalogue(&rounds.run_all().await, &mut seen);
-        tree.write("proc/stat", "cpu 99999 999 999 99999 0 0 0 0 0 0\ncpu0 9999 0 0 9999\nctxt 9\n");
+        tree.write(
+            "proc/stat",
+            "cpu 99999 999 999 99999 0 0 0 0 0 0\ncpu0 9999 0 0 9999\nctxt 9\n",
+        );
         check_named_in_the_catalogue(&rounds.run_all().await, &mut seen);
     }
-    let all =
-        Group::ALL.into_iter().flat_map(Group::metrics).map(|(metric, _)| canonical_name(metric.original));
+    let all = Group::ALL
+        .into_iter()
+        .flat_map(Group::metrics)
+        .map(|(metric, _)| canonical_name(metric.original));
     let unsent: Vec<_> = all.filter(|name| !seen.contains(name)).collect();
     // The one metric that needs a server is tested where its server is.
     assert_eq!(unsent, ["sys_ntp_offset"]);
@@ -155,7 +180,10 @@ async fn everything_sent_is_in_the_catalogue_and_everything_in_it_is_sent() {
 #[test]
 fn a_host_says_what_it_is() {
     let identity = Identity::read(&Tree::copy("linux-3.10").path());
-    assert_eq!((identity.hostname.as_str(), identity.os.as_str()), ("db-03", "CentOS Linux 7 (Core)"));
+    assert_eq!(
+        (identity.hostname.as_str(), identity.os.as_str()),
+        ("db-03", "CentOS Linux 7 (Core)")
+    );
     assert_eq!((identity.kernel.as_str(), identity.cpus), ("3.10.0-1160.el7.x86_64", 2));
     assert!(identity.boot_id.starts_with("0f0f0f0f") && identity.memory_bytes == 8_202_657_792);
     assert!(Identity::read(Path::new("/")).cpus > 0);

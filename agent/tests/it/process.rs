@@ -21,7 +21,10 @@ fn text(bytes: &[u8]) -> String {
 fn one_group_can_be_printed() {
     let output = agent(&["collect", "load", "--endpoint", "h"]);
     let lines = text(&output.stdout);
-    assert!(output.status.success() && lines.starts_with(r#"load_1min{endpoint="h"} "#), "{output:?}");
+    assert!(
+        output.status.success() && lines.starts_with(r#"load_1min{endpoint="h"} "#),
+        "{output:?}"
+    );
     assert_eq!(lines.lines().count(), 3);
 }
 
@@ -37,7 +40,10 @@ fn every_collector_of_this_host_passes_the_check() {
 fn a_group_that_does_not_exist_is_told_with_those_that_do() {
     let output = agent(&["collect", "gpu"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("there is no group \"gpu\"; there are cpu, percore"), "{output:?}");
+    assert!(
+        text(&output.stderr).contains("there is no group \"gpu\"; there are cpu, percore"),
+        "{output:?}"
+    );
 }
 
 #[test]
@@ -48,7 +54,10 @@ fn a_configuration_with_faults_ends_with_2_and_names_them_all() {
     let output = agent(&["--config", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
     let told = text(&output.stderr);
-    assert!(told.contains("agent.toml") && told.contains("endpont") && told.contains("nowhere"), "{told}");
+    assert!(
+        told.contains("agent.toml") && told.contains("endpont") && told.contains("nowhere"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -56,14 +65,27 @@ fn a_busy_port_and_an_unusable_folder_end_with_3_and_say_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = holder.local_addr().unwrap().to_string();
-    let busy = agent(&["--listen", &address, "--data-dir", dir.path().to_str().unwrap(), "--endpoint", "h"]);
+    let busy = agent(&[
+        "--listen",
+        &address,
+        "--data-dir",
+        dir.path().to_str().unwrap(),
+        "--endpoint",
+        "h",
+    ]);
     assert_eq!(busy.status.code(), Some(3), "{busy:?}");
     assert!(text(&busy.stderr).contains(&address), "{busy:?}");
 
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
-    let unusable =
-        agent(&["--listen", "127.0.0.1:0", "--data-dir", file.to_str().unwrap(), "--endpoint", "h"]);
+    let unusable = agent(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        file.to_str().unwrap(),
+        "--endpoint",
+        "h",
+    ]);
     assert_eq!(unusable.status.code(), Some(3), "{unusable:?}");
     assert!(text(&unusable.stderr).contains("--data-dir"), "{unusable:?}");
 }
@@ -107,7 +129,8 @@ async fn an_agent_that_is_killed_while_transfer_is_away_loses_no_slot_it_took() 
     let mut agent = run(&file);
     // A batch of three samples takes some hundred bytes: two slots and more are in the spool.
     let spool = dir.path().join("spool");
-    eventually("slots in the spool", PATIENCE, async || (bytes_below(&spool) > 900).then_some(())).await;
+    eventually("slots in the spool", PATIENCE, async || (bytes_below(&spool) > 900).then_some(()))
+        .await;
     agent.kill().unwrap();
     agent.wait().unwrap();
     let in_spool = bytes_below(&spool);
@@ -134,7 +157,8 @@ async fn an_agent_that_is_killed_while_transfer_is_away_loses_no_slot_it_took() 
 async fn a_signal_ends_the_agent_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("agent.toml");
-    let text = format!("endpoint = 'h'\nlisten = '127.0.0.1:0'\ndata_dir = '{}'", dir.path().display());
+    let text =
+        format!("endpoint = 'h'\nlisten = '127.0.0.1:0'\ndata_dir = '{}'", dir.path().display());
     fs::write(&file, text).unwrap();
     let log = dir.path().join("log");
     let mut command = Command::new(env!("CARGO_BIN_EXE_saker-agent"));

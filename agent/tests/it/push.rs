@@ -12,7 +12,8 @@ async fn post(agent: &Agent, query: &str, body: &str) -> (StatusCode, String) {
 
 const GOOD: &str = r#"{"endpoint":"pay-api-03","metric":"order.latency.p99","timestamp":1760000000,"step":60,
     "value":83.5,"counterType":"GAUGE","tags":"idc=bj,api=/checkout"}"#;
-const NO_STEP: &str = r#"{"endpoint":"pay-api-03","metric":"m","value":1,"counterType":"GAUGE","tags":""}"#;
+const NO_STEP: &str =
+    r#"{"endpoint":"pay-api-03","metric":"m","value":1,"counterType":"GAUGE","tags":""}"#;
 
 #[tokio::test]
 async fn answers_are_the_originals_to_the_byte() {
@@ -56,8 +57,14 @@ async fn one_bad_sample_costs_only_itself_and_has_a_reason_on_request() {
         series.labels.to_string(),
         r#"order_latency_p99{api="/checkout", endpoint="pay-api-03", idc="bj"}"#
     );
-    assert_eq!((series.samples[0].timestamp.seconds(), series.samples[0].value), (1_760_000_000, 83.5));
-    assert_eq!(wire::falcon_json::original_name(&taken[0].metadata[0].1.help), Some("order.latency.p99"));
+    assert_eq!(
+        (series.samples[0].timestamp.seconds(), series.samples[0].value),
+        (1_760_000_000, 83.5)
+    );
+    assert_eq!(
+        wire::falcon_json::original_name(&taken[0].metadata[0].1.help),
+        Some("order.latency.p99")
+    );
     agent.ctx.stop().await;
 }
 

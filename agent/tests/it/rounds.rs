@@ -59,8 +59,9 @@ async fn run(rounds: &mut Rounds) -> Vec<Vec<Group>> {
 fn faults(registry: &Registry) -> Vec<String> {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
-    let faults =
-        text.lines().filter(|line| line.starts_with("agent_collector_faults_total") && !line.ends_with(" 0"));
+    let faults = text
+        .lines()
+        .filter(|line| line.starts_with("agent_collector_faults_total") && !line.ends_with(" 0"));
     let mut faults: Vec<_> =
         faults.map(|line| line["agent_collector_faults_total".len()..].to_owned()).collect();
     faults.sort();
@@ -85,7 +86,8 @@ async fn one_that_hangs_is_cut_off_skipped_and_taken_back_when_it_returns() {
         let deliveries = run(&mut rounds).await;
         deliveries[0].contains(&Group::Cpu).then_some(deliveries)
     };
-    let deliveries = testkit::eventually("the collector is back", Duration::from_secs(5), back).await;
+    let deliveries =
+        testkit::eventually("the collector is back", Duration::from_secs(5), back).await;
     assert_eq!(deliveries, [vec![Group::Cpu, Group::Load]]);
 }
 

@@ -36,7 +36,8 @@ impl Rig {
             backoff_max: Duration::from_millis(20),
             ..Transfer::default()
         };
-        let sender = Sender::new(&config, "h", self.outbox.clone(), &self.ctx, self.metrics.clone());
+        let sender =
+            Sender::new(&config, "h", self.outbox.clone(), &self.ctx, self.metrics.clone());
         self.ctx.spawn("send", sender.run());
     }
 

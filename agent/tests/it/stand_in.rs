@@ -77,7 +77,11 @@ impl StandIn {
     }
 }
 
-async fn write(State(inner): State<Arc<Mutex<Inner>>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn write(
+    State(inner): State<Arc<Mutex<Inner>>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let mut inner = inner.lock().unwrap();
     inner.asked += 1;
     let is_remote_write = headers.get("content-encoding").is_some_and(|value| value == "snappy")

@@ -72,13 +72,19 @@ async fn every_tier_is_measured_at_its_own_slots_and_stamped_with_them() {
     let slots = eventually("a slot of two minutes", PATIENCE, tick).await;
     for (slot, names) in &slots {
         assert_eq!(slot % 10_000, 0, "{slot} is no slot");
-        let tiers = [("load_1min", 10), ("net_if_in_bytes", 30), ("sys_uptime", 60), ("host_cpucores", 120)];
+        let tiers = [
+            ("load_1min", 10),
+            ("net_if_in_bytes", 30),
+            ("sys_uptime", 60),
+            ("host_cpucores", 120),
+        ];
         for (metric, seconds) in tiers {
             assert_eq!(names.contains(metric), slot % (seconds * 1000) == 0, "{metric} at {slot}");
         }
     }
     let requests = agent.neighbour.taken();
-    let metadata: BTreeMap<_, _> = requests.iter().flat_map(|request| request.metadata.clone()).collect();
+    let metadata: BTreeMap<_, _> =
+        requests.iter().flat_map(|request| request.metadata.clone()).collect();
     assert_eq!(metadata["net_if_in_bytes"].kind, model::MetricKind::Counter);
     assert_eq!(metadata["mem_memtotal"].unit, "bytes");
     let hosts: BTreeSet<_> = requests
@@ -103,7 +109,10 @@ async fn labels_of_the_configuration_are_on_every_series() {
     };
     let taken = eventually("a request", PATIENCE, tick).await;
     for series in taken.iter().flat_map(|request| &request.series) {
-        assert_eq!((series.labels.get("endpoint"), series.labels.get("idc")), (Some("web-01"), Some("bj")));
+        assert_eq!(
+            (series.labels.get("endpoint"), series.labels.get("idc")),
+            (Some("web-01"), Some("bj"))
+        );
     }
     agent.ctx.stop().await;
 }

@@ -58,8 +58,11 @@ pub(super) fn after_attempt(
         }
     };
     let now_sent = Sent { status: alert.status, starts_at: alert.alert.starts_at, at: now };
-    let sent =
-        if result == DeliveryResult::Sent { Some(now_sent) } else { before.and_then(|told| told.sent) };
+    let sent = if result == DeliveryResult::Sent {
+        Some(now_sent)
+    } else {
+        before.and_then(|told| told.sent)
+    };
     let told = Told {
         fingerprint,
         receiver: receiver.name.clone(),
@@ -121,7 +124,9 @@ pub(super) fn after_refusal(
             Some(Told { result: DeliveryResult::Sent, detail: String::new(), ..told })
         }
         (_, Reason::GivenUp) | (Some(_), _) => None,
-        (None, _) if told.result == DeliveryResult::Skipped && told.detail == reason.as_str() => None,
+        (None, _) if told.result == DeliveryResult::Skipped && told.detail == reason.as_str() => {
+            None
+        }
         (None, _) => {
             let detail = reason.as_str().to_owned();
             Some(Told { result: DeliveryResult::Skipped, tried_at: now, detail, ..told })
@@ -169,7 +174,10 @@ mod tests {
     fn what_was_accepted_is_what_the_receiver_knows() {
         let done = attempt(None, &Answer::Accepted { code: 202 });
         let sent = Sent { status: AlertStatus::Firing, starts_at: Timestamp(10), at: NOW };
-        assert_eq!((done.told.sent, done.told.result, done.again), (Some(sent), DeliveryResult::Sent, None));
+        assert_eq!(
+            (done.told.sent, done.told.result, done.again),
+            (Some(sent), DeliveryResult::Sent, None)
+        );
         assert_eq!((done.delivery.code, done.delivery.duration_ms), (202, 12));
     }
 
@@ -197,8 +205,9 @@ mod tests {
 
     #[test]
     fn a_receiver_that_asks_for_patience_gets_some() {
-        let patience =
-            |seconds| attempt(None, &busy(Some(Duration::from_secs(seconds)))).again.unwrap().since(NOW);
+        let patience = |seconds| {
+            attempt(None, &busy(Some(Duration::from_secs(seconds)))).again.unwrap().since(NOW)
+        };
         assert_eq!(patience(120), Duration::from_secs(120));
         assert_eq!(patience(1_000_000), RETRY_AFTER_MAX);
     }
@@ -236,7 +245,8 @@ mod tests {
     #[test]
     fn a_refusal_is_noted_once_and_never_covers_what_was_told() {
         let fresh = candidate(AlertStatus::Firing, 10, None);
-        let noted = after_refusal(fresh.clone(), "ops", Reason::NotRouted, NOW).expect("it is news");
+        let noted =
+            after_refusal(fresh.clone(), "ops", Reason::NotRouted, NOW).expect("it is news");
         assert_eq!((noted.result, noted.detail.as_str()), (DeliveryResult::Skipped, "not_routed"));
         let again = Candidate { told: Some(noted), ..fresh };
         assert_eq!(after_refusal(again, "ops", Reason::NotRouted, NOW), None);

@@ -42,7 +42,9 @@ pub(crate) enum Answer {
 impl Answer {
     pub(crate) fn code(&self) -> u16 {
         match self {
-            Self::Accepted { code } | Self::Temporary { code, .. } | Self::Refused { code, .. } => *code,
+            Self::Accepted { code } | Self::Temporary { code, .. } | Self::Refused { code, .. } => {
+                *code
+            }
         }
     }
 
@@ -76,7 +78,12 @@ pub(crate) async fn send(
     }
 }
 
-fn message(receiver: &str, stored: &StoredAlert, external_url: &str, now: Timestamp) -> WebhookMessage {
+fn message(
+    receiver: &str,
+    stored: &StoredAlert,
+    external_url: &str,
+    now: Timestamp,
+) -> WebhookMessage {
     let alert = Alert { ends_at: end_in_message(stored, now), ..stored.alert.clone() };
     let group_key = format!("{{}}:{{fingerprint=\"{}\"}}", alert.fingerprint());
     // A group is one alert for now, so it is grouped by all of its labels.
@@ -102,7 +109,8 @@ async fn classify(response: Response) -> Answer {
         return Answer::Accepted { code };
     }
     let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let retry_after = retry_after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+    let retry_after =
+        retry_after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
     let detail = format!("HTTP {code} {}", first_words(response).await).trim_end().to_owned();
     if is_temporary(status) {
         Answer::Temporary { code, detail, retry_after }

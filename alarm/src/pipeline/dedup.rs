@@ -35,8 +35,11 @@ fn refuse(candidate: &Candidate, round: &Round<'_>) -> Option<Reason> {
 /// interval.
 fn was_given_up(candidate: &Candidate, round: &Round<'_>) -> bool {
     let alert = &candidate.alert;
-    let is_so_since =
-        if alert.status == AlertStatus::Resolved { alert.alert.ends_at } else { alert.alert.starts_at };
+    let is_so_since = if alert.status == AlertStatus::Resolved {
+        alert.alert.ends_at
+    } else {
+        alert.alert.starts_at
+    };
     candidate.told.as_ref().is_some_and(|told| {
         told.result == DeliveryResult::Failed
             && is_so_since <= told.tried_at

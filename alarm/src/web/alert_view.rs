@@ -31,8 +31,11 @@ impl SeverityView {
         let label = stored.alert.labels.get(SEVERITY).unwrap_or("");
         let severity = Severity::from_rank(stored.priority);
         let is_level = matches!(label.as_bytes(), [b'p' | b'P', b'0'..=b'9']);
-        let word =
-            if is_level { label.to_ascii_uppercase() } else { severity_word(severity, language).to_owned() };
+        let word = if is_level {
+            label.to_ascii_uppercase()
+        } else {
+            severity_word(severity, language).to_owned()
+        };
         Self { class: severity.as_str(), word }
     }
 }
@@ -93,14 +96,22 @@ pub(crate) struct AlertView {
 
 impl AlertView {
     /// `told` may hold entries of other alerts too.
-    pub(crate) fn new(stored: &StoredAlert, told: &[Told], receivers: &[String], page: &Page) -> Self {
+    pub(crate) fn new(
+        stored: &StoredAlert,
+        told: &[Told],
+        receivers: &[String],
+        page: &Page,
+    ) -> Self {
         let language = page.language;
         let alert = &stored.alert;
         let label = |name| alert.labels.get(name).unwrap_or("").to_owned();
-        let others = alert.labels.iter().filter(|(name, _)| ![ALERT_NAME, ENDPOINT, SEVERITY].contains(name));
-        let labels = others
-            .take(LABELS_SHOWN)
-            .map(|(name, value)| (shortened(name, LABEL_CHARS_MAX), shortened(value, LABEL_CHARS_MAX)));
+        let others = alert
+            .labels
+            .iter()
+            .filter(|(name, _)| ![ALERT_NAME, ENDPOINT, SEVERITY].contains(name));
+        let labels = others.take(LABELS_SHOWN).map(|(name, value)| {
+            (shortened(name, LABEL_CHARS_MAX), shortened(value, LABEL_CHARS_MAX))
+        });
         let (moment, since) = match stored.status {
             AlertStatus::Resolved => {
                 let span = span_words(page.now.since(alert.ends_at), language);
@@ -115,7 +126,10 @@ impl AlertView {
             status_word: status_word(stored.status, language),
             name: name_of(stored),
             labels: labels.collect(),
-            summary: shortened(text_of(stored, &["summary", "description", "message"]), SUMMARY_CHARS_MAX),
+            summary: shortened(
+                text_of(stored, &["summary", "description", "message"]),
+                SUMMARY_CHARS_MAX,
+            ),
             endpoint: Some(label(ENDPOINT))
                 .filter(|host| !host.is_empty())
                 .unwrap_or_else(|| label("instance")),
@@ -133,7 +147,8 @@ impl AlertView {
 pub(crate) fn name_of(stored: &StoredAlert) -> String {
     let labels = &stored.alert.labels;
     let name = labels.get(ALERT_NAME).map(str::to_owned);
-    name.or_else(|| labels.iter().next().map(|(label, value)| format!("{label}={value}"))).unwrap_or_default()
+    name.or_else(|| labels.iter().next().map(|(label, value)| format!("{label}={value}")))
+        .unwrap_or_default()
 }
 
 /// Where the runbook is, if it is an address that may be linked to.
@@ -157,16 +172,23 @@ fn shortened(text: &str, chars_max: usize) -> String {
 
 /// One mark a receiver, in the order of the settings; receivers that are no longer there come last, if they
 /// were told.
-pub(crate) fn marks(stored: &StoredAlert, told: &[Told], receivers: &[String], page: &Page) -> Vec<MarkView> {
+pub(crate) fn marks(
+    stored: &StoredAlert,
+    told: &[Told],
+    receivers: &[String],
+    page: &Page,
+) -> Vec<MarkView> {
     let fingerprint = stored.alert.fingerprint();
-    let entries: Vec<&Told> = told.iter().filter(|entry| entry.fingerprint == fingerprint).collect();
+    let entries: Vec<&Told> =
+        told.iter().filter(|entry| entry.fingerprint == fingerprint).collect();
     let entry_of = |name: &String| entries.iter().find(|entry| entry.receiver == *name).copied();
     let current = receivers.iter().filter_map(|name| match entry_of(name) {
         Some(entry) => Some(mark(entry, page)),
         // Before the first entry of a firing alert its ticket is on the queue.
         None => (stored.status == AlertStatus::Firing).then(|| waiting(name, page.language)),
     });
-    let former = entries.iter().filter(|entry| entry.sent.is_some() && !receivers.contains(&entry.receiver));
+    let former =
+        entries.iter().filter(|entry| entry.sent.is_some() && !receivers.contains(&entry.receiver));
     current.chain(former.map(|entry| mark(entry, page))).collect()
 }
 
@@ -293,9 +315,19 @@ mod tests {
     #[test]
     fn what_an_alert_lacks_is_made_up_for() {
         let alert = view(&stored(&[("instance", "db-07:9100"), ("job", "node")], &[]), &[], &[]);
-        assert_eq!((alert.name.as_str(), alert.endpoint.as_str()), ("instance=db-07:9100", "db-07:9100"));
-        assert_eq!((alert.since.as_str(), alert.summary.as_str(), alert.value.as_str()), ("1 min", "", ""));
-        let alert = view(&stored(&[("alertname", "a")], &[("message", "m"), ("description", "d")]), &[], &[]);
+        assert_eq!(
+            (alert.name.as_str(), alert.endpoint.as_str()),
+            ("instance=db-07:9100", "db-07:9100")
+        );
+        assert_eq!(
+            (alert.since.as_str(), alert.summary.as_str(), alert.value.as_str()),
+            ("1 min", "", "")
+        );
+        let alert = view(
+            &stored(&[("alertname", "a")], &[("message", "m"), ("description", "d")]),
+            &[],
+            &[],
+        );
         assert_eq!((alert.name.as_str(), alert.summary.as_str()), ("a", "d"));
     }
 
@@ -317,7 +349,8 @@ mod tests {
 
     #[test]
     fn a_long_text_is_cut_between_characters() {
-        let alert = view(&stored(&[("alertname", "a")], &[("summary", &"磁".repeat(1000))]), &[], &[]);
+        let alert =
+            view(&stored(&[("alertname", "a")], &[("summary", &"磁".repeat(1000))]), &[], &[]);
         assert_eq!(alert.summary.chars().count(), SUMMARY_CHARS_MAX + 1);
         assert!(alert.summary.ends_with('…'));
     }
@@ -337,7 +370,10 @@ mod tests {
         let former = Told { receiver: "gone".to_owned(), ..sent.clone() };
         let marks = view(&alert, &[elsewhere, former, sent], &["ops", "dba", "new"]).marks;
         let seen: Vec<_> = marks.iter().map(|mark| (mark.receiver.as_str(), mark.class)).collect();
-        assert_eq!(seen, [("ops", "sent"), ("dba", "skipped"), ("new", "waiting"), ("gone", "sent")]);
+        assert_eq!(
+            seen,
+            [("ops", "sent"), ("dba", "skipped"), ("new", "waiting"), ("gone", "sent")]
+        );
         assert!(marks[1].is_elsewhere && !marks[0].is_elsewhere);
         assert_eq!(marks[0].story, "ops was told at 2025-10-09 17:00:00 +08:00");
         assert_eq!(marks[1].story, "dba is not told: its matchers do not take this alert");
@@ -349,7 +385,13 @@ mod tests {
         stale.status = AlertStatus::Stale;
         stale.updated_at = Timestamp(1_760_000_460_000 - 600_000);
         let why = silent_for(&stale, &page(Language::English, "")).expect("it is stale");
-        assert!(why.contains("silent 10 min ago") && why.contains("not reported as resolved"), "{why}");
-        assert_eq!(silent_for(&stored(&[("alertname", "a")], &[]), &page(Language::English, "")), None);
+        assert!(
+            why.contains("silent 10 min ago") && why.contains("not reported as resolved"),
+            "{why}"
+        );
+        assert_eq!(
+            silent_for(&stored(&[("alertname", "a")], &[]), &page(Language::English, "")),
+            None
+        );
     }
 }

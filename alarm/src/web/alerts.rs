@@ -90,10 +90,12 @@ impl Found {
         let alerts_table = web.common.db.alerts();
         let offset = (filter.page - 1) * ROWS_PER_PAGE;
         let alerts = alerts_table.search(&filter.search(), offset, ROWS_PER_PAGE).await?;
-        let fingerprints: Vec<Fingerprint> = alerts.iter().map(|stored| stored.alert.fingerprint()).collect();
+        let fingerprints: Vec<Fingerprint> =
+            alerts.iter().map(|stored| stored.alert.fingerprint()).collect();
         let told = alerts_table.told(&fingerprints).await?;
         let all = alerts_table.counts(&AlertSearch::default()).await?;
-        let any_of_text = AlertSearch { statuses: Vec::new(), priorities: Vec::new(), ..filter.search() };
+        let any_of_text =
+            AlertSearch { statuses: Vec::new(), priorities: Vec::new(), ..filter.search() };
         let with_text = alerts_table.counts(&any_of_text).await?;
         let last_update = alerts_table.last_update().await?;
         let undelivered = alerts_table.failed_since(now.minus(UNDELIVERED_FOR)).await?;
@@ -130,20 +132,29 @@ pub(super) async fn json(State(web): State<Arc<Web>>, page: Page) -> Response {
     let mut counts = Map::new();
     for status in StateChoice::All.statuses() {
         let of_severity = |severity: Severity| {
-            let takes = |count: &AlertCount| (count.status, count.priority) == (*status, severity.rank());
+            let takes =
+                |count: &AlertCount| (count.status, count.priority) == (*status, severity.rank());
             (severity.as_str().to_owned(), Value::from(sum(&found.with_text, takes)))
         };
-        counts.insert(status.as_str().to_owned(), Severity::ALL.into_iter().map(of_severity).collect());
+        counts.insert(
+            status.as_str().to_owned(),
+            Severity::ALL.into_iter().map(of_severity).collect(),
+        );
     }
-    let alerts: Vec<Value> = found.alerts.iter().map(|stored| to_json(stored, &found.told)).collect();
+    let alerts: Vec<Value> =
+        found.alerts.iter().map(|stored| to_json(stored, &found.told)).collect();
     let total = found.total(&filter);
-    Json(json!({ "total": total, "page": filter.page, "counts": counts, "alerts": alerts })).into_response()
+    Json(json!({ "total": total, "page": filter.page, "counts": counts, "alerts": alerts }))
+        .into_response()
 }
 
 fn compose(found: Found, filter: Filter, receivers: &[String], page: Page) -> AlertsPage {
     let language = page.language;
-    let rows: Vec<AlertView> =
-        found.alerts.iter().map(|stored| AlertView::new(stored, &found.told, receivers, &page)).collect();
+    let rows: Vec<AlertView> = found
+        .alerts
+        .iter()
+        .map(|stored| AlertView::new(stored, &found.told, receivers, &page))
+        .collect();
     let unresolved = sum(&found.all, |count| count.status != AlertStatus::Resolved);
     let title = match unresolved {
         0 => language.text("alerts.title").to_owned(),
@@ -151,8 +162,14 @@ fn compose(found: Found, filter: Filter, receivers: &[String], page: Page) -> Al
     };
     AlertsPage {
         title,
-        tiles: Severity::ALL.into_iter().map(|severity| tile(severity, &found, &filter, &page)).collect(),
-        states: StateChoice::ALL.into_iter().map(|state| state_link(state, &found, &filter, &page)).collect(),
+        tiles: Severity::ALL
+            .into_iter()
+            .map(|severity| tile(severity, &found, &filter, &page))
+            .collect(),
+        states: StateChoice::ALL
+            .into_iter()
+            .map(|state| state_link(state, &found, &filter, &page))
+            .collect(),
         pager: pager(&filter, found.total(&filter), rows.len(), &page),
         empty: rows.is_empty().then(|| empty(&filter, &found, &page)),
         rows,
@@ -166,7 +183,8 @@ fn compose(found: Found, filter: Filter, receivers: &[String], page: Page) -> Al
 }
 
 fn tile(severity: Severity, found: &Found, filter: &Filter, page: &Page) -> Tile {
-    let takes = |count: &AlertCount| filter.takes_status(count.status) && count.priority == severity.rank();
+    let takes =
+        |count: &AlertCount| filter.takes_status(count.status) && count.priority == severity.rank();
     Tile {
         class: severity.as_str(),
         word: severity_word(severity, page.language),
@@ -188,7 +206,12 @@ fn state_link(state: StateChoice, found: &Found, filter: &Filter, page: &Page) -
         state.statuses().contains(&count.status) && filter.takes_priority(count.priority)
     };
     let alerts = sum(&found.with_text, takes);
-    StateLink { word, alerts, href: filter.with_state(state).address(), chosen: state == filter.state }
+    StateLink {
+        word,
+        alerts,
+        href: filter.with_state(state).address(),
+        chosen: state == filter.state,
+    }
 }
 
 fn empty(filter: &Filter, found: &Found, page: &Page) -> Empty {
@@ -197,7 +220,8 @@ fn empty(filter: &Filter, found: &Found, page: &Page) -> Empty {
         let detail = page.language.fill("alerts.empty.clear.detail", &[("time", &time)]);
         return Empty { title: page.text("alerts.empty.clear"), detail, is_clear: true };
     }
-    let without_filter = sum(&found.all, |count| Filter::default().takes_status(count.status)).to_string();
+    let without_filter =
+        sum(&found.all, |count| Filter::default().takes_status(count.status)).to_string();
     let detail = page.language.fill("alerts.empty.filtered.detail", &[("n", &without_filter)]);
     Empty { title: page.text("alerts.empty.filtered"), detail, is_clear: false }
 }
@@ -209,7 +233,9 @@ fn pager(filter: &Filter, total: u64, rows: usize, page: &Page) -> Pager {
     let next_page = filter.at_page(filter.page + 1);
     let is_capped = last < total && next_page.is_none();
     Pager {
-        showing: page.language.fill("alerts.showing", &[("from", &from), ("to", &to), ("total", &all)]),
+        showing: page
+            .language
+            .fill("alerts.showing", &[("from", &from), ("to", &to), ("total", &all)]),
         previous: filter.at_page(filter.page - 1).map(|filter| filter.address()),
         next: next_page.filter(|_| last < total).map(|filter| filter.address()),
         capped: is_capped.then(|| page.language.fill("alerts.capped", &[("n", &to)])),

@@ -69,7 +69,11 @@ impl Found {
     }
 }
 
-pub(super) async fn page(State(web): State<Arc<Web>>, Path(id): Path<String>, page: Page) -> Response {
+pub(super) async fn page(
+    State(web): State<Arc<Web>>,
+    Path(id): Path<String>,
+    page: Page,
+) -> Response {
     let (id, as_json) = id.strip_suffix(".json").map_or((id.as_str(), false), |id| (id, true));
     let found = match Fingerprint::parse(id) {
         Some(fingerprint) => Found::look_up(&web, fingerprint).await,
@@ -78,7 +82,9 @@ pub(super) async fn page(State(web): State<Arc<Web>>, Path(id): Path<String>, pa
     match found {
         Ok(Some(found)) if as_json => Json(twin(&found)).into_response(),
         Ok(Some(found)) => render(&compose(found, &web.receivers, page)),
-        Ok(None) if as_json => (StatusCode::NOT_FOUND, Json("there is no such alert")).into_response(),
+        Ok(None) if as_json => {
+            (StatusCode::NOT_FOUND, Json("there is no such alert")).into_response()
+        }
         Ok(None) => {
             let id: String = id.chars().take(64).collect();
             let detail = page.language.fill("error.alert_unknown", &[("id", &id)]);
@@ -113,9 +119,11 @@ fn compose(found: Found, receivers: &[String], page: Page) -> CasePage {
     let end = MomentView::absolute(alert.ends_at, &page);
     let (ended, lease) = if is_over { (Some(end), None) } else { (None, Some(end)) };
     let view = AlertView::new(&stored, &told, receivers, &page);
-    let (silent_for, since) = (silent_for(&stored, &page), MomentView::absolute(alert.starts_at, &page));
+    let (silent_for, since) =
+        (silent_for(&stored, &page), MomentView::absolute(alert.starts_at, &page));
     let updated = MomentView::absolute(stored.updated_at, &page);
-    let labels = alert.labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let labels =
+        alert.labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let annotation = |(name, text): (String, String)| {
         let is_link = is_web_address(&text);
         (name, text, is_link)
@@ -138,7 +146,8 @@ fn compose(found: Found, receivers: &[String], page: Page) -> CasePage {
 /// Events and attempts in one list, newest first.
 fn timeline(events: &[AlertEvent], deliveries: &[Delivery], page: &Page) -> Vec<Entry> {
     let events = events.iter().map(|event| (event.at, event_entry(event, page)));
-    let deliveries = deliveries.iter().map(|delivery| (delivery.at, delivery_entry(delivery, page)));
+    let deliveries =
+        deliveries.iter().map(|delivery| (delivery.at, delivery_entry(delivery, page)));
     // At the same moment the notification follows what it tells of, so it is listed above.
     let mut entries: Vec<(Timestamp, Entry)> = deliveries.chain(events).collect();
     entries.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
@@ -179,8 +188,12 @@ fn delivery_entry(delivery: &Delivery, page: &Page) -> Entry {
     };
     let (code, millis, attempt) =
         (delivery.code.to_string(), delivery.duration_ms.to_string(), delivery.attempt.to_string());
-    let figures =
-        [("code", code.as_str()), ("millis", &millis), ("attempt", &attempt), ("detail", &delivery.detail)];
+    let figures = [
+        ("code", code.as_str()),
+        ("millis", &millis),
+        ("attempt", &attempt),
+        ("detail", &delivery.detail),
+    ];
     let detail = match (delivery.code, delivery.result) {
         (_, DeliveryResult::Sent) => language.fill("delivery.detail", &figures),
         // What went wrong says the code itself.

@@ -28,7 +28,8 @@ pub(crate) enum StateChoice {
 }
 
 impl StateChoice {
-    pub(crate) const ALL: [Self; 5] = [Self::Active, Self::Firing, Self::Stale, Self::Resolved, Self::All];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Active, Self::Firing, Self::Stale, Self::Resolved, Self::All];
 
     /// The word in addresses and catalogues.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -79,7 +80,8 @@ impl Filter {
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*key {
                 "state" => {
-                    let choice = StateChoice::ALL.into_iter().find(|choice| choice.as_str() == value);
+                    let choice =
+                        StateChoice::ALL.into_iter().find(|choice| choice.as_str() == value);
                     filter.state = choice.unwrap_or_default();
                 }
                 "sev" => filter.severities.extend(value.split(',').filter_map(Severity::parse)),
@@ -187,7 +189,10 @@ mod tests {
         let filter = Filter::read("sev=warning&page=3");
         let more = filter.toggled(Severity::Critical);
         assert_eq!(more.address(), "/alerts?sev=critical%2Cwarning");
-        assert_eq!(more.toggled(Severity::Warning).toggled(Severity::Critical).address(), "/alerts");
+        assert_eq!(
+            more.toggled(Severity::Warning).toggled(Severity::Critical).address(),
+            "/alerts"
+        );
     }
 
     #[test]

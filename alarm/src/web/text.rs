@@ -88,7 +88,9 @@ impl Language {
         while let Some((before, after)) = rest.split_once('{') {
             filled.push_str(before);
             let Some((name, tail)) = after.split_once('}') else { break };
-            filled.push_str(values.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value));
+            filled.push_str(
+                values.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value),
+            );
             rest = tail;
         }
         filled.push_str(rest);
@@ -106,7 +108,10 @@ mod tests {
     use crate::severity::Severity;
 
     fn placeholders(text: &str) -> BTreeSet<&str> {
-        text.split('{').skip(1).filter_map(|part| part.split_once('}').map(|(name, _)| name)).collect()
+        text.split('{')
+            .skip(1)
+            .filter_map(|part| part.split_once('}').map(|(name, _)| name))
+            .collect()
     }
 
     #[test]

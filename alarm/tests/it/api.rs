@@ -5,13 +5,18 @@ use serde_json::{Value, json};
 use crate::harness::{Alarm, receiver, webhook};
 
 fn names(list: &Value) -> Vec<&str> {
-    list.as_array().unwrap().iter().map(|alert| alert["labels"]["alertname"].as_str().unwrap()).collect()
+    list.as_array()
+        .unwrap()
+        .iter()
+        .map(|alert| alert["labels"]["alertname"].as_str().unwrap())
+        .collect()
 }
 
 #[tokio::test]
 async fn posted_alerts_are_listed_with_their_receivers() {
     let (webhook, _context) = webhook().await;
-    let settings = receiver("ops", &webhook) + &receiver("dba", &webhook) + "matchers = ['team=\"db\"']\n";
+    let settings =
+        receiver("ops", &webhook) + &receiver("dba", &webhook) + "matchers = ['team=\"db\"']\n";
     let alarm = Alarm::start(&settings).await;
     alarm.fire("DiskFull", "critical").await;
     alarm.fire("LoadHigh", "warning").await;
@@ -21,7 +26,10 @@ async fn posted_alerts_are_listed_with_their_receivers() {
     assert_eq!(list[0]["receivers"], json!([{ "name": "ops" }]));
     assert_eq!(list[0]["status"]["state"], "active");
     assert_eq!(list[0]["startsAt"], "2025-10-09T09:00:00.000Z");
-    assert_eq!(alarm.get_json("/api/v2/receivers").await, json!([{ "name": "ops" }, { "name": "dba" }]));
+    assert_eq!(
+        alarm.get_json("/api/v2/receivers").await,
+        json!([{ "name": "ops" }, { "name": "dba" }])
+    );
 }
 
 #[tokio::test]
@@ -30,8 +38,9 @@ async fn a_list_is_narrowed_by_matchers_and_receivers() {
     let alarm = Alarm::telling(&webhook).await;
     alarm.fire("DiskFull", "critical").await;
     alarm.fire("LoadHigh", "warning").await;
-    let list =
-        alarm.get_json("/api/v2/alerts?filter=severity%3D~%22warn.*%22&filter=endpoint%3Dweb-03").await;
+    let list = alarm
+        .get_json("/api/v2/alerts?filter=severity%3D~%22warn.*%22&filter=endpoint%3Dweb-03")
+        .await;
     assert_eq!(names(&list), ["LoadHigh"]);
     assert_eq!(names(&alarm.get_json("/api/v2/alerts?active=false").await), Vec::<&str>::new());
     assert_eq!(names(&alarm.get_json("/api/v2/alerts?receiver=o.s").await).len(), 2);
@@ -51,8 +60,13 @@ async fn good_alerts_are_kept_beside_bad_ones_and_all_faults_are_told() {
     let (status, fault) = alarm.post(body.to_string()).await;
     assert_eq!(status, 400);
     let fault: String = serde_json::from_str(&fault).expect("errors are a JSON string");
-    for part in ["alert 0:", "alert 2:", "is before startsAt", "alarm.label_value_bytes_max = 20", "alert 4:"]
-    {
+    for part in [
+        "alert 0:",
+        "alert 2:",
+        "is before startsAt",
+        "alarm.label_value_bytes_max = 20",
+        "alert 4:",
+    ] {
         assert!(fault.contains(part), "{part} is missing in {fault}");
     }
     assert_eq!(names(&alarm.get_json("/api/v2/alerts").await), ["Good"]);
@@ -70,7 +84,10 @@ async fn a_body_that_is_no_list_or_too_large_is_refused_with_the_reason() {
     let (status, fault) = alarm.post("[".to_owned() + &" ".repeat(300) + "]").await;
     assert!(status == 413 && fault.contains("alarm.body_bytes_max = 200"), "{status} {fault}");
     let (status, fault) = alarm.post("[{},{},{}]").await;
-    assert!(status == 413 && fault.contains("alarm.alerts_per_request_max = 2"), "{status} {fault}");
+    assert!(
+        status == 413 && fault.contains("alarm.alerts_per_request_max = 2"),
+        "{status} {fault}"
+    );
     assert_eq!(alarm.post("[]").await.0, 200);
 }
 
@@ -95,11 +112,13 @@ async fn many_senders_at_once_are_all_stored() {
 
 #[tokio::test]
 async fn the_status_names_receivers_but_no_secret() {
-    let settings = "[[receivers]]\nname = \"ops\"\nwebhook_url = \"http://127.0.0.1:9/hook?token=s3cret\"\n";
+    let settings =
+        "[[receivers]]\nname = \"ops\"\nwebhook_url = \"http://127.0.0.1:9/hook?token=s3cret\"\n";
     let alarm = Alarm::start(settings).await;
     let status = alarm.get("/api/v2/status").await;
     assert!(status.contains("ops") && status.contains("\"cluster\""), "{status}");
     assert!(!status.contains("s3cret"), "{status}");
-    let error = alarm.context.http.get(alarm.url("/api/v2/alerts?filter=nonsense")).send().await.unwrap();
+    let error =
+        alarm.context.http.get(alarm.url("/api/v2/alerts?filter=nonsense")).send().await.unwrap();
     assert_eq!(error.status(), 400);
 }

@@ -28,10 +28,14 @@ async fn an_alert_leaves_for_the_webhook_within_a_second_of_its_intake() {
     assert_eq!(body["alerts"][0]["labels"]["alertname"], "DiskFull");
     assert_eq!(body["alerts"][0]["endsAt"], "0001-01-01T00:00:00Z");
     assert_eq!(body["externalURL"], "http://127.0.0.1:9912");
-    let case = alarm.until_case("it is noted as sent", "DiskFull", |case| result(case) == "sent").await;
+    let case =
+        alarm.until_case("it is noted as sent", "DiskFull", |case| result(case) == "sent").await;
     assert_eq!(case["deliveries"][0]["code"], 200);
     let metrics = alarm.get("/metrics").await;
-    assert!(metrics.contains("alarm_notifications_total{receiver=\"ops\",result=\"sent\"} 2"), "{metrics}");
+    assert!(
+        metrics.contains("alarm_notifications_total{receiver=\"ops\",result=\"sent\"} 2"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]
@@ -50,14 +54,17 @@ async fn a_refresh_is_not_told_again_and_the_end_is_told_once() {
     assert_eq!(bodies[1]["status"], "resolved");
     assert_eq!(bodies[1]["alerts"][0]["endsAt"], alarm.moment(0));
     let case = alarm.case("DiskFull").await;
-    let kinds: Vec<_> = case["events"].as_array().unwrap().iter().map(|event| &event["kind"]).collect();
+    let kinds: Vec<_> =
+        case["events"].as_array().unwrap().iter().map(|event| &event["kind"]).collect();
     assert_eq!(kinds, ["resolved", "firing"]);
 }
 
 #[tokio::test]
 async fn a_firing_alert_is_repeated_after_the_interval_and_not_before() {
     let (webhook, _context) = webhook().await;
-    let alarm = Alarm::start(&("repeat_interval = \"90m\"\n".to_owned() + &receiver("ops", &webhook))).await;
+    let alarm =
+        Alarm::start(&("repeat_interval = \"90m\"\n".to_owned() + &receiver("ops", &webhook)))
+            .await;
     alarm.fire("DiskFull", "critical").await;
     alarm.until_case("it is told", "DiskFull", |case| result(case) == "sent").await;
     alarm.advance(59 * MINUTE);
@@ -68,7 +75,9 @@ async fn a_firing_alert_is_repeated_after_the_interval_and_not_before() {
     told(&webhook, 2).await;
     assert_eq!(webhook.bodies()[1]["alerts"][0]["labels"]["alertname"], "Marker");
     alarm.advance(MINUTE);
-    alarm.until_later("it is repeated", "DiskFull", SECOND, |case| case["deliveries"][1].is_object()).await;
+    alarm
+        .until_later("it is repeated", "DiskFull", SECOND, |case| case["deliveries"][1].is_object())
+        .await;
     assert_eq!(webhook.bodies()[2]["alerts"][0]["labels"]["alertname"], "DiskFull");
 }
 
@@ -78,11 +87,16 @@ async fn a_busy_webhook_is_asked_again_until_it_answers() {
     let alarm = Alarm::telling(&webhook).await;
     webhook.answer_with(503);
     alarm.fire("DiskFull", "critical").await;
-    let case = alarm.until_case("it is retried", "DiskFull", |case| result(case) == "retrying").await;
-    assert_eq!((&case["told"][0]["code"], &case["told"][0]["detail"]), (&json!(503), &json!("HTTP 503")));
+    let case =
+        alarm.until_case("it is retried", "DiskFull", |case| result(case) == "retrying").await;
+    assert_eq!(
+        (&case["told"][0]["code"], &case["told"][0]["detail"]),
+        (&json!(503), &json!("HTTP 503"))
+    );
     assert!(alarm.get("/alerts").await.contains("mark retrying"));
     webhook.answer_with(200);
-    let case = alarm.until_later("it arrives", "DiskFull", SECOND, |case| result(case) == "sent").await;
+    let case =
+        alarm.until_later("it arrives", "DiskFull", SECOND, |case| result(case) == "sent").await;
     assert_eq!(case["told"][0]["attempts"], 2);
     assert_eq!(webhook.bodies().len(), 2);
 }
@@ -131,7 +145,8 @@ async fn one_receiver_that_is_away_does_not_hold_up_another() {
 async fn an_urgent_alert_overtakes_a_storm() {
     let (webhook, _context) = webhook().await;
     let alarm = Alarm::telling(&webhook).await;
-    let storm = (0..300).map(|n| json!({ "labels": { "alertname": format!("A{n}"), "severity": "info" } }));
+    let storm =
+        (0..300).map(|n| json!({ "labels": { "alertname": format!("A{n}"), "severity": "info" } }));
     assert_eq!(alarm.post(json!(storm.collect::<Vec<_>>()).to_string()).await.0, 200);
     alarm.fire("Urgent", "critical").await;
     let position = testkit::eventually("the urgent one is told", PATIENCE, async || {
@@ -149,7 +164,8 @@ async fn who_is_not_told_has_a_reason() {
         receiver("ops", &webhook) + "matchers = ['severity=\"critical\"']\nsend_resolved = false\n";
     let alarm = Alarm::start(&settings).await;
     alarm.fire("LoadHigh", "warning").await;
-    let case = alarm.until_case("it is held back", "LoadHigh", |case| result(case) == "skipped").await;
+    let case =
+        alarm.until_case("it is held back", "LoadHigh", |case| result(case) == "skipped").await;
     assert_eq!(case["told"][0]["detail"], "not_routed");
     alarm.fire("DiskFull", "critical").await;
     told(&webhook, 1).await;
@@ -167,11 +183,13 @@ async fn an_alert_without_news_is_stale_and_never_told_as_resolved() {
     alarm.fire("DiskFull", "critical").await;
     alarm.until_case("it is told", "DiskFull", |case| result(case) == "sent").await;
     alarm.advance(HOUR + SECOND);
-    let case =
-        alarm.until_later("it is stale", "DiskFull", 5 * SECOND, |case| case["status"] == "stale").await;
+    let case = alarm
+        .until_later("it is stale", "DiskFull", 5 * SECOND, |case| case["status"] == "stale")
+        .await;
     assert_eq!(case["events"][0]["kind"], "stale");
     assert!(alarm.get("/alerts").await.contains("no news"));
-    let suppressed = "alarm_suppressed_notifications_total{receiver=\"ops\",reason=\"lease_expired\"} 1";
+    let suppressed =
+        "alarm_suppressed_notifications_total{receiver=\"ops\",reason=\"lease_expired\"} 1";
     testkit::eventually("it is held back", PATIENCE, async || {
         alarm.get("/metrics").await.contains(suppressed).then_some(())
     })

@@ -39,7 +39,8 @@ impl Alarm {
 
     async fn start_in(folder: TempDir, settings: &str, at: Timestamp) -> Self {
         let text = format!("listen = \"127.0.0.1:0\"\ntime_zone = \"Asia/Shanghai\"\n{settings}");
-        let config: Config = toml::from_str(&text).expect("the settings of the test are well formed");
+        let config: Config =
+            toml::from_str(&text).expect("the settings of the test are well formed");
         let context = Context::new("alarm", Clock::manual(at)).unwrap();
         let db = open(folder.path()).await;
         let deps = Deps { db: db.clone(), state: State::embedded(db.clone()) };
@@ -70,7 +71,8 @@ impl Alarm {
 
     pub(crate) async fn post(&self, body: impl Into<reqwest::Body>) -> (u16, String) {
         let request = self.context.http.post(self.url("/api/v2/alerts"));
-        let answer = request.header("Content-Type", "application/json").body(body).send().await.unwrap();
+        let answer =
+            request.header("Content-Type", "application/json").body(body).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
@@ -113,8 +115,14 @@ impl Alarm {
     }
 
     /// Waits until the only alert with the text looks as asked, while the clock stands still.
-    pub(crate) async fn until_case(&self, what: &str, text: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-        eventually(what, PATIENCE, async || Some(self.case(text).await).filter(|case| is_so(case))).await
+    pub(crate) async fn until_case(
+        &self,
+        what: &str,
+        text: &str,
+        is_so: impl Fn(&Value) -> bool,
+    ) -> Value {
+        eventually(what, PATIENCE, async || Some(self.case(text).await).filter(|case| is_so(case)))
+            .await
     }
 
     /// Like [`Alarm::until_case`], while the clock goes on in steps.

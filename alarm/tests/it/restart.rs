@@ -19,7 +19,9 @@ async fn what_was_not_sent_before_the_restart_is_sent_after_it_and_the_rest_is_n
 
     let alarm = alarm.restart(&settings, 2 * SECOND).await;
     webhook.answer_with(200);
-    alarm.until_later("it is told after all", "Untold", SECOND, |case| result(case) == "sent").await;
+    alarm
+        .until_later("it is told after all", "Untold", SECOND, |case| result(case) == "sent")
+        .await;
     let names: Vec<String> = webhook
         .bodies()
         .iter()
@@ -52,7 +54,11 @@ async fn leases_that_ran_out_while_alarm_was_away_get_time_for_their_renewal() {
     assert_eq!(alarm.case("DiskFull").await["status"], "firing");
     alarm.fire("DiskFull", "critical").await;
     let case = alarm.case("DiskFull").await;
-    assert_eq!(case["events"].as_array().unwrap().len(), 1, "nothing happened to the alert: {case}");
+    assert_eq!(
+        case["events"].as_array().unwrap().len(),
+        1,
+        "nothing happened to the alert: {case}"
+    );
     alarm.advance(Duration::from_secs(301));
     alarm.fire("Another", "info").await;
     assert_eq!(alarm.case("DiskFull").await["status"], "firing");

@@ -12,12 +12,15 @@ const HOSTILE: &str = "\"><script>alert(1)</script><img src=x onerror=alert(1)>{
 #[tokio::test]
 async fn the_list_is_sorted_by_severity_and_counts_what_it_shows() {
     let alarm = Alarm::start("").await;
-    for (name, severity) in [("Quiet", "info"), ("Loud", "critical"), ("Level", "P1"), ("Over", "warning")] {
+    for (name, severity) in
+        [("Quiet", "info"), ("Loud", "critical"), ("Level", "P1"), ("Over", "warning")]
+    {
         alarm.fire(name, severity).await;
     }
     alarm.resolve("Over", "warning").await;
     let html = alarm.get("/alerts").await;
-    let place = |text: &str| html.find(text).unwrap_or_else(|| panic!("{text} is missing in {html}"));
+    let place =
+        |text: &str| html.find(text).unwrap_or_else(|| panic!("{text} is missing in {html}"));
     assert!(place(">Loud</a>") < place(">Level</a>") && place(">Level</a>") < place(">Quiet</a>"));
     assert!(!html.contains(">Over</a>"));
     assert!(html.contains("<title>(3) Alerts · Saker</title>"));
@@ -47,7 +50,10 @@ async fn filters_narrow_the_list_and_say_when_nothing_is_left() {
 async fn a_quiet_system_says_that_all_is_clear_and_that_nobody_would_be_told() {
     let alarm = Alarm::start("").await;
     let html = alarm.get("/alerts").await;
-    assert!(html.contains("All clear") && html.contains("Last check 2025-10-09 17:01:00 +08:00"), "{html}");
+    assert!(
+        html.contains("All clear") && html.contains("Last check 2025-10-09 17:01:00 +08:00"),
+        "{html}"
+    );
     assert!(html.contains("No receiver is configured"));
 }
 
@@ -83,7 +89,8 @@ async fn hostile_text_stays_text() {
     for path in [
         "/alerts".to_owned(),
         format!("/alerts/{fingerprint}"),
-        "/alerts?q=%22%3E%3Cscript%3Ealert(1)%3C%2Fscript%3E&state=%3Cscript%3E&lang=%3Cscript%3E".to_owned(),
+        "/alerts?q=%22%3E%3Cscript%3Ealert(1)%3C%2Fscript%3E&state=%3Cscript%3E&lang=%3Cscript%3E"
+            .to_owned(),
     ] {
         let html = alarm.get(&path).await;
         for trap in ["<script", "<img src=x", "href=\"javascript:", "href=\"data:"] {
@@ -98,18 +105,26 @@ async fn hostile_text_stays_text() {
 #[tokio::test]
 async fn every_answer_carries_the_protecting_headers() {
     let alarm = Alarm::start("").await;
-    for path in ["/alerts", "/alerts.json", "/assets/saker.css", "/nowhere", "/alerts/0000000000000000"] {
+    for path in
+        ["/alerts", "/alerts.json", "/assets/saker.css", "/nowhere", "/alerts/0000000000000000"]
+    {
         let answer = alarm.context.http.get(alarm.url(path)).send().await.unwrap();
         let header = |name| answer.headers().get(name).map_or("", |value| value.to_str().unwrap());
         let policy = header("content-security-policy");
-        assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{path}");
+        assert!(
+            policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+            "{path}"
+        );
         assert!(!policy.contains("unsafe"), "{policy}");
         assert_eq!(header("x-content-type-options"), "nosniff", "{path}");
         assert_eq!(header("referrer-policy"), "no-referrer", "{path}");
     }
     let style = alarm.context.http.get(alarm.url("/assets/saker.css")).send().await.unwrap();
     assert_eq!(style.headers()["content-type"], "text/css; charset=utf-8");
-    assert_eq!(alarm.context.http.get(alarm.url("/")).send().await.unwrap().headers()["location"], "/alerts");
+    assert_eq!(
+        alarm.context.http.get(alarm.url("/")).send().await.unwrap().headers()["location"],
+        "/alerts"
+    );
 }
 
 #[tokio::test]
@@ -117,9 +132,14 @@ async fn the_language_is_that_of_the_link_then_of_the_cookie_then_of_the_browser
     let alarm = Alarm::start("").await;
     let title = async |query: &str, cookie: &str, accept: &str| {
         let request = alarm.context.http.get(alarm.url(&format!("/alerts{query}")));
-        let answer = request.header(COOKIE, cookie).header(ACCEPT_LANGUAGE, accept).send().await.unwrap();
+        let answer =
+            request.header(COOKIE, cookie).header(ACCEPT_LANGUAGE, accept).send().await.unwrap();
         let html = answer.text().await.unwrap();
-        if html.contains("<html lang=\"zh-CN\"") && html.contains("一切正常") { "zh" } else { "en" }
+        if html.contains("<html lang=\"zh-CN\"") && html.contains("一切正常") {
+            "zh"
+        } else {
+            "en"
+        }
     };
     assert_eq!(title("", "", "").await, "en");
     assert_eq!(title("", "", "zh-CN,en;q=0.5").await, "zh");
@@ -130,14 +150,18 @@ async fn the_language_is_that_of_the_link_then_of_the_cookie_then_of_the_browser
 #[tokio::test]
 async fn a_choice_is_kept_in_a_cookie_and_the_first_paint_has_its_colours() {
     let alarm = Alarm::start("").await;
-    let answer = alarm.context.http.get(alarm.url("/alerts?theme=dark&lang=zh")).send().await.unwrap();
+    let answer =
+        alarm.context.http.get(alarm.url("/alerts?theme=dark&lang=zh")).send().await.unwrap();
     let cookies: Vec<_> =
         answer.headers().get_all("set-cookie").iter().map(|c| c.to_str().unwrap()).collect();
     assert_eq!(cookies.len(), 2);
-    assert!(cookies.iter().all(|cookie| cookie.contains("SameSite=Lax") && cookie.contains("HttpOnly")));
+    assert!(
+        cookies.iter().all(|cookie| cookie.contains("SameSite=Lax") && cookie.contains("HttpOnly"))
+    );
     let request = alarm.context.http.get(alarm.url("/alerts")).header(COOKIE, "saker_theme=dark");
     assert!(request.send().await.unwrap().text().await.unwrap().contains("data-theme=\"dark\""));
-    let request = alarm.context.http.get(alarm.url("/alerts")).header(COOKIE, "saker_theme=\"><script>");
+    let request =
+        alarm.context.http.get(alarm.url("/alerts")).header(COOKIE, "saker_theme=\"><script>");
     assert!(request.send().await.unwrap().text().await.unwrap().contains("data-theme=\"auto\""));
 }
 
@@ -149,7 +173,8 @@ async fn the_page_of_an_alert_tells_its_story() {
     alarm.until_case("it is told", "DiskFull", |case| result(case) == "sent").await;
     alarm.advance(Duration::from_secs(120));
     alarm.resolve("DiskFull", "critical").await;
-    let is_told = |case: &serde_json::Value| case["deliveries"].as_array().is_some_and(|all| all.len() == 2);
+    let is_told =
+        |case: &serde_json::Value| case["deliveries"].as_array().is_some_and(|all| all.len() == 2);
     let case = alarm.until_case("its end is told", "DiskFull", is_told).await;
     let html = alarm.get(&format!("/alerts/{}", case["fingerprint"].as_str().unwrap())).await;
     for text in [
@@ -163,6 +188,7 @@ async fn the_page_of_an_alert_tells_its_story() {
     ] {
         assert!(html.contains(text), "{text} is missing in {html}");
     }
-    let chinese = alarm.get(&format!("/alerts/{}?lang=zh", case["fingerprint"].as_str().unwrap())).await;
+    let chinese =
+        alarm.get(&format!("/alerts/{}?lang=zh", case["fingerprint"].as_str().unwrap())).await;
     assert!(chinese.contains("已通知 ops：已恢复"), "{chinese}");
 }

@@ -15,13 +15,19 @@ async fn series_are_listed_by_selector() {
     let before = [both[0], ("start", "1"), ("end", "2")];
     assert_eq!(service.data("/api/v1/series", &before).await, json!([]));
     let (status, kind, text) = service.error("/api/v1/series", &[]).await;
-    assert_eq!((status, kind.as_str(), text.as_str()), (400, "bad_data", "no match[] parameter provided"));
+    assert_eq!(
+        (status, kind.as_str(), text.as_str()),
+        (400, "bad_data", "no match[] parameter provided")
+    );
 }
 
 #[tokio::test]
 async fn label_names_and_values_are_sorted() {
     let service = Service::start(|_| {}).await;
-    assert_eq!(service.data("/api/v1/labels", &[]).await, json!(["__name__", "endpoint", "http.status"]));
+    assert_eq!(
+        service.data("/api/v1/labels", &[]).await,
+        json!(["__name__", "endpoint", "http.status"])
+    );
     assert_eq!(
         service.data("/api/v1/labels", &[("match[]", "cpu_idle")]).await,
         json!(["__name__", "endpoint"])
@@ -36,7 +42,10 @@ async fn label_names_and_values_are_sorted() {
 #[tokio::test]
 async fn a_label_name_outside_ascii_is_reached_by_its_escaped_form() {
     let service = Service::start(|_| {}).await;
-    assert_eq!(service.data("/api/v1/label/U__http_2e_status/values", &[]).await, json!(["温\"度"]));
+    assert_eq!(
+        service.data("/api/v1/label/U__http_2e_status/values", &[]).await,
+        json!(["温\"度"])
+    );
 }
 
 #[tokio::test]
@@ -53,7 +62,10 @@ async fn a_limit_cuts_lists_with_a_warning() {
 async fn metadata_is_told_by_metric() {
     let service = Service::start(|_| {}).await;
     let all = service.data("/api/v1/metadata", &[]).await;
-    assert_eq!(all["cpu_idle"], json!([{ "type": "gauge", "help": "Idle time.", "unit": "percent" }]));
+    assert_eq!(
+        all["cpu_idle"],
+        json!([{ "type": "gauge", "help": "Idle time.", "unit": "percent" }])
+    );
     assert_eq!(all["odd"][0]["type"], "unknown");
     let one = service.data("/api/v1/metadata", &[("metric", "odd"), ("limit", "5")]).await;
     assert_eq!(one.as_object().map(|found| found.len()), Some(1));

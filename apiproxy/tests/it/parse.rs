@@ -5,7 +5,9 @@ use crate::service::Service;
 #[tokio::test]
 async fn a_query_is_shown_as_a_tree() {
     let service = Service::start(|_| {}).await;
-    let data = service.data("/api/v1/parse_query", &[("query", "sum by (a) (rate(x{b=~\"c\"}[5m]))")]).await;
+    let data = service
+        .data("/api/v1/parse_query", &[("query", "sum by (a) (rate(x{b=~\"c\"}[5m]))")])
+        .await;
     assert_eq!((&data["type"], &data["op"]), (&"aggregation".into(), &"sum".into()));
     let range = &data["expr"]["args"][0];
     assert_eq!((&range["type"], &range["range"]), (&"matrixSelector".into(), &300_000.into()));

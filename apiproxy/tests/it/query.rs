@@ -23,8 +23,9 @@ async fn an_instant_query_answers_as_prometheus_does() {
 #[tokio::test]
 async fn results_of_every_type_have_their_shape() {
     let service = Service::start(|_| {}).await;
-    let result =
-        async |query: &str| service.data("/api/v1/query", &[("query", query), ("time", "1.5")]).await;
+    let result = async |query: &str| {
+        service.data("/api/v1/query", &[("query", query), ("time", "1.5")]).await
+    };
     assert_eq!(result("1/0").await, json!({ "resultType": "scalar", "result": [1.5, "+Inf"] }));
     assert_eq!(result("\"x\"").await, json!({ "resultType": "string", "result": [1.5, "x"] }));
     assert_eq!(result("cpu_idle").await, json!({ "resultType": "vector", "result": [] }));
@@ -43,9 +44,10 @@ async fn a_range_query_gives_a_point_a_step() {
         ("end", "2025-10-09T09:01:00Z"),
         ("step", "60"),
     ];
-    for (status, answer) in
-        [service.get("/api/v1/query_range", &pairs).await, service.post("/api/v1/query_range", &pairs).await]
-    {
+    for (status, answer) in [
+        service.get("/api/v1/query_range", &pairs).await,
+        service.post("/api/v1/query_range", &pairs).await,
+    ] {
         assert_eq!(status, 200, "{answer}");
         let data = &answer["data"];
         assert_eq!(data["resultType"], "matrix");
@@ -65,7 +67,8 @@ async fn a_form_goes_before_the_url() {
 #[tokio::test]
 async fn wrong_parameters_are_bad_data_in_prometheus_words() {
     let service = Service::start(|_| {}).await;
-    let range = |start, end, step| [("query", "up"), ("start", start), ("end", end), ("step", step)];
+    let range =
+        |start, end, step| [("query", "up"), ("start", start), ("end", end), ("step", step)];
     let check = async |path: &str, pairs: &[(&str, &str)], words: &str| {
         let (status, kind, text) = service.error(path, pairs).await;
         assert_eq!((status, kind.as_str()), (400, "bad_data"), "{text}");
@@ -79,16 +82,26 @@ async fn wrong_parameters_are_bad_data_in_prometheus_words() {
         "invalid parameter \"time\": cannot parse \"x\"",
     )
     .await;
-    check("/api/v1/query", &[("query", "up"), ("timeout", "0")], "invalid parameter \"timeout\": ").await;
-    check("/api/v1/query_range", &range("9", "8", "1"), "end timestamp must not be before start time").await;
-    check("/api/v1/query_range", &range("1", "8", "-1"), "zero or negative query resolution step widths")
+    check("/api/v1/query", &[("query", "up"), ("timeout", "0")], "invalid parameter \"timeout\": ")
         .await;
+    check(
+        "/api/v1/query_range",
+        &range("9", "8", "1"),
+        "end timestamp must not be before start time",
+    )
+    .await;
+    check(
+        "/api/v1/query_range",
+        &range("1", "8", "-1"),
+        "zero or negative query resolution step widths",
+    )
+    .await;
     check("/api/v1/query_range", &range("", "8", "1"), "invalid parameter \"start\": ").await;
-    let words =
-        "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution";
+    let words = "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution";
     check("/api/v1/query_range", &range("0", "11001", "1"), words).await;
     let matrix = [("query", "up[5m]"), ("start", "1"), ("end", "2"), ("step", "1")];
-    check("/api/v1/query_range", &matrix, "invalid parameter \"query\": invalid expression type").await;
+    check("/api/v1/query_range", &matrix, "invalid parameter \"query\": invalid expression type")
+        .await;
     let allowed = service.data("/api/v1/query_range", &range("0", "11000", "1")).await;
     assert_eq!(allowed["result"], json!([]));
 }
@@ -103,7 +116,9 @@ async fn a_query_that_fails_while_it_runs_is_422() {
     let many_to_many = [("query", "cpu_idle + on() cpu_idle"), ("time", "1760000460")];
     assert_eq!(service.error("/api/v1/query", &many_to_many).await.0, 422);
     assert_eq!(
-        service.metric("apiproxy_requests_total", &[("request", "query"), ("result", "execution")]).await,
+        service
+            .metric("apiproxy_requests_total", &[("request", "query"), ("result", "execution")])
+            .await,
         2.0
     );
 }
@@ -139,14 +154,17 @@ async fn a_query_without_a_turn_times_out_and_names_the_limit() {
     })
     .await;
 
-    let (status, kind, text) = service.error("/api/v1/query", &[("query", "1"), ("timeout", "10ms")]).await;
+    let (status, kind, text) =
+        service.error("/api/v1/query", &[("query", "1"), ("timeout", "10ms")]).await;
     assert_eq!((status, kind.as_str()), (503, "timeout"));
     assert!(text.contains("apiproxy.queries_in_flight_max"), "{text}");
 
     drop(stream);
-    testkit::eventually("a client that leaves frees its turn", Duration::from_secs(10), async || {
-        (service.metric("apiproxy_queries_in_flight", &[]).await == 0.0).then_some(())
-    })
+    testkit::eventually(
+        "a client that leaves frees its turn",
+        Duration::from_secs(10),
+        async || (service.metric("apiproxy_queries_in_flight", &[]).await == 0.0).then_some(()),
+    )
     .await;
     assert_eq!(service.data("/api/v1/query", &[("query", "1")]).await["resultType"], "scalar");
 }
@@ -155,7 +173,8 @@ async fn a_query_without_a_turn_times_out_and_names_the_limit() {
 async fn a_query_that_takes_too_long_is_a_timeout() {
     let service = Service::start(|_| {}).await;
     let slow = "max_over_time(sum(rate(net_in_bytes[1h]))[1h:1ms])";
-    let (status, kind, text) = service.error("/api/v1/query", &[("query", slow), ("timeout", "20ms")]).await;
+    let (status, kind, text) =
+        service.error("/api/v1/query", &[("query", slow), ("timeout", "20ms")]).await;
     assert_eq!((status, kind.as_str()), (503, "timeout"));
     assert!(text.starts_with("query timed out in query execution"), "{text}");
 }
@@ -163,8 +182,9 @@ async fn a_query_that_takes_too_long_is_a_timeout() {
 #[tokio::test]
 async fn a_query_is_written_in_one_form() {
     let service = Service::start(|_| {}).await;
-    let data =
-        service.data("/api/v1/format_query", &[("query", "sum  by(endpoint)( rate( a [5m] ) )")]).await;
+    let data = service
+        .data("/api/v1/format_query", &[("query", "sum  by(endpoint)( rate( a [5m] ) )")])
+        .await;
     assert_eq!(data, "sum by (endpoint) (rate(a[5m]))");
     assert_eq!(service.error("/api/v1/format_query", &[("query", "sum(")]).await.0, 400);
 }

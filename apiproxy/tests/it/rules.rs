@@ -11,7 +11,8 @@ async fn answer(RawQuery(query): RawQuery) -> impl IntoResponse {
     let query = query.unwrap_or_default();
     let headers = [(header::CONTENT_TYPE, "application/json")];
     if query == "type=x" {
-        let body = json!({ "status": "error", "errorType": "bad_data", "error": "invalid parameter" });
+        let body =
+            json!({ "status": "error", "errorType": "bad_data", "error": "invalid parameter" });
         return (StatusCode::BAD_REQUEST, headers, body.to_string());
     }
     let body = json!({ "status": "success", "data": { "groups": [], "asked": query } });
@@ -21,7 +22,8 @@ async fn answer(RawQuery(query): RawQuery) -> impl IntoResponse {
 #[tokio::test]
 async fn rules_and_alerts_are_those_of_judge() {
     let context = testkit::context_at(NOW).for_role("judge");
-    let routes = Router::new().route("/api/v1/rules", get(answer)).route("/api/v1/alerts", get(answer));
+    let routes =
+        Router::new().route("/api/v1/rules", get(answer)).route("/api/v1/alerts", get(answer));
     let judge = context.listen(([127, 0, 0, 1], 0).into(), routes).await.expect("port 0 is free");
     let service = Service::start(|config| config.judge_url = format!("http://{judge}/")).await;
 
@@ -31,7 +33,9 @@ async fn rules_and_alerts_are_those_of_judge() {
     let (status, kind, text) = service.error("/api/v1/rules", &[("type", "x")]).await;
     assert_eq!((status, kind.as_str(), text.as_str()), (400, "bad_data", "invalid parameter"));
     assert_eq!(
-        service.metric("apiproxy_requests_total", &[("request", "rules"), ("result", "success")]).await,
+        service
+            .metric("apiproxy_requests_total", &[("request", "rules"), ("result", "success")])
+            .await,
         1.0
     );
 

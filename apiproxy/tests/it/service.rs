@@ -62,7 +62,8 @@ impl Service {
 
     /// The value of a metric on `/metrics`.
     pub(crate) async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let page = testkit::get_text(&self.context.http, &self.url("/metrics")).await.expect("it answers");
+        let page =
+            testkit::get_text(&self.context.http, &self.url("/metrics")).await.expect("it answers");
         let page = wire::exposition::parse(&page, NOW);
         page.value(name, labels).unwrap_or_else(|| panic!("{name} {labels:?} is not on /metrics"))
     }
@@ -77,7 +78,9 @@ async fn json(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
 fn samples() -> Batch {
     let series = |name: &str, host: &str, value: fn(i64) -> f64| Series {
         labels: Labels::from_pairs([("__name__", name), ("endpoint", host)]),
-        samples: (0..=360).map(|n| Sample::new(NOW.millis() - 3_600_000 + n * 10_000, value(n))).collect(),
+        samples: (0..=360)
+            .map(|n| Sample::new(NOW.millis() - 3_600_000 + n * 10_000, value(n)))
+            .collect(),
     };
     let mut all = vec![
         series("cpu_idle", "a", |_| 90.0),
@@ -86,6 +89,10 @@ fn samples() -> Batch {
     ];
     let odd = Labels::from_pairs([("__name__", "odd"), ("http.status", "温\"度")]);
     all.push(Series { labels: odd, samples: vec![Sample { timestamp: NOW, value: f64::NAN }] });
-    let about = Metadata { kind: MetricKind::Gauge, help: "Idle time.".into(), unit: "percent".into() };
-    Batch { series: all, metadata: vec![("cpu_idle".into(), about), ("odd".into(), Metadata::default())] }
+    let about =
+        Metadata { kind: MetricKind::Gauge, help: "Idle time.".into(), unit: "percent".into() };
+    Batch {
+        series: all,
+        metadata: vec![("cpu_idle".into(), about), ("odd".into(), Metadata::default())],
+    }
 }

@@ -16,7 +16,13 @@ pub struct CommonArgs {
     pub log: String,
 
     /// How to log: `text` for people, `json` for machines. Logs go to standard error.
-    #[arg(long, global = true, value_name = "FORMAT", env = "SAKER_LOG_FORMAT", default_value = "text")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "SAKER_LOG_FORMAT",
+        default_value = "text"
+    )]
     pub log_format: LogFormat,
 }
 

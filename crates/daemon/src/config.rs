@@ -71,7 +71,11 @@ where
 }
 
 /// Like [`load_config`] for text that is already at hand; `name` is what errors call it.
-pub fn parse_config<T>(name: &str, text: &str, validate: fn(&T, &mut Faults)) -> Result<T, ConfigError>
+pub fn parse_config<T>(
+    name: &str,
+    text: &str,
+    validate: fn(&T, &mut Faults),
+) -> Result<T, ConfigError>
 where
     T: DeserializeOwned,
 {
@@ -103,7 +107,10 @@ fn parse_all<T: DeserializeOwned>(text: &str, faults: &mut Faults) -> Option<T> 
         let is_syntax = toml::from_str::<toml::Table>(&rest).is_err();
         let source = rest[line.clone()].trim();
         let is_last = is_syntax || source.is_empty() || by_line.len() + 1 >= FAULTS_MAX;
-        by_line.push((number, format!("line {number}: {} (in `{source}`)", one_line(error.message()))));
+        by_line.push((
+            number,
+            format!("line {number}: {} (in `{source}`)", one_line(error.message())),
+        ));
         if is_last {
             break None;
         }
@@ -156,7 +163,9 @@ mod tests {
     }
 
     fn faults(text: &str) -> Vec<String> {
-        parse_config::<Config>("saker.toml", text, validate).expect_err("the text has faults").faults
+        parse_config::<Config>("saker.toml", text, validate)
+            .expect_err("the text has faults")
+            .faults
     }
 
     #[test]
@@ -171,7 +180,10 @@ mod tests {
         assert_eq!(faults.len(), 4, "{faults:?}");
         assert!(faults[0].contains("line 1: unknown field `prot`"), "{faults:?}");
         assert!(faults.iter().any(|f| f.starts_with("line 2: invalid type")), "{faults:?}");
-        assert!(faults.iter().any(|f| f.starts_with("line 5: unknown field `sizes`")), "{faults:?}");
+        assert!(
+            faults.iter().any(|f| f.starts_with("line 5: unknown field `sizes`")),
+            "{faults:?}"
+        );
         assert_eq!(faults[3], "port: must not be 0");
     }
 
@@ -183,8 +195,8 @@ mod tests {
 
     #[test]
     fn a_missing_file_names_the_path() {
-        let error =
-            load_config::<Config>(Some(Path::new("/nonexistent/saker.toml")), validate).expect_err("no file");
+        let error = load_config::<Config>(Some(Path::new("/nonexistent/saker.toml")), validate)
+            .expect_err("no file");
         assert!(error.to_string().contains("/nonexistent/saker.toml"), "{error}");
     }
 }

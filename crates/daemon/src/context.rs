@@ -35,7 +35,13 @@ impl Context {
     /// A context for a process or a test. `name` appears in logs and on `/version`.
     pub fn new(name: &'static str, clock: Clock) -> anyhow::Result<Self> {
         let (reload, _) = watch::channel(0);
-        Ok(Self { clock, http: http_client()?, shared: Shared::new(name), tasks: Tasks::default(), reload })
+        Ok(Self {
+            clock,
+            http: http_client()?,
+            shared: Shared::new(name),
+            tasks: Tasks::default(),
+            reload,
+        })
     }
 
     /// A context for one role of this process: its own metrics and readiness, the same tasks, clock and client.
@@ -91,7 +97,11 @@ impl Context {
 
     /// Serves another protocol than HTTP: every connection is handed to `serve`, which is told when to stop and is
     /// waited for. Returns the bound address.
-    pub async fn listen_tcp<F, T>(&self, settings: TcpSettings, serve: F) -> anyhow::Result<SocketAddr>
+    pub async fn listen_tcp<F, T>(
+        &self,
+        settings: TcpSettings,
+        serve: F,
+    ) -> anyhow::Result<SocketAddr>
     where
         F: Fn(Connection, SocketAddr, Stop) -> T + Send + 'static,
         T: Future<Output = ()> + Send + 'static,
@@ -201,7 +211,11 @@ struct Task {
 
 impl Default for Tasks {
     fn default() -> Self {
-        Self { stop_deadline: STOP_DEADLINE, running: Arc::default(), failed: watch::channel(None).0 }
+        Self {
+            stop_deadline: STOP_DEADLINE,
+            running: Arc::default(),
+            failed: watch::channel(None).0,
+        }
     }
 }
 
@@ -323,7 +337,10 @@ mod tests {
         let context = context().for_role("judge");
         let counter = prometheus_client::metrics::counter::Counter::<u64>::default();
         context.registry().register("judge_ticks", "Ticks", counter);
-        let bound = context.listen(([127, 0, 0, 1], 0).into(), Router::new()).await.expect("port 0 is free");
+        let bound = context
+            .listen(([127, 0, 0, 1], 0).into(), Router::new())
+            .await
+            .expect("port 0 is free");
         let get = |path: &str| context.http.get(format!("http://{bound}{path}")).send();
 
         assert_eq!(get("/-/healthy").await.unwrap().text().await.unwrap(), "ok\n");
@@ -336,7 +353,9 @@ mod tests {
         context.has("alarm");
         assert_eq!(get("/-/ready").await.unwrap().status(), 200);
         assert!(get("/version").await.unwrap().text().await.unwrap().contains(r#""role":"judge""#));
-        assert!(get("/metrics").await.unwrap().text().await.unwrap().contains("judge_ticks_total 0"));
+        assert!(
+            get("/metrics").await.unwrap().text().await.unwrap().contains("judge_ticks_total 0")
+        );
         context.stop().await;
         assert!(get("/-/healthy").await.is_err());
     }
@@ -346,7 +365,10 @@ mod tests {
         let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = holder.local_addr().unwrap();
         let error = context().listen(addr, Router::new()).await.expect_err("the port is taken");
-        assert!(error.to_string().starts_with(&format!("test cannot listen on {addr}: ")), "{error}");
+        assert!(
+            error.to_string().starts_with(&format!("test cannot listen on {addr}: ")),
+            "{error}"
+        );
         assert_eq!(crate::StartError::reason_of(&error), crate::ExitReason::Environment);
     }
 }

@@ -19,7 +19,9 @@ pub fn init_log(args: &CommonArgs) -> Result<(), StartError> {
     })?;
     let builder = fmt().with_env_filter(filter).with_writer(io::stderr);
     let installed = match args.log_format {
-        LogFormat::Text => builder.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).finish().try_init(),
+        LogFormat::Text => {
+            builder.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).finish().try_init()
+        }
         LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
     };
     if installed.is_err() {

@@ -34,7 +34,12 @@ where
     }
 }
 
-fn try_run<F>(name: &'static str, kind: RuntimeKind, args: &CommonArgs, start: F) -> anyhow::Result<()>
+fn try_run<F>(
+    name: &'static str,
+    kind: RuntimeKind,
+    args: &CommonArgs,
+    start: F,
+) -> anyhow::Result<()>
 where
     F: AsyncFnOnce(&Context) -> anyhow::Result<()>,
 {
@@ -73,7 +78,11 @@ where
     outcome
 }
 
-async fn wait_for_stop(context: &Context, stop: &mut StopSignals, hangup: &mut Signal) -> anyhow::Result<()> {
+async fn wait_for_stop(
+    context: &Context,
+    stop: &mut StopSignals,
+    hangup: &mut Signal,
+) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             signal = stop.next() => {

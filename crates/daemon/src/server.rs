@@ -81,7 +81,8 @@ pub(crate) async fn bind(
     key: &str,
     connections_max: usize,
 ) -> Result<BoundedListener, StartError> {
-    let listener = TcpListener::bind(addr).await.map_err(|error| bind_error(role, addr, key, &error))?;
+    let listener =
+        TcpListener::bind(addr).await.map_err(|error| bind_error(role, addr, key, &error))?;
     let connections_max = connections_max.min(open_files::limit() / CONNECTIONS_SHARE);
     Ok(BoundedListener::new(listener, connections_max))
 }
@@ -89,7 +90,10 @@ pub(crate) async fn bind(
 fn bind_error(role: &str, addr: SocketAddr, key: &str, error: &std::io::Error) -> StartError {
     let hint = match error.kind() {
         std::io::ErrorKind::AddrInUse => {
-            format!("another process holds the port (see it with: ss -ltnp 'sport = :{}')", addr.port())
+            format!(
+                "another process holds the port (see it with: ss -ltnp 'sport = :{}')",
+                addr.port()
+            )
         }
         std::io::ErrorKind::PermissionDenied => {
             "ports below 1024 need root or CAP_NET_BIND_SERVICE".to_owned()
@@ -116,9 +120,8 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
             let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, content_type)], text).into_response()
         }
-        Err(error) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, format!("encode metrics: {error}\n")).into_response()
-        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("encode metrics: {error}\n"))
+            .into_response(),
     }
 }
 
@@ -152,7 +155,10 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let serving = axum::serve(listener, bounded(routes, Duration::from_millis(20)));
         let mut client = TcpStream::connect(address).await.unwrap();
-        client.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc").await.unwrap();
+        client
+            .write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc")
+            .await
+            .unwrap();
         let mut answer = [0; 12];
         tokio::select! {
             _ = serving.into_future() => unreachable!("it serves until it is dropped"),

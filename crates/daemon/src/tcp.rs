@@ -104,7 +104,8 @@ mod tests {
     #[tokio::test]
     async fn a_panic_costs_its_connection_and_not_the_listener() {
         let context = context();
-        let addr = context.listen_tcp(settings(([127, 0, 0, 1], 0).into()), echo_a_byte).await.unwrap();
+        let addr =
+            context.listen_tcp(settings(([127, 0, 0, 1], 0).into()), echo_a_byte).await.unwrap();
         assert_eq!(ask(addr, b'!').await, "");
         assert_eq!(ask(addr, b'a').await, "a");
     }
@@ -139,7 +140,8 @@ mod tests {
     async fn a_busy_port_is_named_with_its_key() {
         let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = holder.local_addr().unwrap();
-        let error = context().listen_tcp(settings(addr), echo_a_byte).await.expect_err("the port is taken");
+        let error =
+            context().listen_tcp(settings(addr), echo_a_byte).await.expect_err("the port is taken");
         let text = error.to_string();
         assert!(text.starts_with(&format!("test cannot listen on {addr}: ")), "{text}");
         assert!(text.ends_with("or set another `echo_listen` for test"), "{text}");

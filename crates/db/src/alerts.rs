@@ -46,7 +46,9 @@ impl AlertStatus {
     }
 
     pub(crate) fn parse(word: &str) -> Option<Self> {
-        [Self::Firing, Self::Stale, Self::Resolved].into_iter().find(|status| status.as_str() == word)
+        [Self::Firing, Self::Stale, Self::Resolved]
+            .into_iter()
+            .find(|status| status.as_str() == word)
     }
 }
 
@@ -68,7 +70,13 @@ pub struct StoredAlert {
 impl StoredAlert {
     /// The value that the rule saw, as its annotation `value` says; cut to 64 characters.
     pub fn value(&self) -> String {
-        self.alert.annotations.get("value").map_or("", String::as_str).chars().take(VALUE_CHARS_MAX).collect()
+        self.alert
+            .annotations
+            .get("value")
+            .map_or("", String::as_str)
+            .chars()
+            .take(VALUE_CHARS_MAX)
+            .collect()
     }
 }
 
@@ -163,7 +171,11 @@ const EVENTS: Upsert = Upsert {
 impl Alerts<'_> {
     /// Stores the state of alerts and what happened to them in one transaction. The events wait for
     /// [`Alerts::unqueued_events`].
-    pub async fn store(&self, alerts: &[StoredAlert], events: &[AlertEvent]) -> Result<(), DbError> {
+    pub async fn store(
+        &self,
+        alerts: &[StoredAlert],
+        events: &[AlertEvent],
+    ) -> Result<(), DbError> {
         in_transaction!(self.db, "store alerts", tx => {
             ALERTS.store(tx, alerts.iter().map(alert_values)).await?;
             EVENTS.store(tx, events.iter().map(event_values)).await
@@ -198,8 +210,9 @@ impl Alerts<'_> {
 
     /// Events that are not yet on the queues, the most urgent and then the oldest first.
     pub async fn unqueued_events(&self, max: u32) -> Result<Vec<AlertEvent>, DbError> {
-        let query =
-            Statement::new("SELECT * FROM event WHERE queued = 0 ORDER BY priority, happened_at, id LIMIT ?");
+        let query = Statement::new(
+            "SELECT * FROM event WHERE queued = 0 ORDER BY priority, happened_at, id LIMIT ?",
+        );
         self.db.records("find new events", query.bind(max), read_event).await
     }
 
@@ -214,9 +227,14 @@ impl Alerts<'_> {
     }
 
     /// The latest events of an alert, newest first.
-    pub async fn events_of(&self, fingerprint: Fingerprint, max: u32) -> Result<Vec<AlertEvent>, DbError> {
-        let query =
-            Statement::new("SELECT * FROM event WHERE fingerprint = ? ORDER BY happened_at DESC, id LIMIT ?");
+    pub async fn events_of(
+        &self,
+        fingerprint: Fingerprint,
+        max: u32,
+    ) -> Result<Vec<AlertEvent>, DbError> {
+        let query = Statement::new(
+            "SELECT * FROM event WHERE fingerprint = ? ORDER BY happened_at DESC, id LIMIT ?",
+        );
         let query = query.bind(fingerprint.to_string()).bind(max);
         self.db.records("read the history of an alert", query, read_event).await
     }

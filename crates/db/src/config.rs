@@ -54,7 +54,9 @@ impl DbConfig {
         if let Some(path) = self.url.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             return match path {
-                "" => Err(DbError::Address { reason: "`sqlite:` needs the path of a file behind it" }),
+                "" => {
+                    Err(DbError::Address { reason: "`sqlite:` needs the path of a file behind it" })
+                }
                 path => Ok(Target::Sqlite(path.into())),
             };
         }
@@ -66,7 +68,9 @@ impl DbConfig {
             reason: "it must be like mysql://user:password@host:3306/database, with special letters as %40",
         })?;
         if options.get_database().is_none() {
-            return Err(DbError::Address { reason: "the name of the database is missing at its end" });
+            return Err(DbError::Address {
+                reason: "the name of the database is missing at its end",
+            });
         }
         let options = match &self.password {
             Some(password) => options.password(password),
@@ -121,9 +125,13 @@ mod tests {
 
     #[test]
     fn a_wrong_address_is_explained_and_not_repeated() {
-        for url in
-            ["", "postgres://u:s3cret@h/d", "sqlite:", "mysql://u:s3cret@h:port/d", "mysql://u:s3cret@h"]
-        {
+        for url in [
+            "",
+            "postgres://u:s3cret@h/d",
+            "sqlite:",
+            "mysql://u:s3cret@h:port/d",
+            "mysql://u:s3cret@h",
+        ] {
             let error = DbConfig::new(url).check().expect_err(url);
             assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
         }

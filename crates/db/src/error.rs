@@ -30,13 +30,17 @@ pub enum DbError {
         source: sqlx::Error,
     },
     /// The database server is too old.
-    #[error("the database server is version {version}: MariaDB 10.6, MySQL 8.0.17 or newer is needed")]
+    #[error(
+        "the database server is version {version}: MariaDB 10.6, MySQL 8.0.17 or newer is needed"
+    )]
     Unsupported {
         /// What it says it is.
         version: String,
     },
     /// A newer Saker has changed the schema. Nothing was written.
-    #[error("a newer Saker wrote this database (schema {found}, this one knows {known}): upgrade this one")]
+    #[error(
+        "a newer Saker wrote this database (schema {found}, this one knows {known}): upgrade this one"
+    )]
     Newer {
         /// Number of the database's schema.
         found: i64,
@@ -44,7 +48,9 @@ pub enum DbError {
         known: i64,
     },
     /// Another process is changing the schema and did not end within five minutes.
-    #[error("another process is bringing the database schema up to date: start this one when it is done")]
+    #[error(
+        "another process is bringing the database schema up to date: start this one when it is done"
+    )]
     MigrateLocked,
     /// The schema cannot be brought up to date.
     #[error("bring the database schema up to date")]

@@ -22,7 +22,8 @@ const SCRIPTS: [(i64, &str, &str); 4] = [
 /// write lock, and one that dies on the way leaves the schema as it was.
 pub(crate) async fn sqlite(pool: &SqlitePool) -> Result<(), DbError> {
     const OPERATION: &str = "bring the schema up to date";
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(DbError::during(OPERATION))?;
+    let mut transaction =
+        pool.begin_with("BEGIN IMMEDIATE").await.map_err(DbError::during(OPERATION))?;
     migrator().run_direct(None, &mut *transaction, false).await.map_err(refused)?;
     transaction.commit().await.map_err(DbError::during(OPERATION))
 }
@@ -43,7 +44,8 @@ async fn locked(connection: &mut MySqlConnection) -> Result<(), DbError> {
     // The migrator's own lock waits for "-1" seconds, which MariaDB takes for none at all.
     let query = sqlx::query_scalar("SELECT GET_LOCK(CONCAT('saker.migrate.', MD5(DATABASE())), ?)")
         .bind(LOCK_SECONDS);
-    let got: Option<i64> = query.fetch_one(&mut *connection).await.map_err(DbError::during(OPERATION))?;
+    let got: Option<i64> =
+        query.fetch_one(&mut *connection).await.map_err(DbError::during(OPERATION))?;
     if got != Some(1) {
         return Err(DbError::MigrateLocked);
     }
@@ -55,7 +57,8 @@ async fn locked(connection: &mut MySqlConnection) -> Result<(), DbError> {
 /// Whether the server has what the statements use: `SKIP LOCKED` and collations that tell `a` from
 /// `a `.
 pub(crate) fn is_supported(version: &str) -> bool {
-    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    let mut numbers =
+        version.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
     let found: [u32; 3] = std::array::from_fn(|_| numbers.next().unwrap_or(0));
     found >= if version.contains("MariaDB") { [10, 6, 0] } else { [8, 0, 17] }
 }
@@ -64,7 +67,13 @@ pub(crate) fn is_supported(version: &str) -> bool {
 /// not in the list, or with another text under the same number, is refused.
 fn migrator() -> Migrator {
     let migrations = SCRIPTS.iter().map(|&(version, name, sql)| {
-        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, SqlStr::from_static(sql), false)
+        Migration::new(
+            version,
+            Cow::Borrowed(name),
+            MigrationType::Simple,
+            SqlStr::from_static(sql),
+            false,
+        )
     });
     Migrator::with_migrations(migrations.collect())
 }
@@ -83,9 +92,14 @@ mod tests {
 
     #[test]
     fn old_servers_are_told_from_new_ones() {
-        for version in
-            ["10.11.19-MariaDB-0+deb12u1", "10.6.0-MariaDB", "11.4.2-MariaDB", "8.0.17", "8.4.0", "9.1.0"]
-        {
+        for version in [
+            "10.11.19-MariaDB-0+deb12u1",
+            "10.6.0-MariaDB",
+            "11.4.2-MariaDB",
+            "8.0.17",
+            "8.4.0",
+            "9.1.0",
+        ] {
             assert!(is_supported(version), "{version}");
         }
         for version in ["10.5.29-MariaDB", "5.5.68-MariaDB", "8.0.16", "5.7.44-log", "", "?"] {

@@ -65,7 +65,11 @@ impl Db {
             .await
             .map_err(|source| DbError::Open { path: path.to_owned(), source })?;
         migrate::sqlite(&pool).await?;
-        Ok(Self { pool: Pool::Sqlite(pool), counters: Arc::default(), statement_timeout: Duration::MAX })
+        Ok(Self {
+            pool: Pool::Sqlite(pool),
+            counters: Arc::default(),
+            statement_timeout: Duration::MAX,
+        })
     }
 
     /// Connects to the database and brings its schema up to date. Fails after five seconds when a
@@ -162,7 +166,9 @@ impl Db {
             match in_time(self.statement_timeout, self.pool.execute(statement.clone())).await {
                 Ok(rows) => return Ok(rows),
                 // An insert of a key that is there would be the same insert the next time.
-                Err(source) if is_duplicate(&source) => return Err(DbError::Query { operation, source }),
+                Err(source) if is_duplicate(&source) => {
+                    return Err(DbError::Query { operation, source });
+                }
                 Err(error) => tries.wait(error).await?,
             }
         }
@@ -210,12 +216,20 @@ impl Pool {
 
     async fn records(&self, statement: Statement) -> Result<Vec<Record>, sqlx::Error> {
         Ok(match self {
-            Self::Sqlite(pool) => {
-                statement.for_sqlite().fetch_all(pool).await?.into_iter().map(Record::Sqlite).collect()
-            }
-            Self::Mysql(pool) => {
-                statement.for_mysql().fetch_all(pool).await?.into_iter().map(Record::Mysql).collect()
-            }
+            Self::Sqlite(pool) => statement
+                .for_sqlite()
+                .fetch_all(pool)
+                .await?
+                .into_iter()
+                .map(Record::Sqlite)
+                .collect(),
+            Self::Mysql(pool) => statement
+                .for_mysql()
+                .fetch_all(pool)
+                .await?
+                .into_iter()
+                .map(Record::Mysql)
+                .collect(),
         })
     }
 }

@@ -39,8 +39,9 @@ impl Record {
 
     /// An integer of any size.
     pub(crate) fn integer<T: TryFrom<i64>>(&self, column: &str) -> Result<T, sqlx::Error> {
-        let number =
-            self.integer_or_null(column)?.ok_or_else(|| decode_error(column, "it is NULL".to_owned()))?;
+        let number = self
+            .integer_or_null(column)?
+            .ok_or_else(|| decode_error(column, "it is NULL".to_owned()))?;
         T::try_from(number).map_err(|_| decode_error(column, format!("{number} is out of range")))
     }
 
@@ -55,14 +56,19 @@ impl Record {
     }
 
     /// One of a few words. Another word means that a newer version wrote the row.
-    pub(crate) fn word<T>(&self, column: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, sqlx::Error> {
+    pub(crate) fn word<T>(
+        &self,
+        column: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, sqlx::Error> {
         let text = self.text(column)?;
         parse(&text).ok_or_else(|| decode_error(column, format!("{text:?} is not a known value")))
     }
 
     /// A text that holds JSON.
     pub(crate) fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T, sqlx::Error> {
-        serde_json::from_str(&self.text(column)?).map_err(|error| decode_error(column, error.to_string()))
+        serde_json::from_str(&self.text(column)?)
+            .map_err(|error| decode_error(column, error.to_string()))
     }
 }
 

@@ -39,7 +39,8 @@ impl RuleGroups<'_> {
 
     /// One group, if there is one of this name.
     pub async fn one(&self, name: &str) -> Result<Option<RuleGroupRow>, DbError> {
-        let query = Statement::new(format!("SELECT {COLUMNS} FROM rule_group WHERE name = ?")).bind(name);
+        let query =
+            Statement::new(format!("SELECT {COLUMNS} FROM rule_group WHERE name = ?")).bind(name);
         self.db.record("read a rule group", query, read_group).await
     }
 

@@ -77,7 +77,8 @@ impl StateTables<'_> {
     /// Ends a lease if it is still the owner's. The row stays, so that the fencing number never
     /// goes back.
     pub async fn release_lease(&self, name: &str, owner: &str) -> Result<bool, DbError> {
-        let statement = Statement::new("UPDATE state_lease SET until = 0 WHERE name = ? AND owner = ?");
+        let statement =
+            Statement::new("UPDATE state_lease SET until = 0 WHERE name = ? AND owner = ?");
         Ok(self.db.execute("release a lease", statement.bind(name).bind(owner)).await? > 0)
     }
 
@@ -111,12 +112,15 @@ impl StateTables<'_> {
     /// A document, if there is one.
     pub async fn load_document(&self, kind: &str, name: &str) -> Result<Option<Vec<u8>>, DbError> {
         let query = Statement::new("SELECT body FROM state_document WHERE kind = ? AND name = ?");
-        self.db.record("load a document", query.bind(kind).bind(name), |row| row.bytes("body")).await
+        self.db
+            .record("load a document", query.bind(kind).bind(name), |row| row.bytes("body"))
+            .await
     }
 
     /// All documents of a kind, by name.
     pub async fn documents(&self, kind: &str) -> Result<Vec<(String, Vec<u8>)>, DbError> {
-        let query = Statement::new("SELECT name, body FROM state_document WHERE kind = ? ORDER BY name");
+        let query =
+            Statement::new("SELECT name, body FROM state_document WHERE kind = ? ORDER BY name");
         let read = |row: &Record| Ok((row.text("name")?, row.bytes("body")?));
         self.db.records("load documents", query.bind(kind), read).await
     }
@@ -186,21 +190,34 @@ impl StateTables<'_> {
     }
 
     /// Makes a taken event visible again from `visible_at` on.
-    pub async fn return_event(&self, queue: &str, name: &str, visible_at: i64) -> Result<(), DbError> {
-        let statement = Statement::new("UPDATE state_event SET visible_at = ? WHERE queue = ? AND name = ?");
-        self.db.execute("return an event", statement.bind(visible_at).bind(queue).bind(name)).await?;
+    pub async fn return_event(
+        &self,
+        queue: &str,
+        name: &str,
+        visible_at: i64,
+    ) -> Result<(), DbError> {
+        let statement =
+            Statement::new("UPDATE state_event SET visible_at = ? WHERE queue = ? AND name = ?");
+        self.db
+            .execute("return an event", statement.bind(visible_at).bind(queue).bind(name))
+            .await?;
         Ok(())
     }
 
     /// How many events are on a queue, the taken ones included.
     pub async fn queue_length(&self, queue: &str) -> Result<i64, DbError> {
-        let query = Statement::new("SELECT COUNT(*) AS length FROM state_event WHERE queue = ?").bind(queue);
+        let query = Statement::new("SELECT COUNT(*) AS length FROM state_event WHERE queue = ?")
+            .bind(queue);
         Ok(self.db.record("count events", query, |row| row.integer("length")).await?.unwrap_or(0))
     }
 }
 
 fn read_lease(row: &Record) -> Result<LeaseRow, sqlx::Error> {
-    Ok(LeaseRow { owner: row.text("owner")?, fencing: row.integer("fencing")?, until: row.integer("until")? })
+    Ok(LeaseRow {
+        owner: row.text("owner")?,
+        fencing: row.integer("fencing")?,
+        until: row.integer("until")?,
+    })
 }
 
 fn read_event(row: &Record) -> Result<EventRow, sqlx::Error> {

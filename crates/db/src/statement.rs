@@ -66,18 +66,22 @@ impl Statement {
     }
 
     pub(crate) fn for_sqlite(self) -> Query<'static, Sqlite, SqliteArguments> {
-        self.values.into_iter().fold(sqlx::query(AssertSqlSafe(self.text)), |query, value| match value {
-            Value::Integer(number) => query.bind(number),
-            Value::Text(text) => query.bind(text),
-            Value::Bytes(bytes) => query.bind(bytes),
+        self.values.into_iter().fold(sqlx::query(AssertSqlSafe(self.text)), |query, value| {
+            match value {
+                Value::Integer(number) => query.bind(number),
+                Value::Text(text) => query.bind(text),
+                Value::Bytes(bytes) => query.bind(bytes),
+            }
         })
     }
 
     pub(crate) fn for_mysql(self) -> Query<'static, MySql, MySqlArguments> {
-        self.values.into_iter().fold(sqlx::query(AssertSqlSafe(self.text)), |query, value| match value {
-            Value::Integer(number) => query.bind(number),
-            Value::Text(text) => query.bind(text),
-            Value::Bytes(bytes) => query.bind(bytes),
+        self.values.into_iter().fold(sqlx::query(AssertSqlSafe(self.text)), |query, value| {
+            match value {
+                Value::Integer(number) => query.bind(number),
+                Value::Text(text) => query.bind(text),
+                Value::Bytes(bytes) => query.bind(bytes),
+            }
         })
     }
 }

@@ -188,7 +188,9 @@ pub(crate) async fn in_time<T>(
 ) -> Result<T, sqlx::Error> {
     match tokio::time::timeout(timeout, work).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(std::io::Error::new(ErrorKind::TimedOut, "the database does not answer").into()),
+        Err(_) => {
+            Err(std::io::Error::new(ErrorKind::TimedOut, "the database does not answer").into())
+        }
     }
 }
 
@@ -209,7 +211,10 @@ impl Transaction {
     }
 
     /// All rows of the answer.
-    pub(crate) async fn records(&mut self, statement: Statement) -> Result<Vec<Record>, sqlx::Error> {
+    pub(crate) async fn records(
+        &mut self,
+        statement: Statement,
+    ) -> Result<Vec<Record>, sqlx::Error> {
         Ok(match self {
             Self::Sqlite(tx) => {
                 let rows = statement.for_sqlite().fetch_all(&mut **tx).await?;
@@ -223,7 +228,10 @@ impl Transaction {
     }
 
     /// The first row of the answer.
-    pub(crate) async fn record(&mut self, statement: Statement) -> Result<Option<Record>, sqlx::Error> {
+    pub(crate) async fn record(
+        &mut self,
+        statement: Statement,
+    ) -> Result<Option<Record>, sqlx::Error> {
         Ok(self.records(statement).await?.into_iter().next())
     }
 

@@ -44,8 +44,10 @@ impl Upsert {
         transaction: &mut Transaction,
         mut rows: BTreeMap<String, Vec<Value>>,
     ) -> Result<(), sqlx::Error> {
-        let mut query =
-            Statement::new(format!("SELECT {} FROM {} WHERE {} IN ", self.key, self.table, self.key));
+        let mut query = Statement::new(format!(
+            "SELECT {} FROM {} WHERE {} IN ",
+            self.key, self.table, self.key
+        ));
         query.push_list(rows.keys().map(String::as_str));
         let mut known = Vec::new();
         for record in transaction.records(query).await? {
@@ -66,7 +68,8 @@ impl Upsert {
 
     fn insert(&self, rows: BTreeMap<String, Vec<Value>>) -> Statement {
         let columns = [&[self.key], self.updated, self.kept].concat().join(", ");
-        let mut statement = Statement::new(format!("INSERT INTO {} ({columns}) VALUES ", self.table));
+        let mut statement =
+            Statement::new(format!("INSERT INTO {} ({columns}) VALUES ", self.table));
         for (n, (key, values)) in rows.into_iter().enumerate() {
             statement.push(if n == 0 { "(" } else { ", (" }).push_bind(key);
             for value in values {
@@ -80,7 +83,11 @@ impl Upsert {
     fn update(&self, key: String, values: Vec<Value>) -> Statement {
         let mut statement = Statement::new(format!("UPDATE {} SET ", self.table));
         for (n, (column, value)) in self.updated.iter().zip(values).enumerate() {
-            statement.push(if n == 0 { "" } else { ", " }).push(column).push(" = ").push_bind(value);
+            statement
+                .push(if n == 0 { "" } else { ", " })
+                .push(column)
+                .push(" = ")
+                .push_bind(value);
         }
         statement.push(" WHERE ").push(self.key).push(" = ").push_bind(key);
         statement
@@ -113,7 +120,8 @@ mod tests {
     #[test]
     fn a_statement_is_bounded_in_rows_and_in_bytes() {
         let sizes = |count: usize, bytes: usize| -> Vec<usize> {
-            let rows = (0..count).map(|n| (format!("{n:06}"), vec![Value::Text("x".repeat(bytes))]));
+            let rows =
+                (0..count).map(|n| (format!("{n:06}"), vec![Value::Text("x".repeat(bytes))]));
             chunks(rows.collect()).iter().map(BTreeMap::len).collect()
         };
         assert_eq!(sizes(0, 1), [0; 0]);

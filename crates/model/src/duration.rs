@@ -40,7 +40,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
         let letters = rest.bytes().take_while(u8::is_ascii_lowercase).count();
         let (_, factor) = units.find(|(unit, _)| *unit == &rest[..letters]).ok_or_else(fault)?;
         rest = &rest[letters..];
-        millis = number.checked_mul(*factor).and_then(|part| millis.checked_add(part)).ok_or_else(fault)?;
+        millis = number
+            .checked_mul(*factor)
+            .and_then(|part| millis.checked_add(part))
+            .ok_or_else(fault)?;
     }
     if text.is_empty() || millis > i64::MAX as u64 / 1_000_000 {
         return Err(fault());
@@ -123,9 +126,13 @@ mod tests {
 
     #[test]
     fn a_duration_is_written_like_prometheus_writes_it() {
-        for (millis, text) in
-            [(0, "0s"), (90_000, "1m30s"), (604_800_000, "1w"), (608_400_000, "169h"), (1500, "1s500ms")]
-        {
+        for (millis, text) in [
+            (0, "0s"),
+            (90_000, "1m30s"),
+            (604_800_000, "1w"),
+            (608_400_000, "169h"),
+            (1500, "1s500ms"),
+        ] {
             assert_eq!(format_duration(Duration::from_millis(millis)), text);
         }
     }

@@ -33,7 +33,9 @@ impl Labels {
 
     /// From pairs in any order. A later pair replaces an earlier one of the same name; an empty value means that the
     /// label is absent.
-    pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+    pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(
+        pairs: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
         let mut builder = LabelsBuilder::default();
         for (name, value) in pairs {
             builder.set(name.as_ref(), value.as_ref());
@@ -319,7 +321,8 @@ const LENGTH_MAX: usize = 0x10_FFFF - GAP_LEN;
 
 fn push(buffer: &mut String, text: &str) {
     // A megabyte is far beyond every limit at the doors of Saker; what is longer is cut rather than trusted.
-    let text = if text.len() <= LENGTH_MAX { text } else { &text[..text.floor_char_boundary(LENGTH_MAX)] };
+    let text =
+        if text.len() <= LENGTH_MAX { text } else { &text[..text.floor_char_boundary(LENGTH_MAX)] };
     let length = text.len();
     let shifted = if length < GAP_START { length } else { length + GAP_LEN };
     let header = u32::try_from(shifted).ok().and_then(char::from_u32).unwrap_or('\0');
@@ -371,7 +374,10 @@ mod tests {
     fn values_around_the_surrogate_gap_keep_their_length() {
         for length in [1, 0x7F, 0x80, 0xD7FF, 0xD800, 0xDFFF, 0xE000, 0x1_0000] {
             let value = "x".repeat(length);
-            assert_eq!(Labels::from_pairs([("a", value.as_str())]).get("a").map(str::len), Some(length));
+            assert_eq!(
+                Labels::from_pairs([("a", value.as_str())]).get("a").map(str::len),
+                Some(length)
+            );
         }
     }
 

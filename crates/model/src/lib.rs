@@ -16,7 +16,9 @@ mod timestamp;
 pub use alert::{Alert, Fingerprint};
 pub use duration::{DurationError, duration_text, format_duration, parse_duration};
 pub use id::{HostId, RuleId};
-pub use labels::{ALERT_NAME, ENDPOINT, Labels, LabelsBuilder, METRIC_NAME, is_label_name, is_metric_name};
+pub use labels::{
+    ALERT_NAME, ENDPOINT, Labels, LabelsBuilder, METRIC_NAME, is_label_name, is_metric_name,
+};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metadata::{Metadata, MetricKind, canonical_name};
 pub use sample::{STALE_NAN_BITS, Sample, Series, is_stale, stale_nan};

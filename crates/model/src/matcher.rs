@@ -110,7 +110,9 @@ impl Matcher {
         let by_pattern = || match &self.pattern {
             None => false,
             Some(Pattern::Anything) => true,
-            Some(Pattern::Start) => self.value.strip_suffix(".*").is_some_and(|text| value.starts_with(text)),
+            Some(Pattern::Start) => {
+                self.value.strip_suffix(".*").is_some_and(|text| value.starts_with(text))
+            }
             Some(Pattern::Regex(regex)) => regex.is_match(value),
         };
         match self.op {
@@ -146,7 +148,9 @@ impl Matcher {
         let literal = |text: &str| !text.contains(is_special);
         match self.op {
             MatchOp::Equal => Some(vec![self.value.as_str()]),
-            MatchOp::Regex if self.value.split('|').all(literal) => Some(self.value.split('|').collect()),
+            MatchOp::Regex if self.value.split('|').all(literal) => {
+                Some(self.value.split('|').collect())
+            }
             _ => None,
         }
     }
@@ -171,7 +175,9 @@ fn literal_prefix(pattern: &str) -> &str {
     let (prefix, rest) = pattern.split_at(pattern.find(is_special).unwrap_or(pattern.len()));
     match rest.chars().next() {
         // The last character may be there or not.
-        Some('*' | '?' | '{') => prefix.char_indices().next_back().map_or("", |(at, _)| &prefix[..at]),
+        Some('*' | '?' | '{') => {
+            prefix.char_indices().next_back().map_or("", |(at, _)| &prefix[..at])
+        }
         _ => prefix,
     }
 }
@@ -341,7 +347,10 @@ mod tests {
     #[test]
     fn a_bad_pattern_names_label_and_pattern() {
         let error = Matcher::new("job", MatchOp::Regex, "(").expect_err("the group is not closed");
-        assert!(error.to_string().starts_with("regular expression \"(\" of label \"job\": "), "{error}");
+        assert!(
+            error.to_string().starts_with("regular expression \"(\" of label \"job\": "),
+            "{error}"
+        );
         assert!(Matcher::new("job", MatchOp::Regex, "((a{100}){100}){100}").is_err());
     }
 }

@@ -108,8 +108,9 @@ impl Timestamp {
             if digits == 0 {
                 return None;
             }
-            millis = (0..3)
-                .fold(0, |n, i| n * 10 + if i < digits { i64::from(bytes[at + 1 + i] - b'0') } else { 0 });
+            millis = (0..3).fold(0, |n, i| {
+                n * 10 + if i < digits { i64::from(bytes[at + 1 + i] - b'0') } else { 0 }
+            });
             at += 1 + digits;
         }
         let offset_minutes = match bytes.get(at)? {
@@ -120,7 +121,8 @@ impl Timestamp {
             }
             _ => return None,
         };
-        let seconds = days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
+        let seconds =
+            days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
         Some(Self((seconds - offset_minutes * 60) * 1000 + millis))
     }
 }
@@ -166,7 +168,8 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
@@ -186,7 +189,10 @@ mod tests {
         assert_eq!(moment.rfc3339(), "2025-10-09T09:01:00.123Z");
         assert_eq!(Timestamp::parse_rfc3339("2025-10-09T09:01:00.123Z"), Some(moment));
         assert_eq!(Timestamp::parse_rfc3339("2025-10-09T17:01:00.1239999+08:00"), Some(moment));
-        assert_eq!(Timestamp::parse_rfc3339("0001-01-01T00:00:00Z"), Some(Timestamp(-62_135_596_800_000)));
+        assert_eq!(
+            Timestamp::parse_rfc3339("0001-01-01T00:00:00Z"),
+            Some(Timestamp(-62_135_596_800_000))
+        );
     }
 
     #[test]

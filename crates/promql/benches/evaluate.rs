@@ -20,8 +20,12 @@ fn main() {
 fn counter(name: &str, index: usize, extra: Option<(&str, &str)>) -> Series {
     let (host, group) = (format!("host-{index}"), format!("{}", index % 10));
     let labels = [("__name__", name), ("host", &host), ("group", &group), ("job", "bench")];
-    let samples = (0..STEPS + 20).map(|at| Sample::new(at * INTERVAL, (at * (index as i64 % 7 + 1)) as f64));
-    Series { labels: Labels::from_pairs(labels.into_iter().chain(extra)), samples: samples.collect() }
+    let samples =
+        (0..STEPS + 20).map(|at| Sample::new(at * INTERVAL, (at * (index as i64 % 7 + 1)) as f64));
+    Series {
+        labels: Labels::from_pairs(labels.into_iter().chain(extra)),
+        samples: samples.collect(),
+    }
 }
 
 fn counters(count: usize) -> Vec<Series> {
@@ -72,7 +76,8 @@ fn histogram_quantile(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn parse_long(bencher: Bencher<'_, '_>) {
-    let term = "sum by (host, group) (rate(requests_total{job=\"api\",code=~\"5..\"}[5m] offset 1h))";
+    let term =
+        "sum by (host, group) (rate(requests_total{job=\"api\",code=~\"5..\"}[5m] offset 1h))";
     let text = vec![term; 50].join(" / on (host) group_left (group) ");
     bencher.bench_local(|| parse(&text).map(|expr| expr.span));
 }

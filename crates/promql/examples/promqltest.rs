@@ -24,8 +24,8 @@ fn run_all(out: &mut impl Write) -> std::io::Result<bool> {
     let (mut passed, mut total) = (0, 0);
     for path in std::env::args().skip(1) {
         let text = std::fs::read_to_string(&path)?;
-        let report =
-            promqltest::run(&text).map_err(|fault| std::io::Error::other(format!("{path}: {fault}")))?;
+        let report = promqltest::run(&text)
+            .map_err(|fault| std::io::Error::other(format!("{path}: {fault}")))?;
         for promqltest::Failure { line, expr, difference } in &report.failures {
             writeln!(out, "{path}:{line}: {expr}\n      {difference}")?;
         }

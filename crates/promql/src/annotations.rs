@@ -38,7 +38,9 @@ impl Annotations {
     pub(crate) fn invalid_quantile(&mut self, q: f64, span: Span) {
         if q.is_nan() || !(0.0..=1.0).contains(&q) {
             let q = number::general(q);
-            self.warn(format!("PromQL warning: quantile value should be between 0 and 1, got {q} ({span})"));
+            self.warn(format!(
+                "PromQL warning: quantile value should be between 0 and 1, got {q} ({span})"
+            ));
         }
     }
 
@@ -114,7 +116,9 @@ impl Annotations {
     /// Numbers and histograms where either alone would do.
     pub(crate) fn mixed_floats(&mut self, metric: &str, span: Span) {
         let metric = for_metric(metric);
-        self.warn(format!("PromQL warning: encountered a mix of histograms and floats{metric} ({span})"));
+        self.warn(format!(
+            "PromQL warning: encountered a mix of histograms and floats{metric} ({span})"
+        ));
     }
 
     /// Numbers and histograms in one group.
@@ -175,7 +179,13 @@ impl Annotations {
     }
 
     /// An operator between types it does not know.
-    pub(crate) fn incompatible_types(&mut self, operator: &str, left: &str, right: &str, span: Span) {
+    pub(crate) fn incompatible_types(
+        &mut self,
+        operator: &str,
+        left: &str,
+        right: &str,
+        span: Span,
+    ) {
         self.info(format!(
             "PromQL info: incompatible sample types encountered for binary operator {operator:?}: \
              {left} {operator} {right} ({span})"
@@ -183,7 +193,13 @@ impl Annotations {
     }
 
     /// NaN observations in the input of a function.
-    pub(crate) fn nan_observations(&mut self, function: &str, effect: &str, metric: &str, span: Span) {
+    pub(crate) fn nan_observations(
+        &mut self,
+        function: &str,
+        effect: &str,
+        metric: &str,
+        span: Span,
+    ) {
         let metric = for_metric(metric);
         self.info(format!(
             "PromQL info: input to {function} has NaN observations, {effect}{metric} ({span})"

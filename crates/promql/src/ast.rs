@@ -200,7 +200,11 @@ impl Binary {
         if [&self.lhs, &self.rhs].iter().any(|side| side.value_type() != ValueType::Vector) {
             return None;
         }
-        Some(self.matching.as_ref().map_or_else(|| Cow::Owned(Matching::plain(self.op)), Cow::Borrowed))
+        Some(
+            self.matching
+                .as_ref()
+                .map_or_else(|| Cow::Owned(Matching::plain(self.op)), Cow::Borrowed),
+        )
     }
 }
 
@@ -274,7 +278,12 @@ impl BinaryOp {
     pub const fn is_comparison(self) -> bool {
         matches!(
             self,
-            Self::Equal | Self::NotEqual | Self::Less | Self::LessEqual | Self::Greater | Self::GreaterEqual
+            Self::Equal
+                | Self::NotEqual
+                | Self::Less
+                | Self::LessEqual
+                | Self::Greater
+                | Self::GreaterEqual
         )
     }
 
@@ -454,7 +463,8 @@ impl Expr {
             ExprKind::Range(_) | ExprKind::Subquery(_) => ValueType::Matrix,
             ExprKind::Unary(unary) => unary.expr.value_type(),
             ExprKind::Binary(binary) => {
-                let scalars = [&binary.lhs, &binary.rhs].iter().all(|e| e.value_type() == ValueType::Scalar);
+                let scalars =
+                    [&binary.lhs, &binary.rhs].iter().all(|e| e.value_type() == ValueType::Scalar);
                 if scalars { ValueType::Scalar } else { ValueType::Vector }
             }
             ExprKind::Call(call) => call.function.returns,
@@ -480,9 +490,10 @@ impl Expr {
     /// The expressions directly inside it, from left to right.
     pub fn children(&self) -> Vec<&Expr> {
         match &self.kind {
-            ExprKind::Number(_) | ExprKind::Text(_) | ExprKind::Selector(_) | ExprKind::Range(_) => {
-                Vec::new()
-            }
+            ExprKind::Number(_)
+            | ExprKind::Text(_)
+            | ExprKind::Selector(_)
+            | ExprKind::Range(_) => Vec::new(),
             ExprKind::Subquery(subquery) => vec![&subquery.expr],
             ExprKind::Unary(unary) => vec![&unary.expr],
             ExprKind::Binary(binary) => vec![&binary.lhs, &binary.rhs],

@@ -4,8 +4,8 @@
 use model::Matcher;
 
 use crate::ast::{
-    Aggregate, At, Binary, Call, Cardinality, DurationExpr, Expr, ExprKind, Extension, Matching, Number,
-    RangeSelector, Shift, Subquery, ValueType, VectorSelector,
+    Aggregate, At, Binary, Call, Cardinality, DurationExpr, Expr, ExprKind, Extension, Matching,
+    Number, RangeSelector, Shift, Subquery, ValueType, VectorSelector,
 };
 use crate::number;
 
@@ -98,18 +98,26 @@ fn put_names(out: &mut String, names: &[String]) {
 fn put_expr(out: &mut String, expr: &Expr) {
     match &expr.kind {
         ExprKind::Number(number) => put_number(out, *number),
-        ExprKind::Text(text) => Object::begin(out).text("type", "stringLiteral").text("val", text).end(),
+        ExprKind::Text(text) => {
+            Object::begin(out).text("type", "stringLiteral").text("val", text).end()
+        }
         ExprKind::Selector(selector) => put_selector(out, selector),
         ExprKind::Range(range) => put_range(out, range),
         ExprKind::Subquery(subquery) => put_subquery(out, subquery),
         ExprKind::Unary(unary) => {
             let op = if unary.negative { "-" } else { "+" };
-            Object::begin(out).expr("expr", &unary.expr).text("op", op).text("type", "unaryExpr").end();
+            Object::begin(out)
+                .expr("expr", &unary.expr)
+                .text("op", op)
+                .text("type", "unaryExpr")
+                .end();
         }
         ExprKind::Binary(binary) => put_binary(out, binary),
         ExprKind::Aggregate(aggregate) => put_aggregate(out, aggregate),
         ExprKind::Call(call) => put_call(out, call),
-        ExprKind::Paren(inner) => Object::begin(out).expr("expr", inner).text("type", "parenExpr").end(),
+        ExprKind::Paren(inner) => {
+            Object::begin(out).expr("expr", inner).text("type", "parenExpr").end()
+        }
     }
 }
 
@@ -124,7 +132,8 @@ fn number_text(value: f64) -> String {
 
 fn put_matchers(out: &mut String, matchers: &[Matcher]) {
     put_list(out, matchers, |out, matcher| {
-        let object = Object::begin(out).text("name", &matcher.name).text("type", matcher.op.as_str());
+        let object =
+            Object::begin(out).text("name", &matcher.name).text("type", matcher.op.as_str());
         object.text("value", &matcher.value).end();
     });
 }
@@ -137,7 +146,10 @@ fn put_selector(out: &mut String, selector: &VectorSelector) {
     let object = put_offset(object, &selector.at)
         .plain("smoothed", selector.extension == Some(Extension::Smoothed))
         .put("startOrEnd", |out| put_start_or_end(out, selector.at.at));
-    object.put("timestamp", |out| put_timestamp(out, selector.at.at)).text("type", "vectorSelector").end();
+    object
+        .put("timestamp", |out| put_timestamp(out, selector.at.at))
+        .text("type", "vectorSelector")
+        .end();
 }
 
 fn put_range(out: &mut String, range: &RangeSelector) {
@@ -169,10 +181,15 @@ fn put_offset<'o>(object: Object<'o>, at: &Shift) -> Object<'o> {
     put_duration(object, ("offset", "offsetExpr"), at.offset.as_ref())
 }
 
-fn put_duration<'o>(object: Object<'o>, keys: (&str, &str), written: Option<&DurationExpr>) -> Object<'o> {
+fn put_duration<'o>(
+    object: Object<'o>,
+    keys: (&str, &str),
+    written: Option<&DurationExpr>,
+) -> Object<'o> {
     let millis = written.map_or(Some(0), fixed_millis);
     let object = object.plain(keys.0, millis.unwrap_or(0));
-    object.put(keys.1, |out| put_option(out, written.filter(|_| millis.is_none()), put_duration_expr))
+    object
+        .put(keys.1, |out| put_option(out, written.filter(|_| millis.is_none()), put_duration_expr))
 }
 
 /// A duration in milliseconds, unless it has to be computed.
@@ -201,7 +218,8 @@ fn put_duration_node(out: &mut String, duration: &DurationExpr, wrapped: bool) {
         DurationExpr::MinOf(lhs, rhs) => (Some(lhs), "min_of", Some(rhs)),
         DurationExpr::MaxOf(lhs, rhs) => (Some(lhs), "max_of", Some(rhs)),
     };
-    let side = |out: &mut String, side: Option<&DurationExpr>| put_option(out, side, put_duration_expr);
+    let side =
+        |out: &mut String, side: Option<&DurationExpr>| put_option(out, side, put_duration_expr);
     Object::begin(out)
         .put("lhs", |out| side(out, lhs.map(Box::as_ref)))
         .text("op", op)
@@ -233,7 +251,9 @@ fn put_binary(out: &mut String, binary: &Binary) {
         .plain("bool", binary.return_bool)
         .expr("lhs", &binary.lhs)
         .put("matching", |out| {
-            put_option(out, binary.effective_matching(), |out, matching| put_matching(out, &matching))
+            put_option(out, binary.effective_matching(), |out, matching| {
+                put_matching(out, &matching)
+            })
         })
         .text("op", binary.op.as_str())
         .expr("rhs", &binary.rhs)
@@ -293,7 +313,9 @@ fn put_call(out: &mut String, call: &Call) {
         .put("func", |out| {
             let types = call.function.args;
             Object::begin(out)
-                .put("argTypes", |out| put_list(out, types, |out, kind| put_text(out, type_word(*kind))))
+                .put("argTypes", |out| {
+                    put_list(out, types, |out, kind| put_text(out, type_word(*kind)))
+                })
                 .text("name", call.function.name)
                 .text("returnType", type_word(call.function.returns))
                 .plain("variadic", variadic)
@@ -319,7 +341,8 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, wanted: &[&str]) {
-        let expr = parse_with(text, Features::all()).unwrap_or_else(|fault| panic!("{text}: {fault}"));
+        let expr =
+            parse_with(text, Features::all()).unwrap_or_else(|fault| panic!("{text}: {fault}"));
         assert_eq!(ast_json(&expr), wanted.concat());
     }
 
@@ -389,7 +412,8 @@ mod tests {
 
     #[test]
     fn unary_and_parentheses_stay() {
-        let inner = [r#"{"expr":{"expr":"#, X, r#","type":"parenExpr"},"op":"-","type":"unaryExpr"}"#];
+        let inner =
+            [r#"{"expr":{"expr":"#, X, r#","type":"parenExpr"},"op":"-","type":"unaryExpr"}"#];
         check("-(x)", &inner);
     }
 

@@ -132,7 +132,9 @@ pub enum EvalError {
         second: Labels,
     },
     /// Several elements match one without `group_left` or `group_right`.
-    #[error("multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)")]
+    #[error(
+        "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
+    )]
     ManyToOne,
     /// With `group_left` or `group_right`, two results have the same labels.
     #[error("multiple matches for labels: grouping labels must ensure unique matches")]
@@ -144,6 +146,7 @@ pub enum EvalError {
 
 /// Labels as Prometheus' errors show them, the name among them.
 fn braced(labels: &Labels) -> String {
-    let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={}", quote(value))).collect();
+    let pairs: Vec<String> =
+        labels.iter().map(|(name, value)| format!("{name}={}", quote(value))).collect();
     format!("{{{}}}", pairs.join(", "))
 }

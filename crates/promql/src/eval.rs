@@ -89,7 +89,11 @@ pub fn evaluate_samples(
     run(plan, joined.collect(), cancelled)
 }
 
-fn run(plan: &Plan, inputs: Vec<Vec<Input<'_>>>, cancelled: &dyn Fn() -> bool) -> Result<Output, EvalError> {
+fn run(
+    plan: &Plan,
+    inputs: Vec<Vec<Input<'_>>>,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Output, EvalError> {
     let (expected, got) = (plan.selections().len(), inputs.len());
     if expected != got {
         return Err(EvalError::Inputs { expected, got });
@@ -167,7 +171,9 @@ impl<'a> Evaluator<'a> {
         match &node.kind {
             NodeKind::Constant(value) => Ok(Computed::Scalar(Scalars::Same(*value))),
             NodeKind::Text(text) => Ok(Computed::Text(text.to_owned())),
-            NodeKind::Instant(selector) => self.instant(selector, grid, node.span).map(Computed::Vector),
+            NodeKind::Instant(selector) => {
+                self.instant(selector, grid, node.span).map(Computed::Vector)
+            }
             // A range vector is an argument of functions or the root, and both are handled there.
             NodeKind::Range(_) => Ok(Computed::Vector(Vec::new())),
             NodeKind::Negative(inner) => self.negative(inner, grid),
@@ -176,9 +182,9 @@ impl<'a> Evaluator<'a> {
                 let operation = Operation { op: *op, return_bool: *return_bool, span: node.span };
                 self.binary(operation, matching.as_deref(), left, right)
             }
-            NodeKind::Aggregate { op, param, expr, grouping } => {
-                self.aggregate(*op, param.as_deref(), expr, grouping.as_ref(), grid).map(Computed::Vector)
-            }
+            NodeKind::Aggregate { op, param, expr, grouping } => self
+                .aggregate(*op, param.as_deref(), expr, grouping.as_ref(), grid)
+                .map(Computed::Vector),
             NodeKind::Window { function, range, params } => {
                 self.window(*function, range, params, grid).map(Computed::Vector)
             }
@@ -190,7 +196,9 @@ impl<'a> Evaluator<'a> {
                 self.absent_over_time(range, labels, grid).map(Computed::Vector)
             }
             NodeKind::Timestamp(selector) => self.timestamps(selector, grid).map(Computed::Vector),
-            NodeKind::StartTimestamp(selector) => self.start_timestamps(selector, grid).map(Computed::Vector),
+            NodeKind::StartTimestamp(selector) => {
+                self.start_timestamps(selector, grid).map(Computed::Vector)
+            }
             NodeKind::Call { function, args } => self.call(function, args, node.span, grid),
             NodeKind::Info(info) => self.info(info, grid).map(Computed::Vector),
             NodeKind::Invariant(inner) => {
@@ -277,7 +285,10 @@ fn is_float(value: f64) -> bool {
 fn vector_answer(rows: Vec<Row>, grid: Grid, instant: bool) -> (Value, Vec<HistogramSeries>) {
     let mut histograms: Vec<HistogramSeries> = Vec::new();
     for row in rows.iter().filter(|row| row.has_histograms()) {
-        histograms.push(HistogramSeries { labels: row.labels.clone(), samples: row.histogram_samples(grid) });
+        histograms.push(HistogramSeries {
+            labels: row.labels.clone(),
+            samples: row.histogram_samples(grid),
+        });
     }
     histograms.retain(|series| !series.samples.is_empty());
     histograms.sort_by(|a, b| a.labels.cmp(&b.labels));

@@ -109,8 +109,9 @@ impl Histogram {
 
     /// Every number changed by the same function, bounds excepted.
     fn scaled(&self, change: impl Fn(f64) -> f64) -> Self {
-        let all =
-            |buckets: &[(i32, f64)]| buckets.iter().map(|(index, count)| (*index, change(*count))).collect();
+        let all = |buckets: &[(i32, f64)]| {
+            buckets.iter().map(|(index, count)| (*index, change(*count))).collect()
+        };
         Self {
             zero_count: change(self.zero_count),
             count: change(self.count),

@@ -13,7 +13,8 @@ pub(crate) const NOT_UTF8: &str = " is not valid UTF-8";
 /// place, so that the parser reports whichever fault comes first. The last token is always the end
 /// or a fault.
 pub(crate) fn tokens(text: &str) -> Vec<Token> {
-    let mut lexer = Lexer { text, at: 0, line: 1, line_start: 0, braces: 0, brackets: 0, parens: Vec::new() };
+    let mut lexer =
+        Lexer { text, at: 0, line: 1, line_start: 0, braces: 0, brackets: 0, parens: Vec::new() };
     let mut found = Vec::new();
     loop {
         let token = lexer.next();
@@ -255,7 +256,10 @@ mod tests {
 
     #[test]
     fn what_is_left_open_is_named() {
-        assert_eq!(kinds("(1").last(), Some(&TokenKind::Fault("unclosed left parenthesis".to_owned())));
+        assert_eq!(
+            kinds("(1").last(),
+            Some(&TokenKind::Fault("unclosed left parenthesis".to_owned()))
+        );
         assert_eq!(
             kinds("1)").last(),
             Some(&TokenKind::Fault("unexpected right parenthesis ')'".to_owned()))

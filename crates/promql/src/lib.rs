@@ -25,8 +25,9 @@ mod token;
 mod typecheck;
 
 pub use ast::{
-    Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, DurationExpr, Expr, ExprKind, Extension,
-    Grouping, Matching, Number, RangeSelector, Shift, Subquery, Unary, ValueType, VectorSelector,
+    Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, DurationExpr, Expr, ExprKind,
+    Extension, Grouping, Matching, Number, RangeSelector, Shift, Subquery, Unary, ValueType,
+    VectorSelector,
 };
 pub use ast_json::ast_json;
 pub use error::{EvalError, ParseError, PlanError};

@@ -44,13 +44,17 @@ pub(crate) fn parse(word: &str) -> Option<f64> {
             .filter(|_| !digits.starts_with(['+', '-']))
             .map(|n| n as f64);
     }
-    let plain =
-        word.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-' | b'_'));
+    let plain = word
+        .bytes()
+        .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-' | b'_'));
     if !plain {
         return None;
     }
     let digits = word.replace('_', "");
-    if digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|b| (b'0'..b'8').contains(&b)) {
+    if digits.len() > 1
+        && digits.starts_with('0')
+        && digits.bytes().all(|b| (b'0'..b'8').contains(&b))
+    {
         return i64::from_str_radix(&digits, 8).ok().map(|n| n as f64);
     }
     digits.parse::<f64>().ok().filter(|value| value.is_finite())

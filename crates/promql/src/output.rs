@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::{Labels, METRIC_NAME, MatchOp, Matcher};
 
 use crate::ast::{
-    Aggregate, AggregateOp, Binary, Call, Cardinality, Expr, ExprKind, Grouping, Matching, ValueType,
+    Aggregate, AggregateOp, Binary, Call, Cardinality, Expr, ExprKind, Grouping, Matching,
+    ValueType,
 };
 use crate::functions::{Kind, VectorFunction, WindowFunction};
 use crate::plan::absent_labels;
@@ -125,7 +126,10 @@ impl OutputLabels {
         let never = if possible.is_some() {
             BTreeSet::new()
         } else {
-            candidates.filter(|label| !self.can_have(label) && !other.can_have(label)).cloned().collect()
+            candidates
+                .filter(|label| !self.can_have(label) && !other.can_have(label))
+                .cloned()
+                .collect()
         };
         let mut fixed = self.fixed;
         fixed.retain(|label, value| other.fixed.get(label) == Some(value));
@@ -148,7 +152,9 @@ fn of_call(call: &Call) -> OutputLabels {
         Kind::Scalar(_) | Kind::Vector(VectorFunction::Scalar | VectorFunction::Vector) => {
             OutputLabels::none()
         }
-        Kind::Vector(VectorFunction::LabelReplace | VectorFunction::LabelJoin) => with_text(arg(0), call, 1),
+        Kind::Vector(VectorFunction::LabelReplace | VectorFunction::LabelJoin) => {
+            with_text(arg(0), call, 1)
+        }
         Kind::Vector(
             VectorFunction::Sort
             | VectorFunction::SortDesc
@@ -156,8 +162,12 @@ fn of_call(call: &Call) -> OutputLabels {
             | VectorFunction::SortByLabelDesc,
         ) => arg(0),
         Kind::Vector(VectorFunction::Info) => OutputLabels::default(),
-        Kind::Vector(VectorFunction::HistogramQuantile) => arg(1).without_identity().without(&["le"]),
-        Kind::Vector(VectorFunction::HistogramFraction) => arg(2).without_identity().without(&["le"]),
+        Kind::Vector(VectorFunction::HistogramQuantile) => {
+            arg(1).without_identity().without(&["le"])
+        }
+        Kind::Vector(VectorFunction::HistogramFraction) => {
+            arg(2).without_identity().without(&["le"])
+        }
         Kind::Vector(VectorFunction::HistogramQuantiles) => {
             with_text(arg(0).without_identity().without(&["le"]), call, 1)
         }
@@ -229,7 +239,12 @@ fn result(mut labels: OutputLabels, binary: &Binary) -> OutputLabels {
     if keeps { labels } else { labels.without_identity() }
 }
 
-fn grouped(many: OutputLabels, one: &OutputLabels, matching: &Matching, binary: &Binary) -> OutputLabels {
+fn grouped(
+    many: OutputLabels,
+    one: &OutputLabels,
+    matching: &Matching,
+    binary: &Binary,
+) -> OutputLabels {
     let filled = matching.fill_left.is_some() || matching.fill_right.is_some();
     let mut labels = result(if filled { many.or(one) } else { many }, binary);
     for label in &matching.include {
@@ -248,10 +263,13 @@ mod tests {
 
     /// `a b=1` for elements that have at most these labels; `* !c` for any but these.
     fn shown(text: &str) -> String {
-        let labels =
-            output_labels(&parse_with(text, Features::all()).expect("the expression is well formed"));
+        let labels = output_labels(
+            &parse_with(text, Features::all()).expect("the expression is well formed"),
+        );
         let mut words: Vec<String> = match &labels.possible {
-            Some(all) => all.iter().filter(|label| !labels.fixed.contains_key(*label)).cloned().collect(),
+            Some(all) => {
+                all.iter().filter(|label| !labels.fixed.contains_key(*label)).cloned().collect()
+            }
             None => vec!["*".to_owned()],
         };
         words.extend(labels.never.iter().map(|label| format!("!{label}")));
@@ -267,7 +285,8 @@ mod tests {
     #[test]
     fn functions_drop_the_identity_of_the_metric() {
         let dropped = "* !__name__ !__type__ !__unit__ a=1";
-        for text in ["rate(x{a=\"1\"}[5m])", "-x{a=\"1\"}", "x{a=\"1\"} * 2", "1 < bool x{a=\"1\"}"] {
+        for text in ["rate(x{a=\"1\"}[5m])", "-x{a=\"1\"}", "x{a=\"1\"} * 2", "1 < bool x{a=\"1\"}"]
+        {
             assert_eq!(shown(text), dropped, "{text}");
         }
         for text in ["last_over_time(x[5m])", "sort(x)", "(x) > 1", "topk(2, x)", "+x", "x and y"] {

@@ -25,7 +25,8 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
 
 /// Parses and type-checks an expression with the given parts of the language switched on.
 pub fn parse_with(text: &str, features: Features) -> Result<Expr, ParseError> {
-    let mut parser = Parser { text, tokens: lexer::tokens(text), at: 0, depth: 0, height: 0, features };
+    let mut parser =
+        Parser { text, tokens: lexer::tokens(text), at: 0, depth: 0, height: 0, features };
     if parser.peek() == &TokenKind::End {
         return Err(ParseError::new(parser.span(), "no expression found in input"));
     }
@@ -70,7 +71,11 @@ impl Parser<'_> {
     }
 
     fn lower_word(&self) -> String {
-        if self.peek() == &TokenKind::Name { self.word().to_ascii_lowercase() } else { String::new() }
+        if self.peek() == &TokenKind::Name {
+            self.word().to_ascii_lowercase()
+        } else {
+            String::new()
+        }
     }
 
     fn is_keyword(&self, keyword: &str) -> bool {
@@ -102,8 +107,17 @@ impl Parser<'_> {
         found
     }
 
-    fn expect(&mut self, kind: &TokenKind, context: &str, expected: &str) -> Result<Span, ParseError> {
-        if self.peek() == kind { Ok(self.advance()) } else { Err(self.unexpected(context, expected)) }
+    fn expect(
+        &mut self,
+        kind: &TokenKind,
+        context: &str,
+        expected: &str,
+    ) -> Result<Span, ParseError> {
+        if self.peek() == kind {
+            Ok(self.advance())
+        } else {
+            Err(self.unexpected(context, expected))
+        }
     }
 
     /// The error that this word cannot stand here.
@@ -138,7 +152,10 @@ impl Parser<'_> {
     }
 
     /// Runs a part of the parser one level deeper.
-    fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Result<T, ParseError>) -> Result<T, ParseError> {
+    fn nested<T>(
+        &mut self,
+        parse: impl FnOnce(&mut Self) -> Result<T, ParseError>,
+    ) -> Result<T, ParseError> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
             return Err(self.too_deep());
@@ -238,7 +255,9 @@ impl Parser<'_> {
         let span = self.span();
         let kind = match self.peek() {
             TokenKind::Number(value) => ExprKind::Number(Number { value: *value, duration: false }),
-            TokenKind::Duration(value) => ExprKind::Number(Number { value: *value, duration: true }),
+            TokenKind::Duration(value) => {
+                ExprKind::Number(Number { value: *value, duration: true })
+            }
             TokenKind::Text(text) => ExprKind::Text(text.to_owned()),
             TokenKind::LeftParen => return self.paren(),
             TokenKind::LeftBrace => return self.selector(None, span),

@@ -11,7 +11,8 @@ use std::time::Duration;
 use model::{Labels, METRIC_NAME, MatchOp, Matcher, Selection, Timestamp};
 
 use crate::ast::{
-    Aggregate, At, Binary, Call, Expr, ExprKind, Extension, Shift, Subquery, ValueType, VectorSelector,
+    Aggregate, At, Binary, Call, Expr, ExprKind, Extension, Shift, Subquery, ValueType,
+    VectorSelector,
 };
 use crate::error::PlanError;
 use crate::eval::scalar_operation;
@@ -20,7 +21,9 @@ use crate::span::Span;
 
 pub use hints::Hint;
 use hints::{Purpose, Reach};
-pub(crate) use node::{Grid, InfoNode, Node, NodeKind, RangeNode, RangeSource, Reference, SelectorNode};
+pub(crate) use node::{
+    Grid, InfoNode, Node, NodeKind, RangeNode, RangeSource, Reference, SelectorNode,
+};
 use shared::Shared;
 
 /// When to evaluate, and within which limits.
@@ -230,7 +233,12 @@ impl<'a> Planner<'a> {
             None => None,
         };
         let expr = self.boxed(&aggregate.expr, grid)?;
-        Ok(NodeKind::Aggregate { op: aggregate.op, param, expr, grouping: aggregate.grouping.clone() })
+        Ok(NodeKind::Aggregate {
+            op: aggregate.op,
+            param,
+            expr,
+            grouping: aggregate.grouping.clone(),
+        })
     }
 
     fn call(&mut self, call: &'a Call, grid: Grid) -> Result<NodeKind, PlanError> {
@@ -245,12 +253,16 @@ impl<'a> Planner<'a> {
                 Ok(NodeKind::Absent { labels, expr: self.boxed(&call.args[0], grid)? })
             }
             Kind::Vector(VectorFunction::Timestamp) => match &call.args[0].unwrapped().kind {
-                ExprKind::Selector(selector) => Ok(NodeKind::Timestamp(self.selector(selector, grid)?)),
+                ExprKind::Selector(selector) => {
+                    Ok(NodeKind::Timestamp(self.selector(selector, grid)?))
+                }
                 _ => self.plain_call(call, grid),
             },
             Kind::Vector(VectorFunction::Info) => self.info(call, grid),
             Kind::Vector(VectorFunction::StartTimestamp) => match &call.args[0].unwrapped().kind {
-                ExprKind::Selector(selector) => Ok(NodeKind::StartTimestamp(self.selector(selector, grid)?)),
+                ExprKind::Selector(selector) => {
+                    Ok(NodeKind::StartTimestamp(self.selector(selector, grid)?))
+                }
                 // What is computed has no start.
                 _ => self.plain_call(call, grid),
             },
@@ -263,8 +275,10 @@ impl<'a> Planner<'a> {
         use VectorFunction::{HistogramAvg, HistogramCount, HistogramSum};
         let outer = self.stats;
         if call.function.name.starts_with("histogram_") {
-            self.stats =
-                matches!(call.function.kind, Kind::Vector(HistogramAvg | HistogramCount | HistogramSum));
+            self.stats = matches!(
+                call.function.kind,
+                Kind::Vector(HistogramAvg | HistogramCount | HistogramSum)
+            );
         }
         let mut args = Vec::with_capacity(call.args.len());
         for arg in &call.args {
@@ -329,7 +343,11 @@ impl<'a> Planner<'a> {
         Ok(Reference { at, offset })
     }
 
-    fn selector(&mut self, selector: &VectorSelector, grid: Grid) -> Result<SelectorNode, PlanError> {
+    fn selector(
+        &mut self,
+        selector: &VectorSelector,
+        grid: Grid,
+    ) -> Result<SelectorNode, PlanError> {
         let reference = self.reference(&selector.at, selector.span)?;
         let back = millis(self.params.lookback);
         let ahead = if selector.extension.is_some() { back } else { 0 };
@@ -363,11 +381,19 @@ impl<'a> Planner<'a> {
                 })
             }
             ExprKind::Subquery(subquery) => self.subquery(subquery, span, grid),
-            _ => Err(PlanError::Unsupported { span, feature: "this kind of range vector".to_owned() }),
+            _ => Err(PlanError::Unsupported {
+                span,
+                feature: "this kind of range vector".to_owned(),
+            }),
         }
     }
 
-    fn subquery(&mut self, subquery: &'a Subquery, span: Span, grid: Grid) -> Result<RangeNode, PlanError> {
+    fn subquery(
+        &mut self,
+        subquery: &'a Subquery,
+        span: Span,
+        grid: Grid,
+    ) -> Result<RangeNode, PlanError> {
         let range = self.positive(&subquery.range, span)?;
         let step = match &subquery.step {
             Some(step) => self.positive(step, span)?,
@@ -392,7 +418,13 @@ impl<'a> Planner<'a> {
     }
 
     /// The selection that answers a selector: everything in reach of the times that it looks at.
-    fn select(&mut self, matchers: &[Matcher], grid: Grid, reference: Reference, reach: Reach) -> usize {
+    fn select(
+        &mut self,
+        matchers: &[Matcher],
+        grid: Grid,
+        reference: Reference,
+        reach: Reach,
+    ) -> usize {
         let first = reference.time(grid.first()).saturating_sub(reach.back).saturating_add(1);
         let last = reference.time(grid.last()).saturating_add(reach.ahead);
         let index = self.selection(matchers, Timestamp(first), Timestamp(last.max(first)));

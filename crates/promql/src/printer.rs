@@ -5,8 +5,8 @@ mod pretty;
 use std::fmt;
 
 use crate::ast::{
-    Aggregate, At, Binary, Cardinality, DurationExpr, Expr, ExprKind, Grouping, Matching, Number, Shift,
-    Subquery, VectorSelector,
+    Aggregate, At, Binary, Cardinality, DurationExpr, Expr, ExprKind, Grouping, Matching, Number,
+    Shift, Subquery, VectorSelector,
 };
 use crate::number;
 
@@ -24,8 +24,12 @@ impl fmt::Display for Expr {
                 write!(f, "[{}]", range.range)?;
                 print_modifiers(&range.selector, f)
             }
-            ExprKind::Subquery(subquery) => write!(f, "{}{}", subquery.expr, subquery_tail(subquery)),
-            ExprKind::Unary(unary) => write!(f, "{}{}", if unary.negative { '-' } else { '+' }, unary.expr),
+            ExprKind::Subquery(subquery) => {
+                write!(f, "{}{}", subquery.expr, subquery_tail(subquery))
+            }
+            ExprKind::Unary(unary) => {
+                write!(f, "{}{}", if unary.negative { '-' } else { '+' }, unary.expr)
+            }
             ExprKind::Binary(binary) => print_binary(binary, f),
             ExprKind::Aggregate(aggregate) => print_aggregate(aggregate, f),
             ExprKind::Call(call) => {
@@ -46,7 +50,12 @@ impl fmt::Display for Number {
             return f.write_str(&number::plain(self.value));
         }
         let span = std::time::Duration::from_millis((self.value.abs() * 1000.0).round() as u64);
-        write!(f, "{}{}", if self.value.is_sign_negative() { "-" } else { "" }, model::format_duration(span))
+        write!(
+            f,
+            "{}{}",
+            if self.value.is_sign_negative() { "-" } else { "" },
+            model::format_duration(span)
+        )
     }
 }
 
@@ -156,10 +165,19 @@ impl fmt::Display for MatchingText<'_> {
 fn print_matching(matching: &Matching, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let grouped = matches!(matching.cardinality, Cardinality::ManyToOne | Cardinality::OneToMany);
     if matching.on || grouped || !matching.labels.is_empty() {
-        write!(f, " {} ({})", if matching.on { "on" } else { "ignoring" }, labels(&matching.labels))?;
+        write!(
+            f,
+            " {} ({})",
+            if matching.on { "on" } else { "ignoring" },
+            labels(&matching.labels)
+        )?;
     }
     if grouped {
-        let side = if matching.cardinality == Cardinality::ManyToOne { "group_left" } else { "group_right" };
+        let side = if matching.cardinality == Cardinality::ManyToOne {
+            "group_left"
+        } else {
+            "group_right"
+        };
         write!(f, " {side} ({})", labels(&matching.include))?;
     }
     match (matching.fill_left, matching.fill_right) {

@@ -33,8 +33,9 @@ pub struct RuleNode<'r> {
 /// rules have to run one after the other.
 pub fn rule_dependencies(rules: &[RuleNode<'_>]) -> Option<Vec<Vec<usize>>> {
     let reads = all_reads(rules)?;
-    let earlier =
-        |index: usize| (0..index).filter(|before| can_read(&reads[index], rules[*before].output)).collect();
+    let earlier = |index: usize| {
+        (0..index).filter(|before| can_read(&reads[index], rules[*before].output)).collect()
+    };
     Some((0..rules.len()).map(earlier).collect())
 }
 
@@ -148,7 +149,8 @@ mod tests {
 
     #[test]
     fn alerts_are_read_by_the_name_of_the_alert() {
-        let rules = ["HOT = x > 1", "a = ALERTS{alertname=\"HOT\"}", "b = ALERTS{alertname=\"COLD\"}"];
+        let rules =
+            ["HOT = x > 1", "a = ALERTS{alertname=\"HOT\"}", "b = ALERTS{alertname=\"COLD\"}"];
         assert_eq!(with_rules(&rules, rule_dependencies), Some(vec![vec![], vec![0], vec![]]));
         let rules = ["HOT = x > 1", "a = ALERTS_FOR_STATE", "b = count(ALERTS{severity=\"page\"})"];
         assert_eq!(with_rules(&rules, rule_dependencies), Some(vec![vec![], vec![0], vec![0]]));

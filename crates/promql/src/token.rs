@@ -113,7 +113,11 @@ fn describe_name(text: &str) -> String {
     if KEYWORDS.contains(&lower.as_str()) {
         return format!("<{text}>");
     }
-    if text.contains(':') { format!("metric identifier {text:?}") } else { format!("identifier {text:?}") }
+    if text.contains(':') {
+        format!("metric identifier {text:?}")
+    } else {
+        format!("identifier {text:?}")
+    }
 }
 
 // Prometheus shortens what it quotes to ten characters.

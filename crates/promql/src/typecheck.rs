@@ -18,7 +18,10 @@ pub(crate) fn check(expr: &Expr) -> Result<(), ParseError> {
             if found == ValueType::Vector {
                 return Ok(());
             }
-            fault(expr.span, format!("subquery is only allowed on instant vector, got {found} instead"))
+            fault(
+                expr.span,
+                format!("subquery is only allowed on instant vector, got {found} instead"),
+            )
         }
         ExprKind::Unary(unary) => {
             check(&unary.expr)?;
@@ -85,7 +88,8 @@ fn check_binary(binary: &Binary, span: Span) -> Result<(), ParseError> {
         return fault(span, format!("operator {op:?} is only allowed on histograms"));
     }
     let Some(matching) = &binary.matching else { return Ok(()) };
-    let plain = matching.labels.is_empty() && !matching.on && matching.cardinality == Cardinality::OneToOne;
+    let plain =
+        matching.labels.is_empty() && !matching.on && matching.cardinality == Cardinality::OneToOne;
     let filled = matching.fill_left.is_some() || matching.fill_right.is_some();
     if !vectors && filled {
         return fault(span, "filling in missing series only allowed between instant vectors");
@@ -99,7 +103,9 @@ fn check_binary(binary: &Binary, span: Span) -> Result<(), ParseError> {
 fn check_aggregate(aggregate: &Aggregate) -> Result<(), ParseError> {
     check(&aggregate.expr)?;
     expect(&aggregate.expr, ValueType::Vector, "aggregation expression")?;
-    let (Some(param), Some(wanted)) = (&aggregate.param, aggregate.op.param()) else { return Ok(()) };
+    let (Some(param), Some(wanted)) = (&aggregate.param, aggregate.op.param()) else {
+        return Ok(());
+    };
     check(param)?;
     expect(param, wanted, "aggregation parameter")?;
     if let ExprKind::Text(label) = &param.unwrapped().kind
@@ -117,12 +123,18 @@ fn check_call(call: &Call, span: Span) -> Result<(), ParseError> {
         return fault(span, format!("expected {least} argument(s) in call to {name:?}, got {got}"));
     }
     if got < least {
-        return fault(span, format!("expected at least {least} argument(s) in call to {name:?}, got {got}"));
+        return fault(
+            span,
+            format!("expected at least {least} argument(s) in call to {name:?}, got {got}"),
+        );
     }
     if let Some(most) = most
         && got > most
     {
-        return fault(span, format!("expected at most {most} argument(s) in call to {name:?}, got {got}"));
+        return fault(
+            span,
+            format!("expected at most {most} argument(s) in call to {name:?}, got {got}"),
+        );
     }
     let is_info = matches!(function.kind, Kind::Vector(VectorFunction::Info));
     for (position, arg) in call.args.iter().enumerate() {

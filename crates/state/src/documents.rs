@@ -27,7 +27,11 @@ impl State {
     }
 
     /// A document, if there is one.
-    pub async fn load_document(&self, kind: &str, key: &str) -> Result<Option<Vec<u8>>, StateError> {
+    pub async fn load_document(
+        &self,
+        kind: &str,
+        key: &str,
+    ) -> Result<Option<Vec<u8>>, StateError> {
         match &self.backend {
             Backend::Embedded(db) => Ok(db.state().load_document(kind, key).await?),
             Backend::Redis(redis) => redis.load_document(kind, key).await,

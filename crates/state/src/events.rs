@@ -32,9 +32,10 @@ impl State {
         now: Timestamp,
     ) -> Result<(), StateError> {
         match &self.backend {
-            Backend::Embedded(db) => {
-                Ok(db.state().push_event(queue, id, i64::from(priority), body, now.millis()).await?)
-            }
+            Backend::Embedded(db) => Ok(db
+                .state()
+                .push_event(queue, id, i64::from(priority), body, now.millis())
+                .await?),
             Backend::Redis(redis) => redis.push_event(queue, priority, id, body, now).await,
         }
     }
@@ -73,9 +74,16 @@ impl State {
     }
 
     /// The event could not be done; it is handed out again from `not_before` on.
-    pub async fn return_event(&self, queue: &str, id: &str, not_before: Timestamp) -> Result<(), StateError> {
+    pub async fn return_event(
+        &self,
+        queue: &str,
+        id: &str,
+        not_before: Timestamp,
+    ) -> Result<(), StateError> {
         match &self.backend {
-            Backend::Embedded(db) => Ok(db.state().return_event(queue, id, not_before.millis()).await?),
+            Backend::Embedded(db) => {
+                Ok(db.state().return_event(queue, id, not_before.millis()).await?)
+            }
             Backend::Redis(redis) => redis.return_event(queue, id, not_before).await,
         }
     }

@@ -31,7 +31,8 @@ impl State {
         match &self.backend {
             Backend::Embedded(db) => {
                 let row = db.state().take_lease(name, owner, now.millis(), until.millis()).await?;
-                let lease = Lease { fencing: row.fencing.unsigned_abs(), until: Timestamp(row.until) };
+                let lease =
+                    Lease { fencing: row.fencing.unsigned_abs(), until: Timestamp(row.until) };
                 Ok((row.owner == owner).then_some(lease))
             }
             // The server began to count after `now`: the lease lasts at least until then.

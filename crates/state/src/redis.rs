@@ -46,7 +46,8 @@ impl RedisConfig {
 
     fn client(&self) -> Result<Client, StateError> {
         // The cause is left out: it may quote a part of the password.
-        let mut info = self.url.as_str().into_connection_info().map_err(|_| StateError::RedisAddress)?;
+        let mut info =
+            self.url.as_str().into_connection_info().map_err(|_| StateError::RedisAddress)?;
         if let Some(password) = &self.password {
             let settings = info.redis_settings().clone().set_password(password);
             info = info.set_redis_settings(settings);
@@ -57,10 +58,13 @@ impl RedisConfig {
 
 impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let address = self
-            .client()
-            .map_or("not valid".to_owned(), |client| client.get_connection_info().addr().to_string());
-        f.debug_struct("RedisConfig").field("address", &address).field("prefix", &self.prefix).finish()
+        let address = self.client().map_or("not valid".to_owned(), |client| {
+            client.get_connection_info().addr().to_string()
+        });
+        f.debug_struct("RedisConfig")
+            .field("address", &address)
+            .field("prefix", &self.prefix)
+            .finish()
     }
 }
 
@@ -115,7 +119,10 @@ impl RedisStore {
         script: &ScriptInvocation<'_>,
     ) -> Result<T, StateError> {
         let mut connection = self.connection.clone();
-        script.invoke_async(&mut connection).await.map_err(|source| StateError::Redis { operation, source })
+        script
+            .invoke_async(&mut connection)
+            .await
+            .map_err(|source| StateError::Redis { operation, source })
     }
 
     async fn ask<T: FromRedisValue>(
@@ -124,7 +131,10 @@ impl RedisStore {
         command: &redis::Cmd,
     ) -> Result<T, StateError> {
         let mut connection = self.connection.clone();
-        command.query_async(&mut connection).await.map_err(|source| StateError::Redis { operation, source })
+        command
+            .query_async(&mut connection)
+            .await
+            .map_err(|source| StateError::Redis { operation, source })
     }
 }
 

@@ -59,13 +59,15 @@ fn median(mut values: Vec<f64>) -> f64 {
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let mut arguments = std::env::args().skip(1);
-    let mut number = |default: i64| arguments.next().map_or(default, |text| text.parse().expect("a number"));
+    let mut number =
+        |default: i64| arguments.next().map_or(default, |text| text.parse().expect("a number"));
     let (count, steps) = (number(1_000), number(1_000));
     let text = arguments.next().unwrap_or_else(|| "rate(x_total[5m])".to_owned());
     let storage = Storage::memory(Limits { retention: Duration::MAX, ..Limits::default() });
     let before = WINDOW_MILLIS / STEP_MILLIS;
     for number in 0..count {
-        let batch = Batch { series: vec![series(number as usize, before + steps)], metadata: Vec::new() };
+        let batch =
+            Batch { series: vec![series(number as usize, before + steps)], metadata: Vec::new() };
         storage.writer().write(batch).await.expect("memory takes it");
     }
     let expr = promql::parse(&text).expect("it is PromQL");

@@ -40,7 +40,10 @@ impl Fleet {
     }
 
     fn random(&mut self) -> u64 {
-        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.seed = self
+            .seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         self.seed >> 33
     }
 
@@ -109,19 +112,24 @@ async fn query(storage: &Storage, name: &str, matchers: Vec<Matcher>) {
         found = (series.len(), series.iter().map(|series| series.samples.len()).sum());
     }
     millis.sort_by(f64::total_cmp);
-    say(&format!("select {name}: {} series, {} samples, median {:.2} ms", found.0, found.1, millis[10]));
+    say(&format!(
+        "select {name}: {} series, {} samples, median {:.2} ms",
+        found.0, found.1, millis[10]
+    ));
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let mut arguments = std::env::args().skip(1).map(|text| text.parse::<usize>().expect("a number"));
+    let mut arguments =
+        std::env::args().skip(1).map(|text| text.parse::<usize>().expect("a number"));
     let (series, rounds) = (arguments.next().unwrap_or(10_000), arguments.next().unwrap_or(60));
     let dir = tempfile::tempdir().expect("a directory can be made");
     let mut fleet = Fleet::new(series);
     // The rows of a round are made and dropped over and over: their memory is not the store's.
     drop(fleet.round(0));
     let fresh = || LocalConfig::new(dir.path());
-    let storage = Storage::open(fresh(), Timestamp(START)).await.expect("the directory can be used");
+    let storage =
+        Storage::open(fresh(), Timestamp(START)).await.expect("the directory can be used");
     let (rss, mut cpu, mut worst) = (rss_megabytes(), 0.0, 0.0f64);
     for round in 0..rounds {
         for batch in fleet.round(round) {
@@ -139,8 +147,10 @@ async fn main() {
     ));
     // What a sender does whose answer got lost, and what one does that was cut off for a while.
     let repeated = fleet.round(rounds);
-    let late =
-        repeated.iter().map(|batch| moved(batch, -(rounds.min(300) as i64) * 10_000 - 5_000)).collect();
+    let late = repeated
+        .iter()
+        .map(|batch| moved(batch, -(rounds.min(300) as i64) * 10_000 - 5_000))
+        .collect();
     let stored: Vec<Batch> = repeated.iter().map(|batch| moved(batch, 0)).collect();
     let mut lines = Vec::new();
     for (name, batches) in [("new", stored), ("repeated", repeated), ("late", late)] {
@@ -158,13 +168,15 @@ async fn main() {
     say(&format!("write: {written:.2} M samples per CPU s, slowest batch {worst:.1} ms"));
     say(&format!("log: {:.2} B a sample", wal.bytes as f64 / samples));
     let metric = || Matcher::equal("__name__", "host_metric_5_total");
-    let pattern = Matcher::new("endpoint", MatchOp::Regex, "host-0000.*").expect("the pattern is valid");
+    let pattern =
+        Matcher::new("endpoint", MatchOp::Regex, "host-0000.*").expect("the pattern is valid");
     query(&storage, "one metric of all hosts", vec![metric()]).await;
     query(&storage, "one metric of hosts by pattern", vec![metric(), pattern]).await;
     storage.close().await.expect("the disk works");
     drop(storage);
     let (cpu_before, begun) = (cpu_seconds(), Instant::now());
-    let storage = Storage::open(fresh(), Timestamp(START)).await.expect("the directory can be used");
+    let storage =
+        Storage::open(fresh(), Timestamp(START)).await.expect("the directory can be used");
     let (wall, cpu) = (begun.elapsed().as_secs_f64(), cpu_seconds() - cpu_before);
     say(&format!(
         "replay: {:.2} M samples per CPU s, {:.2} M per s",

@@ -58,7 +58,8 @@ impl<'a> BitReader<'a> {
     #[inline]
     pub(crate) fn peek(&self) -> u64 {
         let rest = self.bytes.get(self.position / 8..).unwrap_or_default();
-        let word = rest.first_chunk().map_or_else(|| padded(rest), |chunk| u64::from_be_bytes(*chunk));
+        let word =
+            rest.first_chunk().map_or_else(|| padded(rest), |chunk| u64::from_be_bytes(*chunk));
         word << (self.position % 8)
     }
 

@@ -19,8 +19,11 @@ impl DirLock {
     /// Takes the lock of a directory that exists.
     pub(crate) fn take(dir: &Path) -> Result<Self, OpenError> {
         let path = dir.join("lock");
-        let failed =
-            |source: io::Error| OpenError::Directory { dir: dir.to_owned(), path: path.clone(), source };
+        let failed = |source: io::Error| OpenError::Directory {
+            dir: dir.to_owned(),
+            path: path.clone(),
+            source,
+        };
         let file = OpenOptions::new()
             .create(true)
             .read(true)
@@ -35,7 +38,8 @@ impl DirLock {
             }
             Err((mut file, Errno::EWOULDBLOCK)) => {
                 let mut text = String::new();
-                let holder = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                let holder =
+                    file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
                 Err(OpenError::Locked { dir: dir.to_owned(), holder })
             }
             Err((_, errno)) => Err(failed(errno.into())),
@@ -60,7 +64,8 @@ mod tests {
         let error = DirLock::take(dir.path()).unwrap_err().to_string();
         assert!(error.contains(&dir.path().display().to_string()), "{error}");
         assert!(
-            error.contains(&format!("(id {})", std::process::id())) && error.contains("stop that process"),
+            error.contains(&format!("(id {})", std::process::id()))
+                && error.contains("stop that process"),
             "{error}"
         );
         drop(lock);

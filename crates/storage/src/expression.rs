@@ -68,8 +68,8 @@ pub async fn query_then<T: Send + 'static>(
     let plan = promql::plan(expr, params).map_err(QueryError::Plan)?;
     let abandoned = SetOnDrop(Arc::default());
     let seen = abandoned.0.clone();
-    let answering =
-        reader.ask(move |head| answer(head, &plan, limit, &|| seen.load(Ordering::Relaxed)).map(then));
+    let answering = reader
+        .ask(move |head| answer(head, &plan, limit, &|| seen.load(Ordering::Relaxed)).map(then));
     match tokio::time::timeout(timeout, answering).await {
         Ok(answered) => answered.map_err(|_| QueryError::Interrupted)?,
         Err(_) => Err(QueryError::TimedOut(timeout)),
@@ -152,11 +152,14 @@ mod tests {
 
     #[tokio::test]
     async fn an_expression_is_answered_from_the_store() {
-        let answer = ask("sum(up)", Params::instant(NOW), Duration::from_secs(60)).await.expect("it is good");
+        let answer = ask("sum(up)", Params::instant(NOW), Duration::from_secs(60))
+            .await
+            .expect("it is good");
         assert_eq!(answer.value, Value::Vector(vec![(Labels::empty(), Sample::new(600_000, 2.0))]));
         let range = Params::range(Timestamp(0), NOW, Duration::from_secs(60));
-        let answer =
-            ask("count_over_time(up[1m]) > 5", range, Duration::from_secs(60)).await.expect("it is good");
+        let answer = ask("count_over_time(up[1m]) > 5", range, Duration::from_secs(60))
+            .await
+            .expect("it is good");
         let Value::Matrix(matrix) = answer.value else { panic!("a range query gives a matrix") };
         assert_eq!((matrix.len(), matrix[0].samples.len()), (2, 10));
     }
@@ -165,28 +168,39 @@ mod tests {
     async fn a_query_that_does_not_fit_its_limits_says_so() {
         let mut params = Params::instant(NOW);
         params.limits.samples_max = 10;
-        let error =
-            ask("sum_over_time(up[10m])", params, Duration::from_secs(60)).await.expect_err("121 samples");
-        assert!(matches!(error, QueryError::Evaluate(EvalError::TooManySamples { limit: 10 })), "{error}");
+        let error = ask("sum_over_time(up[10m])", params, Duration::from_secs(60))
+            .await
+            .expect_err("121 samples");
+        assert!(
+            matches!(error, QueryError::Evaluate(EvalError::TooManySamples { limit: 10 })),
+            "{error}"
+        );
     }
 
     #[tokio::test]
     async fn the_samples_of_all_selections_count_together() {
         let mut params = Params::instant(NOW);
         params.limits.samples_max = 140;
-        let one = ask("sum(count_over_time(up[10m]))", params.clone(), Duration::from_secs(60)).await;
+        let one =
+            ask("sum(count_over_time(up[10m]))", params.clone(), Duration::from_secs(60)).await;
         assert!(one.is_ok(), "{one:?}");
-        let two =
-            "sum(count_over_time(up[5m])) + sum(count_over_time(up[6m] offset 3m)) + count(up offset 9m)";
+        let two = "sum(count_over_time(up[5m])) + sum(count_over_time(up[6m] offset 3m)) + count(up offset 9m)";
         let error = ask(two, params, Duration::from_secs(60)).await.expect_err("146 samples");
-        assert!(matches!(error, QueryError::Evaluate(EvalError::TooManySamples { limit: 140 })), "{error}");
+        assert!(
+            matches!(error, QueryError::Evaluate(EvalError::TooManySamples { limit: 140 })),
+            "{error}"
+        );
     }
 
     #[tokio::test]
     async fn a_query_without_time_left_times_out() {
-        let error = ask("up", Params::instant(NOW), Duration::ZERO).await.expect_err("there was no time");
+        let error =
+            ask("up", Params::instant(NOW), Duration::ZERO).await.expect_err("there was no time");
         assert!(matches!(error, QueryError::TimedOut(_)), "{error}");
-        assert!(error.to_string().starts_with("query timed out in query execution after 0 s"), "{error}");
+        assert!(
+            error.to_string().starts_with("query timed out in query execution after 0 s"),
+            "{error}"
+        );
     }
 
     #[tokio::test]
@@ -194,7 +208,10 @@ mod tests {
         let ask = async |text: &str| {
             let expr = promql::parse(text).expect("it is PromQL");
             let params = Params::instant(NOW);
-            query_then(&reader().await, &expr, params, Duration::from_secs(60), |output| output.value).await
+            query_then(&reader().await, &expr, params, Duration::from_secs(60), |output| {
+                output.value
+            })
+            .await
         };
         let sum = Value::Vector(vec![(Labels::empty(), Sample::new(600_000, 2.0))]);
         assert_eq!(ask("sum(up)").await.expect("it is good"), sum);
@@ -206,8 +223,12 @@ mod tests {
         let reader = reader().await;
         let expr = promql::parse("up").expect("it is PromQL");
         let plan = promql::plan(&expr, Params::instant(NOW)).expect("it fits");
-        let answered = reader.ask(move |head| answer(head, &plan, 1_000, &|| true)).await.expect("it ran");
-        assert!(matches!(answered, Err(QueryError::Evaluate(EvalError::Cancelled))), "{answered:?}");
+        let answered =
+            reader.ask(move |head| answer(head, &plan, 1_000, &|| true)).await.expect("it ran");
+        assert!(
+            matches!(answered, Err(QueryError::Evaluate(EvalError::Cancelled))),
+            "{answered:?}"
+        );
     }
 
     #[tokio::test]

@@ -13,7 +13,9 @@ pub(crate) const RECORD_BYTES_MAX: usize = 64 << 20;
 /// Fills in the frame header of the record that begins after `FRAME_HEADER_BYTES` placeholder bytes
 /// at `start`.
 pub(crate) fn seal(buffer: &mut [u8], start: usize) {
-    let Some((header, record)) = buffer[start..].split_at_mut_checked(FRAME_HEADER_BYTES) else { return };
+    let Some((header, record)) = buffer[start..].split_at_mut_checked(FRAME_HEADER_BYTES) else {
+        return;
+    };
     header[..4].copy_from_slice(&(record.len() as u32).to_le_bytes());
     header[4..].copy_from_slice(&crc32fast::hash(record).to_le_bytes());
 }
@@ -47,10 +49,12 @@ impl<'a> Frames<'a> {
         if rest.is_empty() {
             return Ok(None);
         }
-        let (header, rest) = rest.split_at_checked(FRAME_HEADER_BYTES).ok_or("the record is torn off")?;
+        let (header, rest) =
+            rest.split_at_checked(FRAME_HEADER_BYTES).ok_or("the record is torn off")?;
         let (length, checksum) = header.split_at(4);
-        let number =
-            |bytes: &[u8]| bytes.iter().rev().fold(0u32, |number, byte| number << 8 | u32::from(*byte));
+        let number = |bytes: &[u8]| {
+            bytes.iter().rev().fold(0u32, |number, byte| number << 8 | u32::from(*byte))
+        };
         let length = number(length) as usize;
         if length == 0 {
             return Err("the record is empty, as in a file that was extended but not written");

@@ -191,7 +191,9 @@ impl Head {
             if known.get(&name) == Some(&metadata) {
                 continue;
             }
-            if !known.contains_key(&name) && known.len() + plan.metadata.len() >= self.limits.metadata_max {
+            if !known.contains_key(&name)
+                && known.len() + plan.metadata.len() >= self.limits.metadata_max
+            {
                 let example = Labels::from_pairs([(model::METRIC_NAME, name)]);
                 plan.outcome.refuse(Refusal::MetadataLimit, 1, &example);
                 continue;
@@ -223,13 +225,16 @@ impl Head {
         }
         let mut registry = self.registry.write();
         for series in unknown {
-            let room = registry.len() < self.limits.series_max || registry.find(&series.labels).is_some();
+            let room =
+                registry.len() < self.limits.series_max || registry.find(&series.labels).is_some();
             match room.then(|| registry.find_or_insert(&series.labels)).flatten() {
                 Some((id, is_new)) => {
                     plan.fresh.extend(is_new.then_some(id));
                     plan.series.push((id, series));
                 }
-                None => plan.outcome.refuse(Refusal::SeriesLimit, series.samples.len(), &series.labels),
+                None => {
+                    plan.outcome.refuse(Refusal::SeriesLimit, series.samples.len(), &series.labels)
+                }
             }
         }
     }

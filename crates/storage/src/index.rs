@@ -72,7 +72,8 @@ impl Index {
         labels_of: impl Fn(SeriesId) -> Option<&'a Labels>,
         all: impl FnOnce() -> Vec<SeriesId>,
     ) -> Vec<SeriesId> {
-        let (excluding, mut requiring): (Vec<_>, Vec<_>) = matchers.iter().partition(|m| m.matches_empty());
+        let (excluding, mut requiring): (Vec<_>, Vec<_>) =
+            matchers.iter().partition(|m| m.matches_empty());
         requiring.sort_by_cached_key(|matcher| self.cost(matcher));
         let scan = |ids: &mut Vec<SeriesId>, matcher: &Matcher| {
             ids.retain(|id| labels_of(*id).is_some_and(|labels| matcher.matches_labels(labels)));
@@ -134,7 +135,8 @@ impl Index {
                 let is_alike = matches!(matcher.op, MatchOp::Equal | MatchOp::Regex);
                 // What the pattern itself matches lies together in the order of values.
                 let prefix = if is_alike == picked { matcher.prefix() } else { "" };
-                let candidates = values.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+                let candidates =
+                    values.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
                 candidates
                     .take_while(|(value, _)| value.starts_with(prefix))
                     .filter(|(value, _)| matcher.matches(value) == picked)
@@ -203,7 +205,11 @@ mod tests {
     }
 
     fn resolve(index: &Index, series: &[Labels], matchers: &[Matcher]) -> Vec<SeriesId> {
-        index.resolve(matchers, |id| series.get(id as usize), || (0..series.len() as SeriesId).collect())
+        index.resolve(
+            matchers,
+            |id| series.get(id as usize),
+            || (0..series.len() as SeriesId).collect(),
+        )
     }
 
     fn indexed(series: &[Labels]) -> Index {
@@ -234,7 +240,10 @@ mod tests {
     #[test]
     fn a_value_named_twice_counts_once() {
         let series = [Labels::from_pairs([("job", "a")])];
-        assert_eq!(resolve(&indexed(&series), &series, &[matcher("job", MatchOp::Regex, "a|a")]), [0]);
+        assert_eq!(
+            resolve(&indexed(&series), &series, &[matcher("job", MatchOp::Regex, "a|a")]),
+            [0]
+        );
     }
 
     #[test]
@@ -242,7 +251,8 @@ mod tests {
         let hosts = ["host-1", "host-10", "host-2", "other", "zone"];
         let series = hosts.map(|host| Labels::from_pairs([("endpoint", host)]));
         let index = indexed(&series);
-        let picked = |op, pattern: &str| resolve(&index, &series, &[matcher("endpoint", op, pattern)]);
+        let picked =
+            |op, pattern: &str| resolve(&index, &series, &[matcher("endpoint", op, pattern)]);
         assert_eq!(picked(MatchOp::Regex, "host-1.*"), [0, 1]);
         assert_eq!(picked(MatchOp::Regex, "host-[12]"), [0, 2]);
         assert_eq!(picked(MatchOp::NotRegex, "host-1.*"), [2, 3, 4]);

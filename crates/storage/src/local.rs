@@ -39,7 +39,8 @@ impl Local {
         let paths = wal::list(&wal_dir).map_err(|source| failed(wal_dir.clone(), source))?;
         let head = Head::new(config.limits.clone());
         head.move_horizon(now);
-        let (segments, report) = replay(paths, &head, now).map_err(|(path, source)| failed(path, source))?;
+        let (segments, report) =
+            replay(paths, &head, now).map_err(|(path, source)| failed(path, source))?;
         let wal = Wal::new(config, wal_dir, segments, now);
         // Series whose samples have all expired were declared nevertheless.
         head.remove_series(head.sweep(now));
@@ -151,6 +152,7 @@ impl Local {
 }
 
 fn describe(error: &MaintainError) -> String {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    let cause =
+        std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
     format!("{error}{cause}")
 }

@@ -52,8 +52,9 @@ impl Head {
     pub(crate) fn is_narrow(&self, selection: &Selection, series_max: usize) -> bool {
         let Some(registry) = self.registry.try_read() else { return false };
         let index = registry.index();
-        let is_narrow =
-            |m: &Matcher| m.op == MatchOp::Equal && index.ids_of(&m.name, &m.value).len() <= series_max;
+        let is_narrow = |m: &Matcher| {
+            m.op == MatchOp::Equal && index.ids_of(&m.name, &m.value).len() <= series_max
+        };
         selection.matchers.iter().any(|m| !m.value.is_empty() && is_narrow(m))
     }
 
@@ -85,7 +86,9 @@ impl Head {
                 .collect();
         }
         let mut names = BTreeSet::new();
-        for series in selections.iter().flat_map(|selection| self.present(selection, span.0, span.1)) {
+        for series in
+            selections.iter().flat_map(|selection| self.present(selection, span.0, span.1))
+        {
             for (name, _) in series.labels.iter() {
                 // Most series repeat the names of those before.
                 if !names.contains(name) {
@@ -115,7 +118,9 @@ impl Head {
                 .collect();
         }
         let mut values = BTreeSet::new();
-        for series in selections.iter().flat_map(|selection| self.present(selection, span.0, span.1)) {
+        for series in
+            selections.iter().flat_map(|selection| self.present(selection, span.0, span.1))
+        {
             values.extend(series.labels.get(name).map(str::to_owned));
         }
         values.into_iter().take(at_most(limit)).collect()
@@ -132,7 +137,12 @@ impl Head {
     }
 
     /// The picked series that have a chunk in both the selection's span and the given one.
-    fn present(&self, selection: &Selection, start: Timestamp, end: Timestamp) -> Vec<Arc<HeadSeries>> {
+    fn present(
+        &self,
+        selection: &Selection,
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Vec<Arc<HeadSeries>> {
         let (start, end) = (selection.start.max(start).millis(), selection.end.min(end).millis());
         if start > end {
             return Vec::new();

@@ -219,8 +219,13 @@ fn put_metadata(metadata: &[(String, Metadata)], out: &mut Vec<u8>) {
 }
 
 // The position is what is written: append only.
-const KINDS: [MetricKind; 5] =
-    [MetricKind::Unknown, MetricKind::Gauge, MetricKind::Counter, MetricKind::Histogram, MetricKind::Summary];
+const KINDS: [MetricKind; 5] = [
+    MetricKind::Unknown,
+    MetricKind::Gauge,
+    MetricKind::Counter,
+    MetricKind::Histogram,
+    MetricKind::Summary,
+];
 
 fn zigzag(number: i64) -> u64 {
     (number << 1 ^ number >> 63) as u64
@@ -294,13 +299,17 @@ mod tests {
 
     fn series(id: SeriesId, samples: &[(i64, u64)]) -> (SeriesId, Series) {
         let labels = Labels::from_pairs([("__name__", "m"), ("id", &id.to_string())]);
-        let samples = samples.iter().map(|(at, bits)| Sample::new(*at, f64::from_bits(*bits))).collect();
+        let samples =
+            samples.iter().map(|(at, bits)| Sample::new(*at, f64::from_bits(*bits))).collect();
         (id, Series { labels, samples })
     }
 
     fn metadata() -> (String, Metadata) {
-        let metadata =
-            Metadata { kind: MetricKind::Counter, help: "Bytes 读".to_owned(), unit: "bytes".to_owned() };
+        let metadata = Metadata {
+            kind: MetricKind::Counter,
+            help: "Bytes 读".to_owned(),
+            unit: "bytes".to_owned(),
+        };
         ("m".to_owned(), metadata)
     }
 
@@ -312,7 +321,10 @@ mod tests {
             decoder.decode(bytes, &mut record)?;
             known.append(&mut record.declared);
             all.extend(
-                record.samples.iter().map(|(number, sample)| (known[*number as usize].clone(), *sample)),
+                record
+                    .samples
+                    .iter()
+                    .map(|(number, sample)| (known[*number as usize].clone(), *sample)),
             );
         }
         Some(all)
@@ -378,8 +390,13 @@ mod tests {
         let (mut first, mut second) = (Vec::new(), Vec::new());
         encoder.encode(&[series(0, &[(1, 1)])], &[], &mut first);
         encoder.forget(0);
-        let other =
-            (0, Series { labels: Labels::from_pairs([("job", "b")]), samples: vec![Sample::new(1, 2.0)] });
+        let other = (
+            0,
+            Series {
+                labels: Labels::from_pairs([("job", "b")]),
+                samples: vec![Sample::new(1, 2.0)],
+            },
+        );
         encoder.encode(&[other], &[], &mut second);
         let read = decoded(&[first, second]).expect("both records are whole");
         assert_eq!(read[1].0.get("job"), Some("b"));

@@ -43,8 +43,9 @@ impl Registry {
 
     pub(crate) fn find(&self, labels: &Labels) -> Option<SeriesId> {
         let hash = labels.hash();
-        let same =
-            |entry: &Entry| entry.hash == hash && self.get(entry.id).is_some_and(|s| s.labels == *labels);
+        let same = |entry: &Entry| {
+            entry.hash == hash && self.get(entry.id).is_some_and(|s| s.labels == *labels)
+        };
         self.table.find(hash, same).map(|entry| entry.id)
     }
 
@@ -67,7 +68,8 @@ impl Registry {
         if let Some(slot) = self.slots.get_mut(id as usize) {
             *slot = Some(Arc::new(series));
         }
-        self.table.insert_unique(labels.hash(), Entry { hash: labels.hash(), id }, |entry| entry.hash);
+        self.table
+            .insert_unique(labels.hash(), Entry { hash: labels.hash(), id }, |entry| entry.hash);
         Some((id, true))
     }
 

@@ -30,8 +30,11 @@ mod tests {
     use super::*;
 
     fn check(newest: &[Option<i64>], active: bool, horizon: i64, kept: &[Option<i64>]) {
-        let segment =
-            |newest: &Option<i64>| FinishedSegment { path: PathBuf::new(), bytes: 1, newest: *newest };
+        let segment = |newest: &Option<i64>| FinishedSegment {
+            path: PathBuf::new(),
+            bytes: 1,
+            newest: *newest,
+        };
         let mut segments: Vec<_> = newest.iter().map(segment).collect();
         let expired = take_expired(&mut segments, active, horizon);
         assert_eq!(segments, kept.iter().map(segment).collect::<Vec<_>>());

@@ -24,7 +24,12 @@ pub(crate) enum Verdict {
 
 impl Admission {
     /// Judges a sample by the newest one of its series and by what is stored at its own moment.
-    pub(crate) fn judge(&self, sample: Sample, newest: Option<i64>, stored: Option<f64>) -> Verdict {
+    pub(crate) fn judge(
+        &self,
+        sample: Sample,
+        newest: Option<i64>,
+        stored: Option<f64>,
+    ) -> Verdict {
         let millis = sample.timestamp.millis();
         if let Some(stored) = stored {
             let same = stored.to_bits() == sample.value.to_bits();
@@ -34,8 +39,12 @@ impl Admission {
             return Verdict::Refuse(Refusal::TooOld);
         }
         match newest {
-            Some(newest) if millis < newest && self.window == 0 => Verdict::Refuse(Refusal::OutOfOrder),
-            Some(newest) if millis < newest.saturating_sub(self.window) => Verdict::Refuse(Refusal::TooOld),
+            Some(newest) if millis < newest && self.window == 0 => {
+                Verdict::Refuse(Refusal::OutOfOrder)
+            }
+            Some(newest) if millis < newest.saturating_sub(self.window) => {
+                Verdict::Refuse(Refusal::TooOld)
+            }
             _ => Verdict::Store,
         }
     }
@@ -70,7 +79,10 @@ pub(crate) struct Snapshot {
 impl SeriesSamples {
     /// Milliseconds of the newest sample. What came late is always older.
     pub(crate) fn newest(&self) -> Option<i64> {
-        self.open.span().map(|(_, last)| last).or_else(|| self.sealed.last().map(|chunk| chunk.last))
+        self.open
+            .span()
+            .map(|(_, last)| last)
+            .or_else(|| self.sealed.last().map(|chunk| chunk.last))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -172,7 +184,8 @@ impl SeriesSamples {
             dropped += self.open.len();
             self.open = OpenChunk::default();
         }
-        if self.late.as_deref().is_some_and(|late| late.sealed.is_empty() && late.sorted.is_empty()) {
+        if self.late.as_deref().is_some_and(|late| late.sealed.is_empty() && late.sorted.is_empty())
+        {
             self.late = None;
         }
         dropped
@@ -191,7 +204,9 @@ impl SeriesSamples {
         if let Some(late) = self.late.as_deref() {
             let sorted = within(&late.sorted, start, end);
             let chunks = snapshot.chunks.len();
-            snapshot.chunks.extend(late.sealed.iter().filter(|chunk| chunk.overlaps(start, end)).cloned());
+            snapshot
+                .chunks
+                .extend(late.sealed.iter().filter(|chunk| chunk.overlaps(start, end)).cloned());
             snapshot.overlapping = !sorted.is_empty() || snapshot.chunks.len() > chunks;
             snapshot.recent.extend_from_slice(sorted);
         }
@@ -282,7 +297,10 @@ mod tests {
         assert_eq!(judge(900, Some(1_000), Some(1.0)), Verdict::Unchanged);
         assert_eq!(judge(1_000, Some(1_000), Some(2.0)), Verdict::Refuse(Refusal::Duplicate));
         let strict = Admission { window: 0, ..ADMISSION };
-        assert_eq!(strict.judge(Sample::new(9, 1.0), Some(10), None), Verdict::Refuse(Refusal::OutOfOrder));
+        assert_eq!(
+            strict.judge(Sample::new(9, 1.0), Some(10), None),
+            Verdict::Refuse(Refusal::OutOfOrder)
+        );
     }
 
     #[test]

@@ -77,7 +77,8 @@ impl Counters {
     pub(crate) fn count(&self, outcome: &WriteOutcome) {
         self.stored.fetch_add(outcome.stored as u64, Ordering::Relaxed);
         for refused in &outcome.refused {
-            self.refused[refused.reason as usize].fetch_add(refused.count as u64, Ordering::Relaxed);
+            self.refused[refused.reason as usize]
+                .fetch_add(refused.count as u64, Ordering::Relaxed);
         }
     }
 

@@ -55,8 +55,9 @@ impl Storage {
     /// Opens or makes the store of a directory and replays its write-ahead log. Damage in the log
     /// is reported in [`Stats`] and logged, and never a reason not to open.
     pub async fn open(config: LocalConfig, now: Timestamp) -> Result<Self, OpenError> {
-        let local =
-            spawn_blocking(move || Local::open(&config, now)).await.map_err(|_| OpenError::Interrupted)??;
+        let local = spawn_blocking(move || Local::open(&config, now))
+            .await
+            .map_err(|_| OpenError::Interrupted)??;
         Ok(Self { backend: Backend::Local(Arc::new(local)) })
     }
 
@@ -137,7 +138,11 @@ impl Reader {
     /// The label sets of all selections together, sorted, at most `limit` (0: all). Each
     /// selection's span is judged by chunks, so that a series with samples just outside may be
     /// among them.
-    pub async fn series(&self, selections: &[Selection], limit: usize) -> Result<Vec<Labels>, ReadError> {
+    pub async fn series(
+        &self,
+        selections: &[Selection],
+        limit: usize,
+    ) -> Result<Vec<Labels>, ReadError> {
         let selections = selections.to_vec();
         self.ask(move |head| head.series(&selections, limit)).await
     }

@@ -63,7 +63,9 @@ pub(crate) struct Unsynced {
 impl Unsynced {
     /// Waits until the content is on disk.
     pub(crate) fn sync(&self) -> Result<(), MaintainError> {
-        self.file.sync_data().map_err(|source| MaintainError::Sync { path: self.path.clone(), source })
+        self.file
+            .sync_data()
+            .map_err(|source| MaintainError::Sync { path: self.path.clone(), source })
     }
 }
 
@@ -124,8 +126,11 @@ impl Wal {
             return written;
         }
         active.bytes += self.buffer.len() as u64;
-        let newest =
-            series.iter().flat_map(|(_, series)| &series.samples).map(|s| s.timestamp.millis()).max();
+        let newest = series
+            .iter()
+            .flat_map(|(_, series)| &series.samples)
+            .map(|s| s.timestamp.millis())
+            .max();
         active.newest = active.newest.max(newest);
         active.batches += 1;
         active.is_dirty = true;
@@ -234,7 +239,11 @@ impl Wal {
         if active.is_dirty {
             self.unsynced.push(Unsynced { path: active.path.clone(), file: active.file });
         }
-        self.finished.push(FinishedSegment { path: active.path, bytes: active.bytes, newest: active.newest });
+        self.finished.push(FinishedSegment {
+            path: active.path,
+            bytes: active.bytes,
+            newest: active.newest,
+        });
     }
 
     fn encode(&mut self, series: &[(SeriesId, Series)], metadata: &[(String, Metadata)]) {

@@ -29,9 +29,13 @@ pub fn binary(name: &str) -> PathBuf {
 /// there everything must be installed.
 pub fn program(name: &str) -> Option<PathBuf> {
     let folders = ["/usr/bin", "/usr/sbin", "/usr/local/bin"];
-    let found = folders.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.exists());
+    let found =
+        folders.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.exists());
     if found.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "{name} is not installed; .ci/run must install it");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "{name} is not installed; .ci/run must install it"
+        );
         eprintln!("skipped: {name} is not installed");
     }
     found
@@ -48,11 +52,15 @@ impl Process {
     /// Starts a program; its output goes to a file that [`Process::output`] reads.
     pub fn start<S: AsRef<OsStr>>(program: &Path, args: impl IntoIterator<Item = S>) -> Self {
         let output = NamedTempFile::new().expect("the temporary folder is writable");
-        let writer =
-            || Stdio::from(File::options().append(true).open(output.path()).expect("the file was just made"));
+        let writer = || {
+            Stdio::from(
+                File::options().append(true).open(output.path()).expect("the file was just made"),
+            )
+        };
         let mut command = Command::new(program);
         command.args(args).stdin(Stdio::null()).stdout(writer()).stderr(writer());
-        let child = command.spawn().unwrap_or_else(|error| panic!("start {}: {error}", program.display()));
+        let child =
+            command.spawn().unwrap_or_else(|error| panic!("start {}: {error}", program.display()));
         Self { child, output }
     }
 
@@ -86,7 +94,8 @@ impl Process {
 
     /// Waits for the end of the process, at most `deadline`.
     pub async fn wait(&mut self, deadline: Duration) -> ExitStatus {
-        eventually("the process ends", deadline, async || self.child.try_wait().ok().flatten()).await
+        eventually("the process ends", deadline, async || self.child.try_wait().ok().flatten())
+            .await
     }
 
     /// Whether the process is still there.

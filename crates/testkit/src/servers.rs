@@ -33,7 +33,8 @@ impl Redis {
     /// [`Redis::start`] with more arguments, as `--requirepass`.
     pub async fn start_with(more: &[&str]) -> Option<Self> {
         let program = program("redis-server")?;
-        let (port, folder) = (free_port(), tempfile::tempdir().expect("the temporary folder is writable"));
+        let (port, folder) =
+            (free_port(), tempfile::tempdir().expect("the temporary folder is writable"));
         let more: Vec<String> = more.iter().map(|&argument| argument.to_owned()).collect();
         let process = Process::start(&program, redis_arguments(port, &folder, &more));
         let server = Self { program, port, folder, more, process };
@@ -53,7 +54,8 @@ impl Redis {
 
     /// Starts it again on the same port with the same data, and waits until it answers.
     pub async fn start_again(&mut self) {
-        self.process = Process::start(&self.program, redis_arguments(self.port, &self.folder, &self.more));
+        self.process =
+            Process::start(&self.program, redis_arguments(self.port, &self.folder, &self.more));
         self.wait().await;
     }
 
@@ -70,8 +72,18 @@ impl Redis {
 // The append-only file is written before a command is answered, so a killed server loses nothing.
 fn redis_arguments(port: u16, folder: &TempDir, more: &[String]) -> Vec<String> {
     let (port, folder) = (port.to_string(), folder.path().display().to_string());
-    let arguments =
-        ["--port", &port, "--bind", "127.0.0.1", "--dir", &folder, "--save", "", "--appendonly", "yes"];
+    let arguments = [
+        "--port",
+        &port,
+        "--bind",
+        "127.0.0.1",
+        "--dir",
+        &folder,
+        "--save",
+        "",
+        "--appendonly",
+        "yes",
+    ];
     arguments.into_iter().map(str::to_owned).chain(more.iter().cloned()).collect()
 }
 
@@ -104,10 +116,18 @@ impl MariaDb {
     pub async fn start() -> Option<Self> {
         let (install, program, client) =
             (program("mariadb-install-db")?, program("mariadbd")?, program("mariadb")?);
-        let (port, folder) = (free_port(), tempfile::tempdir().expect("the temporary folder is writable"));
+        let (port, folder) =
+            (free_port(), tempfile::tempdir().expect("the temporary folder is writable"));
         let mut install = Command::new(install);
-        install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
-        install.args(["--skip-name-resolve", SMALL_LOG, PLAIN_IO]).args(user()).args(folders(&folder));
+        install.args([
+            "--no-defaults",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+        ]);
+        install
+            .args(["--skip-name-resolve", SMALL_LOG, PLAIN_IO])
+            .args(user())
+            .args(folders(&folder));
         let done = install.output().expect("mariadb-install-db can be run");
         assert!(done.status.success(), "mariadb-install-db: {done:?}");
         let process = Process::start(&program, mariadb_arguments(port, &folder));
@@ -164,7 +184,9 @@ impl MariaDb {
     fn command(&self, password: &str, text: &str) -> Command {
         let mut command = Command::new(&self.client);
         command.arg("--no-defaults").arg(socket(&self.folder)).args(["--user=root", "--batch"]);
-        command.args(["--default-character-set=utf8mb4", "--execute", text]).env("MYSQL_PWD", password);
+        command
+            .args(["--default-character-set=utf8mb4", "--execute", text])
+            .env("MYSQL_PWD", password);
         command
     }
 }

@@ -7,7 +7,11 @@ use serde_json::Value;
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// Asks until there is an answer, and fails the test when there is none within `deadline`.
-pub async fn eventually<T>(what: &str, deadline: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn eventually<T>(
+    what: &str,
+    deadline: Duration,
+    mut ask: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let end = tokio::time::Instant::now() + deadline;
     loop {
         if let Some(answer) = ask().await {

@@ -26,10 +26,13 @@ struct Shared {
 impl Webhook {
     /// Serves a webhook on a free loopback port; it answers 200 until told otherwise.
     pub async fn start(context: &Context) -> Self {
-        let shared = Arc::new(Shared { bodies: Mutex::default(), answer: Mutex::new(StatusCode::OK) });
+        let shared =
+            Arc::new(Shared { bodies: Mutex::default(), answer: Mutex::new(StatusCode::OK) });
         let routes = Router::new().route("/{*path}", post(take)).with_state(shared.clone());
-        let address =
-            context.listen(([127, 0, 0, 1], 0).into(), routes).await.expect("port 0 is always free");
+        let address = context
+            .listen(([127, 0, 0, 1], 0).into(), routes)
+            .await
+            .expect("port 0 is always free");
         Self { address, shared }
     }
 

@@ -146,7 +146,12 @@ pub struct GettableAlert {
 
 impl GettableAlert {
     /// From an alert, when it was last posted, who is told and what becomes of it.
-    pub fn new(alert: Alert, updated_at: Timestamp, receivers: Vec<Receiver>, status: AlertStatus) -> Self {
+    pub fn new(
+        alert: Alert,
+        updated_at: Timestamp,
+        receivers: Vec<Receiver>,
+        status: AlertStatus,
+    ) -> Self {
         let fingerprint = alert.fingerprint().to_string();
         let Alert { labels, annotations, starts_at, ends_at, generator_url } = alert;
         Self {
@@ -274,10 +279,13 @@ impl WebhookMessage {
         alerts: &[Alert],
         now: Timestamp,
     ) -> Self {
-        let alerts: Vec<WebhookAlert> = alerts.iter().map(|alert| WebhookAlert::new(alert, now)).collect();
+        let alerts: Vec<WebhookAlert> =
+            alerts.iter().map(|alert| WebhookAlert::new(alert, now)).collect();
         let firing = alerts.iter().any(|alert| alert.status == FiringStatus::Firing);
-        let common_labels = Labels::from_pairs(common(alerts.iter().map(|alert| alert.labels.iter())));
-        let annotations = alerts.iter().map(|a| a.annotations.iter().map(|(n, v)| (n.as_str(), v.as_str())));
+        let common_labels =
+            Labels::from_pairs(common(alerts.iter().map(|alert| alert.labels.iter())));
+        let annotations =
+            alerts.iter().map(|a| a.annotations.iter().map(|(n, v)| (n.as_str(), v.as_str())));
         let common_annotations =
             common(annotations).into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
         Self {
@@ -322,7 +330,9 @@ fn common<'a, L: Iterator<Item = (&'a str, &'a str)>>(
     shared
 }
 
-fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    from: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
@@ -331,15 +341,22 @@ pub(crate) mod instant {
     use model::Timestamp;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    pub(crate) fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        at: &Timestamp,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&at.rfc3339())
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Timestamp, D::Error> {
         let text = String::deserialize(deserializer)?;
         Timestamp::parse_rfc3339(&text).ok_or_else(|| {
             let shown: String = text.chars().take(40).collect();
-            D::Error::custom(format!("{shown:?} is not an RFC 3339 time such as 2026-01-02T15:04:05Z"))
+            D::Error::custom(format!(
+                "{shown:?} is not an RFC 3339 time such as 2026-01-02T15:04:05Z"
+            ))
         })
     }
 }
@@ -353,19 +370,27 @@ pub(crate) mod moment {
     const NEVER_SET: &str = "0001-01-01T00:00:00Z";
     const NEVER_SET_UNTIL: Timestamp = Timestamp(-62_135_510_400_000);
 
-    pub(crate) fn serialize<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        at: &Option<Timestamp>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         match at {
             Some(at) => super::instant::serialize(at, serializer),
             None => serializer.serialize_str(NEVER_SET),
         }
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
-        let Some(text) = Option::<String>::deserialize(from)?.filter(|text| !text.is_empty()) else {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Timestamp>, D::Error> {
+        let Some(text) = Option::<String>::deserialize(from)?.filter(|text| !text.is_empty())
+        else {
             return Ok(None);
         };
-        let at = super::instant::deserialize(serde::de::value::StringDeserializer::<D::Error>::new(text))
-            .map_err(D::Error::custom)?;
+        let at = super::instant::deserialize(
+            serde::de::value::StringDeserializer::<D::Error>::new(text),
+        )
+        .map_err(D::Error::custom)?;
         // A day is added, since a zero time may come with any offset.
         Ok((at > NEVER_SET_UNTIL).then_some(at))
     }
@@ -404,21 +429,29 @@ mod tests {
 
     #[test]
     fn times_left_out_are_filled_in() {
-        for times in ["", r#","startsAt":null,"endsAt":"""#, r#","startsAt":"0001-01-01T00:00:00Z""#] {
-            let accepted = accept(&format!(r#"{{"labels":{{"a":"b"}}{times}}}"#)).expect("it is good");
+        for times in
+            ["", r#","startsAt":null,"endsAt":"""#, r#","startsAt":"0001-01-01T00:00:00Z""#]
+        {
+            let accepted =
+                accept(&format!(r#"{{"labels":{{"a":"b"}}{times}}}"#)).expect("it is good");
             assert!(accepted.end_is_timeout, "{times}");
-            assert_eq!((accepted.alert.starts_at, accepted.alert.ends_at), (NOW, NOW.plus(RESOLVE_TIMEOUT)));
+            assert_eq!(
+                (accepted.alert.starts_at, accepted.alert.ends_at),
+                (NOW, NOW.plus(RESOLVE_TIMEOUT))
+            );
         }
-        let ended =
-            accept(r#"{"labels":{"a":"b"},"endsAt":"2025-10-09T08:00:00+00:00"}"#).expect("it is good").alert;
+        let ended = accept(r#"{"labels":{"a":"b"},"endsAt":"2025-10-09T08:00:00+00:00"}"#)
+            .expect("it is good")
+            .alert;
         assert_eq!(ended.starts_at, ended.ends_at);
         assert!(ended.is_resolved_at(NOW));
     }
 
     #[test]
     fn a_start_beyond_the_guessed_end_is_refused_and_not_believed_for_years() {
-        let starts =
-            |at: Timestamp| accept(&format!(r#"{{"labels":{{"a":"b"}},"startsAt":"{}"}}"#, at.rfc3339()));
+        let starts = |at: Timestamp| {
+            accept(&format!(r#"{{"labels":{{"a":"b"}},"startsAt":"{}"}}"#, at.rfc3339()))
+        };
         let soon = starts(NOW.plus(Duration::from_secs(60))).expect("clocks differ a little");
         assert_eq!(soon.alert.ends_at, NOW.plus(RESOLVE_TIMEOUT));
         let far = starts(NOW.plus(RESOLVE_TIMEOUT * 2));
@@ -443,7 +476,8 @@ mod tests {
     #[test]
     fn a_bad_item_does_not_cost_the_others() {
         let items =
-            decode(br#"[{"labels":{"a":"b"}},{"labels":5},{"labels":{},"startsAt":"x"},7]"#).expect("a list");
+            decode(br#"[{"labels":{"a":"b"}},{"labels":5},{"labels":{},"startsAt":"x"},7]"#)
+                .expect("a list");
         let good: Vec<bool> = items.iter().map(Result::is_ok).collect();
         assert_eq!(good, [true, false, false, false]);
         let fault = items[2].as_ref().expect_err("its time is bad").to_string();
@@ -471,9 +505,18 @@ mod tests {
         let firing = alert("Down", 0, NOW.millis() + 1);
         let over = alert("Slow", 0, NOW.millis());
         let group = Labels::from_pairs([("idc", "bj")]);
-        let message =
-            WebhookMessage::new("sre", "{}:{}", group.clone(), "http://x", &[firing, over.clone()], NOW);
-        assert_eq!((message.status, message.common_labels.clone()), (FiringStatus::Firing, group.clone()));
+        let message = WebhookMessage::new(
+            "sre",
+            "{}:{}",
+            group.clone(),
+            "http://x",
+            &[firing, over.clone()],
+            NOW,
+        );
+        assert_eq!(
+            (message.status, message.common_labels.clone()),
+            (FiringStatus::Firing, group.clone())
+        );
         let json = serde_json::to_value(&message).expect("it is plain");
         assert_eq!(json["commonAnnotations"]["summary"], "It hurts.");
         assert_eq!(json["alerts"][0]["endsAt"], "0001-01-01T00:00:00Z");

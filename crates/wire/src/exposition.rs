@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use model::{
-    Labels, LabelsBuilder, METRIC_NAME, Metadata, MetricKind, Sample, Series, Timestamp, is_label_name,
-    is_metric_name,
+    Labels, LabelsBuilder, METRIC_NAME, Metadata, MetricKind, Sample, Series, Timestamp,
+    is_label_name, is_metric_name,
 };
 use thiserror::Error;
 
@@ -108,8 +108,9 @@ fn unescape(text: &str) -> String {
 }
 
 fn read_sample(line: &str, now: Timestamp) -> Result<Series, &'static str> {
-    let name_ends =
-        line.find(['{', ' ', '\t']).ok_or("a sample is a name, labels in braces if any, and a value")?;
+    let name_ends = line
+        .find(['{', ' ', '\t'])
+        .ok_or("a sample is a name, labels in braces if any, and a value")?;
     let (name, rest) = line.split_at(name_ends);
     let mut labels = LabelsBuilder::default();
     labels.set(METRIC_NAME, name);
@@ -204,7 +205,11 @@ pub fn write(series: &[Series], metadata: &BTreeMap<String, Metadata>) -> String
             && let Some(about) = metadata.get(name)
         {
             let help = about.help.replace('\\', "\\\\").replace('\n', "\\n");
-            let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {}\n", exposition_kind(about.kind));
+            let _ = write!(
+                out,
+                "# HELP {name} {help}\n# TYPE {name} {}\n",
+                exposition_kind(about.kind)
+            );
         }
         for sample in &one.samples {
             write_name(&mut out, &one.labels);
@@ -273,7 +278,12 @@ mod tests {
         check("up{a=\"1\",b=\"x y\",} -3e2 ", "up{a=\"1\", b=\"x y\"}", 5_000, -300.0);
         check("up { a = \"1\" , b = \"2\" } +Inf", "up{a=\"1\", b=\"2\"}", 5_000, f64::INFINITY);
         check(r#"up{a="q\"\\n\n"} 1"#, r#"up{a="q\"\\n\n"}"#, 5_000, 1.0);
-        check(r#"{"http.server","k.ey"="v"} 2"#, r#"{__name__="http.server", k.ey="v"}"#, 5_000, 2.0);
+        check(
+            r#"{"http.server","k.ey"="v"} 2"#,
+            r#"{__name__="http.server", k.ey="v"}"#,
+            5_000,
+            2.0,
+        );
         check("x_bucket{le=\"1\"} 3 # {trace=\"t\"} 0.5", "x_bucket{le=\"1\"}", 5_000, 3.0);
         check("om_total 1 1.5", "om_total", 1_500, 1.0);
     }
@@ -309,9 +319,13 @@ mod tests {
     #[test]
     fn help_and_type_are_written_once_a_metric() {
         let series = parse("up{a=\"1\"} 1 7\nup{a=\"2\"} 0.5 7\n", NOW).series;
-        let about = Metadata { kind: MetricKind::Unknown, help: "Is\nit?".into(), unit: String::new() };
+        let about =
+            Metadata { kind: MetricKind::Unknown, help: "Is\nit?".into(), unit: String::new() };
         let text = write(&series, &BTreeMap::from([("up".to_owned(), about)]));
-        assert_eq!(text, "# HELP up Is\\nit?\n# TYPE up untyped\nup{a=\"1\"} 1 7\nup{a=\"2\"} 0.5 7\n");
+        assert_eq!(
+            text,
+            "# HELP up Is\\nit?\n# TYPE up untyped\nup{a=\"1\"} 1 7\nup{a=\"2\"} 0.5 7\n"
+        );
     }
 
     proptest! {

@@ -10,7 +10,9 @@ pub(crate) mod loose;
 
 use std::borrow::Cow;
 
-use model::{ENDPOINT, Labels, LabelsBuilder, METRIC_NAME, Metadata, MetricKind, Sample, Series, Timestamp};
+use model::{
+    ENDPOINT, Labels, LabelsBuilder, METRIC_NAME, Metadata, MetricKind, Sample, Series, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
@@ -182,9 +184,14 @@ pub fn decode(body: &[u8], now: Timestamp, samples_max: usize) -> Result<Decoded
     let items = match loose::list(body, samples_max) {
         // One item may hold what the parser refuses, a number out of range for example. Then the
         // list is cut into items first, at the price of a second pass.
-        Err(_) => loose::list::<&RawValue>(body, samples_max).map_err(DecodeError::NotAList)?.map(|items| {
-            items.into_iter().map(|item| serde_json::from_str(item.get()).unwrap_or(Item::Other)).collect()
-        }),
+        Err(_) => loose::list::<&RawValue>(body, samples_max).map_err(DecodeError::NotAList)?.map(
+            |items| {
+                items
+                    .into_iter()
+                    .map(|item| serde_json::from_str(item.get()).unwrap_or(Item::Other))
+                    .collect()
+            },
+        ),
         Ok(items) => items,
     };
     let items = items.ok_or(DecodeError::TooManySamples { max: samples_max })?;
@@ -370,7 +377,8 @@ pub struct TransferReply {
 impl PushReply {
     /// The reply to a list that was read.
     pub fn success(total: usize, invalid: usize, latency_millis: u64) -> Self {
-        let data = TransferReply { message: "ok".to_owned(), total, invalid, latency: latency_millis };
+        let data =
+            TransferReply { message: "ok".to_owned(), total, invalid, latency: latency_millis };
         Self { msg: "success".to_owned(), data }
     }
 }
@@ -397,7 +405,8 @@ mod tests {
         if !value.is_empty() {
             fields.push((field, value));
         }
-        let fields: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+        let fields: Vec<String> =
+            fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
         format!("{{{}}}", fields.join(","))
     }
 
@@ -474,8 +483,12 @@ mod tests {
         check_value("\"Inf\"", f64::INFINITY);
         check_value("18446744073709551615", 18_446_744_073_709_551_615.0);
         let body = format!("[{}]", sample_with("value", "\"NaN\""));
-        assert!(decode(body.as_bytes(), NOW, 10).expect("the list is whole").samples[0].value.is_nan());
-        for text in ["", "null", "\"\"", "\"1,5\"", "\" 1\"", "true", "[1]", "{\"metric\":1}", "1e999"] {
+        assert!(
+            decode(body.as_bytes(), NOW, 10).expect("the list is whole").samples[0].value.is_nan()
+        );
+        for text in
+            ["", "null", "\"\"", "\"1,5\"", "\" 1\"", "true", "[1]", "{\"metric\":1}", "1e999"]
+        {
             check_fault("value", text, SampleFault::Value);
         }
     }
@@ -519,9 +532,15 @@ mod tests {
 
     #[test]
     fn tags_follow_the_originals_rules() {
-        assert_eq!(series_with_tags("a = 1 , b=x=y,,novalue,c="), Ok(labels(&[("a", "1"), ("b", "x=y")])));
+        assert_eq!(
+            series_with_tags("a = 1 , b=x=y,,novalue,c="),
+            Ok(labels(&[("a", "1"), ("b", "x=y")]))
+        );
         assert_eq!(series_with_tags("a=1,a=2,=3"), Ok(labels(&[("a", "2")])));
-        assert_eq!(series_with_tags("mount.point=/,9=n"), Ok(labels(&[("mount_point", "/"), ("_9", "n")])));
+        assert_eq!(
+            series_with_tags("mount.point=/,9=n"),
+            Ok(labels(&[("mount_point", "/"), ("_9", "n")]))
+        );
         assert_eq!(series_with_tags("endpoint=x"), Ok(labels(&[("exported_endpoint", "x")])));
         assert_eq!(series_with_tags("a-b=1,a.b=1"), Err(SampleFault::TagCollision));
     }
@@ -529,7 +548,10 @@ mod tests {
     #[test]
     fn what_is_no_list_is_refused() {
         for body in ["", "{}", "[", "[{]", "1", "[{}] [{}]", "\u{feff}[]"] {
-            assert!(matches!(decode(body.as_bytes(), NOW, 10), Err(DecodeError::NotAList(_))), "{body}");
+            assert!(
+                matches!(decode(body.as_bytes(), NOW, 10), Err(DecodeError::NotAList(_))),
+                "{body}"
+            );
         }
         assert_eq!(decode(b"null", NOW, 10).expect("null is an empty list").total(), 0);
         assert!(matches!(decode(b"[1,2]", NOW, 1), Err(DecodeError::TooManySamples { max: 1 })));
@@ -538,33 +560,43 @@ mod tests {
     #[test]
     fn the_reply_is_the_originals_to_the_byte() {
         let reply = serde_json::to_string(&PushReply::success(2, 1, 0)).expect("it is plain");
-        assert_eq!(reply, r#"{"msg":"success","data":{"Message":"ok","Total":2,"Invalid":1,"Latency":0}}"#);
+        assert_eq!(
+            reply,
+            r#"{"msg":"success","data":{"Message":"ok","Total":2,"Invalid":1,"Latency":0}}"#
+        );
     }
 
     #[test]
     fn an_original_name_with_commas_is_found_again() {
-        assert_eq!(original_name("Open-Falcon metric a, step b, GAUGE, step 60 s."), Some("a, step b"));
+        assert_eq!(
+            original_name("Open-Falcon metric a, step b, GAUGE, step 60 s."),
+            Some("a, step b")
+        );
         assert_eq!(original_name("Idle time."), None);
     }
 
     #[test]
     fn a_counter_name_has_its_tags_sorted() {
-        assert_eq!(counter_name("cpu.idle", &labels(&[("b", "2"), ("a", "1")])), "cpu.idle/a=1,b=2");
+        assert_eq!(
+            counter_name("cpu.idle", &labels(&[("b", "2"), ("a", "1")])),
+            "cpu.idle/a=1,b=2"
+        );
         assert_eq!(counter_name("cpu.idle", &labels(&[])), "cpu.idle");
     }
 
     #[test]
     fn known_series_are_those_of_their_own_text() {
         let known = KnownLabels::new(100, 1);
-        let sample = |endpoint: &'static str, metric: &'static str, tags: &'static str| FalconSample {
-            endpoint: endpoint.into(),
-            metric: metric.into(),
-            value: 1.0,
-            step: 60,
-            counter_type: CounterType::Gauge,
-            tags: tags.into(),
-            timestamp: NOW,
-        };
+        let sample =
+            |endpoint: &'static str, metric: &'static str, tags: &'static str| FalconSample {
+                endpoint: endpoint.into(),
+                metric: metric.into(),
+                value: 1.0,
+                step: 60,
+                counter_type: CounterType::Gauge,
+                tags: tags.into(),
+                timestamp: NOW,
+            };
         for one in [
             sample("a", "bc", "d=1"),
             sample("ab", "c", "d=1"),
@@ -575,7 +607,10 @@ mod tests {
                 assert_eq!(one.to_known_series(&known), one.to_series());
             }
         }
-        assert_eq!(sample("a", "b", "a-b=1,a.b=2").to_known_series(&known), Err(SampleFault::TagCollision));
+        assert_eq!(
+            sample("a", "b", "a-b=1,a.b=2").to_known_series(&known),
+            Err(SampleFault::TagCollision)
+        );
         assert_eq!(known.len(), 4);
     }
 

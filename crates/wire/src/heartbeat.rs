@@ -147,7 +147,8 @@ impl HeartbeatRequest {
             ("boot_id", &self.boot_id),
             ("config_hash", &self.config_hash),
         ];
-        let labels = self.labels.iter().flat_map(|(name, value)| [("labels", name), ("labels", value)]);
+        let labels =
+            self.labels.iter().flat_map(|(name, value)| [("labels", name), ("labels", value)]);
         for (field, text) in texts.into_iter().chain(labels) {
             if text.len() > TEXT_BYTES_MAX {
                 return Err(HeartbeatError::Field { field, fault: "is longer than 255 bytes" });
@@ -157,7 +158,10 @@ impl HeartbeatRequest {
             }
         }
         if self.labels.len() > LABELS_MAX {
-            return Err(HeartbeatError::Field { field: "labels", fault: "has more than 64 labels" });
+            return Err(HeartbeatError::Field {
+                field: "labels",
+                fault: "has more than 64 labels",
+            });
         }
         Ok(())
     }
@@ -208,21 +212,28 @@ mod tests {
     #[test]
     fn the_bytes_of_a_request_stay_what_they_are() {
         assert_eq!(serde_json::to_string(&request()).expect("it is plain"), GOLDEN_REQUEST);
-        assert_eq!(HeartbeatRequest::decode(GOLDEN_REQUEST.as_bytes()).expect("it is golden"), request());
+        assert_eq!(
+            HeartbeatRequest::decode(GOLDEN_REQUEST.as_bytes()).expect("it is golden"),
+            request()
+        );
     }
 
     #[test]
     fn the_bytes_of_a_reply_stay_what_they_are() {
-        let desired = DesiredState { generation: 8, labels: request().labels, ..DesiredState::default() };
+        let desired =
+            DesiredState { generation: 8, labels: request().labels, ..DesiredState::default() };
         let reply = HeartbeatReply { desired, server_time: Timestamp(1_760_000_460_456) };
         assert_eq!(serde_json::to_string(&reply).expect("it is plain"), GOLDEN_REPLY);
-        assert_eq!(serde_json::from_str::<HeartbeatReply>(GOLDEN_REPLY).expect("it is golden"), reply);
+        assert_eq!(
+            serde_json::from_str::<HeartbeatReply>(GOLDEN_REPLY).expect("it is golden"),
+            reply
+        );
     }
 
     #[test]
     fn fields_of_other_versions_do_not_matter() {
-        let request =
-            HeartbeatRequest::decode(br#"{"host":"a","from_the_future":{"x":1}}"#).expect("a host is enough");
+        let request = HeartbeatRequest::decode(br#"{"host":"a","from_the_future":{"x":1}}"#)
+            .expect("a host is enough");
         assert_eq!((request.host, request.cpus), (HostId("a".into()), 0));
         let reply: HeartbeatReply =
             serde_json::from_str(r#"{"server_time":5,"desired":{"new":true}}"#).expect("it is");
@@ -234,11 +245,15 @@ mod tests {
         check_refused(|r| r.host.0.clear(), "field host: must not be empty");
         check_refused(|r| r.kernel = "k".repeat(256), "field kernel: is longer than 255 bytes");
         check_refused(|r| r.os = "a\nb".into(), "field os: has control characters");
-        let many =
-            |r: &mut HeartbeatRequest| r.labels = (0..65).map(|n| (n.to_string(), "x".into())).collect();
+        let many = |r: &mut HeartbeatRequest| {
+            r.labels = (0..65).map(|n| (n.to_string(), "x".into())).collect()
+        };
         check_refused(many, "field labels: has more than 64 labels");
         assert!(matches!(HeartbeatRequest::decode(b"{}"), Err(HeartbeatError::Json(_))));
-        assert!(matches!(HeartbeatRequest::decode(&[b' '; 70_000]), Err(HeartbeatError::TooLong { .. })));
+        assert!(matches!(
+            HeartbeatRequest::decode(&[b' '; 70_000]),
+            Err(HeartbeatError::TooLong { .. })
+        ));
     }
 
     proptest! {

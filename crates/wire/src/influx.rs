@@ -69,8 +69,14 @@ pub enum LineFault {
 
 impl LineFault {
     /// All of them, for metrics that start at zero.
-    pub const ALL: [Self; 6] =
-        [Self::Series, Self::Field, Self::Value, Self::Timestamp, Self::TagCollision, Self::TextField];
+    pub const ALL: [Self; 6] = [
+        Self::Series,
+        Self::Field,
+        Self::Value,
+        Self::Timestamp,
+        Self::TagCollision,
+        Self::TextField,
+    ];
 
     /// The word for metrics and answers.
     pub const fn as_str(self) -> &'static str {
@@ -125,7 +131,8 @@ pub fn decode(
             Err((at, fault)) => (after_line(at), Err(fault)),
         };
         // A text in quotes may go over several lines.
-        let lines_inside = line[..line.len() - end.len()].trim_end_matches('\n').matches('\n').count();
+        let lines_inside =
+            line[..line.len() - end.len()].trim_end_matches('\n').matches('\n').count();
         if decoded.series.len() + decoded.refused.len() + fields.len() > fields_max {
             return Err(TooManyFields { max: fields_max });
         }
@@ -188,7 +195,10 @@ enum Value {
 /// Where a line could not be read on, and why.
 type FaultAt<'a> = (&'a str, LineFault);
 
-fn read_line<'a>(text: &'a str, fields: &mut Vec<(String, Value)>) -> Result<Line<'a>, FaultAt<'a>> {
+fn read_line<'a>(
+    text: &'a str,
+    fields: &mut Vec<(String, Value)>,
+) -> Result<Line<'a>, FaultAt<'a>> {
     let (measurement, mut rest) = read_name(text, &[',', ' ']);
     if measurement.is_empty() {
         return Err((rest, LineFault::Series));
@@ -207,7 +217,8 @@ fn read_line<'a>(text: &'a str, fields: &mut Vec<(String, Value)>) -> Result<Lin
     rest = rest.trim_start_matches(' ');
     loop {
         let (key, after) = read_name(rest, &['=', ',', ' ']);
-        let after = after.strip_prefix('=').filter(|_| !key.is_empty()).ok_or((after, LineFault::Field))?;
+        let after =
+            after.strip_prefix('=').filter(|_| !key.is_empty()).ok_or((after, LineFault::Field))?;
         let (value, after) = read_value(after)?;
         fields.push((key, value));
         match after.strip_prefix(',') {
@@ -359,9 +370,14 @@ mod tests {
 
     #[test]
     fn precisions_have_the_words_of_both_versions() {
-        for (word, millis) in
-            [("", 1), ("ns", 1), ("u", 1_000), ("us", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000)]
-        {
+        for (word, millis) in [
+            ("", 1),
+            ("ns", 1),
+            ("u", 1_000),
+            ("us", 1_000),
+            ("ms", 1_000_000),
+            ("s", 1_000_000_000),
+        ] {
             let precision = Precision::parse(word).expect("the word is known");
             assert_eq!(precision.timestamp(1_000_000), Timestamp(millis), "{word}");
         }

@@ -147,7 +147,8 @@ impl<'de> Deserialize<'de> for Request<'de> {
                 let mut request = Request::default();
                 while let Some(key) = map.next_key::<Cow<'de, str>>()? {
                     if key.eq_ignore_ascii_case("method") {
-                        request.method = map.next_value::<Option<Cow<'de, str>>>()?.unwrap_or_default();
+                        request.method =
+                            map.next_value::<Option<Cow<'de, str>>>()?.unwrap_or_default();
                     } else if key.eq_ignore_ascii_case("params") {
                         request.params = map.next_value()?;
                     } else if key.eq_ignore_ascii_case("id") {
@@ -236,8 +237,14 @@ mod tests {
 
     #[test]
     fn errors_have_the_words_of_go() {
-        check_error(r#"{"method":"Transfer.Nope","params":[{}]}"#, "rpc: can't find method Transfer.Nope");
-        check_error(r#"{"method":"Judge.Ping","params":[{}]}"#, "rpc: can't find service Judge.Ping");
+        check_error(
+            r#"{"method":"Transfer.Nope","params":[{}]}"#,
+            "rpc: can't find method Transfer.Nope",
+        );
+        check_error(
+            r#"{"method":"Judge.Ping","params":[{}]}"#,
+            "rpc: can't find service Judge.Ping",
+        );
         check_error(r#"{"method":"Update"}"#, "rpc: service/method request ill-formed: Update");
         check_error("{}", "rpc: service/method request ill-formed: ");
         for params in ["", r#","params":null"#] {
@@ -263,7 +270,10 @@ mod tests {
             );
         }
         let code = std::collections::BTreeMap::from([("code", 0)]);
-        assert_eq!(write_result(None, &code), "{\"id\":null,\"result\":{\"code\":0},\"error\":null}\n");
+        assert_eq!(
+            write_result(None, &code),
+            "{\"id\":null,\"result\":{\"code\":0},\"error\":null}\n"
+        );
     }
 
     #[test]

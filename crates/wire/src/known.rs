@@ -36,13 +36,18 @@ impl KnownLabels {
     /// Remembers about `series_max` sets; 0 remembers none. `seed` is to be random.
     pub fn new(series_max: usize, seed: u64) -> Self {
         let recent_max = series_max.div_ceil(2 * SHARDS);
-        let shard = || Mutex::new(Shard { recent: Map::default(), older: Map::default(), recent_max });
+        let shard =
+            || Mutex::new(Shard { recent: Map::default(), older: Map::default(), recent_max });
         Self { seed, shards: std::iter::repeat_with(shard).take(SHARDS).collect() }
     }
 
     /// The labels that `bytes` stand for, read by `read` when they are not known. What cannot be
     /// read is not remembered.
-    pub fn labels<E>(&self, bytes: &[u8], read: impl FnOnce() -> Result<Labels, E>) -> Result<Labels, E> {
+    pub fn labels<E>(
+        &self,
+        bytes: &[u8],
+        read: impl FnOnce() -> Result<Labels, E>,
+    ) -> Result<Labels, E> {
         let hash = xxh3_128_with_seed(bytes, self.seed);
         let shard = &self.shards[(hash >> 64) as usize % SHARDS];
         let known = shard.lock().unwrap_or_else(PoisonError::into_inner).find(hash);

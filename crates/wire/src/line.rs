@@ -114,7 +114,11 @@ mod tests {
     fn check(line: &str, counter_type: CounterType, step: i64) {
         let command = parse(line.as_bytes(), NOW).expect("the line is good");
         let Command::Update(sample) = command else { panic!("{line} is an update") };
-        assert_eq!((sample.endpoint.as_ref(), sample.metric.as_ref()), ("pay-api-03", "qps"), "{line}");
+        assert_eq!(
+            (sample.endpoint.as_ref(), sample.metric.as_ref()),
+            ("pay-api-03", "qps"),
+            "{line}"
+        );
         assert_eq!(
             (sample.value, sample.timestamp),
             (120.0, Timestamp::from_seconds(1_760_000_400)),

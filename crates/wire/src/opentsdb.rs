@@ -47,8 +47,14 @@ pub enum PointFault {
 
 impl PointFault {
     /// All of them, for metrics that start at zero.
-    pub const ALL: [Self; 6] =
-        [Self::NotAPoint, Self::Words, Self::NoMetric, Self::Timestamp, Self::Value, Self::TagCollision];
+    pub const ALL: [Self; 6] = [
+        Self::NotAPoint,
+        Self::Words,
+        Self::NoMetric,
+        Self::Timestamp,
+        Self::Value,
+        Self::TagCollision,
+    ];
 
     /// The word for metrics and answers.
     pub const fn as_str(self) -> &'static str {
@@ -150,7 +156,12 @@ fn text_of(json: &RawValue) -> Option<String> {
     }
 }
 
-fn series(metric: &str, timestamp: Timestamp, value: &str, tags: &Tags<'_>) -> Result<Series, PointFault> {
+fn series(
+    metric: &str,
+    timestamp: Timestamp,
+    value: &str,
+    tags: &Tags<'_>,
+) -> Result<Series, PointFault> {
     if metric.is_empty() {
         return Err(PointFault::NoMetric);
     }
@@ -159,7 +170,8 @@ fn series(metric: &str, timestamp: Timestamp, value: &str, tags: &Tags<'_>) -> R
 }
 
 fn read_timestamp(text: &str, now: Timestamp) -> Result<Timestamp, PointFault> {
-    let number: f64 = text.parse().ok().filter(|n: &f64| n.is_finite()).ok_or(PointFault::Timestamp)?;
+    let number: f64 =
+        text.parse().ok().filter(|n: &f64| n.is_finite()).ok_or(PointFault::Timestamp)?;
     Ok(match number {
         0.0 => now,
         millis if millis.abs() >= MILLIS_FROM => Timestamp(millis as i64),
@@ -229,7 +241,11 @@ mod tests {
             Ok(series) => {
                 let one = &decoded.series[0];
                 let Sample { timestamp, value } = one.samples[0];
-                assert_eq!(format!("{} {value} {}", one.labels, timestamp.millis()), series, "{point}");
+                assert_eq!(
+                    format!("{} {value} {}", one.labels, timestamp.millis()),
+                    series,
+                    "{point}"
+                );
                 assert_eq!(faults, [], "{point}");
             }
             Err(fault) => assert_eq!((faults, decoded.series.len()), (vec![fault], 1), "{point}"),
@@ -287,7 +303,10 @@ mod tests {
         check_json(r#"{"metric":"m"}"#, Err(PointFault::Value));
         check_json(r#"{"metric":"m","value":null}"#, Err(PointFault::Value));
         check_json(r#"{"metric":"m","value":1,"timestamp":true}"#, Err(PointFault::Timestamp));
-        check_json(r#"{"metric":"m","value":1,"tags":{"a-b":"1","a.b":"2"}}"#, Err(PointFault::TagCollision));
+        check_json(
+            r#"{"metric":"m","value":1,"tags":{"a-b":"1","a.b":"2"}}"#,
+            Err(PointFault::TagCollision),
+        );
     }
 
     #[test]

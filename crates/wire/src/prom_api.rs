@@ -98,8 +98,8 @@ pub fn error(kind: ErrorKind, message: &str) -> String {
 
 /// Writes anything that has a JSON form, for small answers.
 pub fn put_json<T: Serialize>(out: &mut String, value: &T) {
-    let json =
-        serde_json::to_string(value).expect("the types of this API have text keys and no failing parts");
+    let json = serde_json::to_string(value)
+        .expect("the types of this API have text keys and no failing parts");
     out.push_str(&json);
 }
 
@@ -114,7 +114,10 @@ pub fn put_label_sets<'a>(out: &mut String, sets: impl IntoIterator<Item = &'a L
 }
 
 /// Writes the result of `/api/v1/metadata`: every name with its list of one.
-pub fn put_metadata<'a>(out: &mut String, metadata: impl IntoIterator<Item = (&'a str, &'a Metadata)>) {
+pub fn put_metadata<'a>(
+    out: &mut String,
+    metadata: impl IntoIterator<Item = (&'a str, &'a Metadata)>,
+) {
     out.push('{');
     for (at, (name, about)) in metadata.into_iter().enumerate() {
         if at > 0 {
@@ -226,7 +229,10 @@ pub fn put_value(out: &mut String, value: f64) {
 
 /// Appends a finite value without an exponent, the shortest text that reads back.
 fn put_decimal(out: &mut String, value: f64) {
-    if value == value.trunc() && value.abs() < WHOLE_MAX && (value != 0.0 || value.is_sign_positive()) {
+    if value == value.trunc()
+        && value.abs() < WHOLE_MAX
+        && (value != 0.0 || value.is_sign_positive())
+    {
         out.push_str(itoa::Buffer::new().format(value as i64));
         return;
     }
@@ -371,7 +377,8 @@ mod tests {
 
     #[test]
     fn alert_values_always_have_an_exponent() {
-        for (value, text) in [(0.0, "0e+00"), (1.0, "1e+00"), (123.4, "1.234e+02"), (0.05, "5e-02")] {
+        for (value, text) in [(0.0, "0e+00"), (1.0, "1e+00"), (123.4, "1.234e+02"), (0.05, "5e-02")]
+        {
             assert_eq!(format_exponent(value), text);
         }
         assert_eq!(format_exponent(f64::INFINITY), "+Inf");
@@ -415,7 +422,8 @@ mod tests {
     fn the_envelope_says_success_or_what_went_wrong() {
         let notes = Notes { warnings: vec!["w".into(); 12], infos: vec![] };
         let answer: serde_json::Value =
-            serde_json::from_str(&success(|out| put_texts(out, ["a"]), &notes)).expect("it is JSON");
+            serde_json::from_str(&success(|out| put_texts(out, ["a"]), &notes))
+                .expect("it is JSON");
         assert_eq!(
             (&answer["data"][0], answer["warnings"].as_array().map(Vec::len)),
             (&"a".into(), Some(10))
@@ -425,7 +433,10 @@ mod tests {
             error(ErrorKind::BadData, "a \"b\""),
             r#"{"status":"error","errorType":"bad_data","error":"a \"b\""}"#
         );
-        assert_eq!((ErrorKind::Execution.http_status(), ErrorKind::Timeout.http_status()), (422, 503));
+        assert_eq!(
+            (ErrorKind::Execution.http_status(), ErrorKind::Timeout.http_status()),
+            (422, 503)
+        );
     }
 
     #[test]

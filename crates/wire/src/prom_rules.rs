@@ -171,7 +171,8 @@ mod tests {
 
     #[test]
     fn an_alert_has_prometheus_fields() {
-        let json = serde_json::to_string(&AlertDiscovery { alerts: vec![alert()] }).expect("it is plain");
+        let json =
+            serde_json::to_string(&AlertDiscovery { alerts: vec![alert()] }).expect("it is plain");
         assert_eq!(
             json,
             concat!(
@@ -218,7 +219,10 @@ mod tests {
         let data = RuleDiscovery { groups: vec![group], group_next_token: None };
         let json = serde_json::to_value(&data).expect("it is plain");
         let rules = &json["groups"][0]["rules"];
-        assert_eq!((&rules[0]["type"], &rules[1]["type"]), (&"alerting".into(), &"recording".into()));
+        assert_eq!(
+            (&rules[0]["type"], &rules[1]["type"]),
+            (&"alerting".into(), &"recording".into())
+        );
         assert_eq!(rules[0]["keepFiringFor"], 0.0);
         assert_eq!(rules[1]["lastEvaluation"], "0001-01-01T00:00:00Z");
         assert_eq!(rules[1].get("lastError"), None);

@@ -148,7 +148,11 @@ pub fn decode(body: &[u8], limits: Limits) -> Result<Decoded, DecodeError> {
 }
 
 /// As [`decode`], with the labels of series that came before from memory.
-pub fn decode_known(body: &[u8], limits: Limits, known: &KnownLabels) -> Result<Decoded, DecodeError> {
+pub fn decode_known(
+    body: &[u8],
+    limits: Limits,
+    known: &KnownLabels,
+) -> Result<Decoded, DecodeError> {
     decode_message(&decompress(body, limits)?, limits.samples_max, known)
 }
 
@@ -160,7 +164,11 @@ fn decompress(body: &[u8], limits: Limits) -> Result<Vec<u8>, DecodeError> {
     snap::raw::Decoder::new().decompress_vec(body).map_err(DecodeError::Snappy)
 }
 
-fn decode_message(message: &[u8], samples_max: usize, known: &KnownLabels) -> Result<Decoded, DecodeError> {
+fn decode_message(
+    message: &[u8],
+    samples_max: usize,
+    known: &KnownLabels,
+) -> Result<Decoded, DecodeError> {
     let mut decoded = Decoded::default();
     let mut parts = Parts { samples_left: samples_max, ..Parts::default() };
     let mut fields = Fields::of(message);
@@ -204,7 +212,9 @@ impl Decoded {
                 same_moment
             });
             if conflicts > 0 {
-                self.refuse(SeriesFault::DuplicateTimestamp, conflicts, || shorten(&labels.to_string()));
+                self.refuse(SeriesFault::DuplicateTimestamp, conflicts, || {
+                    shorten(&labels.to_string())
+                });
             }
         }
         if sent > 0 {
@@ -270,7 +280,10 @@ impl<'a> Parts<'a> {
     }
 
     /// The labels of a series of version 1, from memory when they were read before.
-    fn known_labels(&mut self, known: &KnownLabels) -> Result<Result<Labels, SeriesFault>, Malformed> {
+    fn known_labels(
+        &mut self,
+        known: &KnownLabels,
+    ) -> Result<Result<Labels, SeriesFault>, Malformed> {
         let encoded = std::mem::take(&mut self.encoded_labels);
         if !self.pairs.is_empty() {
             self.read_labels(encoded)?;
@@ -390,7 +403,10 @@ fn read_metadata(message: &[u8]) -> Result<Option<(String, Metadata)>, Malformed
             _ => {}
         }
     }
-    Ok(str::from_utf8(name).ok().filter(|name| !name.is_empty()).map(|name| (name.to_owned(), metadata)))
+    Ok(str::from_utf8(name)
+        .ok()
+        .filter(|name| !name.is_empty())
+        .map(|name| (name.to_owned(), metadata)))
 }
 
 fn kind_of(number: u64) -> MetricKind {
@@ -529,8 +545,14 @@ mod tests {
 
     fn time_series(pairs: &[(&str, &str)], samples: &[(i64, f64)]) -> TimeSeries {
         TimeSeries {
-            labels: pairs.iter().map(|(n, v)| Label { name: (*n).into(), value: (*v).into() }).collect(),
-            samples: samples.iter().map(|(at, value)| PbSample { value: *value, timestamp: *at }).collect(),
+            labels: pairs
+                .iter()
+                .map(|(n, v)| Label { name: (*n).into(), value: (*v).into() })
+                .collect(),
+            samples: samples
+                .iter()
+                .map(|(at, value)| PbSample { value: *value, timestamp: *at })
+                .collect(),
             ..TimeSeries::default()
         }
     }
@@ -547,10 +569,14 @@ mod tests {
     #[test]
     fn what_is_encoded_is_decoded() {
         let sent = vec![
-            series(&[("__name__", "cpu_idle"), ("endpoint", "a")], &[(10_000, 97.5), (20_000, f64::NAN)]),
+            series(
+                &[("__name__", "cpu_idle"), ("endpoint", "a")],
+                &[(10_000, 97.5), (20_000, f64::NAN)],
+            ),
             series(&[("__name__", "uptime"), ("endpoint", "主机")], &[(-1, 0.0)]),
         ];
-        let about = Metadata { kind: MetricKind::Gauge, help: "Idle.".into(), unit: "percent".into() };
+        let about =
+            Metadata { kind: MetricKind::Gauge, help: "Idle.".into(), unit: "percent".into() };
         let metadata = vec![("cpu_idle".to_owned(), about)];
         let decoded = decode(&encode(&sent, &metadata), Limits::default()).expect("we wrote it");
         assert_eq!(decoded, Decoded { series: sent, metadata, ..Decoded::default() });
@@ -579,9 +605,15 @@ mod tests {
             time_series(&[("__name__", ""), ("a", "2")], &[(1, 1.0)]),
             good,
         ]);
-        assert_eq!(decoded.series, [series(&[("__name__", "ok"), ("a", "1"), ("b", "2")], &[(1, 1.0)])]);
+        assert_eq!(
+            decoded.series,
+            [series(&[("__name__", "ok"), ("a", "1"), ("b", "2")], &[(1, 1.0)])]
+        );
         let nameless = &decoded.refused[&SeriesFault::NoMetricName];
-        assert_eq!((nameless.series, nameless.samples, nameless.example.as_str()), (2, 3, "job=\"x\""));
+        assert_eq!(
+            (nameless.series, nameless.samples, nameless.example.as_str()),
+            (2, 3, "job=\"x\"")
+        );
         assert_eq!(decoded.refused[&SeriesFault::DuplicateLabel].samples, 1);
         assert_eq!(decoded.refused[&SeriesFault::EmptyLabelName].samples, 1);
     }
@@ -598,8 +630,8 @@ mod tests {
         .encode_to_vec();
         let at = message.iter().position(|byte| *byte == b'?').expect("it is in the name");
         message[at] = 0xff;
-        let decoded =
-            decode_message(&message, 10, &KnownLabels::new(0, 0)).expect("the message itself is whole");
+        let decoded = decode_message(&message, 10, &KnownLabels::new(0, 0))
+            .expect("the message itself is whole");
         assert_eq!(decoded.series.len(), 1);
         assert_eq!(decoded.refused[&SeriesFault::InvalidUtf8].example, "__name__=\"bad\u{fffd}\"");
     }
@@ -626,24 +658,34 @@ mod tests {
     fn a_decompression_bomb_is_refused_by_its_header() {
         let bomb = compress(&vec![0; 100_000]);
         let limits = Limits { message_bytes_max: 1000, ..Limits::default() };
-        assert_eq!(decode(&bomb, limits), Err(DecodeError::MessageTooLong { bytes: 100_000, max: 1000 }));
+        assert_eq!(
+            decode(&bomb, limits),
+            Err(DecodeError::MessageTooLong { bytes: 100_000, max: 1000 })
+        );
     }
 
     #[test]
     fn more_samples_than_the_limit_are_refused() {
         let sent = [series(&[("__name__", "x")], &[(1, 1.0), (2, 1.0), (3, 1.0)])];
         let limits = Limits { samples_max: 2, ..Limits::default() };
-        assert_eq!(decode(&encode(&sent, &[]), limits), Err(DecodeError::TooManySamples { max: 2 }));
+        assert_eq!(
+            decode(&encode(&sent, &[]), limits),
+            Err(DecodeError::TooManySamples { max: 2 })
+        );
     }
 
     #[test]
     fn a_body_that_is_not_snappy_says_so() {
         let error = decode(b"\x1f\x8b gzip", Limits::default()).expect_err("it is no snappy block");
-        assert_eq!(error.to_string(), "the body is not a snappy block (not the framed format, not gzip)");
+        assert_eq!(
+            error.to_string(),
+            "the body is not a snappy block (not the framed format, not gzip)"
+        );
     }
 
     fn any_request() -> impl Strategy<Value = WriteRequest> {
-        let label = ("(__name__|[a-c]{0,2})", "[x-z]{0,2}").prop_map(|(name, value)| Label { name, value });
+        let label =
+            ("(__name__|[a-c]{0,2})", "[x-z]{0,2}").prop_map(|(name, value)| Label { name, value });
         // Minus zero is left out: prost takes it for the default and does not write it.
         let value = any::<f64>().prop_map(|value| value + 0.0);
         let sample = (value, 0i64..20).prop_map(|(value, timestamp)| PbSample { value, timestamp });
@@ -659,15 +701,20 @@ mod tests {
         for one in &request.timeseries {
             let names: Vec<&str> = one.labels.iter().map(|label| label.name.as_str()).collect();
             let distinct: std::collections::BTreeSet<&str> = names.iter().copied().collect();
-            let labels = Labels::from_pairs(one.labels.iter().map(|label| (&label.name, &label.value)));
-            if names.contains(&"") || labels.metric_name().is_empty() || distinct.len() != names.len() {
+            let labels =
+                Labels::from_pairs(one.labels.iter().map(|label| (&label.name, &label.value)));
+            if names.contains(&"")
+                || labels.metric_name().is_empty()
+                || distinct.len() != names.len()
+            {
                 continue;
             }
             let mut by_time = BTreeMap::new();
             for sample in &one.samples {
                 by_time.entry(sample.timestamp).or_insert(sample.value);
             }
-            let samples: Vec<Sample> = by_time.iter().map(|(at, value)| Sample::new(*at, *value)).collect();
+            let samples: Vec<Sample> =
+                by_time.iter().map(|(at, value)| Sample::new(*at, *value)).collect();
             if !samples.is_empty() {
                 wanted.push(Series { labels, samples });
             }

@@ -27,7 +27,8 @@ impl<'a> Tags<'a> {
     /// label.
     pub(crate) fn add(&mut self, key: &'a str, value: &str) -> bool {
         let name = label_name(key);
-        if self.seen.iter().any(|(other_name, other_key)| *other_name == name && *other_key != key) {
+        if self.seen.iter().any(|(other_name, other_key)| *other_name == name && *other_key != key)
+        {
             return false;
         }
         self.labels.set(&name, value);
@@ -48,9 +49,12 @@ mod tests {
 
     #[test]
     fn keys_become_label_names() {
-        for (key, name) in
-            [("host", "host"), ("a-b.c", "a_b_c"), ("5xx", "_5xx"), ("__name__", "exported___name__")]
-        {
+        for (key, name) in [
+            ("host", "host"),
+            ("a-b.c", "a_b_c"),
+            ("5xx", "_5xx"),
+            ("__name__", "exported___name__"),
+        ] {
             assert_eq!(label_name(key), name);
         }
     }

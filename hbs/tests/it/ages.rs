@@ -23,7 +23,8 @@ async fn transfer(context: &Context) -> (String, Written) {
     let written = Written::default();
     let taken = written.clone();
     let take = move |body: Bytes| {
-        let decoded = remote_write::decode(&body, Limits::default()).expect("hbs writes valid remote write");
+        let decoded =
+            remote_write::decode(&body, Limits::default()).expect("hbs writes valid remote write");
         taken.lock().unwrap().extend(decoded.series);
         async {}
     };
@@ -62,7 +63,8 @@ async fn the_age_of_every_host_is_written_at_its_slots() {
 
 #[tokio::test]
 async fn a_transfer_that_is_away_is_named_and_heartbeats_go_on() {
-    let hbs = Hbs::start(Config { transfer_url: "http://127.0.0.1:1".into(), ..Config::default() }).await;
+    let hbs =
+        Hbs::start(Config { transfer_url: "http://127.0.0.1:1".into(), ..Config::default() }).await;
     hbs.beat("web-01").await;
     hbs.context.clock.advance(Duration::from_secs(10));
     let ready = eventually("readiness names transfer", SOON, async || {

@@ -44,7 +44,8 @@ impl Hbs {
     }
 
     pub(crate) async fn beat(&self, host: &str) {
-        let answer = self.post(&json!({ "host": host, "agent_version": "7.0", "ip": "192.0.2.1" })).await;
+        let answer =
+            self.post(&json!({ "host": host, "agent_version": "7.0", "ip": "192.0.2.1" })).await;
         assert_eq!(answer.status(), 200);
     }
 

@@ -48,8 +48,12 @@ async fn hosts_are_listed_in_pages() {
             .collect()
     };
     let first: Value = serde_json::from_str(&hbs.get("/api/v1/hosts?limit=2").await).unwrap();
-    assert_eq!((names(&first), &first["next_after"]), (vec!["a".to_owned(), "b".to_owned()], &json!("b")));
-    let last: Value = serde_json::from_str(&hbs.get("/api/v1/hosts?limit=2&after=b").await).unwrap();
+    assert_eq!(
+        (names(&first), &first["next_after"]),
+        (vec!["a".to_owned(), "b".to_owned()], &json!("b"))
+    );
+    let last: Value =
+        serde_json::from_str(&hbs.get("/api/v1/hosts?limit=2&after=b").await).unwrap();
     assert_eq!((names(&last), &last["next_after"]), (vec!["c".to_owned()], &Value::Null));
 }
 

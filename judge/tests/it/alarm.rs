@@ -57,8 +57,10 @@ impl Alarm {
             answer: Mutex::new(StatusCode::OK),
         });
         let routes = Router::new().route(wire::alert::PATH, post(take)).with_state(shared.clone());
-        let address =
-            context.listen(([127, 0, 0, 1], 0).into(), routes).await.expect("the test world can be set up");
+        let address = context
+            .listen(([127, 0, 0, 1], 0).into(), routes)
+            .await
+            .expect("the test world can be set up");
         Self { address, shared, _context: context }
     }
 
@@ -84,10 +86,14 @@ impl Alarm {
     }
 }
 
-async fn take(State(shared): State<Arc<Shared>>, Json(alerts): Json<Vec<PostableAlert>>) -> StatusCode {
+async fn take(
+    State(shared): State<Arc<Shared>>,
+    Json(alerts): Json<Vec<PostableAlert>>,
+) -> StatusCode {
     let at = shared.clock.now();
     let heard = |posted: PostableAlert| {
-        let accepted = posted.accept(at, wire::alert::RESOLVE_TIMEOUT).expect("judge sends valid alerts");
+        let accepted =
+            posted.accept(at, wire::alert::RESOLVE_TIMEOUT).expect("judge sends valid alerts");
         Heard { at, alert: accepted.alert }
     };
     let batch = alerts.into_iter().map(heard).collect();

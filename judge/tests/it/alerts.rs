@@ -41,7 +41,8 @@ async fn a_firing_alert_is_sent_again_every_minute_with_a_later_end() {
     world.steps(&judge, 1, &UP, 0.0).await;
     let first = world.hears("the alert fires", |_| true).await;
     world.steps(&judge, 5, &UP, 0.0).await;
-    let second = world.hears("it is sent again", |heard| heard.alert.ends_at > first.alert.ends_at).await;
+    let second =
+        world.hears("it is sent again", |heard| heard.alert.ends_at > first.alert.ends_at).await;
     assert_eq!(second.identity(), first.identity());
 }
 
@@ -87,7 +88,10 @@ async fn two_elements_with_the_labels_of_one_alert_fail_the_rule() {
     world.push(&[("__name__", "up"), ("endpoint", "web-2")], 0.0).await;
     world.step(&judge, INTERVAL).await;
     let group = judge.group(&world, "g").await.expect("the group is shown");
-    assert!(group["rules"][0]["lastError"].as_str().expect("a reason").contains("the same alert"), "{group}");
+    assert!(
+        group["rules"][0]["lastError"].as_str().expect("a reason").contains("the same alert"),
+        "{group}"
+    );
     assert_eq!(world.heard(), []);
 }
 
@@ -95,7 +99,8 @@ async fn two_elements_with_the_labels_of_one_alert_fail_the_rule() {
 async fn more_results_than_the_limit_fail_the_rule_and_end_nothing() {
     let world = World::new().await;
     let file = world.folder.path().join("limit.yml");
-    let text = "groups: [{name: g, interval: 15s, limit: 1, rules: [{alert: Down, expr: up == 0}]}]";
+    let text =
+        "groups: [{name: g, interval: 15s, limit: 1, rules: [{alert: Down, expr: up == 0}]}]";
     std::fs::write(&file, text).unwrap();
     let judge = world.judge_with(judge::Config { rule_files: vec![file], ..world.config() }).await;
     world.push(&UP, 0.0).await;
@@ -122,7 +127,10 @@ async fn external_labels_are_added_where_an_alert_lacks_them() {
     world.push(&UP, 0.0).await;
     world.step(&judge, INTERVAL).await;
     let heard = world.hears("the alert fires", |_| true).await;
-    assert_eq!(heard.alert.labels.to_string(), "{alertname=\"Down\", dc=\"east\", endpoint=\"web-1\"}");
+    assert_eq!(
+        heard.alert.labels.to_string(),
+        "{alertname=\"Down\", dc=\"east\", endpoint=\"web-1\"}"
+    );
     assert_eq!(heard.alert.annotations["dc"], "east");
 }
 

@@ -50,7 +50,8 @@ async fn rules_and_alerts_have_the_shapes_of_prometheus() {
     assert_eq!((&alert["value"], &alert["annotations"]), (&json!("0e+00"), &json!({ "s": "x 0" })));
     let alerts = judge.get(&world, "/api/v1/alerts").await.expect("the alerts");
     assert_eq!(&alerts["alerts"][0], alert);
-    let filtered = judge.get(&world, "/api/v1/rules?type=record&rule_group[]=g").await.expect("the rules");
+    let filtered =
+        judge.get(&world, "/api/v1/rules?type=record&rule_group[]=g").await.expect("the rules");
     assert_eq!(filtered["groups"][0]["rules"].as_array().map(Vec::len), Some(1));
     assert_eq!(send(&world, "GET", &judge, "/api/v1/rules?type=x", "").await.0, 400);
 }
@@ -60,7 +61,8 @@ async fn a_group_put_by_api_is_checked_kept_and_evaluated() {
     let world = World::new().await;
     let judge = world.judge_with(world.config()).await;
     let path = "/api/v1/rule-groups/g";
-    let (status, answer) = send(&world, "PUT", &judge, path, "rules: [{alert: A, expr: 'up =='}]").await;
+    let (status, answer) =
+        send(&world, "PUT", &judge, path, "rules: [{alert: A, expr: 'up =='}]").await;
     let message = answer["error"].as_str().expect("a message");
     assert_eq!((status, &answer["errorType"]), (400, &json!("bad_data")));
     assert!(message.contains("db:1: group \"g\", rule 1 (alert \"A\"): expr 1:"), "{message}");
@@ -68,7 +70,10 @@ async fn a_group_put_by_api_is_checked_kept_and_evaluated() {
     for empty in ["", "interval: 15s"] {
         let (status, answer) = send(&world, "PUT", &judge, path, empty).await;
         assert_eq!(status, 400, "{answer}");
-        assert!(answer["error"].as_str().is_some_and(|text| text.contains("there are no rules")), "{answer}");
+        assert!(
+            answer["error"].as_str().is_some_and(|text| text.contains("there are no rules")),
+            "{answer}"
+        );
     }
 
     let body = r#"{"interval": "15s", "rules": [{"alert": "A", "expr": "up == 0"}]}"#;

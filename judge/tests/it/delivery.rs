@@ -21,9 +21,11 @@ async fn an_alarm_that_was_away_gets_the_news_when_it_is_back() {
     assert!((2..=8).contains(&attempts), "attempts are spaced out: {attempts}");
     world.alarm.answer_with(200);
     world.step(&judge, Duration::from_secs(30)).await;
-    let last = eventually("it is told", PATIENCE, async || world.heard().split_off(attempts).pop()).await;
+    let last =
+        eventually("it is told", PATIENCE, async || world.heard().split_off(attempts).pop()).await;
     assert!(!last.is_end(), "it still fires: {last:?}");
-    let metrics = testkit::get_text(&world.http, &format!("{}/metrics", judge.url)).await.expect("metrics");
+    let metrics =
+        testkit::get_text(&world.http, &format!("{}/metrics", judge.url)).await.expect("metrics");
     assert!(metrics.contains("judge_notifications_errors_total"), "{metrics}");
 }
 

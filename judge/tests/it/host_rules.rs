@@ -10,11 +10,15 @@ async fn the_rules_that_come_with_saker_are_used_when_no_file_is_named() {
     let world = World::new().await;
     let config = judge::Config { host_rules: true, ..world.config() };
     let judge = world.judge_with(config).await;
-    let demo = eventually("the rules are known", PATIENCE, async || judge.group(&world, "demo").await).await;
+    let demo =
+        eventually("the rules are known", PATIENCE, async || judge.group(&world, "demo").await)
+            .await;
     assert_eq!(demo["file"], judge::HOST_RULES_FILE);
     world.push(&[("__name__", "saker_demo"), ("endpoint", "web-1")], 1.0).await;
     world.clock.advance(std::time::Duration::from_secs(5));
-    world.hears("the demonstration fires", |heard| heard.label("alertname") == Some("Demonstration")).await;
+    world
+        .hears("the demonstration fires", |heard| heard.label("alertname") == Some("Demonstration"))
+        .await;
 }
 
 #[tokio::test]
@@ -47,7 +51,8 @@ async fn the_rules_for_hosts_fire_on_the_metrics_of_the_agent() {
         let now = world.clock.now();
         world.clock.advance(INTERVAL * 2);
         eventually("both groups are evaluated", PATIENCE, async || {
-            let at = |group: &Value| model::Timestamp::parse_rfc3339(group["lastEvaluation"].as_str()?);
+            let at =
+                |group: &Value| model::Timestamp::parse_rfc3339(group["lastEvaluation"].as_str()?);
             let (hosts, disks) =
                 (judge.group(&world, "hosts").await?, judge.group(&world, "file-systems").await?);
             (at(&hosts)? > now && at(&disks)? > now.minus(INTERVAL * 2)).then_some(())

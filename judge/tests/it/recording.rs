@@ -23,7 +23,10 @@ async fn a_later_rule_sees_in_the_same_cycle_what_an_earlier_one_recorded() {
     world.push(&IDLE, 5.0).await;
     world.step(&judge, INTERVAL).await;
     let heard = world.hears("the alert fires in the first cycle", |_| true).await;
-    assert_eq!(heard.alert.labels.to_string(), "{alertname=\"Busy\", dc=\"east\", endpoint=\"web-1\"}");
+    assert_eq!(
+        heard.alert.labels.to_string(),
+        "{alertname=\"Busy\", dc=\"east\", endpoint=\"web-1\"}"
+    );
     let series = stored(&world, "cpu:busy").await;
     assert_eq!((series.len(), series[0].samples[0].value), (1, 95.0));
 }
@@ -51,7 +54,9 @@ async fn missed_slots_are_counted_and_not_made_up_for() {
     world.step(&judge, INTERVAL).await;
     world.step(&judge, Duration::from_secs(150)).await;
     assert_eq!(stored(&world, "one").await[0].samples.len(), 2);
-    let metrics = testkit::get_text(&world.http, &format!("{}/metrics", judge.url)).await.expect("metrics");
-    let line = metrics.lines().find(|line| line.starts_with("judge_rule_group_iterations_missed_total"));
+    let metrics =
+        testkit::get_text(&world.http, &format!("{}/metrics", judge.url)).await.expect("metrics");
+    let line =
+        metrics.lines().find(|line| line.starts_with("judge_rule_group_iterations_missed_total"));
     assert!(line.is_some_and(|line| line.ends_with(" 9")), "{line:?}");
 }

@@ -23,7 +23,8 @@ async fn a_killed_judge_goes_on_with_its_firing_alert_and_its_old_start() {
     let told_before = world.heard().len();
     let judge = world.judge(DOWN).await;
     world.step(&judge, INTERVAL).await;
-    let again = world.hears("it is told again", |heard| heard.at > fired.at.plus(MINUTE * 10)).await;
+    let again =
+        world.hears("it is told again", |heard| heard.at > fired.at.plus(MINUTE * 10)).await;
     assert_eq!(again.identity(), fired.identity());
     for _ in 0..10 {
         world.step(&judge, INTERVAL).await;

@@ -66,7 +66,9 @@ async fn a_judge_that_was_overtaken_stores_and_tells_nothing() {
     world.step(&judge, INTERVAL).await;
 
     // Another judge took the group over while this one was paused, and has written since.
-    let db = db::Db::open(&world.folder.path().join("saker.db")).await.expect("the database can be shared");
+    let db = db::Db::open(&world.folder.path().join("saker.db"))
+        .await
+        .expect("the database can be shared");
     let state = state::State::embedded(db);
     state.save_document("rule_group", &group, b"{}", 1_000).await.expect("the number is higher");
     world.push(&UP, 0.0).await;

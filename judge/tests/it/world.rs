@@ -88,7 +88,8 @@ impl World {
         let has_files = !config.rule_files.is_empty();
         let judge = self.try_judge(config).await.expect("the test world can be set up");
         if has_files {
-            eventually("the rules are known", PATIENCE, async || judge.group(self, "g").await).await;
+            eventually("the rules are known", PATIENCE, async || judge.group(self, "g").await)
+                .await;
         }
         judge
     }
@@ -99,7 +100,8 @@ impl World {
             .enable_all()
             .build()
             .expect("the test world can be set up");
-        let context = Context::new("judge", self.clock.clone()).expect("the test world can be set up");
+        let context =
+            Context::new("judge", self.clock.clone()).expect("the test world can be set up");
         let (reader, writer) = (self.storage.reader(), self.storage.writer());
         let (path, inside) = (self.folder.path().join("saker.db"), context.clone());
         let starting = runtime.spawn(async move {
@@ -107,7 +109,8 @@ impl World {
             let deps = Deps { reader, writer, state: State::embedded(db.clone()), db: db.clone() };
             Ok((judge::start(config, deps, &inside).await?, db))
         });
-        let started: anyhow::Result<(SocketAddr, Db)> = starting.await.expect("the test world can be set up");
+        let started: anyhow::Result<(SocketAddr, Db)> =
+            starting.await.expect("the test world can be set up");
         match started {
             Ok((address, db)) => {
                 Ok(Judge { url: format!("http://{address}"), context, db, runtime: Some(runtime) })
@@ -122,9 +125,11 @@ impl World {
     /// Stores a sample of now.
     pub(crate) async fn push(&self, series: &[(&str, &str)], value: f64) {
         let sample = Sample { timestamp: self.clock.now(), value };
-        let series = Series { labels: Labels::from_pairs(series.iter().copied()), samples: vec![sample] };
+        let series =
+            Series { labels: Labels::from_pairs(series.iter().copied()), samples: vec![sample] };
         let batch = Batch { series: vec![series], metadata: Vec::new() };
-        let outcome = self.storage.writer().write(batch).await.expect("the test world can be set up");
+        let outcome =
+            self.storage.writer().write(batch).await.expect("the test world can be set up");
         assert_eq!(outcome.refused_count(), 0, "{outcome:?}");
     }
 
@@ -133,15 +138,22 @@ impl World {
         self.clock.advance(span);
         let oldest = self.clock.now().minus(INTERVAL);
         eventually("the group is evaluated", PATIENCE, async || {
-            let last =
-                judge.group(self, "g").await?["lastEvaluation"].as_str().map(Timestamp::parse_rfc3339)??;
+            let last = judge.group(self, "g").await?["lastEvaluation"]
+                .as_str()
+                .map(Timestamp::parse_rfc3339)??;
             (last > oldest).then_some(())
         })
         .await;
     }
 
     /// Pushes the sample and steps by an interval, several times.
-    pub(crate) async fn steps(&self, judge: &Judge, count: u32, series: &[(&str, &str)], value: f64) {
+    pub(crate) async fn steps(
+        &self,
+        judge: &Judge,
+        count: u32,
+        series: &[(&str, &str)],
+        value: f64,
+    ) {
         for _ in 0..count {
             self.step(judge, INTERVAL).await;
             self.push(series, value).await;
@@ -155,7 +167,8 @@ impl World {
 
     /// Waits until the alarm has got an alert for which this holds, and answers it.
     pub(crate) async fn hears(&self, what: &str, is_it: impl Fn(&Heard) -> bool) -> Heard {
-        eventually(what, PATIENCE, async || self.heard().into_iter().find(|heard| is_it(heard))).await
+        eventually(what, PATIENCE, async || self.heard().into_iter().find(|heard| is_it(heard)))
+            .await
     }
 
     /// Whether the alarm has been told of an end so far.
@@ -167,7 +180,9 @@ impl World {
 impl Judge {
     /// The answer's `data`.
     pub(crate) async fn get(&self, world: &World, path: &str) -> Option<Value> {
-        get_json(&world.http, &format!("{}{path}", self.url)).await.map(|mut answer| answer["data"].take())
+        get_json(&world.http, &format!("{}{path}", self.url))
+            .await
+            .map(|mut answer| answer["data"].take())
     }
 
     /// A group as `/api/v1/rules` shows it.

@@ -26,7 +26,9 @@ pub(crate) fn decode(
         return Err(Rejection::malformed(falcon_json::TRANSFER_PUSH_BLANK.to_owned()));
     }
     let decoded = falcon_json::decode(body, now, samples_max).map_err(|error| match error {
-        DecodeError::NotAList(_) => Rejection::malformed(falcon_json::TRANSFER_PUSH_UNREADABLE.to_owned()),
+        DecodeError::NotAList(_) => {
+            Rejection::malformed(falcon_json::TRANSFER_PUSH_UNREADABLE.to_owned())
+        }
         DecodeError::TooManySamples { .. } => Rejection::too_large(error.to_string()),
     })?;
     Ok(incoming(Protocol::Falcon, decoded, known))
@@ -54,14 +56,20 @@ pub(crate) struct Gathered {
 
 impl Gathered {
     pub(crate) fn new(protocol: Protocol) -> Self {
-        Self { incoming: Incoming::new(protocol), originals: Originals::default(), known: HashMap::new() }
+        Self {
+            incoming: Incoming::new(protocol),
+            originals: Originals::default(),
+            known: HashMap::new(),
+        }
     }
 
     /// Adds a sample, or its reason when its tags cannot be labels.
     pub(crate) fn push(&mut self, sample: &FalconSample<'_>, known: &KnownLabels) {
         let series = match sample.to_known_series(known) {
             Ok(series) => series,
-            Err(fault) => return self.refusals().add(Reason::Falcon(fault), 1, || describe(sample)),
+            Err(fault) => {
+                return self.refusals().add(Reason::Falcon(fault), 1, || describe(sample));
+            }
         };
         let position = match self.known.get(sample.metric.as_ref()) {
             Some(position) => *position,
@@ -106,7 +114,8 @@ pub(crate) fn answer(verdict: &Verdict, latency_millis: u64, verbose: bool) -> R
         json.truncate(json.len() - 1);
         json.push_str(&format!(",\"refused\":{}}}", Value::from(reasons)));
     }
-    (StatusCode::OK, [(header::CONTENT_TYPE, "application/json; charset=UTF-8")], json).into_response()
+    (StatusCode::OK, [(header::CONTENT_TYPE, "application/json; charset=UTF-8")], json)
+        .into_response()
 }
 
 /// A list or a single object, as Nightingale takes them.
@@ -125,7 +134,8 @@ pub(crate) fn decode_list_or_one(
 /// The counts as Nightingale gives them.
 pub(crate) fn answer_received(verdict: &Verdict) -> Response {
     let fail = verdict.refusals.faults();
-    Json(json!({ "succ": verdict.received - fail, "fail": fail, "msg": "received" })).into_response()
+    Json(json!({ "succ": verdict.received - fail, "fail": fail, "msg": "received" }))
+        .into_response()
 }
 
 fn describe(sample: &FalconSample<'_>) -> String {
@@ -144,10 +154,14 @@ mod tests {
 
     #[test]
     fn every_series_knows_its_original() {
-        let body =
-            format!("[{},{},7,{}]", item("cpu.idle", ""), item("cpu-idle", ""), item("cpu.idle", "a=1"));
-        let incoming =
-            decode(body.as_bytes(), Timestamp(60_000), 10, &KnownLabels::new(9, 1)).expect("it is a list");
+        let body = format!(
+            "[{},{},7,{}]",
+            item("cpu.idle", ""),
+            item("cpu-idle", ""),
+            item("cpu.idle", "a=1")
+        );
+        let incoming = decode(body.as_bytes(), Timestamp(60_000), 10, &KnownLabels::new(9, 1))
+            .expect("it is a list");
         let originals = incoming.originals.expect("this protocol has names of its own");
         let names: Vec<&str> = originals.metrics.iter().map(|one| one.name.as_str()).collect();
         assert_eq!((names, originals.of_series), (vec!["cpu.idle", "cpu-idle"], vec![0, 1, 0]));
@@ -158,8 +172,8 @@ mod tests {
     #[test]
     fn tags_that_fall_together_are_refused_with_the_sample_named() {
         let body = format!("[{}]", item("m", "a-b=1,a.b=2"));
-        let incoming =
-            decode(body.as_bytes(), Timestamp(60_000), 10, &KnownLabels::new(9, 1)).expect("it is a list");
+        let incoming = decode(body.as_bytes(), Timestamp(60_000), 10, &KnownLabels::new(9, 1))
+            .expect("it is a list");
         assert_eq!(incoming.refusals.to_string(), "1 tag_collision (such as h/m/a-b=1,a.b=2)");
     }
 

@@ -19,7 +19,8 @@ pub(crate) fn decode(
     now: Timestamp,
     fields_max: usize,
 ) -> Result<Incoming, Rejection> {
-    let precision = parameters.iter().find(|(key, _)| key == "precision").map_or("", |(_, value)| value);
+    let precision =
+        parameters.iter().find(|(key, _)| key == "precision").map_or("", |(_, value)| value);
     let precision = Precision::parse(precision).ok_or_else(|| {
         Rejection::malformed(format!("precision {precision:?} is none of ns, us, ms, s, m and h"))
     })?;

@@ -27,7 +27,8 @@ const READ_BYTES: usize = 2 << 10;
 /// `rpc_idle_timeout`, or sends something that is no request.
 pub(crate) async fn serve(gate: Arc<Gate>, connection: Connection, peer: SocketAddr, stop: Stop) {
     let _counted = Counted::one(&gate.metrics.rpc_connections);
-    let mut session = Session { gate: &gate, connection, buffer: Vec::new(), splitter: Splitter::default() };
+    let mut session =
+        Session { gate: &gate, connection, buffer: Vec::new(), splitter: Splitter::default() };
     loop {
         let asked = match session.next(&stop).await {
             Ok(Some(asked)) => asked,
@@ -65,7 +66,11 @@ impl<'g> Session<'g> {
         let mut deadline = Instant::now() + config.rpc_idle_timeout;
         let mut begun = false;
         loop {
-            match self.splitter.find(&self.buffer).map_err(|error| Rejection::malformed(error.to_string()))? {
+            match self
+                .splitter
+                .find(&self.buffer)
+                .map_err(|error| Rejection::malformed(error.to_string()))?
+            {
                 Found::Object(end) => return Ok(Some(Asked { end, turn })),
                 Found::Nothing => self.buffer.clear(),
                 Found::Partial if !begun => {
@@ -114,7 +119,10 @@ impl<'g> Session<'g> {
 }
 
 fn too_slow() -> Rejection {
-    Rejection { fault: RequestFault::Timeout, ..Rejection::malformed("a call came too slowly".to_owned()) }
+    Rejection {
+        fault: RequestFault::Timeout,
+        ..Rejection::malformed("a call came too slowly".to_owned())
+    }
 }
 
 /// The reply to an object; `None` when it is no request.
@@ -126,7 +134,9 @@ async fn reply_to(gate: &Gate, object: &[u8], turn: Option<Turn<'_>>) -> Option<
     };
     let called = request.call(&[PING, UPDATE]);
     let outcome = match called {
-        Ok((PING, _)) => return Some(json_rpc::write_result(request.id, &BTreeMap::from([("code", 0)]))),
+        Ok((PING, _)) => {
+            return Some(json_rpc::write_result(request.id, &BTreeMap::from([("code", 0)])));
+        }
         Ok((_, list)) => update(gate, list, turn).await,
         Err(error) => Err(Rejection::malformed(error)),
     };
@@ -144,7 +154,11 @@ fn write_rejection(id: Option<&RawValue>, rejection: &Rejection) -> String {
 }
 
 /// How many samples were received, and how many of them refused.
-async fn update(gate: &Gate, list: &str, turn: Option<Turn<'_>>) -> Result<(usize, usize), Rejection> {
+async fn update(
+    gate: &Gate,
+    list: &str,
+    turn: Option<Turn<'_>>,
+) -> Result<(usize, usize), Rejection> {
     let _turn = match turn {
         Some(turn) => turn,
         None => gate.turn().await?,

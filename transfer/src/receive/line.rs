@@ -31,7 +31,12 @@ const EXAMPLE_CHARS_MAX: usize = 200;
 
 /// Takes the lines of one connection until the client goes, says `quit`, or is silent for
 /// `line_idle_timeout`.
-pub(crate) async fn serve(gate: Arc<Gate>, mut connection: Connection, peer: SocketAddr, stop: Stop) {
+pub(crate) async fn serve(
+    gate: Arc<Gate>,
+    mut connection: Connection,
+    peer: SocketAddr,
+    stop: Stop,
+) {
     let _counted = Counted::one(&gate.metrics.line_connections);
     let mut lines = Lines::new(gate.config.line_bytes_max);
     let mut batch = Batch::default();
@@ -137,7 +142,12 @@ impl Default for Batch {
 
 impl Batch {
     /// Takes a line; false when it says that no other follows.
-    fn take(&mut self, line: Result<&[u8], LineFault>, now: Timestamp, known: &KnownLabels) -> bool {
+    fn take(
+        &mut self,
+        line: Result<&[u8], LineFault>,
+        now: Timestamp,
+        known: &KnownLabels,
+    ) -> bool {
         let read = line.and_then(|line| line::parse(line, now));
         match read {
             Ok(Command::Blank) => return true,
@@ -187,7 +197,8 @@ async fn deliver(gate: &Gate, incoming: Incoming, peer: SocketAddr, stop: &Stop)
         let over = Instant::now() + RETRY_PAUSE > end || stop.is_requested();
         if over {
             let samples = incoming.samples();
-            let lost = if rejection.fault == RequestFault::InFlight { "no turn" } else { "no store" };
+            let lost =
+                if rejection.fault == RequestFault::InFlight { "no turn" } else { "no store" };
             gate.metrics.lost_line_samples.inc_by(samples as u64);
             let error = &rejection.text;
             tracing::warn!(%peer, samples, why = lost, %error, "samples of a line socket are lost");
@@ -219,7 +230,10 @@ mod tests {
     fn lines_are_cut_however_they_arrive() {
         let line = |text: &str| Some(text.to_owned());
         for piece in 1..20 {
-            assert_eq!(cut("ab\n\ncd\r\ne", piece, 10), [line("ab"), line(""), line("cd\r"), line("e")]);
+            assert_eq!(
+                cut("ab\n\ncd\r\ne", piece, 10),
+                [line("ab"), line(""), line("cd\r"), line("e")]
+            );
         }
     }
 

@@ -25,7 +25,8 @@ pub(crate) enum Wanted {
 
 impl Wanted {
     pub(crate) fn of(parameters: &[(String, String)]) -> Self {
-        let has = |name: &str| parameters.iter().any(|(key, value)| key == name && value != "false");
+        let has =
+            |name: &str| parameters.iter().any(|(key, value)| key == name && value != "false");
         match (has("details"), has("summary")) {
             (true, _) => Self::Details,
             (false, true) => Self::Summary,
@@ -35,7 +36,11 @@ impl Wanted {
 }
 
 /// A decoded body that arrived at `now`; borrows from it, for the details of the answer.
-pub(crate) fn decode(body: &[u8], now: Timestamp, points_max: usize) -> Result<Decoded<'_>, Rejection> {
+pub(crate) fn decode(
+    body: &[u8],
+    now: Timestamp,
+    points_max: usize,
+) -> Result<Decoded<'_>, Rejection> {
     opentsdb::decode(body, now, points_max).map_err(|error| match error {
         DecodeError::NotJson(_) => Rejection::malformed(chain(&error)),
         DecodeError::TooManyPoints { .. } => Rejection::too_large(error.to_string()),
@@ -62,7 +67,8 @@ pub(crate) fn answer(verdict: &Verdict, decoded: &Decoded<'_>, wanted: Wanted) -
     }
     let status = if failed == 0 { StatusCode::OK } else { StatusCode::BAD_REQUEST };
     if wants_status {
-        let text = format!("{failed} of {} points are refused: {}", verdict.received, verdict.refusals);
+        let text =
+            format!("{failed} of {} points are refused: {}", verdict.received, verdict.refusals);
         return (status, Json(ErrorReply::new(status.as_u16(), text))).into_response();
     }
     let errors = (wanted == Wanted::Details).then(|| details(verdict, decoded));
@@ -73,7 +79,10 @@ pub(crate) fn answer(verdict: &Verdict, decoded: &Decoded<'_>, wanted: Wanted) -
 fn details<'a>(verdict: &Verdict, decoded: &Decoded<'a>) -> Vec<PointError<'a>> {
     let unread = decoded.refused.iter().take(DETAILS_MAX);
     let mut errors: Vec<PointError<'a>> = unread
-        .map(|(point, fault)| PointError { datapoint: Some(point), error: fault.as_str().to_owned() })
+        .map(|(point, fault)| PointError {
+            datapoint: Some(point),
+            error: fault.as_str().to_owned(),
+        })
         .collect();
     for (reason, samples, example) in verdict.refusals.report() {
         if !matches!(reason, Reason::OpenTsdb(_)) {

@@ -60,18 +60,24 @@ mod tests {
     use super::*;
 
     fn decode_with(body: &str, parameters: &[(&str, &str)]) -> Result<Incoming, Rejection> {
-        let owned: Vec<(String, String)> =
-            parameters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let owned: Vec<(String, String)> = parameters
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
         decode(body.as_bytes(), &owned, Timestamp(5), 3)
     }
 
     #[test]
     fn extra_labels_go_on_every_series() {
-        let parameters = [("extra_label", "endpoint=web-01"), ("other", "x"), ("extra_label", "a=b=c")];
-        let incoming = decode_with("up 1\nup{endpoint=\"x\"} 2\n", &parameters).expect("it is text");
-        let labels: Vec<String> = incoming.series.iter().map(|one| one.labels.to_string()).collect();
+        let parameters =
+            [("extra_label", "endpoint=web-01"), ("other", "x"), ("extra_label", "a=b=c")];
+        let incoming =
+            decode_with("up 1\nup{endpoint=\"x\"} 2\n", &parameters).expect("it is text");
+        let labels: Vec<String> =
+            incoming.series.iter().map(|one| one.labels.to_string()).collect();
         assert_eq!(labels, ["up{a=\"b=c\", endpoint=\"web-01\"}"; 2]);
-        let fault = decode_with("up 1", &[("extra_label", "a-b=1")]).expect_err("it is no label").text;
+        let fault =
+            decode_with("up 1", &[("extra_label", "a-b=1")]).expect_err("it is no label").text;
         assert_eq!(fault, "extra_label=\"a-b=1\" is not NAME=VALUE");
     }
 
@@ -81,6 +87,9 @@ mod tests {
         assert_eq!(decode_with("a 1\nb 1\nc 1\nd 1", &[]).expect_err("too many").status, 413);
         let incoming = decode_with("a 1\nb", &[]).expect("it is text");
         let fault = "line 2: a sample is a name, labels in braces if any, and a value";
-        assert_eq!(incoming.refusals.to_string(), format!("1 prometheus_text_line (such as {fault})"));
+        assert_eq!(
+            incoming.refusals.to_string(),
+            format!("1 prometheus_text_line (such as {fault})")
+        );
     }
 }

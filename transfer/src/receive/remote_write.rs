@@ -23,8 +23,12 @@ pub(crate) enum Version {
 /// Refuses what is neither version in snappy. Clients that say nothing get the benefit of the
 /// doubt, as from Prometheus.
 pub(crate) fn check_headers(headers: &HeaderMap) -> Result<Version, Rejection> {
-    let text =
-        |name| headers.get(name).map_or(Ok(""), |value: &header::HeaderValue| value.to_str()).unwrap_or("?");
+    let text = |name| {
+        headers
+            .get(name)
+            .map_or(Ok(""), |value: &header::HeaderValue| value.to_str())
+            .unwrap_or("?")
+    };
     let unsupported = |text: String| {
         Err(Rejection {
             status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -36,7 +40,10 @@ pub(crate) fn check_headers(headers: &HeaderMap) -> Result<Version, Rejection> {
     let mut parts = content_type.split(';').map(str::trim);
     let media_type = parts.next().unwrap_or("");
     if !media_type.is_empty() && !media_type.eq_ignore_ascii_case(remote_write::CONTENT_TYPE) {
-        return unsupported(format!("Content-Type {content_type:?} is not {:?}", remote_write::CONTENT_TYPE));
+        return unsupported(format!(
+            "Content-Type {content_type:?} is not {:?}",
+            remote_write::CONTENT_TYPE
+        ));
     }
     let version = match parts.find_map(|part| part.strip_prefix("proto=")).unwrap_or(VERSION_1) {
         VERSION_1 => Version::One,
@@ -62,8 +69,10 @@ pub(crate) fn decode(
     config: &Config,
     known: &KnownLabels,
 ) -> Result<(Incoming, usize, usize), Rejection> {
-    let limits =
-        Limits { message_bytes_max: config.message_bytes_max, samples_max: config.samples_per_request_max };
+    let limits = Limits {
+        message_bytes_max: config.message_bytes_max,
+        samples_max: config.samples_per_request_max,
+    };
     let decoded = match version {
         Version::One => remote_write::decode_known(body, limits, known),
         Version::Two => v2::decode(body, limits),
@@ -91,8 +100,11 @@ pub(crate) fn decode(
 pub(crate) fn answer(version: Version, verdict: &Verdict) -> Response {
     let mut response = answer_in_words(verdict);
     if version == Version::Two {
-        let written =
-            [(v2::SAMPLES_WRITTEN, verdict.stored), (v2::HISTOGRAMS_WRITTEN, 0), (v2::EXEMPLARS_WRITTEN, 0)];
+        let written = [
+            (v2::SAMPLES_WRITTEN, verdict.stored),
+            (v2::HISTOGRAMS_WRITTEN, 0),
+            (v2::EXEMPLARS_WRITTEN, 0),
+        ];
         for (name, count) in written {
             response.headers_mut().insert(name, HeaderValue::from(count));
         }
@@ -123,7 +135,11 @@ mod tests {
 
     #[test]
     fn other_types_are_refused_with_the_way_out() {
-        check("text/plain", "snappy", Some("Content-Type \"text/plain\" is not \"application/x-protobuf\""));
+        check(
+            "text/plain",
+            "snappy",
+            Some("Content-Type \"text/plain\" is not \"application/x-protobuf\""),
+        );
         check(
             "application/x-protobuf;proto=io.prometheus.write.v3.Request",
             "snappy",
@@ -132,16 +148,24 @@ mod tests {
                  io.prometheus.write.v2.Request",
             ),
         );
-        check("application/x-protobuf", "zstd", Some("Content-Encoding \"zstd\" is not \"snappy\""));
+        check(
+            "application/x-protobuf",
+            "zstd",
+            Some("Content-Encoding \"zstd\" is not \"snappy\""),
+        );
     }
 
     #[test]
     fn only_faults_of_time_and_limits_make_a_400() {
         let mut refusals = Refusals::default();
-        refusals.add(Reason::RemoteWrite(remote_write::SeriesFault::NoMetricName), 1, || "x".into());
+        refusals
+            .add(Reason::RemoteWrite(remote_write::SeriesFault::NoMetricName), 1, || "x".into());
         let malformed = Verdict { received: 2, stored: 1, refusals: refusals.clone() };
         assert_eq!(answer_in_words(&malformed).status(), StatusCode::NO_CONTENT);
         refusals.add(Reason::TooFarInFuture, 1, || "x".into());
-        assert_eq!(answer_in_words(&Verdict { refusals, ..malformed }).status(), StatusCode::BAD_REQUEST);
+        assert_eq!(
+            answer_in_words(&Verdict { refusals, ..malformed }).status(),
+            StatusCode::BAD_REQUEST
+        );
     }
 }

@@ -30,13 +30,18 @@ async fn a_push_is_stored_under_its_canonical_name_with_its_metadata() {
     let body = format!("[{},{}]", item("cpu.idle", "\"97.5\""), item("cpu.idle", "\"\""));
     let (status, text) = push(&service, body).await;
     assert_eq!((status, without_latency(&text)), (200, reply(2, 1)));
-    let expected =
-        series(&[("__name__", "cpu_idle"), ("endpoint", "h"), ("idc", "bj")], &[(NOW.millis(), 97.5)]);
+    let expected = series(
+        &[("__name__", "cpu_idle"), ("endpoint", "h"), ("idc", "bj")],
+        &[(NOW.millis(), 97.5)],
+    );
     assert_eq!(service.stored("cpu_idle").await, [expected]);
     let metadata = service.storage.reader().metadata(Some("cpu_idle"), 0).await.unwrap();
     assert_eq!(wire::falcon_json::original_name(&metadata[0].1.help), Some("cpu.idle"));
     assert_eq!(service.metric("transfer_refused_samples_total", &[("reason", "value")]).await, 1.0);
-    assert_eq!(service.metric("transfer_received_samples_total", &[("protocol", "falcon")]).await, 2.0);
+    assert_eq!(
+        service.metric("transfer_received_samples_total", &[("protocol", "falcon")]).await,
+        2.0
+    );
 }
 
 #[tokio::test]
@@ -74,8 +79,9 @@ async fn a_label_beyond_its_limit_is_refused_by_name() {
     let service = Service::start(|config| config.label_value_bytes_max = 10).await;
     let body = format!("[{},{}]", item(&"x".repeat(11), "1"), item("short", "1"));
     assert_eq!(without_latency(&push(&service, body).await.1), reply(2, 1));
-    let refused =
-        service.metric("transfer_refused_samples_total", &[("reason", "label_value_too_long")]).await;
+    let refused = service
+        .metric("transfer_refused_samples_total", &[("reason", "label_value_too_long")])
+        .await;
     assert_eq!(refused, 1.0);
 }
 
@@ -90,6 +96,7 @@ async fn a_verbose_reply_says_why() {
     let body = format!("[{},7]", item("m", "1"));
     let (status, text) = answer(service.post("/api/push?verbose=1").body(body)).await;
     assert_eq!(status, 200);
-    let refused = r#""refused":[{"example":"item 1 of the list","reason":"not_an_object","samples":1}]}"#;
+    let refused =
+        r#""refused":[{"example":"item 1 of the list","reason":"not_an_object","samples":1}]}"#;
     assert!(text.ends_with(refused) && text.contains("\"Total\":2,\"Invalid\":1"), "{text}");
 }

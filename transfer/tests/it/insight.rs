@@ -51,8 +51,15 @@ async fn a_trace_shows_what_became_of_the_samples_from_the_question_on() {
         "samples": [["2025-10-09T09:01:00.000Z", "2"]], "outcome": "stored",
     });
     assert_eq!(passed[0], expected);
-    assert_eq!(service.metric("transfer_received_samples_total", &[("protocol", "falcon")]).await, 6.0);
-    assert_eq!(service.stored("cpu_idle").await.len(), 2, "the sample of the other host went its way");
+    assert_eq!(
+        service.metric("transfer_received_samples_total", &[("protocol", "falcon")]).await,
+        6.0
+    );
+    assert_eq!(
+        service.stored("cpu_idle").await.len(),
+        2,
+        "the sample of the other host went its way"
+    );
 
     service.context.clock.advance(Duration::from_secs(301));
     push(&service, &[item("a", "cpu.idle", at + 300, 5.0)]).await;
@@ -96,9 +103,11 @@ async fn endpoints_are_counted_and_limited_one_by_one() {
     let many: Vec<String> = (0..61).map(|at| item("busy", "m", 1_760_000_400 - at, 1.0)).collect();
     let reply = push(&service, &many).await;
     assert!(reply.contains("\"Total\":61,\"Invalid\":1"), "a minute of the rate at once: {reply}");
-    let reply =
-        push(&service, &[item("calm", "x", 0, 1.0), item("calm", "y", 0, 1.0), item("calm", "z", 0, 1.0)])
-            .await;
+    let reply = push(
+        &service,
+        &[item("calm", "x", 0, 1.0), item("calm", "y", 0, 1.0), item("calm", "z", 0, 1.0)],
+    )
+    .await;
     assert!(reply.contains("\"Total\":3,\"Invalid\":1"), "{reply}");
     let seen = get(&service, "/endpoints?limit=1").await;
     let expected = json!({
@@ -106,6 +115,9 @@ async fn endpoints_are_counted_and_limited_one_by_one() {
     });
     assert_eq!(seen, json!({ "known": 2, "endpoints": [expected] }));
     for reason in ["endpoint_rate", "endpoint_series"] {
-        assert_eq!(service.metric("transfer_refused_samples_total", &[("reason", reason)]).await, 1.0);
+        assert_eq!(
+            service.metric("transfer_refused_samples_total", &[("reason", reason)]).await,
+            1.0
+        );
     }
 }

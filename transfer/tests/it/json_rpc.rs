@@ -91,17 +91,25 @@ async fn bytes_that_are_no_request_close_the_connection_without_a_word() {
     for sent in ["GET / HTTP/1.1\r\n\r\n", "{]", "{\"method\":7}", "[]"] {
         check(&service, sent, "").await;
     }
-    assert_eq!(service.metric("transfer_refused_requests_total", &[("reason", "malformed")]).await, 4.0);
+    assert_eq!(
+        service.metric("transfer_refused_requests_total", &[("reason", "malformed")]).await,
+        4.0
+    );
     check(&service, &format!("{{\"method\":\"{}", "x".repeat(200)), "").await;
-    assert_eq!(service.metric("transfer_refused_requests_total", &[("reason", "too_large")]).await, 1.0);
+    assert_eq!(
+        service.metric("transfer_refused_requests_total", &[("reason", "too_large")]).await,
+        1.0
+    );
 }
 
 #[tokio::test]
 async fn large_calls_in_small_pieces_are_put_together() {
     let service = Service::start(|_| {}).await;
-    let samples: Vec<String> =
-        (0..400).map(|at| SAMPLE.replace("\"tags\":\"\"", &format!("\"tags\":\"n={at}\""))).collect();
-    let call = format!(r#"{{"method":"Transfer.Update","params":[[{}]],"id":1}}"#, samples.join(","));
+    let samples: Vec<String> = (0..400)
+        .map(|at| SAMPLE.replace("\"tags\":\"\"", &format!("\"tags\":\"n={at}\"")))
+        .collect();
+    let call =
+        format!(r#"{{"method":"Transfer.Update","params":[[{}]],"id":1}}"#, samples.join(","));
     let mut stream = TcpStream::connect(service.at.rpc).await.expect("it listens");
     for piece in call.as_bytes().chunks(7001) {
         stream.write_all(piece).await.expect("it reads");
@@ -110,7 +118,10 @@ async fn large_calls_in_small_pieces_are_put_together() {
     let mut answer = vec![0; 80];
     let length = stream.read(&mut answer).await.expect("it answers");
     let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
-    assert!(answer.starts_with(r#"{"id":1,"result":{"Message":"ok","Total":400,"Invalid":0,"#), "{answer}");
+    assert!(
+        answer.starts_with(r#"{"id":1,"result":{"Message":"ok","Total":400,"Invalid":0,"#),
+        "{answer}"
+    );
     assert_eq!(service.metric("transfer_rpc_connections", &[]).await, 1.0);
     assert_eq!(service.metric("transfer_requests_in_flight", &[]).await, 0.0);
 }

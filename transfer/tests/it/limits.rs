@@ -26,7 +26,10 @@ async fn a_request_without_a_turn_is_refused_with_the_name_of_the_limit() {
     .await;
     let stuck = stuck_request(&service).await;
     let response = service.post("/api/push").body("[]").send().await.expect("it answers");
-    assert_eq!((response.status().as_u16(), response.headers()["retry-after"].as_bytes()), (429, &b"1"[..]));
+    assert_eq!(
+        (response.status().as_u16(), response.headers()["retry-after"].as_bytes()),
+        (429, &b"1"[..])
+    );
     let text = response.text().await.expect("it says why");
     assert!(text.contains("transfer.requests_in_flight_max"), "{text}");
     let reason = [("reason", "requests_in_flight_max")];
@@ -69,7 +72,10 @@ async fn a_store_that_takes_nothing_makes_a_503_and_no_sample_is_called_stored()
     assert_eq!(text, "the store does not take samples at the moment: the store is closed\n");
     let (status, ready) = answer(service.context.http.get(service.url("/-/ready"))).await;
     assert_eq!((status.as_u16(), ready), (503, format!("store: {text}")));
-    assert_eq!(service.metric("transfer_refused_requests_total", &[("reason", "storage")]).await, 1.0);
+    assert_eq!(
+        service.metric("transfer_refused_requests_total", &[("reason", "storage")]).await,
+        1.0
+    );
     assert_eq!(service.metric("transfer_stored_samples_total", &[]).await, 0.0);
     assert_eq!(service.metric("transfer_store_wal_write_errors_total", &[]).await, 0.0);
 }

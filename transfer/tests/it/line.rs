@@ -21,12 +21,18 @@ async fn stored(service: &Service, name: &str) -> Vec<model::Series> {
 async fn samples_are_stored_while_the_connection_stays_open() {
     let service = Service::start(|_| {}).await;
     let mut stream = connect(&service).await;
-    stream.write_all(b"update pay-api-03 qps 1760000460 120 GAUGE 60\nupdate pay-api-03 ").await.unwrap();
+    stream
+        .write_all(b"update pay-api-03 qps 1760000460 120 GAUGE 60\nupdate pay-api-03 ")
+        .await
+        .unwrap();
     let labels = [("__name__", "qps"), ("endpoint", "pay-api-03")];
     assert_eq!(stored(&service, "qps").await, [series(&labels, &[(NOW.millis(), 120.0)])]);
     stream.write_all(b"rps 0 7\n").await.unwrap();
     assert_eq!(stored(&service, "rps").await[0].samples[0].timestamp, NOW);
-    assert_eq!(service.metric("transfer_received_samples_total", &[("protocol", "line")]).await, 2.0);
+    assert_eq!(
+        service.metric("transfer_received_samples_total", &[("protocol", "line")]).await,
+        2.0
+    );
     assert_eq!(service.metric("transfer_line_connections", &[]).await, 1.0);
     let metadata = service.storage.reader().metadata(Some("rps"), 0).await.unwrap();
     assert_eq!(metadata[0].1.help, "Open-Falcon metric rps, COUNTER, step 60 s.");
@@ -37,10 +43,14 @@ async fn bad_lines_are_counted_and_never_end_the_connection() {
     let service = Service::start(|config| config.line_bytes_max = 100).await;
     let mut stream = connect(&service).await;
     let long = format!("update {} a 1 1\n", "x".repeat(20_000));
-    let lines = format!("hello\nbogus\n{long}update a b\nupdate a b 1 x\nput m 1\n\nupdate a fine 0 1\n");
+    let lines =
+        format!("hello\nbogus\n{long}update a b\nupdate a b 1 x\nput m 1\n\nupdate a fine 0 1\n");
     stream.write_all(lines.as_bytes()).await.unwrap();
     assert_eq!(stored(&service, "fine").await.len(), 1);
-    stream.write_all(b"update a b 0 1 gauge\nput fine.too 1760000460 2 host=a\nquit\n").await.unwrap();
+    stream
+        .write_all(b"update a b 0 1 gauge\nput fine.too 1760000460 2 host=a\nquit\n")
+        .await
+        .unwrap();
     assert_eq!(stream.read(&mut [0; 10]).await.expect("quit closes it"), 0);
     let labels = [("__name__", "fine_too"), ("host", "a")];
     assert_eq!(service.stored("fine_too").await, [series(&labels, &[(NOW.millis(), 2.0)])]);
@@ -68,7 +78,8 @@ async fn a_last_line_without_an_end_counts() {
 
 #[tokio::test]
 async fn a_silent_connection_is_closed() {
-    let service = Service::start(|config| config.line_idle_timeout = Duration::from_millis(30)).await;
+    let service =
+        Service::start(|config| config.line_idle_timeout = Duration::from_millis(30)).await;
     let mut stream = connect(&service).await;
     assert_eq!(stream.read(&mut [0; 10]).await.expect("it closes"), 0);
 }
@@ -78,7 +89,8 @@ async fn what_the_store_does_not_take_in_time_is_counted_as_lost() {
     let dir = tempfile::tempdir().expect("a directory can be made");
     let config = storage::LocalConfig::new(dir.path());
     let storage = storage::Storage::open(config, NOW).await.expect("the directory is empty");
-    let service = Service::over(storage.clone(), |config| config.request_timeout = Duration::ZERO).await;
+    let service =
+        Service::over(storage.clone(), |config| config.request_timeout = Duration::ZERO).await;
     storage.close().await.expect("nothing was written");
     let mut stream = connect(&service).await;
     stream.write_all(b"update a b 0 1\nput c 0 1\nquit\n").await.unwrap();

@@ -17,8 +17,14 @@ async fn check(service: &Service, path: &str, body: &str, status: u16, text: &st
 async fn prometheus_text_is_stored_with_its_metadata() {
     let service = Service::start(|_| {}).await;
     let path = "/api/v1/import/prometheus?extra_label=endpoint=web-01";
-    check(&service, path, "# HELP up Is it?\n# TYPE up gauge\nup 1\nup{a=\"b\"} 0 1760000400000\n", 204, "")
-        .await;
+    check(
+        &service,
+        path,
+        "# HELP up Is it?\n# TYPE up gauge\nup 1\nup{a=\"b\"} 0 1760000400000\n",
+        204,
+        "",
+    )
+    .await;
     let stored = service.stored("up").await;
     let of_host = [("__name__", "up"), ("endpoint", "web-01")];
     assert_eq!(stored.last(), Some(&series(&of_host, &[(NOW.millis(), 1.0)])));
@@ -53,7 +59,14 @@ async fn opentsdb_points_are_stored_and_the_answer_says_as_much_as_is_asked() {
     let good = r#"{"metric":"sys.cpu","timestamp":1760000400,"value":"18","tags":{"host":"a"}}"#;
     let far = r#"{"metric":"far","timestamp":1860000400,"value":1}"#;
     check(&service, "/api/put", good, 204, "").await;
-    check(&service, "/opentsdb/put?summary", &format!("[{good}]"), 200, r#"{"success":1,"failed":0}"#).await;
+    check(
+        &service,
+        "/opentsdb/put?summary",
+        &format!("[{good}]"),
+        200,
+        r#"{"success":1,"failed":0}"#,
+    )
+    .await;
     let labels = [("__name__", "sys_cpu"), ("host", "a")];
     assert_eq!(service.stored("sys_cpu").await, [series(&labels, &[(1_760_000_400_000, 18.0)])]);
 
@@ -71,9 +84,22 @@ async fn opentsdb_points_are_stored_and_the_answer_says_as_much_as_is_asked() {
 #[tokio::test]
 async fn influx_lines_are_stored_by_both_versions_of_the_api() {
     let service = Service::start(|_| {}).await;
-    check(&service, "/write?db=x", "cpu,host=a idle=97.5,state=\"ok\" 1760000400000000000", 204, "").await;
-    check(&service, "/api/v2/write?org=o&bucket=b&precision=s", "cpu,host=b idle=1i 1760000400", 204, "")
-        .await;
+    check(
+        &service,
+        "/write?db=x",
+        "cpu,host=a idle=97.5,state=\"ok\" 1760000400000000000",
+        204,
+        "",
+    )
+    .await;
+    check(
+        &service,
+        "/api/v2/write?org=o&bucket=b&precision=s",
+        "cpu,host=b idle=1i 1760000400",
+        204,
+        "",
+    )
+    .await;
     let of = |host| [("__name__", "cpu_idle"), ("host", host)];
     let at = 1_760_000_400_000;
     assert_eq!(
@@ -86,7 +112,9 @@ async fn influx_lines_are_stored_by_both_versions_of_the_api() {
     let (status, text) = post(&service, "/write", "cpu idle\nmem free=1").await;
     assert_eq!(status, 400);
     assert!(
-        text.contains("partial write: 1 of 2 values are stored, dropped: 1 influx_field (such as line 1)"),
+        text.contains(
+            "partial write: 1 of 2 values are stored, dropped: 1 influx_field (such as line 1)"
+        ),
         "{text}"
     );
     let text = "precision \"d\" is none of ns, us, ms, s, m and h\n";
@@ -99,11 +127,11 @@ async fn influx_lines_are_stored_by_both_versions_of_the_api() {
 #[tokio::test]
 async fn nightingales_path_takes_a_list_or_one_object() {
     let service = Service::start(|_| {}).await;
-    let one =
-        r#"{"endpoint":"h","metric":"m","timestamp":1760000460,"step":60,"value":1,"counterType":"GAUGE"}"#;
+    let one = r#"{"endpoint":"h","metric":"m","timestamp":1760000460,"step":60,"value":1,"counterType":"GAUGE"}"#;
     check(&service, "/openfalcon/push", one, 200, r#"{"fail":0,"msg":"received","succ":1}"#).await;
     let list = format!("[{one},{{}}]");
-    check(&service, "/openfalcon/push", &list, 200, r#"{"fail":1,"msg":"received","succ":1}"#).await;
+    check(&service, "/openfalcon/push", &list, 200, r#"{"fail":1,"msg":"received","succ":1}"#)
+        .await;
     assert_eq!(service.stored("m").await.len(), 1);
 }
 

@@ -12,7 +12,11 @@ async fn rules_change_and_drop_series_of_every_format() {
                 regex: "(.+)".into(),
                 ..RelabelRule::default()
             },
-            RelabelRule { action: Action::LabelDrop, regex: "host".into(), ..RelabelRule::default() },
+            RelabelRule {
+                action: Action::LabelDrop,
+                regex: "host".into(),
+                ..RelabelRule::default()
+            },
             RelabelRule {
                 action: Action::Drop,
                 source_labels: vec!["__name__".into()],
@@ -47,6 +51,9 @@ async fn rules_change_and_drop_series_of_every_format() {
         "{text}"
     );
     for (reason, count) in [("relabel_dropped", 2.0), ("relabel_nameless", 1.0)] {
-        assert_eq!(service.metric("transfer_refused_samples_total", &[("reason", reason)]).await, count);
+        assert_eq!(
+            service.metric("transfer_refused_samples_total", &[("reason", reason)]).await,
+            count
+        );
     }
 }

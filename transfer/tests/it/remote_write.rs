@@ -18,7 +18,10 @@ async fn a_sample_is_stored_when_the_client_is_answered() {
     assert_eq!(service.stored("cpu_idle").await, sent);
     let metadata = service.storage.reader().metadata(Some("cpu_idle"), 0).await.unwrap();
     assert_eq!(metadata, [("cpu_idle".to_owned(), about)]);
-    assert_eq!(service.metric("transfer_received_samples_total", &[("protocol", "remote_write")]).await, 1.0);
+    assert_eq!(
+        service.metric("transfer_received_samples_total", &[("protocol", "remote_write")]).await,
+        1.0
+    );
     assert_eq!(service.metric("transfer_stored_samples_total", &[]).await, 1.0);
     assert_eq!(service.metric("transfer_store_series", &[]).await, 1.0);
 }
@@ -27,10 +30,14 @@ async fn a_sample_is_stored_when_the_client_is_answered() {
 async fn a_malformed_series_is_dropped_and_counted_and_the_rest_is_stored() {
     let service = Service::start(|_| {}).await;
     let now = NOW.millis();
-    let sent = [series(&[("job", "nameless")], &[(now, 1.0)]), series(&[("__name__", "up")], &[(now, 1.0)])];
+    let sent = [
+        series(&[("job", "nameless")], &[(now, 1.0)]),
+        series(&[("__name__", "up")], &[(now, 1.0)]),
+    ];
     assert_eq!(answer(write(&service, encode(&sent, &[]))).await.0, 204);
     assert_eq!(service.stored("up").await.len(), 1);
-    let refused = service.metric("transfer_refused_samples_total", &[("reason", "no_metric_name")]).await;
+    let refused =
+        service.metric("transfer_refused_samples_total", &[("reason", "no_metric_name")]).await;
     assert_eq!(refused, 1.0);
 }
 
@@ -74,8 +81,14 @@ async fn hostile_bodies_get_a_clear_answer() {
         assert_eq!(got.as_u16(), status, "{text}");
         assert!(text.contains(words), "{text}");
     }
-    assert_eq!(service.metric("transfer_refused_requests_total", &[("reason", "malformed")]).await, 3.0);
-    assert_eq!(service.metric("transfer_refused_requests_total", &[("reason", "too_large")]).await, 2.0);
+    assert_eq!(
+        service.metric("transfer_refused_requests_total", &[("reason", "malformed")]).await,
+        3.0
+    );
+    assert_eq!(
+        service.metric("transfer_refused_requests_total", &[("reason", "too_large")]).await,
+        2.0
+    );
 }
 
 #[tokio::test]
@@ -85,7 +98,10 @@ async fn other_versions_and_encodings_are_415() {
     let request = service.post("/api/v1/write").header("content-type", v2).body("x");
     let (status, text) = answer(request).await;
     assert_eq!(status, 415);
-    assert!(text.contains("send prometheus.WriteRequest or io.prometheus.write.v2.Request"), "{text}");
+    assert!(
+        text.contains("send prometheus.WriteRequest or io.prometheus.write.v2.Request"),
+        "{text}"
+    );
     let request = service.post("/api/v1/write").header("content-encoding", "zstd").body("x");
     assert_eq!(answer(request).await.0, 415);
     assert_eq!(
@@ -101,7 +117,8 @@ async fn version_2_is_stored_and_the_answer_says_how_much() {
     // future; a series with a histogram.
     let now = varint(NOW.millis() as u64);
     let value_and_key = [0x09, 0, 0, 0, 0, 0, 0, 0x04, 0x40, 0x10];
-    let sample = [&[0x12, (value_and_key.len() + now.len()) as u8][..], &value_and_key, &now].concat();
+    let sample =
+        [&[0x12, (value_and_key.len() + now.len()) as u8][..], &value_and_key, &now].concat();
     let far = [&[0x12, 10][..], &[0x10], &varint(i64::MAX as u64)[..]].concat();
     let body_of_series = [&b"\x0a\x02\x01\x02\x2a\x02\x18\x03"[..], &sample, &far].concat();
     let histogram = b"\x0a\x02\x01\x02\x1a\x00";
@@ -112,8 +129,12 @@ async fn version_2_is_stored_and_the_answer_says_how_much() {
     }
     let proto = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
     let request = service.post("/api/v1/write").header("content-type", proto);
-    let response =
-        request.header("content-encoding", "snappy").body(encode_raw(&message)).send().await.unwrap();
+    let response = request
+        .header("content-encoding", "snappy")
+        .body(encode_raw(&message))
+        .send()
+        .await
+        .unwrap();
     let headers = response.headers().clone();
     let status = response.status();
     let text = response.text().await.unwrap();
@@ -139,7 +160,8 @@ fn varint(mut number: u64) -> Vec<u8> {
 
 /// A snappy block around bytes that are no message: one literal.
 fn encode_raw(message: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(message.len()).ok().filter(|length| *length < 128).expect("it is short");
+    let length =
+        u8::try_from(message.len()).ok().filter(|length| *length < 128).expect("it is short");
     // A literal of up to 60 bytes has its length in the tag, a longer one in the byte after it.
     let tag = if length <= 60 { vec![(length - 1) << 2] } else { vec![60 << 2, length - 1] };
     [&[length][..], &tag, message].concat()

@@ -23,7 +23,8 @@ impl Service {
     pub(crate) async fn over(storage: Storage, change: impl FnOnce(&mut Config)) -> Self {
         let context = testkit::context_at(NOW).for_role("transfer");
         let free = ([127, 0, 0, 1], 0).into();
-        let mut config = Config { listen: free, rpc_listen: free, line_listen: free, ..Config::default() };
+        let mut config =
+            Config { listen: free, rpc_listen: free, line_listen: free, ..Config::default() };
         change(&mut config);
         let deps = Deps { storage: storage.clone() };
         let at = transfer::start(config, deps, &context).await.expect("port 0 is free");
@@ -55,7 +56,8 @@ impl Service {
     /// The stored series of a metric, sorted.
     pub(crate) async fn stored(&self, name: &str) -> Vec<Series> {
         let matcher = Matcher::new("__name__", MatchOp::Equal, name).expect("equality cannot fail");
-        let selection = Selection { matchers: vec![matcher], start: Timestamp::MIN, end: Timestamp::MAX };
+        let selection =
+            Selection { matchers: vec![matcher], start: Timestamp::MIN, end: Timestamp::MAX };
         let mut series = self.storage.reader().select(&selection).await.expect("memory answers");
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
         series

@@ -180,7 +180,11 @@ impl Alerts<'_> {
     }
 
     /// The latest attempts for an alert, newest first.
-    pub async fn deliveries_of(&self, fingerprint: Fingerprint, max: u32) -> Result<Vec<Delivery>, DbError> {
+    pub async fn deliveries_of(
+        &self,
+        fingerprint: Fingerprint,
+        max: u32,
+    ) -> Result<Vec<Delivery>, DbError> {
         let query = Statement::new(
             "SELECT * FROM delivery WHERE fingerprint = ? \
              ORDER BY tried_at DESC, attempt DESC, receiver LIMIT ?",
@@ -206,7 +210,8 @@ async fn store_told(tx: &mut Transaction, told: &Told) -> Result<(), sqlx::Error
         let statement = Statement::new(statement);
         let statement = statement.bind(told.sent.map_or("", |sent| sent.status.as_str()));
         let statement = statement.bind(told.sent.map_or(0, |sent| sent.starts_at.0));
-        let statement = statement.bind(told.sent.map_or(0, |sent| sent.at.0)).bind(told.result.as_str());
+        let statement =
+            statement.bind(told.sent.map_or(0, |sent| sent.at.0)).bind(told.result.as_str());
         let statement = statement.bind(told.tried_at.0).bind(told.attempts).bind(told.code);
         let statement = statement.bind(cut(&told.detail));
         statement.bind(told.fingerprint.to_string()).bind(told.receiver.as_str())
@@ -252,9 +257,11 @@ fn read_ticket(row: &Record) -> Result<(Fingerprint, u8, Timestamp), sqlx::Error
 fn read_told(row: &Record) -> Result<Told, sqlx::Error> {
     let sent = match AlertStatus::parse(&row.text("sent_status")?) {
         None => None,
-        Some(status) => {
-            Some(Sent { status, starts_at: row.timestamp("sent_starts_at")?, at: row.timestamp("sent_at")? })
-        }
+        Some(status) => Some(Sent {
+            status,
+            starts_at: row.timestamp("sent_starts_at")?,
+            at: row.timestamp("sent_at")?,
+        }),
     };
     Ok(Told {
         fingerprint: row.word("fingerprint", Fingerprint::parse)?,

@@ -47,7 +47,8 @@ impl Alerts<'_> {
 
     /// How many alerts match, by state and priority.
     pub async fn counts(&self, search: &AlertSearch) -> Result<Vec<AlertCount>, DbError> {
-        let mut query = Statement::new("SELECT status, priority, COUNT(*) AS alerts FROM alert WHERE 1 = 1");
+        let mut query =
+            Statement::new("SELECT status, priority, COUNT(*) AS alerts FROM alert WHERE 1 = 1");
         push_conditions(&mut query, search);
         query.push(" GROUP BY status, priority");
         let count = |row: &Record| -> Result<AlertCount, sqlx::Error> {
@@ -63,13 +64,18 @@ impl Alerts<'_> {
 
 fn push_conditions(query: &mut Statement, search: &AlertSearch) {
     if !search.statuses.is_empty() {
-        query.push(" AND status IN ").push_list(search.statuses.iter().map(|status| status.as_str()));
+        query
+            .push(" AND status IN ")
+            .push_list(search.statuses.iter().map(|status| status.as_str()));
     }
     if !search.priorities.is_empty() {
         query.push(" AND priority IN ").push_list(search.priorities.iter().copied());
     }
     if !search.text.is_empty() {
-        query.push(" AND search_text LIKE ").push_bind(like_pattern(&search.text)).push(" ESCAPE '!'");
+        query
+            .push(" AND search_text LIKE ")
+            .push_bind(like_pattern(&search.text))
+            .push(" ESCAPE '!'");
     }
 }
 

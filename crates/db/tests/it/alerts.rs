@@ -17,7 +17,9 @@ pub(crate) fn stored(name: &str, status: AlertStatus, priority: u8, starts: i64)
     StoredAlert { alert, status, priority, updated_at: Timestamp(starts), ends_by_timeout: false }
 }
 
-pub(crate) async fn an_alert_reads_back_as_it_was_stored_and_is_replaced_by_its_fingerprint(db: &Db) {
+pub(crate) async fn an_alert_reads_back_as_it_was_stored_and_is_replaced_by_its_fingerprint(
+    db: &Db,
+) {
     let mut alert = stored("磁盘满 '; DROP TABLE alert; --", AlertStatus::Firing, 0, 5);
     db.alerts().store(std::slice::from_ref(&alert), &[]).await.unwrap();
     let fingerprint = alert.alert.fingerprint();
@@ -31,9 +33,12 @@ pub(crate) async fn an_alert_reads_back_as_it_was_stored_and_is_replaced_by_its_
 }
 
 pub(crate) async fn thousands_are_stored_at_once(db: &Db) {
-    let alerts: Vec<_> = (0..2500).map(|n| stored(&format!("a{n}"), AlertStatus::Firing, 1, n)).collect();
-    let events: Vec<_> =
-        alerts.iter().map(|alert| AlertEvent::new(alert, EventKind::Firing, Timestamp(9))).collect();
+    let alerts: Vec<_> =
+        (0..2500).map(|n| stored(&format!("a{n}"), AlertStatus::Firing, 1, n)).collect();
+    let events: Vec<_> = alerts
+        .iter()
+        .map(|alert| AlertEvent::new(alert, EventKind::Firing, Timestamp(9)))
+        .collect();
     db.alerts().store(&alerts, &events).await.unwrap();
     let fingerprints: Vec<_> = alerts.iter().map(|stored| stored.alert.fingerprint()).collect();
     assert_eq!(db.alerts().load(&fingerprints).await.unwrap().len(), 2500);
@@ -79,7 +84,8 @@ pub(crate) async fn what_still_fires_is_never_forgotten(db: &Db) {
 pub(crate) async fn the_longest_texts_that_are_taken_can_be_stored(db: &Db) {
     let mut alert = stored("long", AlertStatus::Firing, 0, 1);
     let pairs = (0..63).map(|n| (format!("label_{n}"), "磁".repeat(1365)));
-    alert.alert.labels = Labels::from_pairs(pairs.chain([("alertname".to_owned(), "long".to_owned())]));
+    alert.alert.labels =
+        Labels::from_pairs(pairs.chain([("alertname".to_owned(), "long".to_owned())]));
     let texts = (0..64).map(|n| (format!("text_{n}"), "😀".repeat(4096)));
     alert.alert.annotations = texts.collect();
     alert.alert.generator_url = format!("http://judge/?g0.expr={}", "x".repeat(16_000));

@@ -15,11 +15,17 @@ fn host(name: &str, version: &str, seen_at: i64) -> HostRow {
 }
 
 pub(crate) async fn a_known_host_is_updated_and_keeps_its_first_sight(db: &Db) {
-    db.hosts().record(&[host("web-01", "1", 10), host("db'; DROP TABLE host; --", "1", 10)]).await.unwrap();
+    db.hosts()
+        .record(&[host("web-01", "1", 10), host("db'; DROP TABLE host; --", "1", 10)])
+        .await
+        .unwrap();
     db.hosts().record(&[host("web-01", "2", 20)]).await.unwrap();
     let hosts = db.hosts().all().await.unwrap();
     assert_eq!(hosts.len(), 2);
-    assert_eq!((hosts[1].first_seen_at, hosts[1].seen_at, hosts[1].agent_version.as_str()), (10, 20, "2"));
+    assert_eq!(
+        (hosts[1].first_seen_at, hosts[1].seen_at, hosts[1].agent_version.as_str()),
+        (10, 20, "2")
+    );
     assert!(db.hosts().remove("web-01").await.unwrap());
     assert!(!db.hosts().remove("web-01").await.unwrap());
 }

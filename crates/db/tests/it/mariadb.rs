@@ -48,7 +48,10 @@ async fn a_password_is_never_shown() {
         shown = format!("{shown} {error}");
         cause = error.source();
     }
-    assert!(shown.contains("Access denied") && shown.contains("mysql://saker@127.0.0.1"), "{shown}");
+    assert!(
+        shown.contains("Access denied") && shown.contains("mysql://saker@127.0.0.1"),
+        "{shown}"
+    );
     assert!(!shown.contains("s3cret") && !shown.contains("wr0ng"), "{shown}");
 }
 
@@ -91,7 +94,10 @@ async fn of_two_transactions_in_a_deadlock_one_is_tried_again() {
             (count != "0").then_some(())
         })
         .await;
-        sqlx::query("UPDATE host SET seen_at = 2 WHERE name = 'a'").execute(&mut other).await.unwrap();
+        sqlx::query("UPDATE host SET seen_at = 2 WHERE name = 'a'")
+            .execute(&mut other)
+            .await
+            .unwrap();
         sqlx::query("COMMIT").execute(&mut other).await.unwrap();
     };
     let (outcome, ()) = futures_util::future::join(ours, theirs).await;
@@ -107,13 +113,20 @@ async fn a_lock_that_is_never_free_is_given_up_and_a_killed_server_is_found_agai
     let config = DbConfig::new(server.create_database("saker"));
     let db = Db::connect(&config).await.unwrap();
     db.rule_groups().put("disk", "rules: []", model::Timestamp(1)).await.unwrap();
-    let mut other = <sqlx::MySqlConnection as sqlx::Connection>::connect(&config.url).await.unwrap();
+    let mut other =
+        <sqlx::MySqlConnection as sqlx::Connection>::connect(&config.url).await.unwrap();
     for statement in ["BEGIN", "UPDATE rule_group SET version = 7 WHERE name = 'disk'"] {
         sqlx::query(statement).execute(&mut other).await.unwrap();
     }
     let outcome = db.rule_groups().remove("disk").await;
-    assert!(matches!(outcome, Err(DbError::Query { operation: "remove a rule group", .. })), "{outcome:?}");
-    assert_eq!(db.statistics(), Statistics { lock_timeouts: 4, given_up: 1, ..Statistics::default() });
+    assert!(
+        matches!(outcome, Err(DbError::Query { operation: "remove a rule group", .. })),
+        "{outcome:?}"
+    );
+    assert_eq!(
+        db.statistics(),
+        Statistics { lock_timeouts: 4, given_up: 1, ..Statistics::default() }
+    );
 
     server.kill();
     assert!(db.rule_groups().all().await.is_err());
@@ -141,9 +154,10 @@ async fn a_server_that_hangs_fails_the_statement_and_works_when_it_goes_on() {
     }
     server.process().signal(Signal::SIGCONT);
     // What timed out may have happened or not, but nothing is stuck.
-    let put = testkit::eventually("the server answers again", Duration::from_secs(20), async || {
-        db.rule_groups().put("disk", "rules: [2]", model::Timestamp(3)).await.ok()
-    });
+    let put =
+        testkit::eventually("the server answers again", Duration::from_secs(20), async || {
+            db.rule_groups().put("disk", "rules: [2]", model::Timestamp(3)).await.ok()
+        });
     assert!(put.await >= 1);
     assert_eq!(db.rule_groups().all().await.unwrap()[0].body, "rules: [2]");
 }

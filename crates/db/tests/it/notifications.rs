@@ -58,7 +58,10 @@ pub(crate) async fn only_firing_alerts_are_repeated_and_only_when_due(db: &Db) {
     let over = stored("over", AlertStatus::Resolved, 0, 1);
     let early = stored("early", AlertStatus::Firing, 0, 1);
     let skipped = stored("skipped", AlertStatus::Firing, 0, 1);
-    db.alerts().store(&[due.clone(), over.clone(), early.clone(), skipped.clone()], &[]).await.unwrap();
+    db.alerts()
+        .store(&[due.clone(), over.clone(), early.clone(), skipped.clone()], &[])
+        .await
+        .unwrap();
     for (alert, result, at) in [
         (&due, DeliveryResult::Failed, 10),
         (&over, DeliveryResult::Sent, 10),
@@ -78,14 +81,18 @@ pub(crate) async fn a_receiver_is_offered_what_fires_and_it_knows_nothing_of(db:
     let over = stored("over", AlertStatus::Resolved, 0, 1);
     let held_back = stored("held back", AlertStatus::Firing, 3, 1);
     db.alerts().store(&[known.clone(), fresh.clone(), over, held_back.clone()], &[]).await.unwrap();
-    for (alert, result) in [(&known, DeliveryResult::Retrying), (&held_back, DeliveryResult::Skipped)] {
+    for (alert, result) in
+        [(&known, DeliveryResult::Retrying), (&held_back, DeliveryResult::Skipped)]
+    {
         db.alerts().record(&told(alert.alert.fingerprint(), result, 1), None).await.unwrap();
     }
     let begun = stored("begun", AlertStatus::Firing, 0, 1);
     let event = AlertEvent::new(&begun, EventKind::Firing, Timestamp(1));
     db.alerts().store(&[begun], &[event]).await.unwrap();
     let offered = db.alerts().untold("ops", 9).await.unwrap();
-    let expected =
-        [(fresh.alert.fingerprint(), 2, Timestamp(5)), (held_back.alert.fingerprint(), 3, Timestamp(1))];
+    let expected = [
+        (fresh.alert.fingerprint(), 2, Timestamp(5)),
+        (held_back.alert.fingerprint(), 3, Timestamp(1)),
+    ];
     assert_eq!(offered, expected);
 }

@@ -24,7 +24,8 @@ pub(crate) async fn names_and_bodies_are_data_and_never_sql(db: &Db) {
 
 pub(crate) async fn one_group_stored_by_many_at_once_has_a_version_for_each(db: &Db) {
     let bodies: Vec<String> = (0..8).map(|n| format!("rules: [{n}]")).collect();
-    let storing = bodies.iter().map(|body| async { db.rule_groups().put("disk", body, Timestamp(1)).await });
+    let storing =
+        bodies.iter().map(|body| async { db.rule_groups().put("disk", body, Timestamp(1)).await });
     let stored = futures_util::future::join_all(storing).await;
     let mut versions: Vec<i64> = stored.into_iter().map(Result::unwrap).collect();
     versions.sort_unstable();

@@ -7,11 +7,9 @@ use futures_util::future::join_all;
 pub(crate) async fn of_many_who_take_a_lease_at_once_one_holds_it(db: &Db) {
     let owners: Vec<String> = (0..8).map(|n| format!("judge-{n}")).collect();
     for now in [0, 100, 200] {
-        let taking = join_all(
-            owners
-                .iter()
-                .map(|owner| async { db.state().take_lease("lease", owner, now, now + 100).await.unwrap() }),
-        );
+        let taking = join_all(owners.iter().map(|owner| async {
+            db.state().take_lease("lease", owner, now, now + 100).await.unwrap()
+        }));
         let rows = taking.await;
         let fencing = now / 100 + 1;
         assert_eq!(rows[0], LeaseRow { fencing, until: now + 100, ..rows[0].clone() });
@@ -27,8 +25,14 @@ pub(crate) async fn of_many_who_take_a_lease_at_once_one_holds_it(db: &Db) {
 pub(crate) async fn a_document_is_written_by_the_latest_holder_only(db: &Db) {
     let body = [0, 255, 39, 200].repeat(60_000);
     assert!(db.state().save_document("kind", "Name", &body, 2).await.unwrap());
-    assert!(db.state().save_document("kind", "name", b"another", 1).await.unwrap(), "letter case matters");
-    assert!(db.state().save_document("kind", "name ", b"third", 1).await.unwrap(), "and so do spaces");
+    assert!(
+        db.state().save_document("kind", "name", b"another", 1).await.unwrap(),
+        "letter case matters"
+    );
+    assert!(
+        db.state().save_document("kind", "name ", b"third", 1).await.unwrap(),
+        "and so do spaces"
+    );
     assert!(!db.state().save_document("kind", "Name", b"late", 1).await.unwrap());
     assert_eq!(db.state().load_document("kind", "Name").await.unwrap(), Some(body.clone()));
     assert!(db.state().save_document("kind", "Name", b"new", 2).await.unwrap());
@@ -49,11 +53,17 @@ pub(crate) async fn an_event_is_taken_by_one_of_many(db: &Db) {
         db.state().push_event("queue", &format!("{n:02}"), 0, b"again", n).await.unwrap();
     }
     let first = db.state().take_events("queue", 2, 50, 90).await.unwrap();
-    let row =
-        |name: &str| EventRow { name: name.to_owned(), priority: 0, attempts: 1, body: b"body".to_vec() };
+    let row = |name: &str| EventRow {
+        name: name.to_owned(),
+        priority: 0,
+        attempts: 1,
+        body: b"body".to_vec(),
+    };
     assert_eq!(first, [row("00"), row("02")]);
-    let taking = (0..8).map(|_| async { db.state().take_events("queue", 10, 50, 90).await.unwrap() });
-    let mut names: Vec<String> = join_all(taking).await.into_iter().flatten().map(|row| row.name).collect();
+    let taking =
+        (0..8).map(|_| async { db.state().take_events("queue", 10, 50, 90).await.unwrap() });
+    let mut names: Vec<String> =
+        join_all(taking).await.into_iter().flatten().map(|row| row.name).collect();
     names.sort_unstable();
     names.dedup();
     let rest = db.state().take_events("queue", 99, 50, 90).await.unwrap();

@@ -43,8 +43,10 @@ async fn a_busy_port_is_named_with_the_role_that_wants_it() {
     let folder = tempfile::tempdir().unwrap();
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = holder.local_addr().unwrap().to_string();
-    let path =
-        config(&folder, &format!("data_dir = {:?}\n[transfer]\nlisten = {address:?}\n", folder.path()));
+    let path = config(
+        &folder,
+        &format!("data_dir = {:?}\n[transfer]\nlisten = {address:?}\n", folder.path()),
+    );
     let (code, text) = saker(&["transfer", "--config", &path]).await;
     assert_eq!(code, 3, "{text}");
     assert!(text.contains(&format!("transfer cannot listen on {address}")), "{text}");
@@ -66,7 +68,11 @@ async fn a_data_directory_in_use_is_told_once_with_the_process_that_has_it() {
     let (holder, dir) = (stack.saker().pid(), stack.file("data").display().to_string());
     let (code, text) = saker(&["standalone", "--data-dir", &dir]).await;
     assert_eq!(code, 3, "{text}");
-    assert_eq!(text.matches(&format!("in use by another process (id {holder})")).count(), 1, "{text}");
+    assert_eq!(
+        text.matches(&format!("in use by another process (id {holder})")).count(),
+        1,
+        "{text}"
+    );
 
     let (code, text) = saker(&["ctl", "query", "up", "--url", &stack.alarm()]).await;
     assert_eq!(code, 1, "{text}");
@@ -76,8 +82,12 @@ async fn a_data_directory_in_use_is_told_once_with_the_process_that_has_it() {
 #[tokio::test]
 async fn a_database_that_is_none_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("saker.db"), "no database at all, but a text that is long enough").unwrap();
-    let path = config(&folder, &format!("data_dir = {:?}\n[hbs]\nlisten = \"127.0.0.1:0\"\n", folder.path()));
+    fs::write(folder.path().join("saker.db"), "no database at all, but a text that is long enough")
+        .unwrap();
+    let path = config(
+        &folder,
+        &format!("data_dir = {:?}\n[hbs]\nlisten = \"127.0.0.1:0\"\n", folder.path()),
+    );
     let (code, text) = saker(&["hbs", "--config", &path]).await;
     assert_eq!(code, 3, "{text}");
     assert!(text.contains("open the database"), "{text}");
@@ -87,7 +97,8 @@ async fn a_database_that_is_none_is_named() {
 async fn a_rule_that_does_not_parse_is_named_with_its_position() {
     let folder = tempfile::tempdir().unwrap();
     let rules = folder.path().join("rules.yml");
-    let text = "groups:\n  - name: g\n    rules:\n      - alert: Broken\n        expr: sum(rate(x[5m)\n";
+    let text =
+        "groups:\n  - name: g\n    rules:\n      - alert: Broken\n        expr: sum(rate(x[5m)\n";
     fs::write(&rules, text).unwrap();
     let path = config(&folder, &format!("[judge]\nrule_files = [{:?}]\n", rules));
     let (code, text) = saker(&["check-config", "--config", &path]).await;
@@ -109,12 +120,14 @@ async fn a_corrupt_tail_of_the_log_is_cut_off_and_everything_before_it_is_kept()
     let mut stack = Stack::new(&host_rules()).await;
     stack.start_saker().await;
     let now = Clock::System.now();
-    let samples = (0..30).map(|n| Sample::new(now.millis() - 60_000 + n * 1000, n as f64)).collect();
+    let samples =
+        (0..30).map(|n| Sample::new(now.millis() - 60_000 + n * 1000, n as f64)).collect();
     assert!(stack.write("kept", &[("endpoint", "e")], samples).await);
     stack.saker().kill();
 
     let folder = stack.file("data/samples/wal");
-    let mut segments: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut segments: Vec<_> =
+        fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     segments.sort();
     let newest = segments.last().expect("a segment was written");
     let mut bytes = fs::read(newest).unwrap();

@@ -10,7 +10,8 @@ type Edges = BTreeMap<String, BTreeSet<String>>;
 /// The rows `| crate | may use |` of the table.
 fn allowed() -> Edges {
     let text = fs::read_to_string(repository().join("docs/ARCHITECTURE.md")).unwrap();
-    let table = text.split("<!-- crate edges -->").nth(1).expect("the table stands between two marks");
+    let table =
+        text.split("<!-- crate edges -->").nth(1).expect("the table stands between two marks");
     let rows = table.lines().filter(|line| line.starts_with("| `"));
     rows.map(|row| {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
@@ -27,8 +28,10 @@ fn actual() -> Edges {
     let root = repository();
     let workspace: toml::Table = read(&root.join("Cargo.toml"));
     let members = workspace["workspace"]["members"].as_array().unwrap();
-    let manifests: Vec<toml::Table> =
-        members.iter().map(|member| read(&root.join(member.as_str().unwrap()).join("Cargo.toml"))).collect();
+    let manifests: Vec<toml::Table> = members
+        .iter()
+        .map(|member| read(&root.join(member.as_str().unwrap()).join("Cargo.toml")))
+        .collect();
     let name = |manifest: &toml::Table| manifest["package"]["name"].as_str().unwrap().to_owned();
     let ours: BTreeSet<String> = manifests.iter().map(name).collect();
     let edges = |manifest: &toml::Table| -> BTreeSet<String> {
@@ -53,7 +56,10 @@ fn every_crate_uses_only_what_the_table_allows() {
     for (name, used) in actual() {
         let may_use = allowed.get(&name).unwrap_or_else(|| panic!("{name} is not in the table"));
         let beyond: Vec<_> = used.difference(may_use).collect();
-        assert!(beyond.is_empty(), "{name} uses {beyond:?}, which docs/ARCHITECTURE.md does not allow");
+        assert!(
+            beyond.is_empty(),
+            "{name} uses {beyond:?}, which docs/ARCHITECTURE.md does not allow"
+        );
     }
 }
 
@@ -61,9 +67,13 @@ fn every_crate_uses_only_what_the_table_allows() {
 fn the_table_allows_nothing_that_is_not_used() {
     let actual = actual();
     for (name, may_use) in allowed() {
-        let used = actual.get(&name).unwrap_or_else(|| panic!("{name} of the table does not exist"));
+        let used =
+            actual.get(&name).unwrap_or_else(|| panic!("{name} of the table does not exist"));
         let unused: Vec<_> = may_use.difference(used).collect();
-        assert!(unused.is_empty(), "{name} does not use {unused:?}; take it out of docs/ARCHITECTURE.md");
+        assert!(
+            unused.is_empty(),
+            "{name} does not use {unused:?}; take it out of docs/ARCHITECTURE.md"
+        );
     }
 }
 
@@ -76,7 +86,10 @@ fn member_manifests_name_no_versions() {
         for section in ["dependencies", "dev-dependencies"] {
             let dependencies = manifest.get(section).and_then(toml::Value::as_table);
             for (name, value) in dependencies.into_iter().flatten() {
-                assert!(value.get("workspace").is_some(), "{member}: {name} must be `workspace = true`");
+                assert!(
+                    value.get("workspace").is_some(),
+                    "{member}: {name} must be `workspace = true`"
+                );
             }
         }
     }

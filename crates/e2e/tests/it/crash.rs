@@ -48,7 +48,10 @@ async fn ten_kills_lose_no_acknowledged_sample_and_no_firing_alert() {
         check_samples(&stack, &acknowledged).await;
         assert_eq!(firing_since(&stack).await, first, "the alert is the same as before the kill");
     }
-    assert!(acknowledged.iter().sum::<usize>() > SERIES * 10, "the load was real: {acknowledged:?}");
+    assert!(
+        acknowledged.iter().sum::<usize>() > SERIES * 10,
+        "the load was real: {acknowledged:?}"
+    );
     let told: Vec<Value> = stack.webhook.bodies();
     let resolved = told.iter().filter(|body| body["status"] == "resolved").count();
     assert_eq!(resolved, 0, "nobody was told that it is over");
@@ -59,8 +62,10 @@ async fn check_samples(stack: &Stack, acknowledged: &[usize]) {
     for (series, &count) in acknowledged.iter().enumerate() {
         let name = format!("s{series}");
         let found = result.iter().find(|found| found["metric"]["series"] == name.as_str());
-        let values =
-            found.and_then(|found| found["values"].as_array()).map(Vec::as_slice).unwrap_or_default();
+        let values = found
+            .and_then(|found| found["values"].as_array())
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         // The one in flight at the kill may be there too.
         assert!(values.len() >= count, "{name}: {} of {count} acknowledged samples", values.len());
         for (n, value) in values.iter().enumerate() {
@@ -78,8 +83,11 @@ async fn firing_since(stack: &Stack) -> String {
     let url = format!("{}/api/v2/alerts?active=true", stack.alarm());
     let answer = eventually("the alert is firing", SOON, async || {
         let alerts = get_json(&stack.context.http, &url).await?;
-        let alert =
-            alerts.as_array()?.iter().find(|alert| alert["labels"]["alertname"] == "CrashTest")?.clone();
+        let alert = alerts
+            .as_array()?
+            .iter()
+            .find(|alert| alert["labels"]["alertname"] == "CrashTest")?
+            .clone();
         (alert["status"]["state"] == "active").then_some(alert)
     });
     answer.await["startsAt"].as_str().unwrap().to_owned()

@@ -62,7 +62,9 @@ const DOCUMENTED: [Documented; 32] = [
     // Refused while parsing, with a position (bad_data); Prometheus notices when it executes.
     other(r#"count_values("", load1)"#),
     // 2.42 moves the window of a pinned subquery along with the steps; `@` says that it stays.
-    other(r#"predict_linear((max (load5{group!="g1"} @ end()) )[38s:30s] @ start() offset -2m, 60)"#),
+    other(
+        r#"predict_linear((max (load5{group!="g1"} @ end()) )[38s:30s] @ start() offset -2m, 60)"#,
+    ),
     // The dialect of the regex crate, which has neither `\Q...\E` nor an upper limit of repeats.
     other(r#"load1{endpoint=~"\\Qhost-01\\E"}"#),
     // Later versions refuse a text that is not UTF-8, too.
@@ -78,12 +80,16 @@ const DOCUMENTED: [Documented; 32] = [
     capped("avg without (cpu, mode) (rate(cpu_seconds_total[1m]))"),
     capped(r#"100 - avg by (endpoint) (rate(cpu_seconds_total{mode="idle"}[2m])) * 100"#),
     capped("sort(rate(net_bytes_total[2m]))"),
-    capped(r#"label_replace(rate(cpu_seconds_total{mode="idle"}[1m]), "core", "c$1", "cpu", "(.*)")"#),
+    capped(
+        r#"label_replace(rate(cpu_seconds_total{mode="idle"}[1m]), "core", "c$1", "cpu", "(.*)")"#,
+    ),
     capped(
         r#"sum by (endpoint) (increase(net_bytes_total[5m])) > 1000 unless on (endpoint) build_info{version="1.0"}"#,
     ),
     capped("2 < (increase(disk_io_total[5m] offset 4m5s))"),
-    capped(r#"increase((rate(net_bytes_total{endpoint!~"host-[0-2]."}[35s]))[5m3s:15s] offset -20s)"#),
+    capped(
+        r#"increase((rate(net_bytes_total{endpoint!~"host-[0-2]."}[35s]))[5m3s:15s] offset -20s)"#,
+    ),
     capped("increase(net_bytes_total[2m] offset 4m5s)"),
     capped("rate(request_seconds_bucket[12m] offset -20s)"),
     capped("increase(disk_io_total[5m])"),
@@ -92,7 +98,9 @@ const DOCUMENTED: [Documented; 32] = [
     capped(
         r#"sum without (cpu, mode, le) ((rate((sparse{endpoint!~"host-[0-2]."})[5m3s:30s] offset 1m)) or ignoring (cpu, mode, le) (count by (group) (mem_used_percent)))"#,
     ),
-    capped("100 >= ((rate(disk_used_percent[5m])) / on (endpoint) group_left (version) (mem_total_bytes))"),
+    capped(
+        "100 >= ((rate(disk_used_percent[5m])) / on (endpoint) group_left (version) (mem_total_bytes))",
+    ),
     capped("increase(request_seconds_sum[12m])"),
     capped("rate(load1[1m30s])"),
     capped("rate(load1[0h2m])"),
@@ -110,16 +118,23 @@ async fn hundreds_of_expressions_are_answered_like_prometheus_answers() {
     for expression in &all {
         for kind in [Kind::Instant, Kind::Range] {
             let (ours, theirs) = both.ask(kind, expression).await;
-            let documented = DOCUMENTED.iter().find(|documented| documented.expression == *expression);
-            let tolerance = documented.map_or(Some(compare::TOLERANCE), |documented| documented.tolerance);
-            let found =
-                tolerance.and_then(|tolerance| compare::difference(expression, &ours, &theirs, tolerance));
+            let documented =
+                DOCUMENTED.iter().find(|documented| documented.expression == *expression);
+            let tolerance =
+                documented.map_or(Some(compare::TOLERANCE), |documented| documented.tolerance);
+            let found = tolerance
+                .and_then(|tolerance| compare::difference(expression, &ours, &theirs, tolerance));
             differences.extend(found.map(|found| format!("{kind:?} {expression}\n    {found}")));
             empty += usize::from(theirs["data"]["result"].as_array().is_none_or(Vec::is_empty));
         }
     }
     eprintln!("{} expressions, twice each; {empty} answers were errors or empty", all.len());
-    assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
+    assert!(
+        differences.is_empty(),
+        "{} differences:\n{}",
+        differences.len(),
+        differences.join("\n")
+    );
 }
 
 /// Patterns that the regex crate understands and Go does not; no harm comes of it.
@@ -133,13 +148,20 @@ async fn malformed_expressions_are_refused_by_both() {
     for expression in lines(include_str!("differential/malformed.txt")) {
         let (ours, theirs) = both.ask(Kind::Instant, expression).await;
         let kinds = [&ours, &theirs].map(|answer| answer["errorType"].as_str());
-        let wanted = [(!ACCEPTED_BY_US.contains(&expression)).then_some("bad_data"), Some("bad_data")];
+        let wanted =
+            [(!ACCEPTED_BY_US.contains(&expression)).then_some("bad_data"), Some("bad_data")];
         if kinds != wanted {
             let said = [ours, theirs].map(|answer| compare::refusal(&answer));
-            differences.push(format!("{expression}\n    ours {:?}\n    theirs {:?}", said[0], said[1]));
+            differences
+                .push(format!("{expression}\n    ours {:?}\n    theirs {:?}", said[0], said[1]));
         }
     }
-    assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
+    assert!(
+        differences.is_empty(),
+        "{} differences:\n{}",
+        differences.len(),
+        differences.join("\n")
+    );
 }
 
 /// The lines of a list, without notes and blank lines.
@@ -200,13 +222,15 @@ impl Both {
             }
         }
         // Only the same name is sure to have distinct labels once it is dropped.
-        let names: BTreeSet<&str> = series.iter().map(|series| series.labels.metric_name()).collect();
+        let names: BTreeSet<&str> =
+            series.iter().map(|series| series.labels.metric_name()).collect();
         let counts: Vec<String> =
             names.iter().map(|name| format!("sum(count_over_time({name}[1h]))")).collect();
         let (expression, held) = (counts.join(" + "), count(&series).to_string());
         eventually("both hold all samples", SOON, async || {
             let (ours, theirs) = self.ask(Kind::Instant, &expression).await;
-            let holds = |answer: &Value| answer["data"]["result"][0]["value"][1].as_str() == Some(&held);
+            let holds =
+                |answer: &Value| answer["data"]["result"][0]["value"][1].as_str() == Some(&held);
             (holds(&ours) && holds(&theirs)).then_some(())
         })
         .await;
@@ -214,8 +238,9 @@ impl Both {
 
     async fn write(&self, base: &str, body: Vec<u8>) {
         let request = self.stack.context.http.post(format!("{base}/api/v1/write")).body(body);
-        let request =
-            request.header("content-encoding", "snappy").header("content-type", "application/x-protobuf");
+        let request = request
+            .header("content-encoding", "snappy")
+            .header("content-type", "application/x-protobuf");
         let answer = request.send().await.unwrap();
         assert!(answer.status().is_success(), "{base}: {}", answer.text().await.unwrap());
     }
@@ -228,12 +253,16 @@ impl Both {
             Kind::Instant => ("query", vec![("time", text(end))]),
             Kind::Range => {
                 let start = end - 10 * 60_000;
-                ("query_range", vec![("start", text(start)), ("end", text(end)), ("step", "35".to_owned())])
+                (
+                    "query_range",
+                    vec![("start", text(start)), ("end", text(end)), ("step", "35".to_owned())],
+                )
             }
         };
         let ask = async |base: &str| {
             let url = format!("{base}/api/v1/{path}");
-            let request = self.stack.context.http.get(url).query(&[("query", expression)]).query(&params);
+            let request =
+                self.stack.context.http.get(url).query(&[("query", expression)]).query(&params);
             let answer = request.send().await.unwrap().text().await.unwrap();
             serde_json::from_str(&answer)
                 .unwrap_or_else(|_| panic!("{base} answers {expression} with {answer}"))

@@ -81,30 +81,42 @@ fn measurements(page: &mut String, group: Group) {
     for (metric, labels) in group.metrics() {
         let kind = if metric.kind == MetricKind::Counter { "counter" } else { "gauge" };
         let (name, labels) = (canonical_name(metric.original), code_list(labels.iter().copied()));
-        let _ = writeln!(page, "| `{name}` | {labels} | {kind} | {} | {} |", metric.unit, metric.help);
+        let _ =
+            writeln!(page, "| `{name}` | {labels} | {kind} | {} | {} |", metric.unit, metric.help);
     }
 }
 
 fn exposed(page: &mut String, role: &str, text: &str) {
-    let _ = write!(page, "\n### {role}\n\n| metric | labels | kind | meaning |\n|---|---|---|---|\n");
+    let _ =
+        write!(page, "\n### {role}\n\n| metric | labels | kind | meaning |\n|---|---|---|---|\n");
     let mut kinds = BTreeMap::new();
     let mut helps = BTreeMap::new();
     let mut labels: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for line in text.lines() {
-        if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
+        if let Some((name, help)) =
+            line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' '))
+        {
             helps.insert(name, help);
-        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
+        } else if let Some((name, kind)) =
+            line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
         {
             kinds.insert(name, kind);
-        } else if let Some((name, pairs)) = line.split_once('{').filter(|_| !line.starts_with('#')) {
+        } else if let Some((name, pairs)) = line.split_once('{').filter(|_| !line.starts_with('#'))
+        {
             let names = pairs.split('"').step_by(2).filter_map(|part| part.strip_suffix('='));
             let family = family_of(name, &kinds);
-            labels.entry(family).or_default().extend(names.map(|name| name.trim_start_matches(',')));
+            labels
+                .entry(family)
+                .or_default()
+                .extend(names.map(|name| name.trim_start_matches(',')));
         }
     }
     for (name, kind) in &kinds {
         let help = helps.get(name).copied().unwrap_or_default();
-        assert!(name.starts_with(&format!("{role}_")), "{name} does not begin with its role {role}");
+        assert!(
+            name.starts_with(&format!("{role}_")),
+            "{name} does not begin with its role {role}"
+        );
         assert!(help.ends_with('.') && !help.ends_with(".."), "the help of {name} is {help:?}");
         let names = labels.get(name).into_iter().flatten().copied().filter(|label| *label != "le");
         let total = if *kind == "counter" { "_total" } else { "" };

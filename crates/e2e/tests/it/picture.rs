@@ -34,8 +34,20 @@ const EXAMPLES: [Example; 8] = [
         "No heartbeat for more than 2 minutes",
         4,
     ),
-    example(("DiskFull", "critical", "bj-db-07"), ("mount", "/data"), "97.2 %", "/data is 97 % full", 125),
-    example(("ReadOnly", "error", "sh-log-02"), ("mount", "/var/log"), "1", "A file system is read-only", 9),
+    example(
+        ("DiskFull", "critical", "bj-db-07"),
+        ("mount", "/data"),
+        "97.2 %",
+        "/data is 97 % full",
+        125,
+    ),
+    example(
+        ("ReadOnly", "error", "sh-log-02"),
+        ("mount", "/var/log"),
+        "1",
+        "A file system is read-only",
+        9,
+    ),
     example(
         ("MemoryShort", "error", "bj-cache-02"),
         ("idc", "bj"),

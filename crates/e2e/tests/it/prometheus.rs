@@ -43,8 +43,10 @@ async fn what_a_real_prometheus_writes_is_answered_like_prometheus_answers() {
     let at = eventually("thirty scrapes are in both", SOON, async || {
         let result = stack.query("count_over_time(up[1m]) >= 32 and timestamp(up)").await?;
         result.first()?;
-        let newest =
-            stack.query("timestamp(up)").await?.first()?["value"][1].as_str()?.parse::<f64>().ok()?;
+        let newest = stack.query("timestamp(up)").await?.first()?["value"][1]
+            .as_str()?
+            .parse::<f64>()
+            .ok()?;
         Some(newest - 4.5)
     })
     .await;
@@ -66,8 +68,9 @@ async fn what_a_real_prometheus_writes_is_answered_like_prometheus_answers() {
 async fn ask(stack: &Stack, base: &str, query: &str, at: f64) -> Value {
     let params = [("query", query.to_owned()), ("time", at.to_string())];
     let url = reqwest::Url::parse_with_params(&format!("{base}/api/v1/query"), params).unwrap();
-    let mut answer =
-        get_json(&stack.context.http, url.as_str()).await.unwrap_or_else(|| panic!("{url} does not answer"));
+    let mut answer = get_json(&stack.context.http, url.as_str())
+        .await
+        .unwrap_or_else(|| panic!("{url} does not answer"));
     let mut result = answer["data"]["result"].take();
     // The order of an instant vector is not promised by either.
     if let Value::Array(samples) = &mut result {
@@ -78,7 +81,8 @@ async fn ask(stack: &Stack, base: &str, query: &str, at: f64) -> Value {
 
 /// Equal but for the last digits, where the order of additions may differ.
 fn same(ours: &Value, theirs: &Value) -> bool {
-    let number = |sample: &Value| sample["value"][1].as_str().and_then(|text| text.parse::<f64>().ok());
+    let number =
+        |sample: &Value| sample["value"][1].as_str().and_then(|text| text.parse::<f64>().ok());
     let (Some(ours), Some(theirs)) = (ours.as_array(), theirs.as_array()) else { return false };
     ours.len() == theirs.len()
         && ours.iter().zip(theirs).all(|(a, b)| {

@@ -46,7 +46,10 @@ async fn quickstart_comes_up_refuses_a_second_run_and_ends_cleanly() {
     first.signal(Signal::SIGINT);
     assert!(first.wait(SOON).await.success(), "{}", first.output());
     eventually("nothing listens any more", SOON, async || {
-        [6060, 8080, 1988].iter().all(|&port| TcpStream::connect(("127.0.0.1", port)).is_err()).then_some(())
+        [6060, 8080, 1988]
+            .iter()
+            .all(|&port| TcpStream::connect(("127.0.0.1", port)).is_err())
+            .then_some(())
     })
     .await;
 }

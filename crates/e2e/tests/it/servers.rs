@@ -31,7 +31,11 @@ async fn on_mariadb_and_redis_an_alert_survives_the_end_of_any_of_them() {
     stack.saker().kill();
     stack.start_saker().await;
     fire(&stack, "one").await;
-    assert_eq!(firing_since(&stack, "one").await, first, "the alert is the same as before the kill");
+    assert_eq!(
+        firing_since(&stack, "one").await,
+        first,
+        "the alert is the same as before the kill"
+    );
     assert!(!stack.file("data").join("saker.db").exists(), "nothing is kept in SQLite");
 
     mariadb.kill();
@@ -77,7 +81,8 @@ async fn firing_since(stack: &Stack, name: &str) -> String {
     let url = format!("{}/api/v2/alerts?active=true", stack.alarm());
     let answer = eventually("the alert is firing", SOON, async || {
         let alerts = get_json(&stack.context.http, &url).await?;
-        let alert = alerts.as_array()?.iter().find(|alert| alert["labels"]["name"] == name)?.clone();
+        let alert =
+            alerts.as_array()?.iter().find(|alert| alert["labels"]["name"] == name)?.clone();
         (alert["status"]["state"] == "active").then_some(alert)
     });
     answer.await["startsAt"].as_str().unwrap().to_owned()

@@ -51,8 +51,14 @@ impl Stack {
             apiproxy: free_port(),
             agent: free_port(),
         };
-        let stack =
-            Self { context, webhook, folder: tempfile::tempdir().unwrap(), ports, saker: None, agent: None };
+        let stack = Self {
+            context,
+            webhook,
+            folder: tempfile::tempdir().unwrap(),
+            ports,
+            saker: None,
+            agent: None,
+        };
         fs::write(stack.file("saker.toml"), stack.saker_config(rules) + sections).unwrap();
         fs::write(stack.file("agent.toml"), stack.agent_config()).unwrap();
         stack
@@ -128,7 +134,12 @@ impl Stack {
     }
 
     /// Writes samples of one series by remote write; true when transfer acknowledged them.
-    pub(crate) async fn write(&self, name: &str, labels: &[(&str, &str)], samples: Vec<Sample>) -> bool {
+    pub(crate) async fn write(
+        &self,
+        name: &str,
+        labels: &[(&str, &str)],
+        samples: Vec<Sample>,
+    ) -> bool {
         let pairs = labels.iter().copied().chain([(METRIC_NAME, name)]);
         let series = Series { labels: Labels::from_pairs(pairs), samples };
         let request = self

@@ -56,7 +56,8 @@ impl<'a> Evaluator<'a> {
             },
         };
         let rows = groups.labels.into_iter().zip(groups.drop_name).zip(folded);
-        let rows = rows.map(|((labels, drop_name), values)| Row { drop_name, ..Row::new(labels, values) });
+        let rows =
+            rows.map(|((labels, drop_name), values)| Row { drop_name, ..Row::new(labels, values) });
         Ok(rows.filter(Row::has_values).collect())
     }
 }
@@ -74,11 +75,18 @@ impl Evaluator<'_> {
         let mut results: Vec<Row> = Vec::with_capacity(groups.len());
         for (id, (labels, drop_name)) in groups.labels.iter().zip(&groups.drop_name).enumerate() {
             let mut result = Row::absent(labels.clone(), *drop_name, steps);
-            let members: Vec<&Row> =
-                rows.iter().zip(&groups.ids).filter(|(_, of)| **of == id).map(|(row, _)| row).collect();
+            let members: Vec<&Row> = rows
+                .iter()
+                .zip(&groups.ids)
+                .filter(|(_, of)| **of == id)
+                .map(|(row, _)| row)
+                .collect();
             for step in 0..steps {
-                let histograms: Vec<&Histogram> =
-                    members.iter().filter_map(|row| row.histogram(step)).map(AsRef::as_ref).collect();
+                let histograms: Vec<&Histogram> = members
+                    .iter()
+                    .filter_map(|row| row.histogram(step))
+                    .map(AsRef::as_ref)
+                    .collect();
                 let present = members.iter().filter(|row| !is_absent(row.values[step]));
                 let point = if histograms.is_empty() {
                     let values = present.map(|row| row.values[step]);
@@ -114,13 +122,17 @@ impl Evaluator<'_> {
         for row in rows {
             // Values mostly repeat from step to step.
             let mut last: Option<(u64, usize)> = None;
-            for (step, value) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
+            for (step, value) in
+                row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value))
+            {
                 let histogram = row.histogram(step);
                 let slot = match last {
                     Some((bits, slot)) if bits == value.to_bits() && histogram.is_none() => slot,
                     _ => {
-                        let text = histogram
-                            .map_or_else(|| number::plain(*value), |histogram| histogram.to_string());
+                        let text = histogram.map_or_else(
+                            || number::plain(*value),
+                            |histogram| histogram.to_string(),
+                        );
                         let labels = names.key(&row.labels.with(label, &text));
                         match index.get(&labels) {
                             Some(slot) => *slot,
@@ -217,21 +229,27 @@ impl<'g> Names<'g> {
 /// Groups folded by an operator that makes one value of many; `None` for those that pick.
 fn folded(op: AggregateOp, rows: &[Row], groups: &Groups, steps: usize) -> Option<Vec<Vec<f64>>> {
     let add = |sum: &mut Sum, value| *sum = sum.plus(value);
-    let least =
-        |best: &mut f64, value: f64| *best = if value < *best || best.is_nan() { value } else { *best };
-    let most =
-        |best: &mut f64, value: f64| *best = if value > *best || best.is_nan() { value } else { *best };
+    let least = |best: &mut f64, value: f64| {
+        *best = if value < *best || best.is_nan() { value } else { *best }
+    };
+    let most = |best: &mut f64, value: f64| {
+        *best = if value > *best || best.is_nan() { value } else { *best }
+    };
     let variance = |spread: Spread| spread.variance();
     Some(match op {
         AggregateOp::Sum => fold(rows, groups, steps, Sum::default(), add, Sum::total),
         AggregateOp::Avg => fold(rows, groups, steps, Mean::default(), Mean::push, Mean::value),
-        AggregateOp::Count => fold(rows, groups, steps, 0.0, |count, _| *count += 1.0, |count| count),
+        AggregateOp::Count => {
+            fold(rows, groups, steps, 0.0, |count, _| *count += 1.0, |count| count)
+        }
         AggregateOp::Group => fold(rows, groups, steps, (), |(), _| {}, |()| 1.0),
         AggregateOp::Min => fold(rows, groups, steps, f64::NAN, least, |best| best),
         AggregateOp::Max => fold(rows, groups, steps, f64::NAN, most, |best| best),
         AggregateOp::Stdvar => fold(rows, groups, steps, Spread::default(), Spread::push, variance),
         AggregateOp::Stddev => {
-            fold(rows, groups, steps, Spread::default(), Spread::push, |spread| variance(spread).sqrt())
+            fold(rows, groups, steps, Spread::default(), Spread::push, |spread| {
+                variance(spread).sqrt()
+            })
         }
         _ => return None,
     })
@@ -254,7 +272,9 @@ fn fold<C: Copy>(
         }
     }
     let finished = |cell: &Option<C>| cell.map_or(ABSENT, &finish);
-    (0..groups.len()).map(|id| cells[id * steps..(id + 1) * steps].iter().map(finished).collect()).collect()
+    (0..groups.len())
+        .map(|id| cells[id * steps..(id + 1) * steps].iter().map(finished).collect())
+        .collect()
 }
 
 /// Welford's running variance. Anything infinite or NaN makes it NaN.
@@ -287,10 +307,14 @@ fn quantiles(rows: &[Row], groups: &Groups, steps: usize, q: &Scalars) -> Vec<Ve
     let mut folded = vec![vec![ABSENT; steps]; groups.len()];
     let mut values: Vec<Vec<f64>> = vec![Vec::new(); groups.len()];
     for step in 0..steps {
-        for (row, id) in rows.iter().zip(&groups.ids).filter(|(row, _)| !is_absent(row.values[step])) {
+        for (row, id) in
+            rows.iter().zip(&groups.ids).filter(|(row, _)| !is_absent(row.values[step]))
+        {
             values[*id].push(row.values[step]);
         }
-        for (values, folded) in values.iter_mut().zip(&mut folded).filter(|(values, _)| !values.is_empty()) {
+        for (values, folded) in
+            values.iter_mut().zip(&mut folded).filter(|(values, _)| !values.is_empty())
+        {
             folded[step] = number::quantile(q.at(step), values);
             values.clear();
         }

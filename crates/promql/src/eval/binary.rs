@@ -76,9 +76,9 @@ impl Evaluator<'_> {
     ) -> Result<Computed, EvalError> {
         let op = operation.op;
         match (left, right) {
-            (Computed::Scalar(left), Computed::Scalar(right)) => {
-                Ok(Computed::Scalar(left.zip(&right, |left, right| scalar_operation(op, left, right))))
-            }
+            (Computed::Scalar(left), Computed::Scalar(right)) => Ok(Computed::Scalar(
+                left.zip(&right, |left, right| scalar_operation(op, left, right)),
+            )),
             (Computed::Vector(rows), Computed::Scalar(scalars)) => {
                 self.with_scalar(operation, rows, &scalars, false).map(Computed::Vector)
             }
@@ -87,7 +87,8 @@ impl Evaluator<'_> {
             }
             (Computed::Vector(left), Computed::Vector(right)) => {
                 if op.is_set() {
-                    return matching::set_operation(op, matching, left, right).map(Computed::Vector);
+                    return matching::set_operation(op, matching, left, right)
+                        .map(Computed::Vector);
                 }
                 self.matched(operation, matching, left, right).map(Computed::Vector)
             }
@@ -108,7 +109,8 @@ impl Evaluator<'_> {
                 for step in 0..row.values.len() {
                     let scalar = Point::Float(scalars.at(step));
                     let combined = row.point(step).and_then(|point| {
-                        let (left, right) = if scalar_first { (scalar, point) } else { (point, scalar) };
+                        let (left, right) =
+                            if scalar_first { (scalar, point) } else { (point, scalar) };
                         self.combined(operation, &left, &right)
                     });
                     row.set(step, combined);
@@ -131,7 +133,12 @@ impl Evaluator<'_> {
 
     /// An operator between two elements, at least one of which may be a native histogram. A filter
     /// keeps the left one.
-    pub(super) fn combined(&mut self, operation: Operation, left: &Point, right: &Point) -> Option<Point> {
+    pub(super) fn combined(
+        &mut self,
+        operation: Operation,
+        left: &Point,
+        right: &Point,
+    ) -> Option<Point> {
         let op = operation.op;
         let boolean = |holds: bool| if holds { 1.0 } else { 0.0 };
         match (left, right, op) {
@@ -149,13 +156,21 @@ impl Evaluator<'_> {
             (Point::Histogram(left), Point::Float(right), BinaryOp::Divide) => {
                 Some(left.divided(*right).into())
             }
-            (Point::Histogram(left), Point::Float(right), BinaryOp::TrimUpper | BinaryOp::TrimLower) => {
-                Some(left.trimmed(*right, op == BinaryOp::TrimUpper).into())
-            }
-            (Point::Histogram(left), Point::Histogram(right), BinaryOp::Add | BinaryOp::Subtract) => {
-                self.added(operation, left, right)
-            }
-            (Point::Histogram(one), Point::Histogram(other), BinaryOp::Equal | BinaryOp::NotEqual) => {
+            (
+                Point::Histogram(left),
+                Point::Float(right),
+                BinaryOp::TrimUpper | BinaryOp::TrimLower,
+            ) => Some(left.trimmed(*right, op == BinaryOp::TrimUpper).into()),
+            (
+                Point::Histogram(left),
+                Point::Histogram(right),
+                BinaryOp::Add | BinaryOp::Subtract,
+            ) => self.added(operation, left, right),
+            (
+                Point::Histogram(one),
+                Point::Histogram(other),
+                BinaryOp::Equal | BinaryOp::NotEqual,
+            ) => {
                 let holds = one.same_as(other) == (op == BinaryOp::Equal);
                 if operation.return_bool {
                     return Some(Point::Float(boolean(holds)));
@@ -163,15 +178,21 @@ impl Evaluator<'_> {
                 holds.then(|| left.clone())
             }
             _ => {
-                let kind =
-                    |point: &Point| if matches!(point, Point::Float(_)) { "float" } else { "histogram" };
+                let kind = |point: &Point| {
+                    if matches!(point, Point::Float(_)) { "float" } else { "histogram" }
+                };
                 self.notes.incompatible_types(op.as_str(), kind(left), kind(right), operation.span);
                 None
             }
         }
     }
 
-    fn added(&mut self, operation: Operation, left: &Histogram, right: &Histogram) -> Option<Point> {
+    fn added(
+        &mut self,
+        operation: Operation,
+        left: &Histogram,
+        right: &Histogram,
+    ) -> Option<Point> {
         let mut total = Total::new(left);
         let subtract = operation.op == BinaryOp::Subtract;
         let outcome = if subtract { total.subtract(right) } else { total.add(right) };

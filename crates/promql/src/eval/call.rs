@@ -63,7 +63,10 @@ impl<'a> Evaluator<'a> {
             }
             VectorFunction::Vector => {
                 let scalars = self.scalar(&args[0], grid)?;
-                vec![Row::new(Labels::empty(), (0..grid.steps).map(|step| scalars.at(step)).collect())]
+                vec![Row::new(
+                    Labels::empty(),
+                    (0..grid.steps).map(|step| scalars.at(step)).collect(),
+                )]
             }
             VectorFunction::Clamp => self.clamp(&args[0], Some(&args[1]), Some(&args[2]), grid)?,
             VectorFunction::ClampMin => self.clamp(&args[0], Some(&args[1]), None, grid)?,
@@ -96,10 +99,16 @@ impl<'a> Evaluator<'a> {
             VectorFunction::HistogramAvg => self.property(&args[0], |h| h.sum / h.count, grid)?,
             VectorFunction::HistogramCount => self.property(&args[0], |h| h.count, grid)?,
             VectorFunction::HistogramSum => self.property(&args[0], |h| h.sum, grid)?,
-            VectorFunction::HistogramStddev => self.property(&args[0], |h| h.variance().sqrt(), grid)?,
-            VectorFunction::HistogramStdvar => self.property(&args[0], Histogram::variance, grid)?,
+            VectorFunction::HistogramStddev => {
+                self.property(&args[0], |h| h.variance().sqrt(), grid)?
+            }
+            VectorFunction::HistogramStdvar => {
+                self.property(&args[0], Histogram::variance, grid)?
+            }
             // These have nodes of their own, or the planner refuses them.
-            VectorFunction::Absent | VectorFunction::Info | VectorFunction::StartTimestamp => Vec::new(),
+            VectorFunction::Absent | VectorFunction::Info | VectorFunction::StartTimestamp => {
+                Vec::new()
+            }
         };
         Ok(Computed::Vector(rows))
     }
@@ -119,7 +128,9 @@ impl<'a> Evaluator<'a> {
                 Ok(first.zip(&second, |a, b| if is_min { smaller(a, b) } else { larger(a, b) }))
             }
             // The planner computes the others; only the time is left.
-            _ => Ok(Scalars::Steps((0..grid.steps).map(|step| grid.time(step) as f64 / 1000.0).collect())),
+            _ => Ok(Scalars::Steps(
+                (0..grid.steps).map(|step| grid.time(step) as f64 / 1000.0).collect(),
+            )),
         }
     }
 
@@ -132,7 +143,8 @@ impl<'a> Evaluator<'a> {
     ) -> Result<Vec<Row>, EvalError> {
         let mut rows = self.vector(vector, grid)?;
         for row in &mut rows {
-            let values = (0..grid.steps).map(|step| row.histogram(step).map_or(ABSENT, |h| figure(h)));
+            let values =
+                (0..grid.steps).map(|step| row.histogram(step).map_or(ABSENT, |h| figure(h)));
             row.values = values.collect();
             row.histograms = Vec::new();
         }
@@ -155,7 +167,12 @@ impl<'a> Evaluator<'a> {
         self.without_names(rows)
     }
 
-    fn bound(&mut self, node: Option<&'a Node>, open: f64, grid: Grid) -> Result<Scalars, EvalError> {
+    fn bound(
+        &mut self,
+        node: Option<&'a Node>,
+        open: f64,
+        grid: Grid,
+    ) -> Result<Scalars, EvalError> {
         node.map_or(Ok(Scalars::Same(open)), |node| self.scalar(node, grid))
     }
 
@@ -172,7 +189,12 @@ impl<'a> Evaluator<'a> {
         self.without_names(rows)
     }
 
-    fn date(&mut self, part: fn(f64) -> f64, args: &'a [Node], grid: Grid) -> Result<Vec<Row>, EvalError> {
+    fn date(
+        &mut self,
+        part: fn(f64) -> f64,
+        args: &'a [Node],
+        grid: Grid,
+    ) -> Result<Vec<Row>, EvalError> {
         if let Some(arg) = args.first() {
             let mut rows = self.vector(arg, grid)?;
             rows.iter_mut().for_each(|row| row.map(part));
@@ -195,7 +217,8 @@ pub(super) fn text(node: &Node) -> &str {
 /// `scalar`: the value of the only element, else NaN.
 fn only_value(rows: &[Row], steps: usize) -> Scalars {
     let value = |step: usize| {
-        let mut present = rows.iter().map(|row| row.values[step]).filter(|value| !is_absent(*value));
+        let mut present =
+            rows.iter().map(|row| row.values[step]).filter(|value| !is_absent(*value));
         match (present.next(), present.next()) {
             (Some(value), None) => value,
             _ => f64::NAN,

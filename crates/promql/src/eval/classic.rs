@@ -37,7 +37,11 @@ struct Histogram {
 }
 
 impl<'a> Evaluator<'a> {
-    pub(super) fn histogram_quantile(&mut self, args: &'a [Node], grid: Grid) -> Result<Vec<Row>, EvalError> {
+    pub(super) fn histogram_quantile(
+        &mut self,
+        args: &'a [Node],
+        grid: Grid,
+    ) -> Result<Vec<Row>, EvalError> {
         let q = self.quantile_argument(&args[0], grid)?;
         let histograms = self.histograms(&args[1], grid)?;
         let rows = self.quantile_rows(&histograms, &q, args[1].span, grid);
@@ -58,7 +62,9 @@ impl<'a> Evaluator<'a> {
             for row in self.quantile_rows(&histograms, &q, args[0].span, grid) {
                 // The label tells the quantile of the step.
                 let mut by_value: BTreeMap<String, Row> = BTreeMap::new();
-                for (step, value) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
+                for (step, value) in
+                    row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value))
+                {
                     let name = number::general(q.at(step));
                     if !by_value.contains_key(&name) {
                         self.charge(grid.steps)?;
@@ -74,7 +80,11 @@ impl<'a> Evaluator<'a> {
         self.without_names(found)
     }
 
-    pub(super) fn histogram_fraction(&mut self, args: &'a [Node], grid: Grid) -> Result<Vec<Row>, EvalError> {
+    pub(super) fn histogram_fraction(
+        &mut self,
+        args: &'a [Node],
+        grid: Grid,
+    ) -> Result<Vec<Row>, EvalError> {
         let (lower, upper) = (self.scalar(&args[0], grid)?, self.scalar(&args[1], grid)?);
         let histograms = self.histograms(&args[2], grid)?;
         let mut rows = Vec::new();
@@ -85,9 +95,12 @@ impl<'a> Evaluator<'a> {
                 let value = match self.found(histogram, step, args[2].span) {
                     Found::Nothing => ABSENT,
                     Found::Classic(mut buckets) => fraction(bounds.0, bounds.1, &mut buckets),
-                    Found::Native(native) => {
-                        self.native_fraction(bounds, &native, histogram.labels.metric_name(), args[2].span)
-                    }
+                    Found::Native(native) => self.native_fraction(
+                        bounds,
+                        &native,
+                        histogram.labels.metric_name(),
+                        args[2].span,
+                    ),
                 };
                 values.push(value);
             }
@@ -102,7 +115,13 @@ impl<'a> Evaluator<'a> {
         Ok(q)
     }
 
-    fn quantile_rows(&mut self, histograms: &[Histogram], q: &Scalars, span: Span, grid: Grid) -> Vec<Row> {
+    fn quantile_rows(
+        &mut self,
+        histograms: &[Histogram],
+        q: &Scalars,
+        span: Span,
+        grid: Grid,
+    ) -> Vec<Row> {
         let mut rows = Vec::with_capacity(histograms.len());
         for histogram in histograms {
             let mut forced = false;
@@ -298,7 +317,8 @@ fn rank_of(bound: f64, buckets: &[Bucket]) -> f64 {
             if start.is_infinite() {
                 return bucket.count;
             }
-            return rank + (bucket.count - rank) * ((bound - start) / (bucket.bound - start)).max(0.0);
+            return rank
+                + (bucket.count - rank) * ((bound - start) / (bucket.bound - start)).max(0.0);
         }
         rank = bucket.count;
         low = bucket.bound;

@@ -71,7 +71,10 @@ impl Row {
     }
 
     pub(super) fn histogram(&self, step: usize) -> Option<&Arc<Histogram>> {
-        self.histograms.get(step).and_then(Option::as_ref).filter(|_| is_histogram(self.values[step]))
+        self.histograms
+            .get(step)
+            .and_then(Option::as_ref)
+            .filter(|_| is_histogram(self.values[step]))
     }
 
     pub(super) fn point(&self, step: usize) -> Option<Point> {
@@ -124,7 +127,9 @@ impl Row {
     /// Changes every number there is, knowing its step. Native histograms are dropped.
     pub(super) fn map_steps(&mut self, change: impl Fn(usize, f64) -> f64) {
         self.keep_floats();
-        for (step, value) in self.values.iter_mut().enumerate().filter(|(_, value)| !is_absent(**value)) {
+        for (step, value) in
+            self.values.iter_mut().enumerate().filter(|(_, value)| !is_absent(**value))
+        {
             *value = change(step, *value);
         }
     }
@@ -142,7 +147,9 @@ impl Row {
     pub(super) fn samples(&self, grid: Grid) -> Vec<Sample> {
         let is_float = |value: f64| !is_absent(value) && !is_histogram(value);
         let present = self.values.iter().enumerate().filter(|(_, value)| is_float(**value));
-        present.map(|(step, value)| Sample { timestamp: Timestamp(grid.time(step)), value: *value }).collect()
+        present
+            .map(|(step, value)| Sample { timestamp: Timestamp(grid.time(step)), value: *value })
+            .collect()
     }
 }
 
@@ -215,7 +222,8 @@ impl Computed {
                     let value = row.values.first().copied().unwrap_or(ABSENT);
                     let histogram = row.histograms.first().cloned();
                     row.values = vec![value; steps];
-                    row.histograms = histogram.map_or_else(Vec::new, |histogram| vec![histogram; steps]);
+                    row.histograms =
+                        histogram.map_or_else(Vec::new, |histogram| vec![histogram; steps]);
                 }
                 Self::Vector(rows)
             }
@@ -245,7 +253,10 @@ pub(super) fn unify(rows: Vec<Row>) -> Result<Vec<Row>, EvalError> {
 
 /// Joins rows of the same labels, with the error to give when two of them have values at the same
 /// step.
-pub(super) fn unify_or(rows: Vec<Row>, fault: impl Fn() -> EvalError) -> Result<Vec<Row>, EvalError> {
+pub(super) fn unify_or(
+    rows: Vec<Row>,
+    fault: impl Fn() -> EvalError,
+) -> Result<Vec<Row>, EvalError> {
     if rows.len() < 2 {
         return Ok(rows);
     }
@@ -286,7 +297,8 @@ mod tests {
 
     #[test]
     fn rows_of_the_same_labels_are_joined_where_they_do_not_overlap() {
-        let rows = unify(vec![row("x", &[1.0, ABSENT]), row("y", &[5.0, 5.0]), row("x", &[ABSENT, 2.0])]);
+        let rows =
+            unify(vec![row("x", &[1.0, ABSENT]), row("y", &[5.0, 5.0]), row("x", &[ABSENT, 2.0])]);
         let rows = rows.expect("they do not overlap");
         assert_eq!(rows.len(), 2);
         assert_eq!(rows[0].values, [1.0, 2.0]);
@@ -300,7 +312,9 @@ mod tests {
 
     #[test]
     fn arithmetic_never_makes_a_value_look_absent() {
-        for value in [ABSENT + 1.0, ABSENT * 0.0, f64::NAN, -f64::NAN, f64::INFINITY - f64::INFINITY] {
+        for value in
+            [ABSENT + 1.0, ABSENT * 0.0, f64::NAN, -f64::NAN, f64::INFINITY - f64::INFINITY]
+        {
             assert!(!is_absent(value));
         }
     }

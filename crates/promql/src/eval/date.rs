@@ -51,7 +51,8 @@ pub(crate) fn day_of_month(value: f64) -> f64 {
 }
 
 pub(crate) fn day_of_year(value: f64) -> f64 {
-    let count = |(year, month, day)| (1..month).map(|month| days_of(year, month)).sum::<i64>() + day;
+    let count =
+        |(year, month, day)| (1..month).map(|month| days_of(year, month)).sum::<i64>() + day;
     or_nan(civil(value).map(count))
 }
 
@@ -79,7 +80,10 @@ mod tests {
     #[test]
     fn the_leap_day_is_known() {
         let leap_day = 1_456_790_399.0;
-        assert_eq!((month(leap_day), day_of_month(leap_day), day_of_year(leap_day)), (2.0, 29.0, 60.0));
+        assert_eq!(
+            (month(leap_day), day_of_month(leap_day), day_of_year(leap_day)),
+            (2.0, 29.0, 60.0)
+        );
         assert_eq!((year(leap_day), hour(leap_day), minute(leap_day)), (2016.0, 23.0, 59.0));
         assert_eq!(days_in_month(leap_day), 29.0);
     }

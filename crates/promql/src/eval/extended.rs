@@ -27,7 +27,8 @@ pub(super) fn value(
         Extension::Smoothed => last_of_smoothed(samples, to, window.end, lookback)?,
     };
     let ends_inside = samples[last].timestamp.millis() > window.start;
-    let starts_inside = samples.get(first).is_some_and(|sample| sample.timestamp.millis() <= window.end);
+    let starts_inside =
+        samples.get(first).is_some_and(|sample| sample.timestamp.millis() <= window.end);
     if !ends_inside || !starts_inside {
         return None;
     }
@@ -54,7 +55,9 @@ fn last_of_smoothed(samples: &[Sample], to: usize, end: i64, lookback: i64) -> O
 fn change(window: &Window<'_>, reached: &[Sample], counter: bool, extension: Extension) -> f64 {
     let [first, inner @ .., last] = reached else { return 0.0 };
     let right = match inner.last().unwrap_or(first) {
-        before if last.timestamp.millis() > window.end => interpolate(before, last, window.end, counter),
+        before if last.timestamp.millis() > window.end => {
+            interpolate(before, last, window.end, counter)
+        }
         _ => last.value,
     };
     let second = inner.first().unwrap_or(last);
@@ -94,7 +97,9 @@ pub(super) fn smoothed_value(samples: &[Sample], time: i64, lookback: i64) -> Op
     }
     let latest = time.saturating_add(lookback);
     match samples.get(next).filter(|after| after.timestamp.millis() <= latest) {
-        Some(after) if before.timestamp.millis() < time => Some(interpolate(before, after, time, false)),
+        Some(after) if before.timestamp.millis() < time => {
+            Some(interpolate(before, after, time, false))
+        }
         _ => Some(before.value),
     }
 }

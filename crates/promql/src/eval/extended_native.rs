@@ -39,10 +39,13 @@ impl Extended<'_> {
         let first = from.checked_sub(1).filter(|index| all[*index].0 > oldest).unwrap_or(from);
         let at_end = to > 0 && all[to - 1].0 == end;
         let next = all.get(to).is_some_and(|(time, _)| *time <= end.saturating_add(lookback));
-        let after = if self.extension == Extension::Smoothed && !at_end && next { to + 1 } else { to };
+        let after =
+            if self.extension == Extension::Smoothed && !at_end && next { to + 1 } else { to };
         let reached = all.get(first..after).unwrap_or(&[]);
         match (reached.first(), reached.last()) {
-            (Some((first, _)), Some((last, _))) if *first <= end && *last > start => reached.to_vec(),
+            (Some((first, _)), Some((last, _))) if *first <= end && *last > start => {
+                reached.to_vec()
+            }
             _ => Vec::new(),
         }
     }
@@ -69,7 +72,8 @@ impl Evaluator<'_> {
         match function {
             _ if histograms.is_empty() => {
                 let Extended { extension, window, samples, near, .. } = extended;
-                extended::value(function, *extension, window, samples, *near, lookback).map(Point::Float)
+                extended::value(function, *extension, window, samples, *near, lookback)
+                    .map(Point::Float)
             }
             WindowFunction::Changes => Some(Point::Float(histogram_window::changes(&reached))),
             WindowFunction::Resets => {
@@ -80,7 +84,8 @@ impl Evaluator<'_> {
                 None
             }
             _ => {
-                let samples: Vec<Timed<'_>> = histograms.iter().map(|(time, h)| (*time, h)).collect();
+                let samples: Vec<Timed<'_>> =
+                    histograms.iter().map(|(time, h)| (*time, h)).collect();
                 let change = self.extended_change(function, extended, &samples, place)?;
                 let rate = function == WindowFunction::Rate;
                 Some(if rate { change.divided(extended.window.seconds()) } else { change }.into())
@@ -157,7 +162,9 @@ impl Evaluator<'_> {
             (None, _) => None,
             // Numbers alone have been dealt with.
             (Some((_, Either::Float(_))), Some((_, Either::Float(_))) | None) => return,
-            (Some((_, Either::Histogram(histogram))), None) => Some(Point::Histogram(Arc::clone(histogram))),
+            (Some((_, Either::Histogram(histogram))), None) => {
+                Some(Point::Histogram(Arc::clone(histogram)))
+            }
             (Some((at, Either::Histogram(one))), Some((then, Either::Histogram(other)))) => {
                 let counter = other.reset != ResetHint::Gauge;
                 let between = interpolate((*at, one), (*then, other), time, counter);

@@ -41,13 +41,16 @@ impl Evaluator<'_> {
                 }
                 self.extrapolated(function, window, place)
             }
-            WindowFunction::Irate | WindowFunction::Idelta => self.instant_change(function, window, place),
+            WindowFunction::Irate | WindowFunction::Idelta => {
+                self.instant_change(function, window, place)
+            }
             WindowFunction::Sum | WindowFunction::Avg => {
                 if mixed {
                     self.notes.mixed_floats(place.0, place.1);
                     return None;
                 }
-                let all: Vec<&Histogram> = window.histograms.iter().map(|s| s.histogram.as_ref()).collect();
+                let all: Vec<&Histogram> =
+                    window.histograms.iter().map(|s| s.histogram.as_ref()).collect();
                 let average = function == WindowFunction::Avg;
                 self.aggregated(&all, average, place).map(Point::from)
             }
@@ -116,7 +119,8 @@ impl Evaluator<'_> {
         };
         let origin = counter.then_some((first.histogram.count, change.count));
         let factor = span.factor(window, origin);
-        let factor = if function == WindowFunction::Rate { factor / window.seconds() } else { factor };
+        let factor =
+            if function == WindowFunction::Rate { factor / window.seconds() } else { factor };
         Some(change.times(factor).into())
     }
 
@@ -135,12 +139,13 @@ impl Evaluator<'_> {
             self.notes.histogram_not_counter(name, span);
         }
         // When the counter was reset right after the first sample, its buckets do not matter.
-        let restarted = counter && samples.get(1).is_some_and(|second| is_reset(window, first, second));
+        let restarted =
+            counter && samples.get(1).is_some_and(|second| is_reset(window, first, second));
         let relevant = if restarted && !from_zero { &samples[1..] } else { samples };
         // A gauge is only looked at where it begins and ends.
-        let mut layouts = relevant
-            .iter()
-            .filter(|sample| counter || std::ptr::eq(*sample, first) || std::ptr::eq(*sample, last));
+        let mut layouts = relevant.iter().filter(|sample| {
+            counter || std::ptr::eq(*sample, first) || std::ptr::eq(*sample, last)
+        });
         if layouts.any(|sample| sample.histogram.is_custom() != last.histogram.is_custom()) {
             self.notes.mixed_schemas(name, span);
             return None;
@@ -156,7 +161,9 @@ impl Evaluator<'_> {
                 total.add(&pair[0].histogram).ok()?;
             }
             self.notes.reconciled_bounds(total.findings, "addition", span);
-        } else if first.histogram.reset != ResetHint::Gauge || last.histogram.reset != ResetHint::Gauge {
+        } else if first.histogram.reset != ResetHint::Gauge
+            || last.histogram.reset != ResetHint::Gauge
+        {
             self.notes.histogram_not_gauge(name, span);
         }
         Some(Histogram { reset: ResetHint::Gauge, ..total.finish() })
@@ -177,7 +184,8 @@ impl Evaluator<'_> {
         match (previous, last) {
             (Either::Float(_), Either::Float(_)) => rate::instant(window, rate).map(Point::Float),
             (Either::Histogram(previous), Either::Histogram(last)) => {
-                let is_gauge = [previous, last].map(|histogram| histogram.reset == ResetHint::Gauge);
+                let is_gauge =
+                    [previous, last].map(|histogram| histogram.reset == ResetHint::Gauge);
                 if rate && is_gauge.contains(&true) {
                     self.notes.histogram_not_counter(name, span);
                 } else if !rate && is_gauge.contains(&false) {
@@ -229,9 +237,13 @@ fn in_order<'w>(window: &Window<'w>) -> Vec<(i64, Either<'w>)> {
 }
 
 /// Samples of both kinds with their times, in order.
-pub(super) fn merged<'w>(samples: &'w [Sample], histograms: &'w [HistogramSample]) -> Vec<(i64, Either<'w>)> {
+pub(super) fn merged<'w>(
+    samples: &'w [Sample],
+    histograms: &'w [HistogramSample],
+) -> Vec<(i64, Either<'w>)> {
     let floats = samples.iter().map(|s| (s.timestamp.millis(), Either::Float(s.value)));
-    let histograms = histograms.iter().map(|s| (s.timestamp.millis(), Either::Histogram(&s.histogram)));
+    let histograms =
+        histograms.iter().map(|s| (s.timestamp.millis(), Either::Histogram(&s.histogram)));
     let mut all: Vec<_> = floats.chain(histograms).collect();
     all.sort_by_key(|(time, _)| *time);
     all
@@ -261,5 +273,6 @@ pub(super) fn resets(all: &[(i64, Either<'_>)], window: &Window<'_>) -> f64 {
 }
 
 fn is_reset(window: &Window<'_>, before: &HistogramSample, after: &HistogramSample) -> bool {
-    window.restarted(before.timestamp, after.timestamp) || after.histogram.is_reset_after(&before.histogram)
+    window.restarted(before.timestamp, after.timestamp)
+        || after.histogram.is_reset_after(&before.histogram)
 }

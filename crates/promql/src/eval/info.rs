@@ -16,7 +16,8 @@ impl<'a> Evaluator<'a> {
         let base = self.vector(&node.base, grid)?;
         let inputs = self.inputs;
         if inputs[node.info.selection].iter().any(|series| !series.histograms.is_empty()) {
-            let text = "this should be an info metric, with float samples: it has native histograms";
+            let text =
+                "this should be an info metric, with float samples: it has native histograms";
             return Err(EvalError::Argument(text.to_owned()));
         }
         let infos = self.sample_times(&node.info, grid)?;
@@ -59,7 +60,8 @@ impl<'a> Evaluator<'a> {
                 Some(slot) => *slot,
                 None => {
                     self.charge(row.values.len())?;
-                    let labels = enriched(&row.labels, chosen.iter().map(|index| infos[*index]), wanted)?;
+                    let labels =
+                        enriched(&row.labels, chosen.iter().map(|index| infos[*index]), wanted)?;
                     rows.push(Row::absent(labels, row.drop_name, row.values.len()));
                     slots.insert(chosen, rows.len() - 1);
                     rows.len() - 1
@@ -79,9 +81,12 @@ fn optional(labels: &[Matcher]) -> bool {
 /// For every name of an info metric, the series with the newest sample at a step.
 fn latest(infos: &[&Row], step: usize) -> Result<Vec<usize>, EvalError> {
     let mut chosen: Vec<usize> = Vec::new();
-    for (index, info) in infos.iter().enumerate().filter(|(_, info)| !is_absent(info.values[step])) {
+    for (index, info) in infos.iter().enumerate().filter(|(_, info)| !is_absent(info.values[step]))
+    {
         let name = info.labels.metric_name();
-        let Some(rival) = chosen.iter_mut().find(|other| infos[**other].labels.metric_name() == name) else {
+        let Some(rival) =
+            chosen.iter_mut().find(|other| infos[**other].labels.metric_name() == name)
+        else {
             chosen.push(index);
             continue;
         };

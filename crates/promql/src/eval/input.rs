@@ -34,7 +34,9 @@ pub(super) fn join<'a>(
 ) -> Vec<Input<'a>> {
     let input = |labels| Input { labels, floats: &[], histograms: &[], starts: &[] };
     let mut inputs: Vec<Input<'a>> = Vec::with_capacity(floats.len());
-    inputs.extend(floats.iter().map(|series| Input { floats: &series.samples, ..input(&series.labels) }));
+    inputs.extend(
+        floats.iter().map(|series| Input { floats: &series.samples, ..input(&series.labels) }),
+    );
     if histograms.is_empty() && starts.is_empty() {
         return inputs;
     }
@@ -65,7 +67,10 @@ pub(super) fn start_of(starts: &[(Timestamp, Timestamp)], time: i64) -> Option<i
 /// The samples with what is not known about resets found out by comparing neighbours. Prometheus
 /// does so where only counts and sums of histograms are asked for, and some of its warnings depend
 /// on it.
-pub(super) fn with_known_resets(samples: &[HistogramSample], wanted: bool) -> Cow<'_, [HistogramSample]> {
+pub(super) fn with_known_resets(
+    samples: &[HistogramSample],
+    wanted: bool,
+) -> Cow<'_, [HistogramSample]> {
     if !wanted || samples.is_empty() {
         return Cow::Borrowed(samples);
     }
@@ -75,7 +80,8 @@ pub(super) fn with_known_resets(samples: &[HistogramSample], wanted: bool) -> Co
         if now.histogram.reset == ResetHint::Unknown {
             let fell = now.histogram.is_reset_after(&before.histogram);
             let reset = if fell { ResetHint::Reset } else { ResetHint::NotReset };
-            known[index + 1].histogram = Arc::new(Histogram { reset, ..Histogram::clone(&now.histogram) });
+            known[index + 1].histogram =
+                Arc::new(Histogram { reset, ..Histogram::clone(&now.histogram) });
         }
     }
     Cow::Owned(known)
@@ -85,7 +91,8 @@ pub(super) fn with_known_resets(samples: &[HistogramSample], wanted: bool) -> Co
 pub(super) fn with_unknown_resets(mut samples: Vec<HistogramSample>) -> Vec<HistogramSample> {
     for sample in &mut samples {
         if matches!(sample.histogram.reset, ResetHint::Reset | ResetHint::NotReset) {
-            let unknown = Histogram { reset: ResetHint::Unknown, ..Histogram::clone(&sample.histogram) };
+            let unknown =
+                Histogram { reset: ResetHint::Unknown, ..Histogram::clone(&sample.histogram) };
             sample.histogram = Arc::new(unknown);
         }
     }

@@ -16,7 +16,8 @@ const VALUE_BYTES_MAX: usize = 64 * 1024;
 /// replacement, source, pattern.
 pub(super) fn replace(mut rows: Vec<Row>, args: [&str; 4]) -> Result<Vec<Row>, EvalError> {
     let [destination, replacement, source, pattern] = args;
-    let compiled = RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(REGEX_BYTES_MAX).build();
+    let compiled =
+        RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(REGEX_BYTES_MAX).build();
     let Ok(pattern) = compiled else {
         let text = format!("invalid regular expression in label_replace(): {pattern}");
         return Err(EvalError::Argument(text));
@@ -65,9 +66,13 @@ fn reference(text: &str) -> Option<(&str, &str)> {
 
 /// What a group caught; nothing when there is no such group. A number has no leading zeros.
 fn group<'t>(name: &str, caught: &Captures<'t>) -> &'t str {
-    let is_number = name.bytes().all(|byte| byte.is_ascii_digit()) && (name == "0" || !name.starts_with('0'));
-    let found =
-        if is_number { name.parse().ok().and_then(|index| caught.get(index)) } else { caught.name(name) };
+    let is_number =
+        name.bytes().all(|byte| byte.is_ascii_digit()) && (name == "0" || !name.starts_with('0'));
+    let found = if is_number {
+        name.parse().ok().and_then(|index| caught.get(index))
+    } else {
+        caught.name(name)
+    };
     found.map_or("", |found| found.as_str())
 }
 
@@ -83,7 +88,8 @@ pub(super) fn join(
         check_name(source, "source", "label_join")?;
     }
     for row in &mut rows {
-        let values: Vec<&str> = sources.iter().map(|source| row.labels.get(source).unwrap_or("")).collect();
+        let values: Vec<&str> =
+            sources.iter().map(|source| row.labels.get(source).unwrap_or("")).collect();
         let joined = values.join(separator);
         set(row, destination, &joined)?;
     }
@@ -92,8 +98,10 @@ pub(super) fn join(
 
 fn set(row: &mut Row, label: &str, value: &str) -> Result<(), EvalError> {
     if value.len() > VALUE_BYTES_MAX {
-        let text =
-            format!("label {label:?} would get a value of {} bytes (limit {VALUE_BYTES_MAX})", value.len());
+        let text = format!(
+            "label {label:?} would get a value of {} bytes (limit {VALUE_BYTES_MAX})",
+            value.len()
+        );
         return Err(EvalError::Argument(text));
     }
     row.labels = row.labels.with(label, value);
@@ -107,7 +115,9 @@ fn set(row: &mut Row, label: &str, value: &str) -> Result<(), EvalError> {
 // Any text but the empty one names a label.
 fn check_name(name: &str, role: &str, function: &str) -> Result<(), EvalError> {
     if name.is_empty() {
-        return Err(EvalError::Argument(format!("invalid {role} label name in {function}(): {name}")));
+        return Err(EvalError::Argument(format!(
+            "invalid {role} label name in {function}(): {name}"
+        )));
     }
     Ok(())
 }

@@ -83,7 +83,8 @@ impl<'m> Groups<'m> {
     }
 
     fn id(&mut self, labels: &Labels) -> usize {
-        let key = if self.matching.on { labels.only(&self.names) } else { labels.without(&self.names) };
+        let key =
+            if self.matching.on { labels.only(&self.names) } else { labels.without(&self.names) };
         let hash = key.hash();
         if let Some(id) = self.index.find(hash, |id| self.labels[*id] == key) {
             return *id;
@@ -170,8 +171,11 @@ impl Evaluator<'_> {
             let partners: Vec<&Row> = ones[*id].iter().map(|index| &one[*index]).collect();
             self.charge(row.values.len() * partners.len().max(1))?;
             for partner in &partners {
-                let mut result =
-                    sides.row(sides.labels(&row.labels, &partner.labels), row.drop_name, row.values.len());
+                let mut result = sides.row(
+                    sides.labels(&row.labels, &partner.labels),
+                    row.drop_name,
+                    row.values.len(),
+                );
                 self.combine_rows(&sides, row, partner, &mut result);
                 results.push((*id, result));
             }
@@ -233,7 +237,11 @@ impl Evaluator<'_> {
         }
     }
 
-    fn finish_matched(&self, sides: &Sides<'_>, results: Vec<(usize, Row)>) -> Result<Vec<Row>, EvalError> {
+    fn finish_matched(
+        &self,
+        sides: &Sides<'_>,
+        results: Vec<(usize, Row)>,
+    ) -> Result<Vec<Row>, EvalError> {
         if sides.one_to_one() {
             check_one_to_one(&results)?;
         }
@@ -242,7 +250,9 @@ impl Evaluator<'_> {
             rows = column::strip_names(rows);
         }
         let one_to_one = sides.one_to_one();
-        unify_or(rows, || if one_to_one { EvalError::DuplicateLabels } else { EvalError::GroupingNotUnique })
+        unify_or(rows, || {
+            if one_to_one { EvalError::DuplicateLabels } else { EvalError::GroupingNotUnique }
+        })
     }
 }
 
@@ -282,7 +292,8 @@ fn check_one_to_one(results: &[(usize, Row)]) -> Result<(), EvalError> {
     for indexes in members(&ids, groups).iter().filter(|indexes| indexes.len() > 1) {
         let steps = results[indexes[0]].1.values.len();
         for step in 0..steps {
-            let present = indexes.iter().filter(|index| !is_absent(results[**index].1.values[step]));
+            let present =
+                indexes.iter().filter(|index| !is_absent(results[**index].1.values[step]));
             if present.count() > 1 {
                 return Err(EvalError::ManyToOne);
             }

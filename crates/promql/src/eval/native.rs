@@ -6,7 +6,13 @@ use crate::span::Span;
 
 impl Evaluator<'_> {
     /// A quantile of a native histogram.
-    pub(super) fn native_quantile(&mut self, q: f64, histogram: &Histogram, metric: &str, span: Span) -> f64 {
+    pub(super) fn native_quantile(
+        &mut self,
+        q: f64,
+        histogram: &Histogram,
+        metric: &str,
+        span: Span,
+    ) -> f64 {
         let function = "histogram_quantile";
         match histogram.quantile(q) {
             Quantile::Plain(value) => value,

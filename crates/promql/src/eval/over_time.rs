@@ -20,11 +20,17 @@ pub(super) fn function(function: WindowFunction) -> fn(&Window<'_>) -> Option<f6
         WindowFunction::Changes => rate::changes,
         WindowFunction::Resets => rate::resets,
         WindowFunction::Smoothing => rate::smoothing,
-        WindowFunction::Quantile => |window| Some(number::quantile(window.params[0], &mut values(window))),
+        WindowFunction::Quantile => {
+            |window| Some(number::quantile(window.params[0], &mut values(window)))
+        }
         WindowFunction::Sum => |window| Some(sum(window)),
         WindowFunction::Avg => |window| Some(avg(window)),
-        WindowFunction::Min => |window| extreme(window, |value, best| value < best).map(|(_, value)| value),
-        WindowFunction::Max => |window| extreme(window, |value, best| value > best).map(|(_, value)| value),
+        WindowFunction::Min => {
+            |window| extreme(window, |value, best| value < best).map(|(_, value)| value)
+        }
+        WindowFunction::Max => {
+            |window| extreme(window, |value, best| value > best).map(|(_, value)| value)
+        }
         WindowFunction::Count => |window| Some(window.samples.len() as f64),
         WindowFunction::First => |window| window.samples.first().map(|sample| sample.value),
         WindowFunction::Last => |window| window.samples.last().map(|sample| sample.value),
@@ -32,8 +38,12 @@ pub(super) fn function(function: WindowFunction) -> fn(&Window<'_>) -> Option<f6
         WindowFunction::Stddev => |window| Some(variance(window).sqrt()),
         WindowFunction::Stdvar => |window| Some(variance(window)),
         WindowFunction::Mad => |window| Some(deviation(window)),
-        WindowFunction::TimeOfFirst => |window| window.samples.first().map(|s| s.timestamp.seconds_f64()),
-        WindowFunction::TimeOfLast => |window| window.samples.last().map(|s| s.timestamp.seconds_f64()),
+        WindowFunction::TimeOfFirst => {
+            |window| window.samples.first().map(|s| s.timestamp.seconds_f64())
+        }
+        WindowFunction::TimeOfLast => {
+            |window| window.samples.last().map(|s| s.timestamp.seconds_f64())
+        }
         // The last one of equal extremes counts.
         WindowFunction::TimeOfMin => {
             |window| extreme(window, |value, best| value <= best).map(|(time, _)| time)
@@ -53,7 +63,8 @@ pub(super) fn check_params(function: WindowFunction, params: &[Scalars]) -> Resu
         let outside = |factor: &&f64| !(**factor > 0.0 && **factor < 1.0);
         if let Some(factor) = param.values().iter().find(outside) {
             let letter = if name == "smoothing" { "sf" } else { "tf" };
-            let text = format!("invalid {name} factor. Expected: 0 < {letter} < 1, got: {factor:.6}");
+            let text =
+                format!("invalid {name} factor. Expected: 0 < {letter} < 1, got: {factor:.6}");
             return Err(EvalError::Argument(text));
         }
     }

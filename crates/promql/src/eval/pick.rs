@@ -27,10 +27,16 @@ impl Evaluator<'_> {
                         return fault("Parameter value is NaN".to_owned());
                     }
                     if *k >= i64::MAX as f64 {
-                        return fault(format!("Scalar value {} overflows int64", number::general(*k)));
+                        return fault(format!(
+                            "Scalar value {} overflows int64",
+                            number::general(*k)
+                        ));
                     }
                     if *k <= i64::MIN as f64 {
-                        return fault(format!("Scalar value {} underflows int64", number::general(*k)));
+                        return fault(format!(
+                            "Scalar value {} underflows int64",
+                            number::general(*k)
+                        ));
                     }
                 }
             }
@@ -135,7 +141,8 @@ fn sink(heap: &mut [usize], worse: impl Fn(&usize, &usize) -> bool) {
         if left >= heap.len() {
             return;
         }
-        let child = if right < heap.len() && worse(&heap[right], &heap[left]) { right } else { left };
+        let child =
+            if right < heap.len() && worse(&heap[right], &heap[left]) { right } else { left };
         if !worse(&heap[child], &heap[at]) {
             return;
         }

@@ -72,7 +72,9 @@ pub(super) struct RangeSeries<'a> {
 /// The samples without staleness markers, which end a series but are not values.
 pub(super) fn without_stale(samples: &[Sample]) -> Cow<'_, [Sample]> {
     if samples.iter().any(|sample| model::is_stale(sample.value)) {
-        Cow::Owned(samples.iter().copied().filter(|sample| !model::is_stale(sample.value)).collect())
+        Cow::Owned(
+            samples.iter().copied().filter(|sample| !model::is_stale(sample.value)).collect(),
+        )
     } else {
         Cow::Borrowed(samples)
     }
@@ -80,7 +82,10 @@ pub(super) fn without_stale(samples: &[Sample]) -> Cow<'_, [Sample]> {
 
 impl<'a> Evaluator<'a> {
     /// The series of a range vector with all samples that any step may need.
-    pub(super) fn range_series(&mut self, range: &'a RangeNode) -> Result<Vec<RangeSeries<'a>>, EvalError> {
+    pub(super) fn range_series(
+        &mut self,
+        range: &'a RangeNode,
+    ) -> Result<Vec<RangeSeries<'a>>, EvalError> {
         match &range.source {
             RangeSource::Series(selection) => {
                 let inputs = self.inputs;
@@ -159,7 +164,8 @@ impl<'a> Evaluator<'a> {
         let (mut slide, mut work) = (Slide::default(), 0);
         for step in 0..grid.steps {
             let (window, near) = slide.window(series, range, grid.time(step));
-            let params = [0, 1].map(|index| scalars.get(index).map_or(0.0, |s: &Scalars| s.at(step)));
+            let params =
+                [0, 1].map(|index| scalars.get(index).map_or(0.0, |s: &Scalars| s.at(step)));
             let window = Window { params, ..window };
             let value = match range.extension {
                 Some(extension) if !histograms.is_empty() => {
@@ -167,7 +173,8 @@ impl<'a> Evaluator<'a> {
                     self.extended_histograms(function, &extended, place)
                 }
                 Some(extension) => {
-                    extended::value(function, extension, &window, samples, near, lookback).map(Point::Float)
+                    extended::value(function, extension, &window, samples, near, lookback)
+                        .map(Point::Float)
                 }
                 None if !window.histograms.is_empty() => {
                     self.over_histograms(function, &window, compute, place)
@@ -195,14 +202,18 @@ impl<'a> Evaluator<'a> {
     ) {
         match function {
             WindowFunction::Quantile => {
-                let (Some(quantiles), Some(param)) = (scalars.first(), params.first()) else { return };
+                let (Some(quantiles), Some(param)) = (scalars.first(), params.first()) else {
+                    return;
+                };
                 quantiles.values().iter().for_each(|q| self.notes.invalid_quantile(*q, param.span));
             }
             WindowFunction::Rate | WindowFunction::Increase => {
                 let name = row.labels.metric_name();
                 let kind = row.labels.get("__type__").unwrap_or("");
-                let known = ["_total", "_sum", "_count", "_bucket"].iter().any(|end| name.ends_with(end));
-                let floats = row.values.iter().any(|value| !is_absent(*value) && !is_histogram(*value));
+                let known =
+                    ["_total", "_sum", "_count", "_bucket"].iter().any(|end| name.ends_with(end));
+                let floats =
+                    row.values.iter().any(|value| !is_absent(*value) && !is_histogram(*value));
                 if name.is_empty() || !floats || matches!(kind, "counter" | "histogram") {
                     return;
                 }
@@ -253,8 +264,10 @@ impl<'a> Evaluator<'a> {
                 series.labels.clone()
             };
             if !window.histograms.is_empty() {
-                histograms
-                    .push(HistogramSeries { labels: labels.clone(), samples: window.histograms.to_vec() });
+                histograms.push(HistogramSeries {
+                    labels: labels.clone(),
+                    samples: window.histograms.to_vec(),
+                });
             }
             if !window.samples.is_empty() {
                 floats.push(Series { labels, samples: window.samples.to_vec() });
@@ -270,13 +283,19 @@ impl<'a> Evaluator<'a> {
 
 /// `rate` and `increase` of a counter of numbers that never falls, most of what is ever asked: a
 /// window then costs the same whatever its length.
-fn plain(function: WindowFunction, range: &RangeNode, series: &RangeSeries<'_>, grid: Grid) -> Option<Row> {
+fn plain(
+    function: WindowFunction,
+    range: &RangeNode,
+    series: &RangeSeries<'_>,
+    grid: Grid,
+) -> Option<Row> {
     let per_second = match function {
         WindowFunction::Rate => true,
         WindowFunction::Increase => false,
         _ => return None,
     };
-    let numbers = range.extension.is_none() && series.histograms.is_empty() && series.starts.is_empty();
+    let numbers =
+        range.extension.is_none() && series.histograms.is_empty() && series.starts.is_empty();
     let samples = series.samples.as_ref();
     // With a reset somewhere the window has to be looked at sample by sample.
     if !numbers || samples.windows(2).any(|pair| pair[1].value < pair[0].value) {

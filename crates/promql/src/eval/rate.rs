@@ -123,7 +123,9 @@ pub(super) fn overlaps(
     let histograms = series.histograms.iter().map(|sample| sample.timestamp.millis());
     let mut times: Vec<i64> = floats.chain(histograms).filter(|time| seen(*time)).collect();
     times.sort_unstable();
-    times.windows(2).any(|pair| start(pair[1]).is_some_and(|s| s < pair[0] && Some(s) != start(pair[0])))
+    times
+        .windows(2)
+        .any(|pair| start(pair[1]).is_some_and(|s| s < pair[0] && Some(s) != start(pair[0])))
 }
 
 /// `irate` and `idelta`: the change between the last two samples.
@@ -143,13 +145,15 @@ pub(super) fn instant(window: &Window<'_>, counter: bool) -> Option<f64> {
 
 /// `resets`: how often the counter was reset.
 pub(super) fn resets(window: &Window<'_>) -> Option<f64> {
-    Some(window.samples.windows(2).filter(|pair| is_reset(window, &pair[0], &pair[1])).count() as f64)
+    Some(window.samples.windows(2).filter(|pair| is_reset(window, &pair[0], &pair[1])).count()
+        as f64)
 }
 
 /// `changes`: how often the value became another one. NaN after NaN is no change.
 pub(super) fn changes(window: &Window<'_>) -> Option<f64> {
     let changed = |a: f64, b: f64| a != b && !(a.is_nan() && b.is_nan());
-    Some(window.samples.windows(2).filter(|pair| changed(pair[0].value, pair[1].value)).count() as f64)
+    Some(window.samples.windows(2).filter(|pair| changed(pair[0].value, pair[1].value)).count()
+        as f64)
 }
 
 /// `deriv`: the slope of the least-squares line, per second.

@@ -47,7 +47,8 @@ fn xxh64(bytes: &[u8]) -> u64 {
     let rest = stripes.remainder();
     let mut hash = PRIMES[4];
     if bytes.len() >= 32 {
-        let mut lanes = [PRIMES[0].wrapping_add(PRIMES[1]), PRIMES[1], 0, 0u64.wrapping_sub(PRIMES[0])];
+        let mut lanes =
+            [PRIMES[0].wrapping_add(PRIMES[1]), PRIMES[1], 0, 0u64.wrapping_sub(PRIMES[0])];
         for stripe in stripes {
             for (lane, bytes) in lanes.iter_mut().zip(stripe.chunks_exact(8)) {
                 *lane = round(*lane, word(bytes));

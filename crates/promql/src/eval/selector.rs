@@ -111,7 +111,8 @@ impl<'a> Evaluator<'a> {
                     [float, histogram].into_iter().flatten().max_by_key(Newest::millis)
                 };
                 let newest = newest.filter(|sample| {
-                    let stale = matches!(sample, Newest::Float(sample) if model::is_stale(sample.value));
+                    let stale =
+                        matches!(sample, Newest::Float(sample) if model::is_stale(sample.value));
                     sample.millis() > time.saturating_sub(lookback) && !stale
                 });
                 if let Some(sample) = newest {

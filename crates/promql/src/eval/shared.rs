@@ -52,7 +52,12 @@ impl<'a> Evaluator<'a> {
     /// The result of a node that others have too. One that came with annotations is computed at
     /// every place, because they say where in the text they arose; one that there is no room for,
     /// too.
-    pub(super) fn shared(&mut self, slot: usize, node: &'a Node, grid: Grid) -> Result<Computed, EvalError> {
+    pub(super) fn shared(
+        &mut self,
+        slot: usize,
+        node: &'a Node,
+        grid: Grid,
+    ) -> Result<Computed, EvalError> {
         if let Some(computed) = self.kept.take(slot) {
             self.charge(computed.points())?;
             return Ok(computed);
@@ -60,7 +65,8 @@ impl<'a> Evaluator<'a> {
         let before = std::mem::take(&mut self.notes);
         let computed = self.eval_alone(node, grid)?;
         let notes = std::mem::replace(&mut self.notes, before);
-        let room = self.plan.params.limits.samples_max.saturating_sub(self.held + self.kept.points());
+        let room =
+            self.plan.params.limits.samples_max.saturating_sub(self.held + self.kept.points());
         if notes.is_empty() && computed.points() <= room {
             self.kept.put(slot, &computed);
         }

@@ -4,8 +4,20 @@ use super::{Function, Kind, ScalarFunction, VectorFunction, WindowFunction};
 use crate::ast::ValueType::{self, Matrix, Scalar, Text, Vector};
 use crate::eval::date;
 
-const fn stable(name: &'static str, args: &'static [ValueType], returns: ValueType, kind: Kind) -> Function {
-    Function { name, args, arity: (args.len(), Some(args.len())), returns, experimental: false, kind }
+const fn stable(
+    name: &'static str,
+    args: &'static [ValueType],
+    returns: ValueType,
+    kind: Kind,
+) -> Function {
+    Function {
+        name,
+        args,
+        arity: (args.len(), Some(args.len())),
+        returns,
+        experimental: false,
+        kind,
+    }
 }
 
 const fn experimental(
@@ -14,7 +26,14 @@ const fn experimental(
     returns: ValueType,
     kind: Kind,
 ) -> Function {
-    Function { name, args, arity: (args.len(), Some(args.len())), returns, experimental: true, kind }
+    Function {
+        name,
+        args,
+        arity: (args.len(), Some(args.len())),
+        returns,
+        experimental: true,
+        kind,
+    }
 }
 
 const fn with_arity(function: Function, least: usize, most: Option<usize>) -> Function {
@@ -41,10 +60,18 @@ pub(crate) static FUNCTIONS: [Function; 90] = [
     stable("cos", &[Vector], Vector, Kind::Map(f64::cos)),
     stable("cosh", &[Vector], Vector, Kind::Map(f64::cosh)),
     stable("count_over_time", &[Matrix], Vector, Kind::Window(WindowFunction::Count)),
-    with_arity(stable("day_of_month", &[Vector], Vector, Kind::Date(date::day_of_month)), 0, Some(1)),
+    with_arity(
+        stable("day_of_month", &[Vector], Vector, Kind::Date(date::day_of_month)),
+        0,
+        Some(1),
+    ),
     with_arity(stable("day_of_week", &[Vector], Vector, Kind::Date(date::day_of_week)), 0, Some(1)),
     with_arity(stable("day_of_year", &[Vector], Vector, Kind::Date(date::day_of_year)), 0, Some(1)),
-    with_arity(stable("days_in_month", &[Vector], Vector, Kind::Date(date::days_in_month)), 0, Some(1)),
+    with_arity(
+        stable("days_in_month", &[Vector], Vector, Kind::Date(date::days_in_month)),
+        0,
+        Some(1),
+    ),
     stable("deg", &[Vector], Vector, Kind::Map(f64::to_degrees)),
     stable("delta", &[Matrix], Vector, Kind::Window(WindowFunction::Delta)),
     stable("deriv", &[Matrix], Vector, Kind::Window(WindowFunction::Deriv)),
@@ -66,7 +93,12 @@ pub(crate) static FUNCTIONS: [Function; 90] = [
         Vector,
         Kind::Vector(VectorFunction::HistogramFraction),
     ),
-    stable("histogram_quantile", &[Scalar, Vector], Vector, Kind::Vector(VectorFunction::HistogramQuantile)),
+    stable(
+        "histogram_quantile",
+        &[Scalar, Vector],
+        Vector,
+        Kind::Vector(VectorFunction::HistogramQuantile),
+    ),
     with_arity(
         experimental(
             "histogram_quantiles",
@@ -90,7 +122,12 @@ pub(crate) static FUNCTIONS: [Function; 90] = [
     ),
     stable("irate", &[Matrix], Vector, Kind::Window(WindowFunction::Irate)),
     with_arity(
-        stable("label_join", &[Vector, Text, Text, Text], Vector, Kind::Vector(VectorFunction::LabelJoin)),
+        stable(
+            "label_join",
+            &[Vector, Text, Text, Text],
+            Vector,
+            Kind::Vector(VectorFunction::LabelJoin),
+        ),
         3,
         None,
     ),
@@ -112,21 +149,35 @@ pub(crate) static FUNCTIONS: [Function; 90] = [
     with_arity(stable("minute", &[Vector], Vector, Kind::Date(date::minute)), 0, Some(1)),
     with_arity(stable("month", &[Vector], Vector, Kind::Date(date::month)), 0, Some(1)),
     stable("pi", &[], Scalar, Kind::Scalar(ScalarFunction::Pi)),
-    stable("predict_linear", &[Matrix, Scalar], Vector, Kind::Window(WindowFunction::PredictLinear)),
+    stable(
+        "predict_linear",
+        &[Matrix, Scalar],
+        Vector,
+        Kind::Window(WindowFunction::PredictLinear),
+    ),
     stable("present_over_time", &[Matrix], Vector, Kind::Window(WindowFunction::Present)),
     stable("quantile_over_time", &[Scalar, Matrix], Vector, Kind::Window(WindowFunction::Quantile)),
     stable("rad", &[Vector], Vector, Kind::Map(f64::to_radians)),
     experimental("range", &[], Scalar, Kind::Scalar(ScalarFunction::Range)),
     stable("rate", &[Matrix], Vector, Kind::Window(WindowFunction::Rate)),
     stable("resets", &[Matrix], Vector, Kind::Window(WindowFunction::Resets)),
-    with_arity(stable("round", &[Vector, Scalar], Vector, Kind::Vector(VectorFunction::Round)), 1, Some(2)),
+    with_arity(
+        stable("round", &[Vector, Scalar], Vector, Kind::Vector(VectorFunction::Round)),
+        1,
+        Some(2),
+    ),
     stable("scalar", &[Vector], Scalar, Kind::Vector(VectorFunction::Scalar)),
     stable("sgn", &[Vector], Vector, Kind::Map(sign)),
     stable("sin", &[Vector], Vector, Kind::Map(f64::sin)),
     stable("sinh", &[Vector], Vector, Kind::Map(f64::sinh)),
     stable("sort", &[Vector], Vector, Kind::Vector(VectorFunction::Sort)),
     with_arity(
-        experimental("sort_by_label", &[Vector, Text], Vector, Kind::Vector(VectorFunction::SortByLabel)),
+        experimental(
+            "sort_by_label",
+            &[Vector, Text],
+            Vector,
+            Kind::Vector(VectorFunction::SortByLabel),
+        ),
         1,
         None,
     ),
@@ -143,7 +194,12 @@ pub(crate) static FUNCTIONS: [Function; 90] = [
     stable("sort_desc", &[Vector], Vector, Kind::Vector(VectorFunction::SortDesc)),
     stable("sqrt", &[Vector], Vector, Kind::Map(f64::sqrt)),
     experimental("start", &[], Scalar, Kind::Scalar(ScalarFunction::Start)),
-    experimental("start_timestamp", &[Vector], Vector, Kind::Vector(VectorFunction::StartTimestamp)),
+    experimental(
+        "start_timestamp",
+        &[Vector],
+        Vector,
+        Kind::Vector(VectorFunction::StartTimestamp),
+    ),
     stable("stddev_over_time", &[Matrix], Vector, Kind::Window(WindowFunction::Stddev)),
     stable("stdvar_over_time", &[Matrix], Vector, Kind::Window(WindowFunction::Stdvar)),
     experimental("step", &[], Scalar, Kind::Scalar(ScalarFunction::Step)),
@@ -152,8 +208,18 @@ pub(crate) static FUNCTIONS: [Function; 90] = [
     stable("tanh", &[Vector], Vector, Kind::Map(f64::tanh)),
     stable("time", &[], Scalar, Kind::Scalar(ScalarFunction::Time)),
     stable("timestamp", &[Vector], Vector, Kind::Vector(VectorFunction::Timestamp)),
-    experimental("ts_of_first_over_time", &[Matrix], Vector, Kind::Window(WindowFunction::TimeOfFirst)),
-    experimental("ts_of_last_over_time", &[Matrix], Vector, Kind::Window(WindowFunction::TimeOfLast)),
+    experimental(
+        "ts_of_first_over_time",
+        &[Matrix],
+        Vector,
+        Kind::Window(WindowFunction::TimeOfFirst),
+    ),
+    experimental(
+        "ts_of_last_over_time",
+        &[Matrix],
+        Vector,
+        Kind::Window(WindowFunction::TimeOfLast),
+    ),
     experimental("ts_of_max_over_time", &[Matrix], Vector, Kind::Window(WindowFunction::TimeOfMax)),
     experimental("ts_of_min_over_time", &[Matrix], Vector, Kind::Window(WindowFunction::TimeOfMin)),
     stable("vector", &[Scalar], Vector, Kind::Vector(VectorFunction::Vector)),

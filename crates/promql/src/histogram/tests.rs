@@ -15,21 +15,24 @@ fn custom(bounds: &[f64], positive: &[f64]) -> Histogram {
 
 #[test]
 fn neighbouring_buckets_are_joined_to_the_coarser_resolution() {
-    let sum = counts(0, &[1.0, 2.0]).plus(&counts(1, &[1.0, 1.0, 1.0, 1.0])).expect("both are computed");
+    let sum =
+        counts(0, &[1.0, 2.0]).plus(&counts(1, &[1.0, 1.0, 1.0, 1.0])).expect("both are computed");
     // Of schema 1, bucket 0 falls into 0, buckets 1 and 2 into 1, bucket 3 into 2.
     assert_eq!((sum.schema, sum.positive), (0, vec![(0, 2.0), (1, 4.0), (2, 1.0)]));
 }
 
 #[test]
 fn the_wider_zero_bucket_takes_up_what_is_inside() {
-    let wide = Histogram { zero_threshold: 1.0, zero_count: 3.0, count: 3.0, ..Histogram::default() };
+    let wide =
+        Histogram { zero_threshold: 1.0, zero_count: 3.0, count: 3.0, ..Histogram::default() };
     let sum = counts(0, &[5.0, 1.0]).plus(&wide).expect("both are computed");
     assert_eq!((sum.zero_threshold, sum.zero_count, sum.positive), (1.0, 8.0, vec![(1, 1.0)]));
 }
 
 #[test]
 fn a_zero_bucket_that_ends_inside_of_a_bucket_grows_to_its_end() {
-    let wide = Histogram { zero_threshold: 1.5, zero_count: 3.0, count: 3.0, ..Histogram::default() };
+    let wide =
+        Histogram { zero_threshold: 1.5, zero_count: 3.0, count: 3.0, ..Histogram::default() };
     let sum = counts(0, &[5.0, 1.0, 7.0]).plus(&wide).expect("both are computed");
     assert_eq!((sum.zero_threshold, sum.zero_count, sum.positive), (2.0, 9.0, vec![(2, 7.0)]));
 }
@@ -76,7 +79,9 @@ fn a_reset_shows_in_any_bucket() {
 
 #[test]
 fn quantiles_of_computed_buckets_lie_on_a_logarithmic_scale() {
-    let Quantile::Plain(median) = counts(0, &[0.0, 4.0]).quantile(0.5) else { panic!("no NaN was observed") };
+    let Quantile::Plain(median) = counts(0, &[0.0, 4.0]).quantile(0.5) else {
+        panic!("no NaN was observed")
+    };
     assert!((median - 2f64.sqrt()).abs() < 1e-12);
     let mirrored = Histogram { negative: vec![(1, 4.0)], count: 4.0, ..Histogram::default() };
     let Quantile::Plain(median) = mirrored.quantile(0.5) else { panic!("no NaN was observed") };
@@ -86,7 +91,9 @@ fn quantiles_of_computed_buckets_lie_on_a_logarithmic_scale() {
 #[test]
 fn observations_that_are_no_numbers_are_the_highest() {
     let histogram = Histogram { count: 8.0, sum: f64::NAN, ..counts(0, &[0.0, 4.0]) };
-    assert!(matches!(histogram.quantile(0.25), Quantile::Skewed(value) if (1.0..2.0).contains(&value)));
+    assert!(
+        matches!(histogram.quantile(0.25), Quantile::Skewed(value) if (1.0..2.0).contains(&value))
+    );
     assert_eq!(histogram.quantile(0.75), Quantile::NotANumber);
     assert_eq!(histogram.fraction(f64::NEG_INFINITY, f64::INFINITY), 0.5);
 }

@@ -69,7 +69,8 @@ impl Total {
         self.zero = self.zero.plus(other.zero_count);
         self.count = self.count.plus(other.count);
         self.sum = self.sum.plus(other.sum);
-        for (cells, buckets) in [(&mut self.positive, &other.positive), (&mut self.negative, &other.negative)]
+        for (cells, buckets) in
+            [(&mut self.positive, &other.positive), (&mut self.negative, &other.negative)]
         {
             for (index, count) in buckets {
                 let cell = cells.entry(*index).or_default();
@@ -127,10 +128,16 @@ impl Total {
     /// Changes buckets and bounds. What the sums hold beyond their rounded values moves along.
     fn reshape(&mut self, change: impl Fn(Histogram) -> Histogram) {
         let part = |pick: fn(&Sum) -> f64| {
-            let all =
-                |cells: &BTreeMap<i32, Sum>| cells.iter().map(|(index, cell)| (*index, pick(cell))).collect();
+            let all = |cells: &BTreeMap<i32, Sum>| {
+                cells.iter().map(|(index, cell)| (*index, pick(cell))).collect()
+            };
             let (positive, negative) = (all(&self.positive), all(&self.negative));
-            change(Histogram { positive, negative, zero_count: pick(&self.zero), ..self.shape.clone() })
+            change(Histogram {
+                positive,
+                negative,
+                zero_count: pick(&self.zero),
+                ..self.shape.clone()
+            })
         };
         let value = part(|cell| cell.value);
         // Whatever the values say about the zero bucket holds for the rest.
@@ -163,8 +170,9 @@ impl Total {
     }
 
     pub(crate) fn finish(&self) -> Histogram {
-        let all =
-            |cells: &BTreeMap<i32, Sum>| cells.iter().map(|(index, cell)| (*index, cell.total())).collect();
+        let all = |cells: &BTreeMap<i32, Sum>| {
+            cells.iter().map(|(index, cell)| (*index, cell.total())).collect()
+        };
         Histogram {
             zero_count: self.zero.total(),
             count: self.count.total(),

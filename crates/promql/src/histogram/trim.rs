@@ -42,7 +42,8 @@ impl Histogram {
         if self.is_linear(bucket) {
             return (value - bucket.lower) / (bucket.upper - bucket.lower);
         }
-        let [lower, upper, value] = [bucket.lower, bucket.upper, value].map(|bound| bound.abs().log2());
+        let [lower, upper, value] =
+            [bucket.lower, bucket.upper, value].map(|bound| bound.abs().log2());
         (value - lower) / (upper - lower)
     }
 
@@ -170,10 +171,16 @@ impl Histogram {
         };
         let sided = |bucket: Bucket| {
             let mut bucket = bucket;
-            bucket.lower =
-                if self.negative.is_empty() && !self.positive.is_empty() { 0.0 } else { bucket.lower };
-            bucket.upper =
-                if self.positive.is_empty() && !self.negative.is_empty() { 0.0 } else { bucket.upper };
+            bucket.lower = if self.negative.is_empty() && !self.positive.is_empty() {
+                0.0
+            } else {
+                bucket.lower
+            };
+            bucket.upper = if self.positive.is_empty() && !self.negative.is_empty() {
+                0.0
+            } else {
+                bucket.upper
+            };
             bucket
         };
         for (index, count) in &mut kept.negative {
@@ -236,6 +243,10 @@ impl Histogram {
 
     // The middle of a part of a bucket, on the scale of the whole bucket.
     fn middle_of(&self, whole: &Bucket, part: &Bucket) -> f64 {
-        if self.is_linear(whole) { f64::midpoint(part.lower, part.upper) } else { self.middle(part) }
+        if self.is_linear(whole) {
+            f64::midpoint(part.lower, part.upper)
+        } else {
+            self.middle(part)
+        }
     }
 }

@@ -20,7 +20,8 @@ pub(super) fn read(rest: &str) -> Result<(String, usize), String> {
             _ => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
-    let text = String::from_utf8(bytes).map_err(|_| format!("{}{}", &rest[..=at], super::NOT_UTF8))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| format!("{}{}", &rest[..=at], super::NOT_UTF8))?;
     Ok((text, at + 1))
 }
 
@@ -53,9 +54,11 @@ fn escape(rest: &str, quote: char, bytes: &mut Vec<u8>) -> Result<usize, String>
     let word = rest.get(skip..skip + digits).ok_or("escape sequence not terminated")?;
     let valid = word.chars().all(|digit| digit.is_digit(base));
     let code = u32::from_str_radix(word, base).ok().filter(|_| valid);
-    let code = code.ok_or_else(|| format!("invalid escape sequence \"\\{}\"", &rest[..skip + digits]))?;
+    let code =
+        code.ok_or_else(|| format!("invalid escape sequence \"\\{}\"", &rest[..skip + digits]))?;
     if matches!(c, 'u' | 'U') {
-        let character = char::from_u32(code).ok_or("escape sequence is an invalid Unicode code point")?;
+        let character =
+            char::from_u32(code).ok_or("escape sequence is an invalid Unicode code point")?;
         bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
     } else {
         let byte = u8::try_from(code).map_err(|_| "escape sequence is above 255".to_owned())?;

@@ -28,7 +28,9 @@ impl Parser<'_> {
         let mut grouping = self.grouping()?;
         let args = self.args("aggregation");
         let (args, mut end) =
-            args.map_err(|error| if op == AggregateOp::CountValues { label_fault(error) } else { error })?;
+            args.map_err(
+                |error| if op == AggregateOp::CountValues { label_fault(error) } else { error },
+            )?;
         if grouping.is_none() {
             grouping = self.grouping()?;
             end = self.last_span();

@@ -53,7 +53,9 @@ impl Parser<'_> {
         }
         let word = self.lower_word();
         if !["step", "range", "min_of", "max_of"].contains(&word.as_str()) {
-            return Err(self.unexpected(context, "number, duration, step(), range(), min_of() or max_of()"));
+            return Err(
+                self.unexpected(context, "number, duration, step(), range(), min_of() or max_of()")
+            );
         }
         self.advance();
         self.expect(&TokenKind::LeftParen, context, "\"(\"")?;

@@ -8,11 +8,17 @@ use crate::token::TokenKind;
 impl Parser<'_> {
     /// `bool`, `on`/`ignoring`, `group_left`/`group_right`, `fill`. The matching is `None` when
     /// none was written.
-    pub(super) fn matching(&mut self, op: BinaryOp) -> Result<(bool, Option<Matching>), ParseError> {
+    pub(super) fn matching(
+        &mut self,
+        op: BinaryOp,
+    ) -> Result<(bool, Option<Matching>), ParseError> {
         let bool_span = self.span();
         let return_bool = self.accept_keyword("bool");
         if return_bool && !op.is_comparison() {
-            return Err(ParseError::new(bool_span, "bool modifier can only be used on comparison operators"));
+            return Err(ParseError::new(
+                bool_span,
+                "bool modifier can only be used on comparison operators",
+            ));
         }
         let mut matching = Matching {
             cardinality: if op.is_set() { Cardinality::ManyToMany } else { Cardinality::OneToOne },
@@ -51,7 +57,8 @@ impl Parser<'_> {
         if self.peek() == &TokenKind::LeftParen {
             matching.include = self.label_list()?;
         }
-        let both = matching.include.iter().find(|label| matching.on && matching.labels.contains(label));
+        let both =
+            matching.include.iter().find(|label| matching.on && matching.labels.contains(label));
         match both {
             Some(label) => Err(ParseError::new(
                 span,
@@ -61,7 +68,11 @@ impl Parser<'_> {
         }
     }
 
-    fn fill_modifiers(&mut self, op: BinaryOp, matching: &mut Matching) -> Result<bool, ParseError> {
+    fn fill_modifiers(
+        &mut self,
+        op: BinaryOp,
+        matching: &mut Matching,
+    ) -> Result<bool, ParseError> {
         let mut written = false;
         loop {
             let word = self.lower_word();
@@ -74,7 +85,10 @@ impl Parser<'_> {
                 return Err(self.disabled(span, &format!("modifier {word:?}")));
             }
             if op.is_set() {
-                return Err(ParseError::new(span, "filling in missing series not allowed for set operators"));
+                return Err(ParseError::new(
+                    span,
+                    "filling in missing series not allowed for set operators",
+                ));
             }
             let value = self.fill_value()?;
             let (left, right) = (word != "fill_right", word != "fill_left");

@@ -14,9 +14,18 @@ const IN_MATCHERS: &str = "label matching";
 
 impl Parser<'_> {
     /// A selector whose name, if it has one before the braces, was just read.
-    pub(super) fn selector(&mut self, name: Option<String>, start: Span) -> Result<Expr, ParseError> {
-        let mut selector =
-            VectorSelector { name, matchers: Vec::new(), at: Shift::default(), extension: None, span: start };
+    pub(super) fn selector(
+        &mut self,
+        name: Option<String>,
+        start: Span,
+    ) -> Result<Expr, ParseError> {
+        let mut selector = VectorSelector {
+            name,
+            matchers: Vec::new(),
+            at: Shift::default(),
+            extension: None,
+            span: start,
+        };
         if self.accept(&TokenKind::LeftBrace) {
             self.matchers(&mut selector)?;
         }
@@ -54,7 +63,9 @@ impl Parser<'_> {
             TokenKind::NotEqual => MatchOp::NotEqual,
             TokenKind::Matches => MatchOp::Regex,
             TokenKind::MatchesNot => MatchOp::NotRegex,
-            TokenKind::Comma | TokenKind::RightBrace if quoted => return set_name(selector, label, span),
+            TokenKind::Comma | TokenKind::RightBrace if quoted => {
+                return set_name(selector, label, span);
+            }
             TokenKind::End => return Err(self.unexpected(IN_MATCHERS, "label matching operator")),
             _ => return Err(self.unexpected(IN_MATCHERS, "label matching operator")),
         };
@@ -148,7 +159,10 @@ impl Parser<'_> {
         if !millis.is_finite() || millis.abs() >= i64::MAX as f64 {
             return Err(ParseError::new(
                 start,
-                format!("timestamp out of bounds for @ modifier: {}", crate::number::plain(seconds)),
+                format!(
+                    "timestamp out of bounds for @ modifier: {}",
+                    crate::number::plain(seconds)
+                ),
             ));
         }
         Ok(At::Millis(millis as i64))
@@ -172,9 +186,15 @@ impl Parser<'_> {
                 ));
             }
             _ => {
-                let place =
-                    if anchored { "a range vector selector" } else { "a range or instant vector selector" };
-                return Err(ParseError::new(span, format!("{word} modifier must be preceded by {place}")));
+                let place = if anchored {
+                    "a range vector selector"
+                } else {
+                    "a range or instant vector selector"
+                };
+                return Err(ParseError::new(
+                    span,
+                    format!("{word} modifier must be preceded by {place}"),
+                ));
             }
         };
         if selector.extension.is_some() {
@@ -200,7 +220,12 @@ fn twice(first: &str, second: &str, span: Span) -> ParseError {
     ParseError::new(span, format!("metric name must not be set twice: {first:?} or {second:?}"))
 }
 
-fn range_selector(expr: Expr, range: DurationExpr, brackets: Span, span: Span) -> Result<Expr, ParseError> {
+fn range_selector(
+    expr: Expr,
+    range: DurationExpr,
+    brackets: Span,
+    span: Span,
+) -> Result<Expr, ParseError> {
     let ExprKind::Selector(selector) = expr.kind else {
         return Err(ParseError::new(brackets, "ranges only allowed for vector selectors"));
     };

@@ -23,7 +23,10 @@ impl Planner<'_> {
     pub(super) fn positive(&self, expr: &DurationExpr, span: Span) -> Result<i64, PlanError> {
         match self.duration(expr, span)? {
             millis if millis > 0 => Ok(millis),
-            _ => Err(PlanError::Duration { span, message: "duration must be greater than 0".to_owned() }),
+            _ => Err(PlanError::Duration {
+                span,
+                message: "duration must be greater than 0".to_owned(),
+            }),
         }
     }
 

@@ -46,15 +46,24 @@ impl<'a> Purpose<'a> {
             ExprKind::Aggregate(aggregate) => {
                 let picks = matches!(
                     aggregate.op,
-                    AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio
+                    AggregateOp::Topk
+                        | AggregateOp::Bottomk
+                        | AggregateOp::Limitk
+                        | AggregateOp::LimitRatio
                 );
                 let grouping = aggregate.grouping.as_ref().unwrap_or(&NOTHING);
-                Self { function: Some(aggregate.op.as_str()), grouping: Some(grouping).filter(|_| !picks) }
+                Self {
+                    function: Some(aggregate.op.as_str()),
+                    grouping: Some(grouping).filter(|_| !picks),
+                }
             }
             ExprKind::Call(call) => {
                 // These change values and leave labels apart from the name.
                 let keeps = matches!(call.function.kind, Kind::Window(_) | Kind::Map(_));
-                Self { function: Some(call.function.name), grouping: self.grouping.filter(|_| keeps) }
+                Self {
+                    function: Some(call.function.name),
+                    grouping: self.grouping.filter(|_| keeps),
+                }
             }
             ExprKind::Unary(_) => self.computed(),
             ExprKind::Binary(_) => Self::default(),
@@ -98,7 +107,8 @@ mod tests {
 
     fn planned(text: &str) -> Plan {
         let expr = parse_with(text, Features::all()).expect("the expression is well formed");
-        let params = Params::range(Timestamp(600_000), Timestamp(1_200_000), Duration::from_secs(60));
+        let params =
+            Params::range(Timestamp(600_000), Timestamp(1_200_000), Duration::from_secs(60));
         plan(&expr, params).expect("it can be planned")
     }
 
@@ -147,7 +157,10 @@ mod tests {
         assert_eq!(purposes("sum(x)"), [["sum by "]]);
         assert_eq!(purposes("topk by (a) (1, x)"), [["topk"]]);
         assert_eq!(purposes("sum by (a) (x + y)"), [["-"], ["-"]]);
-        assert_eq!(purposes("sum by (a) (label_replace(x, \"a\", \"\", \"b\", \"\"))"), [["label_replace"]]);
+        assert_eq!(
+            purposes("sum by (a) (label_replace(x, \"a\", \"\", \"b\", \"\"))"),
+            [["label_replace"]]
+        );
     }
 
     #[test]

@@ -17,12 +17,16 @@ impl<'a> Planner<'a> {
             written.iter().cloned().partition(|matcher| matcher.name == METRIC_NAME);
         if names.is_empty() {
             names.push(Matcher::equal(METRIC_NAME, "target_info"));
-        } else if names.iter().all(|matcher| matches!(matcher.op, MatchOp::NotEqual | MatchOp::NotRegex)) {
+        } else if names
+            .iter()
+            .all(|matcher| matches!(matcher.op, MatchOp::NotEqual | MatchOp::NotRegex))
+        {
             // Exclusions alone would make every series an info series.
             let pattern = Matcher::new(METRIC_NAME, MatchOp::Regex, ".+_info");
             names.extend(pattern);
         }
-        let reference = self.info_reference(&call.args[0])?.unwrap_or(Reference { at: None, offset: 0 });
+        let reference =
+            self.info_reference(&call.args[0])?.unwrap_or(Reference { at: None, offset: 0 });
         let matchers: Vec<Matcher> = names.iter().chain(&labels).cloned().collect();
         let reach = Reach { back: millis(self.params.lookback), ahead: 0, newest_only: true };
         let selection = self.select(&matchers, grid, reference, reach);
@@ -39,7 +43,10 @@ impl<'a> Planner<'a> {
                 let outer = self.reference(&subquery.at, expr.span)?;
                 Ok(self.info_reference(&subquery.expr)?.map(|inner| match inner.at {
                     Some(_) => inner,
-                    None => Reference { at: outer.at, offset: outer.offset.saturating_add(inner.offset) },
+                    None => Reference {
+                        at: outer.at,
+                        offset: outer.offset.saturating_add(inner.offset),
+                    },
                 }))
             }
             _ => {

@@ -33,13 +33,19 @@ impl<'a> Shared<'a> {
 
     /// The slot of a subexpression's result, and whether it has occurred before. The same text at
     /// other times is another result.
-    pub(super) fn enter(&mut self, expr: &'a Expr, grid: Grid, stats: bool) -> (Option<usize>, bool) {
+    pub(super) fn enter(
+        &mut self,
+        expr: &'a Expr,
+        grid: Grid,
+        stats: bool,
+    ) -> (Option<usize>, bool) {
         if !self.enabled || self.repeated > 0 || !is_costly(expr) {
             return (None, false);
         }
         let hash = fingerprint(expr);
-        let same =
-            |seen: &Seen<'_>| (seen.hash, seen.grid, seen.stats) == (hash, grid, stats) && seen.expr == expr;
+        let same = |seen: &Seen<'_>| {
+            (seen.hash, seen.grid, seen.stats) == (hash, grid, stats) && seen.expr == expr
+        };
         if let Some(slot) = self.seen.iter().position(same) {
             self.seen[slot].uses += 1;
             self.repeated += 1;
@@ -61,7 +67,8 @@ impl<'a> Shared<'a> {
 
 /// Whether computing it again costs more than copying the result. A bare selector does not.
 fn is_costly(expr: &Expr) -> bool {
-    let computes = matches!(expr.kind, ExprKind::Call(_) | ExprKind::Aggregate(_) | ExprKind::Binary(_));
+    let computes =
+        matches!(expr.kind, ExprKind::Call(_) | ExprKind::Aggregate(_) | ExprKind::Binary(_));
     computes && selects(expr)
 }
 

@@ -39,7 +39,8 @@ impl Expr {
             }
             ExprKind::Aggregate(aggregate) => {
                 text.push_str(&super::aggregate_head(aggregate));
-                let args = aggregate.param.iter().map(AsRef::as_ref).chain([aggregate.expr.as_ref()]);
+                let args =
+                    aggregate.param.iter().map(AsRef::as_ref).chain([aggregate.expr.as_ref()]);
                 write_args(args, level, text);
             }
             ExprKind::Call(call) => {
@@ -55,7 +56,10 @@ impl Expr {
                 text.push(if unary.negative { '-' } else { '+' });
                 unary.expr.write_broken(level, text);
             }
-            ExprKind::Number(_) | ExprKind::Text(_) | ExprKind::Selector(_) | ExprKind::Range(_) => {
+            ExprKind::Number(_)
+            | ExprKind::Text(_)
+            | ExprKind::Selector(_)
+            | ExprKind::Range(_) => {
                 text.push_str(&line);
             }
         }
@@ -95,7 +99,8 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_broken_from_outside_in() {
-        let long = "a_metric_with_a_rather_long_name_that_fills_the_line{label=\"value\",other=\"value\"}";
+        let long =
+            "a_metric_with_a_rather_long_name_that_fills_the_line{label=\"value\",other=\"value\"}";
         check(
             &format!("-sum by (x) ({long} * {long})"),
             &format!("-sum by (x) (\n    {long}\n  *\n    {long}\n)"),

@@ -14,13 +14,22 @@ fn syntax_errors_point_at_the_word() {
     check("1 +", "1:4: parse error: unexpected end of input");
     check("sum(\n  x", "2:4: parse error: unclosed left parenthesis");
     check("x)", "1:2: parse error: unexpected right parenthesis ')'");
-    check("x{", "1:3: parse error: unexpected end of input in label matching, expected identifier or \"}\"");
-    check("x{a}", "1:4: parse error: unexpected \"}\" in label matching, expected label matching operator");
+    check(
+        "x{",
+        "1:3: parse error: unexpected end of input in label matching, expected identifier or \"}\"",
+    );
+    check(
+        "x{a}",
+        "1:4: parse error: unexpected \"}\" in label matching, expected label matching operator",
+    );
     check("x{a=1}", "1:5: parse error: unexpected number \"1\" in label matching, expected string");
     check("a b", "1:3: parse error: unexpected identifier \"b\"");
     check("1 * / 2", "1:5: parse error: unexpected <op:/>");
     check("x by", "1:3: parse error: unexpected <by>");
-    check("x[5m", "1:5: parse error: unexpected end of input in subquery or range, expected \":\" or \"]\"");
+    check(
+        "x[5m",
+        "1:5: parse error: unexpected end of input in subquery or range, expected \":\" or \"]\"",
+    );
     check("5mm", "1:1: parse error: bad number or duration syntax: \"5mm\"");
     check("x{a=\"b}", "1:5: parse error: unterminated quoted string");
     check("x & y", "1:3: parse error: unexpected character: '&'");
@@ -39,13 +48,19 @@ fn type_errors_point_at_the_operand() {
     );
     check("1 < 2", "1:1: parse error: comparisons between scalars must use BOOL modifier");
     check("x + bool y", "1:5: parse error: bool modifier can only be used on comparison operators");
-    check("1 and x", "1:1: parse error: set operator \"and\" not allowed in binary scalar expression");
+    check(
+        "1 and x",
+        "1:1: parse error: set operator \"and\" not allowed in binary scalar expression",
+    );
     check("1 + on(a) x", "1:1: parse error: vector matching only allowed between instant vectors");
     check(
         "x + on(a) group_left(a) y",
         "1:11: parse error: label \"a\" must not occur in ON and GROUP clause at once",
     );
-    check("x and on(a) group_left y", "1:13: parse error: no grouping allowed for \"and\" operation");
+    check(
+        "x and on(a) group_left y",
+        "1:13: parse error: no grouping allowed for \"and\" operation",
+    );
     check(
         "-\"a\"",
         concat!(
@@ -55,7 +70,10 @@ fn type_errors_point_at_the_operand() {
     );
     check("foo(1)", "1:1: parse error: unknown function with name \"foo\"");
     check("abs(1, 2)", "1:1: parse error: expected 1 argument(s) in call to \"abs\", got 2");
-    check("round(x, 1, 2)", "1:1: parse error: expected at most 2 argument(s) in call to \"round\", got 3");
+    check(
+        "round(x, 1, 2)",
+        "1:1: parse error: expected at most 2 argument(s) in call to \"round\", got 3",
+    );
     check(
         "label_join(x)",
         "1:1: parse error: expected at least 3 argument(s) in call to \"label_join\", got 1",
@@ -69,8 +87,14 @@ fn type_errors_point_at_the_operand() {
 
 #[test]
 fn selector_errors_say_what_is_missing() {
-    check("{a=~\".*\"}", "1:1: parse error: vector selector must contain at least one non-empty matcher");
-    check("x{__name__=\"y\"}", "1:3: parse error: metric name must not be set twice: \"x\" or \"y\"");
+    check(
+        "{a=~\".*\"}",
+        "1:1: parse error: vector selector must contain at least one non-empty matcher",
+    );
+    check(
+        "x{__name__=\"y\"}",
+        "1:3: parse error: metric name must not be set twice: \"x\" or \"y\"",
+    );
     check("x offset 5m offset 5m", "1:13: parse error: offset may not be set multiple times");
     check("x @ 1 @ 2", "1:7: parse error: @ <timestamp> may not be set multiple times");
     check("x offset 5m [5m]", "1:13: parse error: no offset modifiers allowed before range");
@@ -85,19 +109,29 @@ fn selector_errors_say_what_is_missing() {
         ),
     );
     let error = parse("x{a=~\"(\"}").expect_err("the group is not closed").to_string();
-    assert!(error.starts_with("1:6: parse error: regular expression \"(\" of label \"a\""), "{error}");
+    assert!(
+        error.starts_with("1:6: parse error: regular expression \"(\" of label \"a\""),
+        "{error}"
+    );
 }
 
 #[test]
 fn what_is_switched_off_is_named() {
-    check("limitk(1, x)", "1:1: parse error: aggregation \"limitk\" is experimental and not enabled");
+    check(
+        "limitk(1, x)",
+        "1:1: parse error: aggregation \"limitk\" is experimental and not enabled",
+    );
     check(
         "sort_by_label(x, \"a\")",
         "1:1: parse error: function \"sort_by_label\" is experimental and not enabled",
     );
-    check("rate(x[5m] smoothed)", "1:12: parse error: modifier \"smoothed\" is experimental and not enabled");
+    check(
+        "rate(x[5m] smoothed)",
+        "1:12: parse error: modifier \"smoothed\" is experimental and not enabled",
+    );
     check("x + fill(0) y", "1:5: parse error: modifier \"fill\" is experimental and not enabled");
-    for text in ["limitk(1, x)", "sort_by_label(x, \"a\")", "rate(x[5m] smoothed)", "x + fill(0) y"] {
+    for text in ["limitk(1, x)", "sort_by_label(x, \"a\")", "rate(x[5m] smoothed)", "x + fill(0) y"]
+    {
         assert!(parse_with(text, Features::all()).is_ok(), "{text}");
     }
 }
@@ -123,9 +157,12 @@ fn keywords_are_names_where_nothing_else_can_stand() {
 fn nesting_has_a_bound() {
     let deep = |levels: usize| format!("{}1{}", "(".repeat(levels), ")".repeat(levels));
     assert!(parse(&deep(100)).is_ok());
-    for text in
-        [deep(100_000), "-".repeat(100_000) + "x", vec!["x"; 100_000].join(" or "), "x[".repeat(50_000)]
-    {
+    for text in [
+        deep(100_000),
+        "-".repeat(100_000) + "x",
+        vec!["x"; 100_000].join(" or "),
+        "x[".repeat(50_000),
+    ] {
         let error = parse(&text).expect_err("it is too deep or malformed");
         assert!(error.to_string().len() < 200, "{error}");
     }

@@ -31,8 +31,8 @@ fn too_many_samples_end_the_query() {
 
 #[test]
 fn too_many_series_end_the_query() {
-    let plan =
-        planned("x", Limits { series_max: 3, ..Limits::default() }).expect("it is small enough to plan");
+    let plan = planned("x", Limits { series_max: 3, ..Limits::default() })
+        .expect("it is small enough to plan");
     let refused = promql::evaluate(&plan, &inputs(&plan, 4), &|| false);
     assert_eq!(refused, Err(EvalError::TooManySeries { limit: 3 }));
 }
@@ -45,7 +45,8 @@ fn a_subquery_with_too_many_steps_is_refused_before_it_runs() {
 
 #[test]
 fn nesting_beyond_the_limit_is_refused() {
-    let error = planned("abs(abs(abs(x)))", Limits { depth_max: 3, ..Limits::default() }).map(|_| ());
+    let error =
+        planned("abs(abs(abs(x)))", Limits { depth_max: 3, ..Limits::default() }).map(|_| ());
     assert!(matches!(error, Err(PlanError::TooDeep { limit: 3, .. })), "{error:?}");
 }
 
@@ -63,7 +64,10 @@ fn a_query_can_be_cancelled_while_it_runs() {
 #[test]
 fn the_number_of_inputs_must_be_that_of_the_selections() {
     let plan = planned("x + y", Limits::default()).expect("it is small enough to plan");
-    assert_eq!(promql::evaluate(&plan, &[], &|| false), Err(EvalError::Inputs { expected: 2, got: 0 }));
+    assert_eq!(
+        promql::evaluate(&plan, &[], &|| false),
+        Err(EvalError::Inputs { expected: 2, got: 0 })
+    );
 }
 
 #[test]
@@ -73,8 +77,10 @@ fn the_deepest_expression_fits_a_small_stack() {
         let plan = planned(&text, Limits::default()).expect("it is just small enough");
         promql::evaluate(&plan, &inputs(&plan, 1), &|| false).is_ok()
     };
-    let thread =
-        std::thread::Builder::new().stack_size(1 << 20).spawn(work).expect("a thread can be started");
+    let thread = std::thread::Builder::new()
+        .stack_size(1 << 20)
+        .spawn(work)
+        .expect("a thread can be started");
     assert!(thread.join().expect("the thread does not panic"));
 }
 
@@ -89,7 +95,8 @@ fn a_series_a_value_counts_against_the_limit_too() {
 #[test]
 fn labels_cannot_be_doubled_without_end() {
     let nested = |levels: usize| {
-        let (open, close) = ("label_join(".repeat(levels), ", \"a\", \"\", \"a\", \"a\")".repeat(levels));
+        let (open, close) =
+            ("label_join(".repeat(levels), ", \"a\", \"\", \"a\", \"a\")".repeat(levels));
         format!("{open}label_replace(x, \"a\", \"0123456789\", \"i\", \".*\"){close}")
     };
     for (levels, fits) in [(10, true), (60, false)] {

@@ -11,7 +11,8 @@ mod sharing;
 
 /// Every file under `data` passes.
 fn check_file(name: &str, text: &str) {
-    let report: promqltest::Report = promqltest::run(text).unwrap_or_else(|fault| panic!("{name}: {fault}"));
+    let report: promqltest::Report =
+        promqltest::run(text).unwrap_or_else(|fault| panic!("{name}: {fault}"));
     let show = |failure: &promqltest::Failure| {
         format!("{name}:{}: {}\n      {}", failure.line, failure.expr, failure.difference)
     };

@@ -22,8 +22,12 @@ const FUNCTIONS: [(&str, Naive); 15] = [
         let mean = s.iter().map(|s| s.value).sum::<f64>() / s.len() as f64;
         Some(s.iter().map(|s| (s.value - mean).powi(2)).sum::<f64>() / s.len() as f64)
     }),
-    ("changes", |s, _| Some(s.windows(2).filter(|pair| pair[0].value != pair[1].value).count() as f64)),
-    ("resets", |s, _| Some(s.windows(2).filter(|pair| pair[1].value < pair[0].value).count() as f64)),
+    ("changes", |s, _| {
+        Some(s.windows(2).filter(|pair| pair[0].value != pair[1].value).count() as f64)
+    }),
+    ("resets", |s, _| {
+        Some(s.windows(2).filter(|pair| pair[1].value < pair[0].value).count() as f64)
+    }),
     ("idelta", |s, _| s.last_chunk::<2>().map(|[a, b]| b.value - a.value)),
     ("irate", |s, _| {
         let [a, b] = s.last_chunk::<2>()?;
@@ -82,12 +86,19 @@ fn answer(text: &str, samples: &[Sample], params: Params) -> Vec<(i64, f64)> {
     let labels = Labels::from_pairs([("__name__", "x")]);
     let cut = |selection: &model::Selection| {
         let inside = |s: &&Sample| selection.start <= s.timestamp && s.timestamp <= selection.end;
-        vec![Series { labels: labels.clone(), samples: samples.iter().filter(inside).copied().collect() }]
+        vec![Series {
+            labels: labels.clone(),
+            samples: samples.iter().filter(inside).copied().collect(),
+        }]
     };
     let inputs: Vec<_> = plan.selections().iter().map(cut).collect();
     let output = promql::evaluate(&plan, &inputs, &|| false).expect("one series cannot clash");
     let Value::Matrix(series) = output.value else { panic!("a range query gives a matrix") };
-    series.iter().flat_map(|series| &series.samples).map(|s| (s.timestamp.millis(), s.value)).collect()
+    series
+        .iter()
+        .flat_map(|series| &series.samples)
+        .map(|s| (s.timestamp.millis(), s.value))
+        .collect()
 }
 
 fn close(a: &[(i64, f64)], b: &[(i64, f64)]) -> bool {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use model::{Labels, Sample, Series, Timestamp};
 use promql::{
-    CUSTOM_SCHEMA, Features, Histogram, HistogramSample, HistogramSeries, Limits, Params, ResetHint,
-    SeriesSet, parse_with,
+    CUSTOM_SCHEMA, Features, Histogram, HistogramSample, HistogramSeries, Limits, Params,
+    ResetHint, SeriesSet, parse_with,
 };
 use proptest::prelude::*;
 
@@ -98,26 +98,43 @@ fn vector() -> impl Strategy<Value = String> {
             "vector(2)"
         ])
         .prop_map(str::to_owned),
-        prop::sample::select(vec!["x offset 1m", "x @ 60", "x @ end() offset -1m", "y_total offset 90s"])
-            .prop_map(str::to_owned),
+        prop::sample::select(vec![
+            "x offset 1m",
+            "x @ 60",
+            "x @ end() offset -1m",
+            "y_total offset 90s"
+        ])
+        .prop_map(str::to_owned),
     ];
     leaf.prop_recursive(4, 24, 3, move |inner| {
-        let binary = ["+", "-", "*", "/", "%", "^", "==", "> bool", "<=", "and", "or", "unless", "atan2"];
+        let binary =
+            ["+", "-", "*", "/", "%", "^", "==", "> bool", "<=", "and", "or", "unless", "atan2"];
         let matching = ["", "on (a)", "ignoring (b)"];
-        let operators = (prop::sample::select(binary.to_vec()), prop::sample::select(matching.to_vec()));
-        let calls = ["abs", "sort", "absent", "timestamp", "floor", "-", "(", "histogram_quantile(0.9, "];
-        let windows =
-            ["rate", "increase", "sum_over_time", "stddev_over_time", "changes", "deriv", "last_over_time"];
+        let operators =
+            (prop::sample::select(binary.to_vec()), prop::sample::select(matching.to_vec()));
+        let calls =
+            ["abs", "sort", "absent", "timestamp", "floor", "-", "(", "histogram_quantile(0.9, "];
+        let windows = [
+            "rate",
+            "increase",
+            "sum_over_time",
+            "stddev_over_time",
+            "changes",
+            "deriv",
+            "last_over_time",
+        ];
         let aggregates = ["sum", "avg", "topk", "count", "stdvar", "quantile", "limitk"];
         prop_oneof![
             (inner.clone(), operators, inner.clone())
                 .prop_map(|(lhs, (op, matching), rhs)| format!("{lhs} {op} {matching} {rhs}")),
-            (prop::sample::select(calls.to_vec()), inner.clone()).prop_map(|(name, arg)| match name {
-                "-" => format!("-{arg}"),
-                "(" => format!("({arg})"),
-                _ if name.ends_with(' ') => format!("{name}{arg})"),
-                _ => format!("{name}({arg})"),
-            }),
+            (prop::sample::select(calls.to_vec()), inner.clone()).prop_map(
+                |(name, arg)| match name {
+                    "-" => format!("-{arg}"),
+                    "(" => format!("({arg})"),
+                    _ if name.ends_with(' ') => format!("{name}{arg})"),
+                    _ => format!("{name}({arg})"),
+                }
+            ),
             (prop::sample::select(windows.to_vec()), inner.clone())
                 .prop_map(|(name, arg)| format!("{name}(({arg})[2m:30s])")),
             (prop::sample::select(windows.to_vec()), prop::sample::select(vec!["x", "y_total"]))
@@ -163,7 +180,8 @@ fn native() -> impl Strategy<Value = String> {
         "irate(({})[2m:30s])",
         "delta(x[90s]) or ({})",
     ];
-    (vector(), prop::sample::select(shapes.to_vec())).prop_map(|(inner, shape)| shape.replace("{}", &inner))
+    (vector(), prop::sample::select(shapes.to_vec()))
+        .prop_map(|(inner, shape)| shape.replace("{}", &inner))
 }
 
 fn value() -> impl Strategy<Value = f64> {
@@ -177,10 +195,11 @@ fn value() -> impl Strategy<Value = f64> {
 }
 
 fn all_series() -> impl Strategy<Value = Vec<Series>> {
-    let series = (prop::sample::select(vec!["x", "y_total", "a.b"]), 0..3_u8, 0..3_u8)
-        .prop_map(|(name, a, b)| [("__name__", name.to_owned()), ("a", a.to_string()), ("b", b.to_string())]);
-    prop::collection::vec((series, prop::collection::vec(prop::option::of(value()), 0..12)), 0..6).prop_map(
-        |all| {
+    let series = (prop::sample::select(vec!["x", "y_total", "a.b"]), 0..3_u8, 0..3_u8).prop_map(
+        |(name, a, b)| [("__name__", name.to_owned()), ("a", a.to_string()), ("b", b.to_string())],
+    );
+    prop::collection::vec((series, prop::collection::vec(prop::option::of(value()), 0..12)), 0..6)
+        .prop_map(|all| {
             let mut found: Vec<Series> = all
                 .into_iter()
                 .map(|(labels, values)| Series {
@@ -191,8 +210,7 @@ fn all_series() -> impl Strategy<Value = Vec<Series>> {
             found.sort_by(|a, b| a.labels.cmp(&b.labels));
             found.dedup_by(|a, b| a.labels == b.labels);
             found
-        },
-    )
+        })
 }
 
 /// Native histograms of any shape, also such as no store should hold.
@@ -201,7 +219,8 @@ fn histogram() -> impl Strategy<Value = Histogram> {
         prop::collection::btree_map(-3..6_i32, prop_oneof![3 => 0.0..9.0_f64, 1 => Just(0.0)], 0..4)
             .prop_map(|buckets| buckets.into_iter().collect::<Vec<_>>())
     };
-    let bounds = prop::sample::select(vec![vec![], vec![0.0], vec![-1.0, 2.0], vec![1.0, 2.0, 4.0]]);
+    let bounds =
+        prop::sample::select(vec![vec![], vec![0.0], vec![-1.0, 2.0], vec![1.0, 2.0, 4.0]]);
     let reset = prop::sample::select(vec![
         ResetHint::Unknown,
         ResetHint::Reset,
@@ -211,9 +230,19 @@ fn histogram() -> impl Strategy<Value = Histogram> {
     let schema = prop::sample::select(vec![CUSTOM_SCHEMA, -4, 0, 1, 8]);
     let zero = (prop::sample::select(vec![0.0, 0.25, 1.5]), 0.0..3.0_f64);
     (schema, zero, value(), value(), (buckets(), buckets()), bounds, reset).prop_map(
-        |(schema, (zero_threshold, zero_count), count, sum, (positive, negative), bounds, reset)| {
+        |(
+            schema,
+            (zero_threshold, zero_count),
+            count,
+            sum,
+            (positive, negative),
+            bounds,
+            reset,
+        )| {
             let custom = schema == CUSTOM_SCHEMA;
-            let listed = |(index, _): &(i32, f64)| usize::try_from(*index).is_ok_and(|at| at <= bounds.len());
+            let listed = |(index, _): &(i32, f64)| {
+                usize::try_from(*index).is_ok_and(|at| at <= bounds.len())
+            };
             Histogram {
                 schema,
                 zero_threshold: if custom { 0.0 } else { zero_threshold },
@@ -231,15 +260,19 @@ fn histogram() -> impl Strategy<Value = Histogram> {
 
 fn native_series() -> impl Strategy<Value = Vec<HistogramSeries>> {
     let samples = prop::collection::vec(prop::option::of(histogram()), 0..12);
-    let series =
-        (prop::sample::select(vec!["x", "y_total"]), 0..3_u8, samples).prop_map(|(name, a, values)| {
+    let series = (prop::sample::select(vec!["x", "y_total"]), 0..3_u8, samples).prop_map(
+        |(name, a, values)| {
             let sample = |(index, histogram): (usize, Option<Histogram>)| {
                 let timestamp = Timestamp(index as i64 * 15_000 + 7000);
                 Some(HistogramSample { timestamp, histogram: Arc::new(histogram?) })
             };
             let labels = Labels::from_pairs([("__name__", name.to_owned()), ("a", a.to_string())]);
-            HistogramSeries { labels, samples: values.into_iter().enumerate().filter_map(sample).collect() }
-        });
+            HistogramSeries {
+                labels,
+                samples: values.into_iter().enumerate().filter_map(sample).collect(),
+            }
+        },
+    );
     prop::collection::vec(series, 0..4).prop_map(|mut all| {
         all.sort_by(|a, b| a.labels.cmp(&b.labels));
         all.dedup_by(|a, b| a.labels == b.labels);
@@ -270,7 +303,8 @@ fn evaluate_mixed(
 }
 
 fn samples(values: &[Option<f64>]) -> Vec<Sample> {
-    let sample = |(index, value): (usize, &Option<f64>)| Some(Sample::new(index as i64 * 15_000, (*value)?));
+    let sample =
+        |(index, value): (usize, &Option<f64>)| Some(Sample::new(index as i64 * 15_000, (*value)?));
     values.iter().enumerate().filter_map(sample).collect()
 }
 
@@ -284,11 +318,14 @@ fn evaluate(text: &str, series: &[Series], params: Params) -> Result<promql::Out
             samples: series
                 .samples
                 .iter()
-                .filter(|sample| selection.start <= sample.timestamp && sample.timestamp <= selection.end)
+                .filter(|sample| {
+                    selection.start <= sample.timestamp && sample.timestamp <= selection.end
+                })
                 .copied()
                 .collect(),
         };
-        let picked = |series: &&Series| selection.matchers.iter().all(|m| m.matches_labels(&series.labels));
+        let picked =
+            |series: &&Series| selection.matchers.iter().all(|m| m.matches_labels(&series.labels));
         series.iter().filter(picked).map(cut).collect()
     };
     let inputs: Vec<Vec<Series>> = plan.selections().iter().map(answer).collect();

@@ -15,9 +15,12 @@ fn check(text: &str, wanted: &[(&str, i64, i64)]) {
     let found: Vec<(String, i64, i64)> = plan
         .selections()
         .iter()
-        .map(|s| (s.matchers[0].value.to_owned(), (s.start.millis() - 1) / 1000, s.end.millis() / 1000))
+        .map(|s| {
+            (s.matchers[0].value.to_owned(), (s.start.millis() - 1) / 1000, s.end.millis() / 1000)
+        })
         .collect();
-    let wanted: Vec<_> = wanted.iter().map(|(name, start, end)| ((*name).to_owned(), *start, *end)).collect();
+    let wanted: Vec<_> =
+        wanted.iter().map(|(name, start, end)| ((*name).to_owned(), *start, *end)).collect();
     assert_eq!(found, wanted, "{text}");
 }
 

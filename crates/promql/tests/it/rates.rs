@@ -17,14 +17,20 @@ fn values(text: &str, samples: &[f64]) -> Vec<(i64, u64)> {
     let plan = plan(&expr, params).expect("it is within the limits");
     let output = evaluate(&plan, &[vec![series]], &|| false).expect("it is within the limits");
     let Value::Matrix(matrix) = output.value else { return Vec::new() };
-    matrix.iter().flat_map(|s| &s.samples).map(|s| (s.timestamp.millis(), s.value.to_bits())).collect()
+    matrix
+        .iter()
+        .flat_map(|s| &s.samples)
+        .map(|s| (s.timestamp.millis(), s.value.to_bits()))
+        .collect()
 }
 
 #[test]
 fn a_reset_later_on_changes_nothing_before_it() {
     let steady = [0.0, 0.1, 0.3, 0.3, 7.7, 9.1, 9.1, 10.3, 11.9, 12.1, 100.7, 101.3];
     let reset = [&steady[..], &[1.0]].concat();
-    for text in ["rate(x_total[45s])", "increase(x_total[1m])", "rate(x_total[20s])", "delta(x_total[1m])"] {
+    for text in
+        ["rate(x_total[45s])", "increase(x_total[1m])", "rate(x_total[20s])", "delta(x_total[1m])"]
+    {
         let (alone, before) = (values(text, &steady), values(text, &reset));
         assert!(alone.len() > 3, "{text}");
         assert_eq!(alone, before, "{text}");

@@ -53,13 +53,15 @@ fn a_shared_result_is_the_one_it_would_be_alone() {
 fn annotations_point_at_every_place() {
     let found = run("quantile(2, x_total) + quantile(2, x_total)", Limits::default()).unwrap().0;
     assert_eq!(found.warnings.len(), 2, "{:?}", found.warnings);
-    assert!(found.warnings[0].contains("(1:10)") && found.warnings[1].contains("(1:33)"), "{found:?}");
+    assert!(
+        found.warnings[0].contains("(1:10)") && found.warnings[1].contains("(1:33)"),
+        "{found:?}"
+    );
 }
 
 #[test]
 fn results_are_not_kept_beyond_the_limit() {
-    let text =
-        "count(rate(x_total[5m]) > 0) + count(count_over_time(x_total[5m])) + count(rate(x_total[5m]))";
+    let text = "count(rate(x_total[5m]) > 0) + count(count_over_time(x_total[5m])) + count(rate(x_total[5m]))";
     let samples = 50 * 61;
     // Room for the input and one intermediate result, and a little more.
     let limits = Limits { samples_max: 2 * samples + 500, ..Limits::default() };

@@ -20,7 +20,11 @@ impl RedisStore {
         self.run("save a document", &script).await
     }
 
-    pub(crate) async fn load_document(&self, kind: &str, name: &str) -> Result<Option<Vec<u8>>, StateError> {
+    pub(crate) async fn load_document(
+        &self,
+        kind: &str,
+        name: &str,
+    ) -> Result<Option<Vec<u8>>, StateError> {
         let mut command = redis::cmd("HGET");
         self.ask("load a document", command.arg(self.key(NOUN, kind, "")).arg(name)).await
     }

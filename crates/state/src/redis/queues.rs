@@ -42,9 +42,14 @@ impl RedisStore {
             return Ok(Vec::new());
         }
         let mut script = self.on_queue(&self.scripts.take_events, queue);
-        script.arg(max.min(TAKE_MAX)).arg(now.millis()).arg(hidden_until.millis()).arg(COME_BACK_MAX);
+        script
+            .arg(max.min(TAKE_MAX))
+            .arg(now.millis())
+            .arg(hidden_until.millis())
+            .arg(COME_BACK_MAX);
         let events: Vec<(String, i64, u32, Vec<u8>)> = self.run("take events", &script).await?;
-        let event = |(id, rank, attempts, body)| Event { id, priority: priority(rank), attempts, body };
+        let event =
+            |(id, rank, attempts, body)| Event { id, priority: priority(rank), attempts, body };
         Ok(events.into_iter().map(event).collect())
     }
 

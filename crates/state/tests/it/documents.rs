@@ -12,9 +12,15 @@ pub(crate) async fn a_former_holder_cannot_overwrite_its_successor(world: &mut W
     state.save_document("rule_group", "disk", b"new", 2).await.unwrap();
     let refused = state.save_document("rule_group", "disk", b"stale", 1).await;
     assert!(matches!(refused, Err(StateError::Fenced { fencing: 1, .. })), "{refused:?}");
-    assert_eq!(state.load_document("rule_group", "disk").await.unwrap().as_deref(), Some(&b"new"[..]));
+    assert_eq!(
+        state.load_document("rule_group", "disk").await.unwrap().as_deref(),
+        Some(&b"new"[..])
+    );
     state.save_document("rule_group", "disk", b"newer", 2).await.unwrap();
-    assert_eq!(state.load_document("rule_group", "disk").await.unwrap().as_deref(), Some(&b"newer"[..]));
+    assert_eq!(
+        state.load_document("rule_group", "disk").await.unwrap().as_deref(),
+        Some(&b"newer"[..])
+    );
 }
 
 pub(crate) async fn documents_of_a_kind_are_listed_until_removed(world: &mut World) {
@@ -40,5 +46,8 @@ pub(crate) async fn who_was_paused_past_its_lease_cannot_write(world: &mut World
     world.state.save_document("kind", "key", b"of the heir", heir.fencing).await.unwrap();
     let refused = world.state.save_document("kind", "key", b"of the past", paused.fencing).await;
     assert!(matches!(refused, Err(StateError::Fenced { .. })), "{refused:?}");
-    assert_eq!(world.state.load_document("kind", "key").await.unwrap().as_deref(), Some(&b"of the heir"[..]));
+    assert_eq!(
+        world.state.load_document("kind", "key").await.unwrap().as_deref(),
+        Some(&b"of the heir"[..])
+    );
 }

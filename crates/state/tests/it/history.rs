@@ -30,7 +30,8 @@ struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % end
     }
 }
@@ -55,14 +56,18 @@ pub(crate) async fn never_two_holders_that_both_write(world: &mut World) {
             assert!(later.fencing >= earlier.fencing, "{later:?} was accepted after {earlier:?}");
         }
     }
-    let last = world.state.load_document("history", "key").await.unwrap().expect("something was written");
+    let last =
+        world.state.load_document("history", "key").await.unwrap().expect("something was written");
     let highest = accepted.iter().map(|write| write.fencing).max().expect("something was accepted");
     assert_eq!(String::from_utf8(last).unwrap(), highest.to_string(), "the highest number stays");
 
     let refused = writes.len() - accepted.len();
     let figures = format!("{} writes, {refused} refused, {} leases", writes.len(), owners.len());
     println!("{figures}");
-    assert!(refused > 3 && accepted.len() > 10 && owners.len() > 10, "the test saw nothing: {figures}");
+    assert!(
+        refused > 3 && accepted.len() > 10 && owners.len() > 10,
+        "the test saw nothing: {figures}"
+    );
 }
 
 async fn hold(owner: u64, state: State, start: Instant) -> Vec<Write> {
@@ -81,7 +86,8 @@ async fn hold(owner: u64, state: State, start: Instant) -> Vec<Write> {
             sleep(Duration::from_millis(pause)).await;
             let asked = start.elapsed();
             let body = lease.fencing.to_string();
-            let outcome = state.save_document("history", "key", body.as_bytes(), lease.fencing).await;
+            let outcome =
+                state.save_document("history", "key", body.as_bytes(), lease.fencing).await;
             assert!(matches!(outcome, Ok(()) | Err(StateError::Fenced { .. })), "{outcome:?}");
             let (fencing, answered) = (lease.fencing, start.elapsed());
             writes.push(Write { owner, fencing, asked, answered, is_accepted: outcome.is_ok() });

@@ -53,7 +53,9 @@ pub(crate) async fn a_renewal_keeps_the_fencing_number_and_a_lapse_does_not(worl
     assert!(after_lapse.fencing > first.fencing);
 }
 
-pub(crate) async fn a_released_lease_is_free_at_once_and_only_its_owner_releases_it(world: &mut World) {
+pub(crate) async fn a_released_lease_is_free_at_once_and_only_its_owner_releases_it(
+    world: &mut World,
+) {
     let first = world.take("a").await.expect("free");
     assert!(!world.state.release_lease("group", "b").await.unwrap());
     assert_eq!(world.take("b").await, None);
@@ -69,7 +71,9 @@ pub(crate) async fn of_many_who_ask_at_once_one_gets_the_lease(world: &mut World
 
 /// Fault of the original: the value was an end already, and another lease time was added: 110
 /// seconds instead of 55.
-pub(crate) async fn a_dead_holders_lease_is_free_after_one_lease_time_and_not_after_two(world: &mut World) {
+pub(crate) async fn a_dead_holders_lease_is_free_after_one_lease_time_and_not_after_two(
+    world: &mut World,
+) {
     world.take("dead").await.expect("free");
     world.pass(TTL).await;
     assert!(world.take("heir").await.is_some());
@@ -98,7 +102,11 @@ pub(crate) async fn who_lost_its_lease_cannot_release_that_of_its_successor(worl
 
 pub(crate) async fn leases_with_odd_names_are_apart(world: &mut World) {
     for name in ["", "a", "a ", "A", "a:fencing", "{a}", "}{", "磁盘 'x\" -- \n"] {
-        let lease = world.state.take_lease(name, &format!("owner of {name}"), TTL, world.now).await.unwrap();
+        let lease = world
+            .state
+            .take_lease(name, &format!("owner of {name}"), TTL, world.now)
+            .await
+            .unwrap();
         assert!(lease.is_some(), "{name:?}");
     }
 }

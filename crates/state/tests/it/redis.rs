@@ -22,7 +22,8 @@ pub(crate) async fn own_all_slots(server: &Redis) {
     command.arg("ADDSLOTSRANGE").arg(0).arg(16383);
     let () = command.query_async(&mut connection).await.unwrap();
     eventually("the cluster is up", SOON, async || {
-        let info: String = redis::cmd("CLUSTER").arg("INFO").query_async(&mut connection).await.ok()?;
+        let info: String =
+            redis::cmd("CLUSTER").arg("INFO").query_async(&mut connection).await.ok()?;
         info.contains("cluster_state:ok").then_some(())
     })
     .await;
@@ -51,8 +52,15 @@ async fn a_lease_ends_by_the_clock_of_the_server_whatever_the_callers_say() {
     let (a, b) = (state(&server), state(&server));
     a.take_lease("group", "a", TTL, Timestamp(0)).await.unwrap().expect("free");
     let far_ahead = Timestamp::from_seconds(86_400);
-    assert_eq!(b.take_lease("group", "b", TTL, far_ahead).await.unwrap(), None, "its clock is fast");
-    a.take_lease("group", "a", Duration::from_millis(50), Timestamp(0)).await.unwrap().expect("renewed");
+    assert_eq!(
+        b.take_lease("group", "b", TTL, far_ahead).await.unwrap(),
+        None,
+        "its clock is fast"
+    );
+    a.take_lease("group", "a", Duration::from_millis(50), Timestamp(0))
+        .await
+        .unwrap()
+        .expect("renewed");
     let lease = eventually("the lease ends", SOON, async || {
         b.take_lease("group", "b", TTL, Timestamp(0)).await.unwrap()
     });
@@ -71,7 +79,10 @@ async fn a_server_that_is_killed_fails_the_verbs_until_it_is_back_and_loses_noth
             state.push_event("q", 0, &id, b"", Timestamp(round)).await.unwrap();
             pushed.push(id);
         }
-        state.save_document("kind", "key", format!("{round}").as_bytes(), before.fencing).await.unwrap();
+        state
+            .save_document("kind", "key", format!("{round}").as_bytes(), before.fencing)
+            .await
+            .unwrap();
         server.kill();
         let outcome = state.push_event("q", 0, "lost", b"", Timestamp(round)).await;
         assert!(matches!(outcome, Err(StateError::Redis { .. })), "{outcome:?}");
@@ -81,7 +92,11 @@ async fn a_server_that_is_killed_fails_the_verbs_until_it_is_back_and_loses_noth
         let document = state.load_document("kind", "key").await.unwrap();
         assert_eq!(document, Some(format!("{round}").into_bytes()));
     }
-    assert_eq!(state.take_lease("group", "b", TTL, Timestamp(0)).await.unwrap(), None, "a holds it still");
+    assert_eq!(
+        state.take_lease("group", "b", TTL, Timestamp(0)).await.unwrap(),
+        None,
+        "a holds it still"
+    );
     let taken = state.take_events("q", 99, TTL, Timestamp(9)).await.unwrap();
     assert_eq!(taken.into_iter().map(|event| event.id).collect::<Vec<_>>(), pushed);
 }
@@ -94,7 +109,8 @@ async fn services_start_before_the_server_does() {
     assert!(state.queue_length("q").await.is_err());
     assert!(state.queue_length("q").await.is_err());
     server.start_again().await;
-    let length = eventually("the verbs work", SOON, async || state.queue_length("q").await.ok()).await;
+    let length =
+        eventually("the verbs work", SOON, async || state.queue_length("q").await.ok()).await;
     assert_eq!(length, 0);
 }
 
@@ -103,8 +119,10 @@ async fn fencing_numbers_grow_even_over_a_loss_of_memory() {
     let Some(server) = Redis::start().await else { return };
     let (state, mut connection) = (state(&server), connection(&server).await);
     let before = state.take_lease("group", "a", TTL, Timestamp(0)).await.unwrap().expect("free");
-    let _: i64 = connection.del(&["saker:{lease/group}", "saker:{lease/group}:fencing"]).await.unwrap();
-    let after = state.take_lease("group", "b", TTL, Timestamp(0)).await.unwrap().expect("free again");
+    let _: i64 =
+        connection.del(&["saker:{lease/group}", "saker:{lease/group}:fencing"]).await.unwrap();
+    let after =
+        state.take_lease("group", "b", TTL, Timestamp(0)).await.unwrap().expect("free again");
     assert!(after.fencing > before.fencing, "{before:?} {after:?}");
     let () = connection.set("saker:{lease/group}:fencing", "9000000000000000").await.unwrap();
     state.release_lease("group", "b").await.unwrap();
@@ -115,7 +133,8 @@ async fn fencing_numbers_grow_even_over_a_loss_of_memory() {
 #[tokio::test]
 async fn a_password_is_given_and_never_shown() {
     let Some(server) = Redis::start_with(&["--requirepass", "s3cret"]).await else { return };
-    let right = RedisConfig { password: Some("s3cret".to_owned()), ..RedisConfig::new(server.url()) };
+    let right =
+        RedisConfig { password: Some("s3cret".to_owned()), ..RedisConfig::new(server.url()) };
     assert_eq!(State::redis(&right).unwrap().queue_length("q").await.unwrap(), 0);
     for password in [None, Some("wr0ng".to_owned())] {
         let config = RedisConfig { password, ..right.clone() };

@@ -25,7 +25,11 @@ impl World {
     pub(crate) async fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let db = Db::open(&folder.path().join("saker.db")).await.unwrap();
-        Self { state: State::embedded(db), now: Timestamp(0), place: Place::Sqlite { _folder: folder } }
+        Self {
+            state: State::embedded(db),
+            now: Timestamp(0),
+            place: Place::Sqlite { _folder: folder },
+        }
     }
 
     pub(crate) async fn mariadb(server: &MariaDb, name: &str) -> Self {

@@ -68,8 +68,14 @@ async fn kill_9_at_any_moment_loses_no_acknowledged_sample() {
         let storage = open_with(config(dir.path())).await;
         let found = content(&storage.reader()).await;
         rounds = found.values().map(Vec::len).max().unwrap();
-        assert!(rounds > acknowledged, "{acknowledged} was acknowledged, {rounds} rounds are stored");
-        assert!(found == expected(HOSTS, rounds), "a sample of the first {rounds} rounds is lost or changed");
+        assert!(
+            rounds > acknowledged,
+            "{acknowledged} was acknowledged, {rounds} rounds are stored"
+        );
+        assert!(
+            found == expected(HOSTS, rounds),
+            "a sample of the first {rounds} rounds is lost or changed"
+        );
         storage.close().await.unwrap();
     }
 }

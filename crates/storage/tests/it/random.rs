@@ -77,7 +77,8 @@ fn batch_of(rows: &[(usize, i64, u8)]) -> Batch {
 
 async fn written(storage: &Storage, rows: &[(usize, i64, u8)]) -> Counts {
     let outcome = write(storage, batch_of(rows)).await;
-    let refused = |reason| outcome.refused.iter().filter(|r| r.reason == reason).map(|r| r.count).sum();
+    let refused =
+        |reason| outcome.refused.iter().filter(|r| r.reason == reason).map(|r| r.count).sum();
     Counts {
         stored: outcome.stored,
         unchanged: outcome.unchanged,

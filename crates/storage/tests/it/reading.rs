@@ -32,7 +32,8 @@ async fn check(matchers: &[(&str, MatchOp, &str)], hosts: &[&str]) {
         .map(|(name, op, value)| Matcher::new(name, *op, value).expect("the pattern is valid"))
         .collect();
     let found = filled().await.select(&selection(matchers)).await.expect("the store can be read");
-    let mut names: Vec<&str> = found.iter().filter_map(|series| series.labels.get("endpoint")).collect();
+    let mut names: Vec<&str> =
+        found.iter().filter_map(|series| series.labels.get("endpoint")).collect();
     names.sort_unstable();
     assert_eq!(names, hosts);
 }
@@ -77,12 +78,18 @@ async fn label_names_and_values_are_sorted_and_follow_selections_and_span() {
     let (start, end) = (Timestamp::MIN, Timestamp::MAX);
     let only_c = [selection(vec![Matcher::equal("endpoint", "c")])];
     let cpu = [selection(vec![Matcher::equal("__name__", "cpu_idle")])];
-    assert_eq!(reader.label_names(&[], start, end, 0).await.unwrap(), ["__name__", "endpoint", "idc"]);
+    assert_eq!(
+        reader.label_names(&[], start, end, 0).await.unwrap(),
+        ["__name__", "endpoint", "idc"]
+    );
     assert_eq!(reader.label_names(&only_c, start, end, 0).await.unwrap(), ["__name__", "endpoint"]);
     assert_eq!(reader.label_names(&[], start, end, 1).await.unwrap(), ["__name__"]);
     assert_eq!(reader.label_values("endpoint", &[], start, end, 0).await.unwrap(), ["a", "b", "c"]);
     assert_eq!(reader.label_values("idc", &cpu, start, end, 0).await.unwrap(), ["idc-1"]);
-    assert_eq!(reader.label_values("endpoint", &cpu, start, Timestamp(1_500), 0).await.unwrap(), ["a", "b"]);
+    assert_eq!(
+        reader.label_values("endpoint", &cpu, start, Timestamp(1_500), 0).await.unwrap(),
+        ["a", "b"]
+    );
     assert!(reader.label_values("nothing", &[], start, end, 0).await.unwrap().is_empty());
 }
 
@@ -91,13 +98,17 @@ async fn metadata_is_answered_by_name_or_in_order() {
     let storage = Storage::memory(Limits::default());
     let metadata = |kind| Metadata { kind, help: "Help.".to_owned(), unit: String::new() };
     let pairs = [("b", MetricKind::Gauge), ("a", MetricKind::Counter), ("b", MetricKind::Summary)];
-    let metadata_of = pairs.iter().map(|(name, kind)| ((*name).to_owned(), metadata(*kind))).collect();
+    let metadata_of =
+        pairs.iter().map(|(name, kind)| ((*name).to_owned(), metadata(*kind))).collect();
     write(&storage, Batch { series: Vec::new(), metadata: metadata_of }).await;
     let reader = storage.reader();
     let all = reader.metadata(None, 0).await.unwrap();
     assert_eq!(
         all,
-        [("a".to_owned(), metadata(MetricKind::Counter)), ("b".to_owned(), metadata(MetricKind::Summary))]
+        [
+            ("a".to_owned(), metadata(MetricKind::Counter)),
+            ("b".to_owned(), metadata(MetricKind::Summary))
+        ]
     );
     assert_eq!(reader.metadata(Some("b"), 0).await.unwrap(), all[1..]);
     assert_eq!(reader.metadata(None, 1).await.unwrap(), all[..1]);
@@ -123,7 +134,11 @@ async fn a_narrow_span_in_a_long_series_reads_only_its_samples() {
     assert_eq!(times(&storage.reader(), "m").await.len(), 1_000);
     let matchers = vec![Matcher::equal("__name__", "m")];
     let at = |seconds: i64| Timestamp(NOW.millis() + seconds * 1_000);
-    let found = storage.reader().select(&Selection { matchers, start: at(119), end: at(121) }).await.unwrap();
+    let found = storage
+        .reader()
+        .select(&Selection { matchers, start: at(119), end: at(121) })
+        .await
+        .unwrap();
     let values: Vec<u64> = bits(&found[0].samples).iter().map(|(_, value)| *value).collect();
     assert_eq!(values, [119.0f64, 120.0, 121.0].map(f64::to_bits));
 }

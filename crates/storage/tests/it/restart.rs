@@ -5,7 +5,9 @@ use std::fs;
 use model::{Metadata, MetricKind};
 use storage::{Batch, LocalConfig, OpenError, Storage};
 
-use crate::support::{NOW, batch, content, expected, open, open_with, round, segments, times, write};
+use crate::support::{
+    NOW, batch, content, expected, open, open_with, round, segments, times, write,
+};
 
 #[tokio::test]
 async fn what_was_written_is_there_after_a_restart() {
@@ -18,7 +20,10 @@ async fn what_was_written_is_there_after_a_restart() {
     let storage = open(dir.path()).await;
     assert_eq!(content(&storage.reader()).await, expected(30, 150));
     let replay = storage.stats().wal.unwrap().replay;
-    assert_eq!((replay.segments, replay.records, replay.samples, replay.faults.len()), (1, 150, 4_500, 0));
+    assert_eq!(
+        (replay.segments, replay.records, replay.samples, replay.faults.len()),
+        (1, 150, 4_500, 0)
+    );
     for number in 150..160 {
         write(&storage, round(30, number)).await;
     }
@@ -51,8 +56,13 @@ async fn the_log_goes_on_over_many_segments() {
         write(&storage, round(20, number)).await;
     }
     let wal = storage.stats().wal.unwrap();
-    assert!(wal.segments > 3 && wal.segments == segments(dir.path()).len(), "{} segments", wal.segments);
-    let on_disk: u64 = segments(dir.path()).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    assert!(
+        wal.segments > 3 && wal.segments == segments(dir.path()).len(),
+        "{} segments",
+        wal.segments
+    );
+    let on_disk: u64 =
+        segments(dir.path()).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
     assert_eq!(wal.bytes, on_disk);
     storage.maintain(NOW).await.unwrap();
     drop(storage);
@@ -64,8 +74,11 @@ async fn the_log_goes_on_over_many_segments() {
 #[tokio::test]
 async fn metadata_survives_a_restart_and_is_repeated_in_each_segment() {
     let dir = tempfile::tempdir().unwrap();
-    let metadata =
-        Metadata { kind: MetricKind::Counter, help: "Ticks.".to_owned(), unit: "seconds".to_owned() };
+    let metadata = Metadata {
+        kind: MetricKind::Counter,
+        help: "Ticks.".to_owned(),
+        unit: "seconds".to_owned(),
+    };
     let pairs = vec![("m".to_owned(), metadata)];
     let storage = open(dir.path()).await;
     write(&storage, Batch { series: Vec::new(), metadata: pairs.clone() }).await;

@@ -27,7 +27,10 @@ async fn an_expired_series_goes_with_its_labels() {
     let stats = storage.stats();
     assert_eq!((stats.series, stats.samples), (1, 1));
     let (start, end) = (model::Timestamp::MIN, model::Timestamp::MAX);
-    assert_eq!(storage.reader().label_values("__name__", &[], start, end, 0).await.unwrap(), ["new"]);
+    assert_eq!(
+        storage.reader().label_values("__name__", &[], start, end, 0).await.unwrap(),
+        ["new"]
+    );
     write(&storage, batch("old", &[(11 * HOUR, 2.0)])).await;
     assert_eq!(times(&storage.reader(), "old").await, [11 * HOUR]);
 }
@@ -61,7 +64,8 @@ async fn expired_segments_are_deleted_and_the_rest_is_whole() {
 async fn a_number_given_out_again_is_not_mixed_up_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let long = Duration::from_secs(1_000 * 3600);
-    let config = || LocalConfig { limits: limits(), segment_span: long, ..LocalConfig::new(dir.path()) };
+    let config =
+        || LocalConfig { limits: limits(), segment_span: long, ..LocalConfig::new(dir.path()) };
     let storage = open_with(config()).await;
     write(&storage, batch("old", &[(0, 1.0)])).await;
     storage.maintain(after(11)).await.unwrap();

@@ -28,7 +28,8 @@ pub(crate) fn labels(name: &str, host: usize) -> Labels {
 
 /// One series of host 1 with samples at milliseconds after [`NOW`].
 pub(crate) fn batch(name: &str, samples: &[(i64, f64)]) -> Batch {
-    let samples = samples.iter().map(|(at, value)| Sample::new(NOW.millis() + at, *value)).collect();
+    let samples =
+        samples.iter().map(|(at, value)| Sample::new(NOW.millis() + at, *value)).collect();
     Batch { series: vec![Series { labels: labels(name, 1), samples }], metadata: Vec::new() }
 }
 
@@ -36,7 +37,10 @@ pub(crate) fn batch(name: &str, samples: &[(i64, f64)]) -> Batch {
 pub(crate) fn round(hosts: usize, round: usize) -> Batch {
     let at = NOW.millis() + round as i64 * 10_000;
     let series = (0..hosts)
-        .map(|host| Series { labels: labels("m", host), samples: vec![Sample::new(at, value(host, round))] })
+        .map(|host| Series {
+            labels: labels("m", host),
+            samples: vec![Sample::new(at, value(host, round))],
+        })
         .collect();
     Batch { series, metadata: Vec::new() }
 }

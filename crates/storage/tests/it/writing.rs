@@ -29,8 +29,13 @@ async fn check(
 
 #[tokio::test]
 async fn a_late_sample_within_the_window_is_merged() {
-    check(&[(0, 1.0), (20, 1.0)], &[(10, 1.0), (-HOUR + 20, 1.0)], (2, 0, vec![]), &[-HOUR + 20, 0, 10, 20])
-        .await;
+    check(
+        &[(0, 1.0), (20, 1.0)],
+        &[(10, 1.0), (-HOUR + 20, 1.0)],
+        (2, 0, vec![]),
+        &[-HOUR + 20, 0, 10, 20],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -53,8 +58,15 @@ async fn the_first_value_of_a_moment_stays_and_a_repetition_is_harmless() {
 
 #[tokio::test]
 async fn samples_in_any_order_within_a_batch_are_sorted() {
-    check(&[(0, 1.0)], &[(30, 3.0), (10, 1.0), (30, 3.0), (20, 2.0)], (3, 1, vec![]), &[0, 10, 20, 30]).await;
-    check(&[(0, 1.0)], &[(30, 3.0), (30, 4.0)], (1, 0, vec![(Refusal::Duplicate, 1)]), &[0, 30]).await;
+    check(
+        &[(0, 1.0)],
+        &[(30, 3.0), (10, 1.0), (30, 3.0), (20, 2.0)],
+        (3, 1, vec![]),
+        &[0, 10, 20, 30],
+    )
+    .await;
+    check(&[(0, 1.0)], &[(30, 3.0), (30, 4.0)], (1, 0, vec![(Refusal::Duplicate, 1)]), &[0, 30])
+        .await;
 }
 
 #[tokio::test]
@@ -71,7 +83,8 @@ async fn a_series_that_occurs_twice_in_a_batch_is_judged_as_one() {
 
 #[tokio::test]
 async fn without_a_window_nothing_late_is_taken() {
-    let storage = Storage::memory(Limits { out_of_order_window: Duration::ZERO, ..Limits::default() });
+    let storage =
+        Storage::memory(Limits { out_of_order_window: Duration::ZERO, ..Limits::default() });
     write(&storage, batch("m", &[(10, 1.0)])).await;
     let outcome = write(&storage, batch("m", &[(9, 1.0), (10, 1.0), (11, 1.0)])).await;
     assert_eq!(counts(&outcome), (1, 1, vec![(Refusal::OutOfOrder, 1)]));
@@ -81,9 +94,13 @@ async fn without_a_window_nothing_late_is_taken() {
 async fn a_new_series_beyond_the_limit_is_refused_and_known_ones_go_on() {
     let storage = Storage::memory(Limits { series_max: 2, metadata_max: 1, ..Limits::default() });
     let metadata = ["a", "b"].map(|name| (name.to_owned(), Metadata::default()));
-    let series = ["a", "b", "c"].iter().flat_map(|name| batch(name, &[(0, 1.0), (1, 1.0)]).series).collect();
+    let series =
+        ["a", "b", "c"].iter().flat_map(|name| batch(name, &[(0, 1.0), (1, 1.0)]).series).collect();
     let outcome = write(&storage, Batch { series, metadata: metadata.to_vec() }).await;
-    assert_eq!(counts(&outcome), (4, 0, vec![(Refusal::MetadataLimit, 1), (Refusal::SeriesLimit, 2)]));
+    assert_eq!(
+        counts(&outcome),
+        (4, 0, vec![(Refusal::MetadataLimit, 1), (Refusal::SeriesLimit, 2)])
+    );
     assert_eq!(counts(&write(&storage, batch("b", &[(2, 1.0)])).await), (1, 0, vec![]));
     assert_eq!(outcome.refused_count(), 3);
     let totals: Vec<u64> = storage.stats().refused_total.iter().map(|(_, count)| *count).collect();
@@ -95,7 +112,8 @@ async fn a_series_without_labels_is_refused_and_one_without_samples_is_nothing()
     let storage = Storage::memory(Limits::default());
     let nameless = Series { labels: Labels::empty(), samples: vec![Sample::new(0, 1.0)] };
     let empty = Series { labels: labels("m", 1), samples: Vec::new() };
-    let outcome = write(&storage, Batch { series: vec![nameless, empty], metadata: Vec::new() }).await;
+    let outcome =
+        write(&storage, Batch { series: vec![nameless, empty], metadata: Vec::new() }).await;
     assert_eq!(counts(&outcome), (0, 0, vec![(Refusal::NoLabels, 1)]));
     assert_eq!(storage.stats().series, 0);
 }
@@ -115,9 +133,11 @@ async fn extreme_times_and_values_are_stored_as_they_are() {
     let storage = Storage::memory(Limits::default());
     let times = [i64::MIN, -1, 0, 1, i64::MAX];
     let samples = times.iter().map(|at| Sample::new(*at, f64::from_bits(*at as u64))).collect();
-    let outcome =
-        write(&storage, Batch { series: vec![Series { labels: labels("m", 1), samples }], metadata: vec![] })
-            .await;
+    let outcome = write(
+        &storage,
+        Batch { series: vec![Series { labels: labels("m", 1), samples }], metadata: vec![] },
+    )
+    .await;
     assert_eq!(outcome.stored, 5);
     let wanted: Vec<(i64, u64)> = times.iter().map(|at| (*at, *at as u64)).collect();
     assert_eq!(content(&storage.reader()).await[&labels("m", 1)], wanted);

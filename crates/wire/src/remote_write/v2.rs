@@ -43,7 +43,10 @@ pub(super) fn decode_message(message: &[u8], limits: Limits) -> Result<Decoded, 
         let before = decoded.series.len();
         decoded.take(parts.labels(), &mut parts);
         if let Some(series) = decoded.series.get(before) {
-            let known = decoded.metadata.last().is_some_and(|(name, _)| name == series.labels.metric_name());
+            let known = decoded
+                .metadata
+                .last()
+                .is_some_and(|(name, _)| name == series.labels.metric_name());
             let told = about != Metadata::default();
             if told && !known {
                 let entry = metadata_of(series, about);
@@ -137,7 +140,12 @@ impl<'a> References<'a> {
         Ok(())
     }
 
-    fn add(&mut self, parts: &mut Parts<'a>, number: u64, symbols: &[&'a [u8]]) -> Result<(), Malformed> {
+    fn add(
+        &mut self,
+        parts: &mut Parts<'a>,
+        number: u64,
+        symbols: &[&'a [u8]],
+    ) -> Result<(), Malformed> {
         let symbol = symbol(number, symbols)?;
         match self.name.take() {
             None => self.name = Some(symbol),
@@ -243,14 +251,18 @@ mod tests {
             exemplars: one_sample(),
             ..TimeSeries::default()
         };
-        let histogram =
-            TimeSeries { labels_refs: vec![1, 4], histograms: one_sample(), ..TimeSeries::default() };
+        let histogram = TimeSeries {
+            labels_refs: vec![1, 4],
+            histograms: one_sample(),
+            ..TimeSeries::default()
+        };
         let message = request(&symbols, vec![with_metadata.clone(), with_metadata, histogram]);
         let decoded = decode_message(&message, limits(10)).expect("prost wrote it");
         let labels = Labels::from_pairs([("__name__", "up"), ("job", "node")]);
         let series = Series { labels, samples: vec![Sample::new(7, 2.5)] };
         assert_eq!(decoded.series, [series.clone(), series]);
-        let about = Metadata { kind: MetricKind::Gauge, help: "Is it up?".into(), unit: "ratio".into() };
+        let about =
+            Metadata { kind: MetricKind::Gauge, help: "Is it up?".into(), unit: "ratio".into() };
         assert_eq!(decoded.metadata, [("up".to_owned(), about)], "once is enough");
         assert_eq!((decoded.histograms_skipped, decoded.exemplars_skipped), (1, 2));
     }
@@ -258,8 +270,13 @@ mod tests {
     #[test]
     fn a_bad_series_costs_only_itself() {
         let symbols = ["", "a", "b", "__name__"];
-        let with = |labels_refs| TimeSeries { labels_refs, samples: one_sample(), ..TimeSeries::default() };
-        let message = request(&symbols, vec![with(vec![1, 2]), with(vec![3, 2]), with(vec![0, 1, 3, 2])]);
+        let with = |labels_refs| TimeSeries {
+            labels_refs,
+            samples: one_sample(),
+            ..TimeSeries::default()
+        };
+        let message =
+            request(&symbols, vec![with(vec![1, 2]), with(vec![3, 2]), with(vec![0, 1, 3, 2])]);
         let decoded = decode_message(&message, limits(10)).expect("prost wrote it");
         assert_eq!(decoded.series.len(), 1);
         let faults: Vec<SeriesFault> = decoded.refused.keys().copied().collect();
@@ -268,13 +285,21 @@ mod tests {
 
     #[test]
     fn broken_requests_are_named() {
-        let with = |labels_refs| TimeSeries { labels_refs, samples: one_sample(), ..TimeSeries::default() };
-        let fault =
-            |refs| decode_message(&request(&["", "a"], vec![with(refs)]), limits(10)).expect_err("broken");
+        let with = |labels_refs| TimeSeries {
+            labels_refs,
+            samples: one_sample(),
+            ..TimeSeries::default()
+        };
+        let fault = |refs| {
+            decode_message(&request(&["", "a"], vec![with(refs)]), limits(10)).expect_err("broken")
+        };
         assert_eq!(fault(vec![1, 9]), DecodeError::Message(Malformed::NoSymbol(9)));
         assert_eq!(fault(vec![1]), DecodeError::Message(Malformed::CutOff));
         let message = request(&["__name__", "a"], vec![with(vec![0, 1]), with(vec![0, 1])]);
-        assert_eq!(decode_message(&message, limits(1)), Err(DecodeError::TooManySamples { max: 1 }));
+        assert_eq!(
+            decode_message(&message, limits(1)),
+            Err(DecodeError::TooManySamples { max: 1 })
+        );
         let tight = Limits { message_bytes_max: 16, samples_max: 1 };
         let message = request(&["", "a", "b"], vec![]);
         assert_eq!(decode_message(&message, tight), Err(DecodeError::TooManySymbols { max: 2 }));

@@ -60,5 +60,8 @@ fn a_series_has_its_original_counter_name() {
     let body = br#"[{"endpoint":"h","metric":"df.bytes","value":1,"step":60,"counterType":"GAUGE","tags":"mount=/,fstype=ext4"}]"#;
     let decoded = decode(body, NOW, 10).expect("it is a list");
     let series = decoded.samples[0].to_series().expect("its tags are fine");
-    assert_eq!(counter_name(&decoded.samples[0].metric, &series.labels), "df.bytes/fstype=ext4,mount=/");
+    assert_eq!(
+        counter_name(&decoded.samples[0].metric, &series.labels),
+        "df.bytes/fstype=ext4,mount=/"
+    );
 }

@@ -8,9 +8,11 @@ const CAPTURED: &[u8] = include_bytes!("data/prometheus-2.42-remote-write.snappy
 fn a_request_of_a_real_prometheus_is_read_whole() {
     let decoded = decode(CAPTURED, Limits::default()).expect("Prometheus wrote it");
     assert!(decoded.refused.is_empty(), "{:?}", decoded.refused);
-    let up: Vec<&Series> = decoded.series.iter().filter(|one| one.labels.metric_name() == "up").collect();
+    let up: Vec<&Series> =
+        decoded.series.iter().filter(|one| one.labels.metric_name() == "up").collect();
     let value = |job: &str| {
-        let series = up.iter().find(|one| one.labels.get("job") == Some(job)).expect("each target has one");
+        let series =
+            up.iter().find(|one| one.labels.get("job") == Some(job)).expect("each target has one");
         (series.labels.get("site"), series.samples[0].value)
     };
     assert_eq!(value("prom"), (None, 1.0));
@@ -26,7 +28,8 @@ fn a_request_of_a_real_prometheus_is_read_whole() {
 #[test]
 fn what_prometheus_wrote_survives_our_own_encoder() {
     let first = decode(CAPTURED, Limits::default()).expect("Prometheus wrote it");
-    let again = decode(&encode(&first.series, &first.metadata), Limits::default()).expect("we wrote it");
+    let again =
+        decode(&encode(&first.series, &first.metadata), Limits::default()).expect("we wrote it");
     assert_eq!(again, first);
 }
 

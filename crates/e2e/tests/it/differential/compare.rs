@@ -11,7 +11,12 @@ pub(super) const TOLERANCE: f64 = 1e-9;
 type Points = BTreeMap<i64, String>;
 
 /// What differs between our answer and theirs, if anything does.
-pub(super) fn difference(expression: &str, ours: &Value, theirs: &Value, tolerance: f64) -> Option<String> {
+pub(super) fn difference(
+    expression: &str,
+    ours: &Value,
+    theirs: &Value,
+    tolerance: f64,
+) -> Option<String> {
     for field in ["/status", "/errorType", "/data/resultType"] {
         let (a, b) = (ours.pointer(field), theirs.pointer(field));
         if a != b {
@@ -26,7 +31,11 @@ pub(super) fn difference(expression: &str, ours: &Value, theirs: &Value, toleran
     let found = difference_by_labels(&a, &b, tolerance)?;
     // Which of several elements with the same value are picked is left open.
     let picks = expression.starts_with("topk") || expression.starts_with("bottomk");
-    if picks && same_numbers(&all_values(&a), &all_values(&b), tolerance) { None } else { Some(found) }
+    if picks && same_numbers(&all_values(&a), &all_values(&b), tolerance) {
+        None
+    } else {
+        Some(found)
+    }
 }
 
 /// How a server refused, for a report; `None` when it did not.
@@ -44,14 +53,25 @@ fn brief(answer: &Value) -> String {
 }
 
 /// Sorting functions and picks promise an order of values to instant queries.
-fn order_difference(expression: &str, ours: &Value, theirs: &Value, tolerance: f64) -> Option<String> {
-    let ordered =
-        ["sort(", "sort_desc(", "topk(", "bottomk("].iter().any(|name| expression.starts_with(name));
+fn order_difference(
+    expression: &str,
+    ours: &Value,
+    theirs: &Value,
+    tolerance: f64,
+) -> Option<String> {
+    let ordered = ["sort(", "sort_desc(", "topk(", "bottomk("]
+        .iter()
+        .any(|name| expression.starts_with(name));
     let values = |result: &Value| -> Option<Vec<String>> {
-        result.as_array()?.iter().map(|sample| Some(sample["value"][1].as_str()?.to_owned())).collect()
+        result
+            .as_array()?
+            .iter()
+            .map(|sample| Some(sample["value"][1].as_str()?.to_owned()))
+            .collect()
     };
     let (Some(a), Some(b)) = (values(ours), values(theirs)) else { return None };
-    (ordered && !same_numbers(&a, &b, tolerance)).then(|| format!("order: ours {a:?}, theirs {b:?}"))
+    (ordered && !same_numbers(&a, &b, tolerance))
+        .then(|| format!("order: ours {a:?}, theirs {b:?}"))
 }
 
 fn same_numbers(a: &[String], b: &[String], tolerance: f64) -> bool {

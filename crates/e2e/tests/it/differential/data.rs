@@ -100,7 +100,8 @@ fn value(kind: Kind, host: u64, index: u64, round: u64) -> Option<f64> {
     let noise = unit(host, index, round);
     let restart = 10 + host;
     let rounds = |noise: f64| {
-        let round = if host.is_multiple_of(7) && round >= restart { round - restart } else { round };
+        let round =
+            if host.is_multiple_of(7) && round >= restart { round - restart } else { round };
         round as f64 + 0.9 * noise
     };
     match kind {
@@ -139,7 +140,8 @@ fn value(kind: Kind, host: u64, index: u64, round: u64) -> Option<f64> {
 
 /// A number in [0, 1) that is the same for the same three.
 fn unit(a: u64, b: u64, c: u64) -> f64 {
-    let mut state =
-        super::random::Random::new(a.wrapping_mul(0x9E37_79B9) ^ b.rotate_left(20) ^ c.rotate_left(40));
+    let mut state = super::random::Random::new(
+        a.wrapping_mul(0x9E37_79B9) ^ b.rotate_left(20) ^ c.rotate_left(40),
+    );
     state.unit()
 }

@@ -33,8 +33,17 @@ const MATCHERS: [&str; 10] = [
     "{cpu=\"0\"}",
     "{endpoint=\"host-14\"}",
 ];
-const SHIFTS: [&str; 9] =
-    ["", "", "", "", " offset 1m", " offset -20s", " @ end()", " @ start() offset -2m", " offset 4m5s"];
+const SHIFTS: [&str; 9] = [
+    "",
+    "",
+    "",
+    "",
+    " offset 1m",
+    " offset -20s",
+    " @ end()",
+    " @ start() offset -2m",
+    " offset 4m5s",
+];
 const RANGES: [&str; 5] = ["35s", "1m", "2m", "5m", "12m"];
 /// Ranges of subqueries: three seconds more, so that no edge falls on a step of an outer subquery either.
 const SUBQUERY_RANGES: [&str; 5] = ["38s", "1m3s", "2m3s", "5m3s", "12m3s"];
@@ -82,9 +91,12 @@ fn aggregation(random: &mut Random, depth: usize) -> String {
         "without (endpoint)",
         "without (cpu, mode, le)",
     ]);
-    let name = random.pick(&["sum", "avg", "min", "max", "count", "group", "stddev", "stdvar", "quantile"]);
+    let name = random
+        .pick(&["sum", "avg", "min", "max", "count", "group", "stddev", "stdvar", "quantile"]);
     match name {
-        "quantile" => format!("quantile {grouping} ({}, {inner})", random.pick(&["0", "0.3", "0.95", "1"])),
+        "quantile" => {
+            format!("quantile {grouping} ({}, {inner})", random.pick(&["0", "0.3", "0.95", "1"]))
+        }
         _ if random.below(4) == 0 => format!("{name} ({inner}) {grouping}"),
         _ => format!("{name} {grouping} ({inner})"),
     }
@@ -129,7 +141,8 @@ fn over_time(random: &mut Random, range: impl FnOnce(&mut Random) -> String) -> 
 
 fn subquery(random: &mut Random, depth: usize) -> String {
     let inner = vector(random, depth.min(1));
-    let (range, step, shift) = (random.pick(&SUBQUERY_RANGES), random.pick(&STEPS), random.pick(&SHIFTS));
+    let (range, step, shift) =
+        (random.pick(&SUBQUERY_RANGES), random.pick(&STEPS), random.pick(&SHIFTS));
     over_time(random, |_| format!("({inner})[{range}:{step}]{shift}"))
 }
 
@@ -140,23 +153,42 @@ fn binary(random: &mut Random, depth: usize) -> String {
     let set = ["and", "or", "unless"];
     let right = vector(random, depth);
     match random.below(8) {
-        0 => format!("({left}) {} {}", random.pick(&arithmetic), random.pick(&["2", "0.5", "0", "-3"])),
+        0 => format!(
+            "({left}) {} {}",
+            random.pick(&arithmetic),
+            random.pick(&["2", "0.5", "0", "-3"])
+        ),
         1 => format!("{} {} ({left})", random.pick(&["2", "100"]), random.pick(&comparison)),
-        2 => format!("({left}) {} bool {}", random.pick(&comparison), random.pick(&["1", "30", "0"])),
+        2 => {
+            format!("({left}) {} bool {}", random.pick(&comparison), random.pick(&["1", "30", "0"]))
+        }
         3 => {
-            let on = random.pick(&["", "on (endpoint)", "on (group)", "ignoring (cpu, mode, le)", "on ()"]);
+            let on = random.pick(&[
+                "",
+                "on (endpoint)",
+                "on (group)",
+                "ignoring (cpu, mode, le)",
+                "on ()",
+            ]);
             format!("({left}) {} {on} ({right})", random.pick(&set))
         }
         4 => {
             let op = random.pick(&["+", "/", ">", "== bool"]);
-            let one = random.pick(&["build_info", "mem_total_bytes", "load5", "sum by (endpoint) (load1)"]);
+            let one = random.pick(&[
+                "build_info",
+                "mem_total_bytes",
+                "load5",
+                "sum by (endpoint) (load1)",
+            ]);
             let include = random.pick(&["", "()", "(version)"]);
             format!("({left}) {op} on (endpoint) group_left {include} ({one})")
         }
         5 => {
             let op = random.pick(&["-", "*", "<="]);
             let name = random.pick(&["avg", "max", "count"]);
-            format!("{name} by (endpoint) ({left}) {op} on (endpoint) {name} by (endpoint) ({right})")
+            format!(
+                "{name} by (endpoint) ({left}) {op} on (endpoint) {name} by (endpoint) ({right})"
+            )
         }
         6 => format!("({left}) {} ({right})", random.pick(&arithmetic)),
         _ => format!("({left}) {} ({right})", random.pick(&comparison)),
@@ -174,6 +206,9 @@ fn call(random: &mut Random, depth: usize) -> String {
         5 => format!("absent({inner})"),
         6 => format!("-({inner})"),
         7 => format!("timestamp({inner})"),
-        _ => format!("{}({inner})", random.pick(&["abs", "ceil", "floor", "sqrt", "sgn", "ln", "hour"])),
+        _ => format!(
+            "{}({inner})",
+            random.pick(&["abs", "ceil", "floor", "sqrt", "sgn", "ln", "hour"])
+        ),
     }
 }

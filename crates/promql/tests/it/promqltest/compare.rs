@@ -28,8 +28,9 @@ pub(crate) fn joined(floats: &[Series], histograms: &[HistogramSeries]) -> Vec<G
         all.entry(series.labels.clone()).or_default().extend(samples);
     }
     for series in histograms {
-        let sample =
-            |s: &promql::HistogramSample| (s.timestamp.millis(), Got::Histogram(Arc::clone(&s.histogram)));
+        let sample = |s: &promql::HistogramSample| {
+            (s.timestamp.millis(), Got::Histogram(Arc::clone(&s.histogram)))
+        };
         all.entry(series.labels.clone()).or_default().extend(series.samples.iter().map(sample));
     }
     all.values_mut().for_each(|samples| samples.sort_by_key(|(time, _)| *time));
@@ -45,9 +46,11 @@ pub(crate) fn value(eval: &Eval, output: &Output) -> Result<(), String> {
             wanted => Err(format!("want string {wanted:?}\n      got string {text:?}")),
         },
         Value::Vector(elements) => {
-            let floats = elements.iter().map(|(labels, sample)| (labels.clone(), Got::Float(sample.value)));
+            let floats =
+                elements.iter().map(|(labels, sample)| (labels.clone(), Got::Float(sample.value)));
             let native = joined(&[], &output.histograms).into_iter();
-            let native = native.filter_map(|(labels, samples)| Some((labels, samples.into_iter().next()?.1)));
+            let native = native
+                .filter_map(|(labels, samples)| Some((labels, samples.into_iter().next()?.1)));
             vector(eval, &floats.chain(native).collect::<Vec<_>>())
         }
         Value::Matrix(series) => {
@@ -56,8 +59,12 @@ pub(crate) fn value(eval: &Eval, output: &Output) -> Result<(), String> {
             }
             let all = joined(series, &output.histograms);
             match (eval.when, eval.range_vector) {
-                (When::Range(times), _) | (When::Instant(_), Some(times)) => matrix(eval, &all, times),
-                (When::Instant(at), None) => Err(format!("want a vector at {at}, got a range vector")),
+                (When::Range(times), _) | (When::Instant(_), Some(times)) => {
+                    matrix(eval, &all, times)
+                }
+                (When::Instant(at), None) => {
+                    Err(format!("want a vector at {at}, got a range vector"))
+                }
             }
         }
     }
@@ -84,7 +91,9 @@ fn matches(item: &Item, got: &Got) -> bool {
 pub(crate) fn vector(eval: &Eval, got: &[(Labels, Got)]) -> Result<(), String> {
     let mut wanted: Vec<(&Labels, &Item)> = Vec::new();
     for (labels, items) in &eval.series {
-        let [item] = items.as_slice() else { return Err(format!("{labels}: want exactly one value")) };
+        let [item] = items.as_slice() else {
+            return Err(format!("{labels}: want exactly one value"));
+        };
         wanted.push((labels, item));
     }
     let show = || {
@@ -108,7 +117,8 @@ pub(crate) fn vector(eval: &Eval, got: &[(Labels, Got)]) -> Result<(), String> {
 fn matrix(eval: &Eval, got: &[GotSeries], times: Times) -> Result<(), String> {
     let mut wanted = Vec::new();
     for (labels, items) in &eval.series {
-        let at = |(index, item): (usize, &Item)| (times.start + index as i64 * times.step, item.clone());
+        let at =
+            |(index, item): (usize, &Item)| (times.start + index as i64 * times.step, item.clone());
         let mut samples: Vec<(i64, Item)> = items.iter().enumerate().map(at).collect();
         if samples.last().is_some_and(|(time, _)| *time > times.end) {
             return Err(format!("{labels}: more values than steps"));
@@ -119,12 +129,19 @@ fn matrix(eval: &Eval, got: &[GotSeries], times: Times) -> Result<(), String> {
         }
     }
     let show = || {
-        let line = |labels: &Labels, samples: Vec<String>| format!("{labels} {}", samples.join(" "));
+        let line =
+            |labels: &Labels, samples: Vec<String>| format!("{labels} {}", samples.join(" "));
         let want = wanted.iter().map(|(labels, samples)| {
-            line(labels, samples.iter().map(|(time, item)| format!("{}@{time}", show(item))).collect())
+            line(
+                labels,
+                samples.iter().map(|(time, item)| format!("{}@{time}", show(item))).collect(),
+            )
         });
         let got = got.iter().map(|(labels, samples)| {
-            line(labels, samples.iter().map(|(time, got)| format!("{}@{time}", show_got(got))).collect())
+            line(
+                labels,
+                samples.iter().map(|(time, got)| format!("{}@{time}", show_got(got))).collect(),
+            )
         });
         difference(want.collect(), got.collect())
     };
@@ -133,7 +150,9 @@ fn matrix(eval: &Eval, got: &[GotSeries], times: Times) -> Result<(), String> {
     }
     for (labels, samples) in &wanted {
         let (_, found) = got.iter().find(|(found, _)| found == *labels).ok_or_else(show)?;
-        let equal = |((time, item), (at, got)): (&(i64, Item), &(i64, Got))| time == at && matches(item, got);
+        let equal = |((time, item), (at, got)): (&(i64, Item), &(i64, Got))| {
+            time == at && matches(item, got)
+        };
         if samples.len() != found.len() || !samples.iter().zip(found).all(equal) {
             return Err(show());
         }
@@ -196,5 +215,9 @@ fn check_texts(kind: &str, wanted: &[Text], none: bool, got: &[String]) -> Resul
     }
     let unmet = wanted.iter().any(|text| !got.iter().any(|message| text.accepts(message)));
     let unexpected = got.iter().any(|message| !wanted.iter().any(|text| text.accepts(message)));
-    if unmet || unexpected { Err(format!("want {kind} {wanted:?}\n      got {got:?}")) } else { Ok(()) }
+    if unmet || unexpected {
+        Err(format!("want {kind} {wanted:?}\n      got {got:?}"))
+    } else {
+        Ok(())
+    }
 }

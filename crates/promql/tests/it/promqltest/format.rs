@@ -86,13 +86,15 @@ pub(crate) fn read(text: &str) -> Result<Vec<Command>, String> {
             while at < lines.len() && !is_blank(lines[at]) {
                 match lines[at].split_once("@st ") {
                     Some((name, offsets)) => {
-                        starts.push(series::read_line(&format!("{name} {offsets}")).map_err(fault)?);
+                        starts
+                            .push(series::read_line(&format!("{name} {offsets}")).map_err(fault)?);
                     }
                     None => series.push(series::read_line(lines[at]).map_err(fault)?),
                 }
                 at += 1;
             }
-            let step = duration(line[word.len()..].trim()).ok_or_else(|| fault("bad step".to_owned()))?;
+            let step =
+                duration(line[word.len()..].trim()).ok_or_else(|| fault("bad step".to_owned()))?;
             if word == "load_with_nhcb" {
                 series.extend(nhcb::convert(&series));
             }
@@ -135,7 +137,9 @@ fn read_eval(word: &str, rest: &str, line: usize) -> Result<Eval, String> {
     };
     let when = match kind {
         "instant" => When::Instant(take("at")?),
-        "range" => When::Range(Times { start: take("from")?, end: take("to")?, step: take("step")? }),
+        "range" => {
+            When::Range(Times { start: take("from")?, end: take("to")?, step: take("step")? })
+        }
         _ => return Err(format!("unknown evaluation {kind:?}")),
     };
     let any = |wanted: bool| if wanted { vec![Text::Any] } else { Vec::new() };

@@ -16,7 +16,8 @@ pub(crate) fn read(text: &str) -> Option<Written> {
     let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
     let mut histogram = Histogram::default();
     let mut hinted = false;
-    let (mut positive, mut negative, mut offset, mut negative_offset) = (Vec::new(), Vec::new(), 0, 0);
+    let (mut positive, mut negative, mut offset, mut negative_offset) =
+        (Vec::new(), Vec::new(), 0, 0);
     let mut rest = inner.trim();
     while !rest.is_empty() {
         let (key, tail) = rest.split_once(':')?;
@@ -50,8 +51,9 @@ pub(crate) fn read(text: &str) -> Option<Written> {
             _ => return None,
         }
     }
-    let indexed =
-        |counts: Vec<f64>, offset: i32| counts.into_iter().zip(offset..).map(|(c, i)| (i, c)).collect();
+    let indexed = |counts: Vec<f64>, offset: i32| {
+        counts.into_iter().zip(offset..).map(|(c, i)| (i, c)).collect()
+    };
     histogram.positive = indexed(positive, offset);
     histogram.negative = indexed(negative, negative_offset);
     debug_assert!(histogram.schema >= -4 || histogram.schema == CUSTOM_SCHEMA, "no such schema");

@@ -49,7 +49,10 @@ fn run(by_time: BTreeMap<usize, Parts>) -> Vec<Item> {
             continue;
         }
         items.resize(index, Item::Gap);
-        items.push(Item::Histogram(Box::new(Written { histogram: histogram(parts), hinted: false })));
+        items.push(Item::Histogram(Box::new(Written {
+            histogram: histogram(parts),
+            hinted: false,
+        })));
     }
     items
 }

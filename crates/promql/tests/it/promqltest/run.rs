@@ -52,12 +52,15 @@ fn check(store: &Store, eval: &Eval) -> Result<(), String> {
         When::Instant(at) => Params::instant(Timestamp(at)),
         When::Range(times) => range_params(times.start, times.end, times.step),
     };
-    let expr = promql::parse_with(&eval.expr, Features::all()).map_err(|error| error.message().to_owned());
+    let expr =
+        promql::parse_with(&eval.expr, Features::all()).map_err(|error| error.message().to_owned());
     let outcome = expr.and_then(|expr| evaluate(store, &expr, params).map(|output| (expr, output)));
     let (expr, output) = match (outcome, &eval.fail) {
         (Ok(outcome), None) => outcome,
         (Err(message), Some(text)) if text.accepts(&message) => return Ok(()),
-        (Err(message), _) => return Err(format!("want {:?}\n      got error {message:?}", eval.fail)),
+        (Err(message), _) => {
+            return Err(format!("want {:?}\n      got error {message:?}", eval.fail));
+        }
         (Ok((_, output)), Some(text)) => {
             return Err(format!("want error {text:?}\n      got {:?}", output.value));
         }
@@ -77,11 +80,13 @@ fn repeat(store: &Store, eval: &Eval, expr: &Expr, at: i64) -> Result<(), String
     if rewrite::can_be_pinned(expr) {
         // Through its text, so that printing is tested along.
         let text = pinned.to_string();
-        let again = promql::parse_with(&text, Features::all()).map_err(|error| format!("{text}: {error}"))?;
+        let again = promql::parse_with(&text, Features::all())
+            .map_err(|error| format!("{text}: {error}"))?;
         if again != pinned {
             return Err(format!("printing and parsing changed {text}"));
         }
-        let times = if at == 0 { vec![-1000, 0, 1000] } else { vec![-10 * at, 0, at / 5, at, 10 * at] };
+        let times =
+            if at == 0 { vec![-1000, 0, 1000] } else { vec![-10 * at, 0, at / 5, at, 10 * at] };
         cases.extend(times.into_iter().map(|time| (again.clone(), time)));
     }
     for (expr, time) in cases {
@@ -93,8 +98,8 @@ fn repeat(store: &Store, eval: &Eval, expr: &Expr, at: i64) -> Result<(), String
             continue;
         }
         let context = |fault: String| format!("{expr} around {time}: {fault}");
-        let output =
-            evaluate(store, &expr, range_params(time - 60_000, time + 60_000, 60_000)).map_err(context)?;
+        let output = evaluate(store, &expr, range_params(time - 60_000, time + 60_000, 60_000))
+            .map_err(context)?;
         compare_middle(eval, &output, time).map_err(context)?;
     }
     Ok(())
@@ -121,6 +126,7 @@ fn range_params(start: i64, end: i64, step: i64) -> Params {
 fn evaluate(store: &Store, expr: &Expr, params: Params) -> Result<Output, String> {
     let params = Params { delayed_name_removal: true, ..params };
     let plan = promql::plan(expr, params).map_err(|error| error.to_string())?;
-    let inputs: Vec<_> = plan.selections().iter().map(|selection| store.select(selection)).collect();
+    let inputs: Vec<_> =
+        plan.selections().iter().map(|selection| store.select(selection)).collect();
     promql::evaluate_samples(&plan, &inputs, &|| false).map_err(|error| error.to_string())
 }

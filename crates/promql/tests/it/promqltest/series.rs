@@ -57,9 +57,12 @@ pub(crate) fn read_labels(description: &str) -> Result<Labels, String> {
     if inner.is_empty() {
         return Ok(Labels::empty());
     }
-    let expr = promql::parse(description).map_err(|error| format!("series {description:?}: {error}"))?;
+    let expr =
+        promql::parse(description).map_err(|error| format!("series {description:?}: {error}"))?;
     let selectors = expr.selectors();
-    let [selector] = selectors.as_slice() else { return Err(format!("no series: {description:?}")) };
+    let [selector] = selectors.as_slice() else {
+        return Err(format!("no series: {description:?}"));
+    };
     Ok(Labels::from_pairs(selector.matchers.iter().map(|matcher| (&matcher.name, &matcher.value))))
 }
 
@@ -119,7 +122,8 @@ fn read_item(word: &str, items: &mut Vec<Item>) -> Option<()> {
 // `a+b` or `a-b`: the signs of the first number and of exponents belong to numbers.
 fn split_step(value: &str) -> Option<(f64, f64)> {
     let bytes = value.as_bytes();
-    let sign = |at: &usize| matches!(bytes[*at], b'+' | b'-') && !matches!(bytes[at - 1], b'e' | b'E');
+    let sign =
+        |at: &usize| matches!(bytes[*at], b'+' | b'-') && !matches!(bytes[at - 1], b'e' | b'E');
     match (1..bytes.len()).find(sign) {
         Some(at) => Some((number(&value[..at])?, number(&value[at..])?)),
         None => Some((number(value)?, 0.0)),

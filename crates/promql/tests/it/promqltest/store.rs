@@ -55,14 +55,16 @@ impl Store {
                         let histogram = as_stored(&written.histogram, previous);
                         previous = Some(&written.histogram);
                         if inside {
-                            native
-                                .samples
-                                .push(HistogramSample { timestamp, histogram: Arc::new(histogram) });
+                            native.samples.push(HistogramSample {
+                                timestamp,
+                                histogram: Arc::new(histogram),
+                            });
                         }
                     }
                     Item::Float(_) | Item::Stale | Item::Gap => {
                         previous = None;
-                        let value = if let Item::Float(value) = item { *value } else { model::stale_nan() };
+                        let value =
+                            if let Item::Float(value) = item { *value } else { model::stale_nan() };
                         if inside {
                             series.samples.push(Sample { timestamp, value });
                         }
@@ -76,7 +78,8 @@ impl Store {
                 set.histograms.push(native);
             }
             if let Some(starts) = self.starts.get(labels) {
-                let starts = starts.iter().map(|(time, start)| (Timestamp(*time), Timestamp(*start)));
+                let starts =
+                    starts.iter().map(|(time, start)| (Timestamp(*time), Timestamp(*start)));
                 set.starts.push(StartTimes { labels: labels.clone(), starts: starts.collect() });
             }
         }
