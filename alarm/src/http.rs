@@ -153,7 +153,7 @@ async fn list_alerts(
             Json(listed.collect::<Vec<_>>()).into_response()
         }
         Err(fault) => {
-            tracing::error!(error = crate::intake::error_chain(&fault), "cannot list alerts");
+            tracing::error!(error = daemon::error_chain(&fault), "cannot list alerts");
             error(StatusCode::INTERNAL_SERVER_ERROR, "alerts cannot be read now; ask again")
         }
     }

@@ -150,7 +150,7 @@ impl Writer {
             }
             Err(error) => {
                 self.common.metrics.store_failures.inc();
-                let error = error_chain(&error);
+                let error = daemon::error_chain(&error);
                 tracing::error!(error, "cannot look for leases that ran out; trying again");
             }
         }
@@ -181,7 +181,7 @@ impl Writer {
             }
             Err(error) => {
                 tracing::error!(
-                    error = error_chain(&error),
+                    error = daemon::error_chain(&error),
                     "cannot store alerts; senders will repeat them"
                 );
                 self.common.metrics.store_failures.inc();
@@ -228,18 +228,6 @@ impl Writer {
         self.common.metrics.refused_alerts(Refusal::TooManyStored, refused as u64);
         self.common.metrics.took_in_at(now);
     }
-}
-
-/// An error with its causes on one line.
-pub(crate) fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Merges the news of one commit in memory. Pure.

@@ -233,7 +233,7 @@ fn not_found(page: Page, detail: String) -> Response {
 }
 
 fn store_away(page: Page, error: &DbError) -> Response {
-    tracing::error!(error = crate::intake::error_chain(error), "a page cannot be shown");
+    tracing::error!(error = daemon::error_chain(error), "a page cannot be shown");
     let (title, detail) = (page.text("error.store"), page.text("error.store.detail").to_owned());
     (StatusCode::SERVICE_UNAVAILABLE, render(&Message { page, title, detail, retry: true }))
         .into_response()

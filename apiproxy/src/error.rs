@@ -34,13 +34,13 @@ impl From<QueryError> for ApiError {
             QueryError::TimedOut(_) => ErrorKind::Timeout,
             QueryError::Interrupted => ErrorKind::Internal,
         };
-        Self { kind, message: chain(&error) }
+        Self { kind, message: daemon::error_chain(&error) }
     }
 }
 
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
-        Self { kind: ErrorKind::Internal, message: chain(&error) }
+        Self { kind: ErrorKind::Internal, message: daemon::error_chain(&error) }
     }
 }
 
@@ -55,16 +55,6 @@ impl IntoResponse for ApiError {
 /// A JSON answer.
 pub(crate) fn json(status: StatusCode, body: String) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

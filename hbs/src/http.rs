@@ -59,7 +59,8 @@ async fn take_heartbeat(
         Ok(heartbeat) => heartbeat,
         Err(error) => {
             app.metrics.count(HeartbeatResult::Malformed);
-            return (StatusCode::BAD_REQUEST, format!("{}\n", chain(&error))).into_response();
+            return (StatusCode::BAD_REQUEST, format!("{}\n", daemon::error_chain(&error)))
+                .into_response();
         }
     };
     let now = app.clock.now();
@@ -128,7 +129,8 @@ async fn list_hosts(State(app): State<Arc<App>>, Query(page): Query<Page>) -> Js
 
 async fn forget_host(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
     if let Err(error) = app.db.hosts().remove(&name).await {
-        return (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", chain(&error))).into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", daemon::error_chain(&error)))
+            .into_response();
     }
     if !app.fleet().forget(&name) {
         return (StatusCode::NOT_FOUND, format!("host {name:?} is not known\n")).into_response();
@@ -144,14 +146,4 @@ fn result_of(heard: Heard) -> HeartbeatResult {
         Heard::Same => HeartbeatResult::Same,
         Heard::Full => HeartbeatResult::Full,
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

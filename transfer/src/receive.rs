@@ -34,7 +34,10 @@ impl Rejection {
 
     /// The store failed: the client is to send the same again.
     pub(crate) fn storage(error: &storage::WriteError) -> Self {
-        let text = format!("the store does not take samples at the moment: {}", chain(error));
+        let text = format!(
+            "the store does not take samples at the moment: {}",
+            daemon::error_chain(error)
+        );
         Self { status: StatusCode::SERVICE_UNAVAILABLE, text, fault: RequestFault::Storage }
     }
 }
@@ -64,15 +67,4 @@ pub(crate) fn text_of(body: &[u8]) -> Result<&str, Rejection> {
     str::from_utf8(body).map_err(|error| {
         Rejection::malformed(format!("the body is not UTF-8 from byte {} on", error.valid_up_to()))
     })
-}
-
-/// An error with all its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

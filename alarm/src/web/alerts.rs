@@ -124,7 +124,7 @@ pub(super) async fn json(State(web): State<Arc<Web>>, page: Page) -> Response {
     let found = match Found::look_up(&web, &filter, page.now).await {
         Ok(found) => found,
         Err(error) => {
-            tracing::error!(error = crate::intake::error_chain(&error), "cannot list alerts");
+            tracing::error!(error = daemon::error_chain(&error), "cannot list alerts");
             return (StatusCode::SERVICE_UNAVAILABLE, Json("alerts cannot be read now; ask again"))
                 .into_response();
         }

@@ -49,6 +49,17 @@ impl StartError {
     }
 }
 
+/// An error with all its causes on one line, for an answer to a client; logs take the error itself.
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -62,6 +73,13 @@ mod tests {
     use anyhow::Context;
 
     use super::*;
+
+    #[test]
+    fn a_chain_names_every_cause_in_order() {
+        let error =
+            anyhow::anyhow!("disk full").context("append to the log").context("store a batch");
+        assert_eq!(error_chain(error.as_ref()), "store a batch: append to the log: disk full");
+    }
 
     #[test]
     fn the_exit_code_survives_added_context() {

@@ -21,7 +21,7 @@ pub use args::CommonArgs;
 pub use clock::Clock;
 pub use config::{ConfigError, Faults, load_config, parse_config};
 pub use context::{Context, Stop};
-pub use exit::{ExitReason, StartError};
+pub use exit::{ExitReason, StartError, error_chain};
 pub use http_client::http_client;
 pub use listener::Connection;
 pub use log::init_log;

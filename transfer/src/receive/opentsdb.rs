@@ -9,7 +9,7 @@ use wire::opentsdb::{self, DecodeError, Decoded, ErrorReply, PointError, Summary
 use crate::ingest::{Incoming, Verdict};
 use crate::metrics::Protocol;
 use crate::reason::Reason;
-use crate::receive::{Rejection, chain};
+use crate::receive::Rejection;
 
 /// Refused points that are told one by one.
 const DETAILS_MAX: usize = 1000;
@@ -42,7 +42,7 @@ pub(crate) fn decode(
     points_max: usize,
 ) -> Result<Decoded<'_>, Rejection> {
     opentsdb::decode(body, now, points_max).map_err(|error| match error {
-        DecodeError::NotJson(_) => Rejection::malformed(chain(&error)),
+        DecodeError::NotJson(_) => Rejection::malformed(daemon::error_chain(&error)),
         DecodeError::TooManyPoints { .. } => Rejection::too_large(error.to_string()),
     })
 }

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::ingest::{Incoming, Verdict};
 use crate::metrics::{Protocol, RequestFault};
 use crate::reason::{Reason, Refusals};
-use crate::receive::{Rejection, answer_in_words, chain};
+use crate::receive::{Rejection, answer_in_words};
 
 const VERSION_1: &str = "prometheus.WriteRequest";
 
@@ -81,7 +81,9 @@ pub(crate) fn decode(
         DecodeError::MessageTooLong { .. }
         | DecodeError::TooManySamples { .. }
         | DecodeError::TooManySymbols { .. } => Rejection::too_large(error.to_string()),
-        DecodeError::Snappy(_) | DecodeError::Message(_) => Rejection::malformed(chain(&error)),
+        DecodeError::Snappy(_) | DecodeError::Message(_) => {
+            Rejection::malformed(daemon::error_chain(&error))
+        }
     })?;
     let Decoded { series, metadata, refused, histograms_skipped, exemplars_skipped } = decoded;
     let mut refusals = Refusals::default();
