@@ -120,7 +120,7 @@ impl Heartbeat {
             .with_context(|| format!("understand the answer of {url}"))?;
         Ok(Answer {
             clock_offset_millis: clock_offset_millis(sent, reply.server_time, self.ctx.clock.now()),
-            interval: interval(reply.desired.heartbeat_interval_seconds),
+            interval: interval(reply.desired.unwrap_or_default().heartbeat_interval_seconds),
         })
     }
 
@@ -140,8 +140,10 @@ impl Heartbeat {
             memory_bytes,
             sent_at,
             labels: self.labels.clone(),
-            config_hash: String::new(),
-            generation: 0,
+            desired_hash: String::new(),
+            desired_faults: Vec::new(),
+            upgrade: None,
+            upgradable: false,
         }
     }
 }

@@ -78,7 +78,7 @@ async fn take_heartbeat(
     }
     let interval = u32::try_from(app.config.heartbeat_interval.as_secs()).unwrap_or(u32::MAX);
     let desired = DesiredState { heartbeat_interval_seconds: interval, ..DesiredState::default() };
-    Json(HeartbeatReply { desired, server_time: now }).into_response()
+    Json(HeartbeatReply { desired: Some(desired), upgrade: None, server_time: now }).into_response()
 }
 
 // Open-Falcon's shape, kept byte for byte for the runbooks that read it.

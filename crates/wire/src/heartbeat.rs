@@ -3,11 +3,20 @@
 //! Fields are only ever added. Both sides ignore fields they do not know and take a default for
 //! those that are missing, so agents and hbs of different versions understand each other.
 
+mod desired;
+mod upgrade;
+
 use std::collections::BTreeMap;
 
 use model::{HostId, Timestamp};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+pub use desired::{
+    Check, DesiredState, MetricsFormat, PluginBundle, PluginFile, PluginRun, ProcessMatch,
+    ScrapeJob,
+};
+pub use upgrade::{UpgradeKind, UpgradeOffer, UpgradePhase, UpgradeReport};
 
 /// Where the agent posts it.
 pub const PATH: &str = "/v1/heartbeat";
@@ -16,6 +25,7 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 const TEXT_BYTES_MAX: usize = 255;
 const LABELS_MAX: usize = 64;
+const FAULTS_MAX: usize = 16;
 
 /// Why a heartbeat is refused.
 #[derive(Debug, Error)]
@@ -77,48 +87,35 @@ pub struct HeartbeatRequest {
     /// Labels that the host's own configuration gives it.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Hash of the configuration in use; empty when there is none.
+    /// Hash of the desired state that the host has applied; empty before the first one.
     #[serde(default)]
-    pub config_hash: String,
-    /// Generation of the desired state in use; 0 before the first one.
-    #[serde(default)]
-    pub generation: u64,
+    pub desired_hash: String,
+    /// What of the desired state could not be applied, in words; empty when all was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub desired_faults: Vec<String>,
+    /// How the upgrade that the host was last offered goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<UpgradeReport>,
+    /// False when the host's own configuration refuses upgrades or pins its version.
+    #[serde(default = "yes")]
+    pub upgradable: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What the host is told in return.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HeartbeatReply {
-    /// The state the host should be in.
-    #[serde(default)]
-    pub desired: DesiredState,
+    /// The state the host should be in; nothing when it has applied it already, by its hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired: Option<DesiredState>,
+    /// A version to change to, when it is this host's turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<UpgradeOffer>,
     /// The clock of hbs when it answered, in milliseconds since the epoch.
     pub server_time: Timestamp,
-}
-
-/// The state that a host should be in.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DesiredState {
-    /// Grows with every change; the host reports the one it has applied.
-    #[serde(default)]
-    pub generation: u64,
-    /// Seconds between two heartbeats.
-    #[serde(default = "heartbeat_interval_seconds")]
-    pub heartbeat_interval_seconds: u32,
-    /// Labels to put on every sample of the host, besides its own.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-}
-
-impl Default for DesiredState {
-    /// Generation 0, a heartbeat a minute, no labels.
-    fn default() -> Self {
-        let heartbeat_interval_seconds = heartbeat_interval_seconds();
-        Self { generation: 0, heartbeat_interval_seconds, labels: BTreeMap::new() }
-    }
-}
-
-fn heartbeat_interval_seconds() -> u32 {
-    60
 }
 
 impl HeartbeatRequest {
@@ -145,11 +142,12 @@ impl HeartbeatRequest {
             ("kernel", &self.kernel),
             ("arch", &self.arch),
             ("boot_id", &self.boot_id),
-            ("config_hash", &self.config_hash),
+            ("desired_hash", &self.desired_hash),
         ];
+        let faults = self.desired_faults.iter().map(|fault| ("desired_faults", fault));
         let labels =
             self.labels.iter().flat_map(|(name, value)| [("labels", name), ("labels", value)]);
-        for (field, text) in texts.into_iter().chain(labels) {
+        for (field, text) in texts.into_iter().chain(labels).chain(faults) {
             if text.len() > TEXT_BYTES_MAX {
                 return Err(HeartbeatError::Field { field, fault: "is longer than 255 bytes" });
             }
@@ -163,7 +161,13 @@ impl HeartbeatRequest {
                 fault: "has more than 64 labels",
             });
         }
-        Ok(())
+        if self.desired_faults.len() > FAULTS_MAX {
+            return Err(HeartbeatError::Field {
+                field: "desired_faults",
+                fault: "has more than 16 texts",
+            });
+        }
+        self.upgrade.as_ref().map_or(Ok(()), UpgradeReport::check)
     }
 }
 
@@ -176,10 +180,10 @@ mod tests {
     const GOLDEN_REQUEST: &str = concat!(
         r#"{"host":"pay-01","ip":"10.0.0.1","agent_version":"0.1.0","plugin_version":"","os":"Debian 12","#,
         r#""kernel":"6.1.0","arch":"x86_64","boot_id":"b-1","cpus":4,"memory_bytes":8589934592,"#,
-        r#""sent_at":1760000460123,"labels":{"idc":"bj"},"config_hash":"ab12","generation":7}"#
+        r#""sent_at":1760000460123,"labels":{"idc":"bj"},"desired_hash":"ab12","upgradable":true}"#
     );
     const GOLDEN_REPLY: &str = concat!(
-        r#"{"desired":{"generation":8,"heartbeat_interval_seconds":60,"labels":{"idc":"bj"}},"#,
+        r#"{"desired":{"hash":"cd34","heartbeat_interval_seconds":60,"labels":{"idc":"bj"}},"#,
         r#""server_time":1760000460456}"#
     );
 
@@ -197,8 +201,10 @@ mod tests {
             memory_bytes: 8 << 30,
             sent_at: Timestamp(1_760_000_460_123),
             labels: BTreeMap::from([("idc".into(), "bj".into())]),
-            config_hash: "ab12".into(),
-            generation: 7,
+            desired_hash: "ab12".into(),
+            desired_faults: Vec::new(),
+            upgrade: None,
+            upgradable: true,
         }
     }
 
@@ -220,9 +226,16 @@ mod tests {
 
     #[test]
     fn the_bytes_of_a_reply_stay_what_they_are() {
-        let desired =
-            DesiredState { generation: 8, labels: request().labels, ..DesiredState::default() };
-        let reply = HeartbeatReply { desired, server_time: Timestamp(1_760_000_460_456) };
+        let desired = DesiredState {
+            hash: "cd34".into(),
+            labels: request().labels,
+            ..DesiredState::default()
+        };
+        let reply = HeartbeatReply {
+            desired: Some(desired),
+            upgrade: None,
+            server_time: Timestamp(1_760_000_460_456),
+        };
         assert_eq!(serde_json::to_string(&reply).expect("it is plain"), GOLDEN_REPLY);
         assert_eq!(
             serde_json::from_str::<HeartbeatReply>(GOLDEN_REPLY).expect("it is golden"),
@@ -237,7 +250,7 @@ mod tests {
         assert_eq!((request.host, request.cpus), (HostId("a".into()), 0));
         let reply: HeartbeatReply =
             serde_json::from_str(r#"{"server_time":5,"desired":{"new":true}}"#).expect("it is");
-        assert_eq!(reply.desired, DesiredState::default());
+        assert_eq!(reply.desired, Some(DesiredState::default()));
     }
 
     #[test]
