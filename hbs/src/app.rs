@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context as _;
 use daemon::Context;
 use db::Db;
+use state::State;
 
 use crate::Config;
 use crate::fleet::Fleet;
@@ -18,6 +19,8 @@ use crate::{age, writer};
 pub struct Deps {
     /// Where hosts are kept.
     pub db: Db,
+    /// What all hbs share: leases and the snapshot of the groups.
+    pub state: State,
 }
 
 /// Starts hbs; returns the address it listens on.
