@@ -9,10 +9,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use daemon::PeerAddr;
-use wire::heartbeat::{self, DesiredState, HeartbeatReply, HeartbeatRequest};
+use wire::heartbeat::{self, HeartbeatReply, HeartbeatRequest};
 
-use super::App;
-use crate::fleet::Heard;
+use crate::app::App;
 use crate::metrics::HeartbeatResult;
 
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -34,29 +33,13 @@ async fn take_heartbeat(
                 .into_response();
         }
     };
-    let now = app.clock.now();
-    let (heard, hosts) = {
-        let mut fleet = app.fleet();
-        (fleet.hear(&heartbeat, &peer.ip().to_string(), now), fleet.len())
-    };
-    app.metrics.count(result_of(heard));
-    app.metrics.hosts.set(i64::try_from(hosts).unwrap_or(i64::MAX));
-    if heard == Heard::Full {
+    if let Err(full) = app.hear(&heartbeat, peer) {
         let text = format!(
-            "hbs holds {hosts} hosts, its limit hbs.hosts_max; raise it or remove hosts that are gone\n"
+            "hbs holds {} hosts, its limit hbs.hosts_max; raise it or remove hosts that are gone\n",
+            full.hosts
         );
         return (StatusCode::TOO_MANY_REQUESTS, text).into_response();
     }
-    let interval = u32::try_from(app.config.heartbeat_interval.as_secs()).unwrap_or(u32::MAX);
-    let desired = DesiredState { heartbeat_interval_seconds: interval, ..DesiredState::default() };
-    Json(HeartbeatReply { desired: Some(desired), upgrade: None, server_time: now }).into_response()
-}
-
-fn result_of(heard: Heard) -> HeartbeatResult {
-    match heard {
-        Heard::New => HeartbeatResult::New,
-        Heard::Changed => HeartbeatResult::Changed,
-        Heard::Same => HeartbeatResult::Same,
-        Heard::Full => HeartbeatResult::Full,
-    }
+    let desired = app.desired_unless_applied(&heartbeat);
+    Json(HeartbeatReply { desired, upgrade: None, server_time: app.clock.now() }).into_response()
 }

@@ -2,5 +2,10 @@
 #![cfg(test)]
 
 mod ages;
+mod bundles;
+mod groups;
 mod hbs;
 mod heartbeats;
+mod hosts;
+mod rpc;
+mod several;
