@@ -5,6 +5,7 @@
 //! thread, and the others go on with a new one; what it finds is still taken if it comes back before its
 //! deadline. After that it is away: cut off, counted and skipped until it returns.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,8 +60,8 @@ struct Station {
     group: Group,
     interval: Duration,
     place: Place,
-    // A fault is logged when it begins and when it ends, not in each round.
-    is_failing: bool,
+    // The fault of the last round. It is logged when it begins and when it ends, not in each round.
+    fault: Option<String>,
 }
 
 /// The collectors of all groups that are measured.
@@ -94,7 +95,7 @@ impl Rounds {
             group,
             interval,
             place: Place::Lost,
-            is_failing: false,
+            fault: None,
         };
         let stations = groups.iter().map(station).collect();
         Self { stations, common, make, worker: None, deadline, started: Instant::now(), metrics }
@@ -103,6 +104,12 @@ impl Rounds {
     /// The intervals of the groups.
     pub fn intervals(&self) -> impl Iterator<Item = Duration> {
         self.stations.iter().map(|station| station.interval)
+    }
+
+    /// The groups whose collectors failed in their last round, and why.
+    pub fn faults(&self) -> BTreeMap<Group, String> {
+        let fault = |station: &Station| Some((station.group, station.fault.clone()?));
+        self.stations.iter().filter_map(fault).collect()
     }
 
     /// Runs every collector once, whatever the time is: the first round, from which the next measures
@@ -222,10 +229,7 @@ impl Rounds {
         match outcome {
             Ok(()) => self.recovered(at),
             Err(error) => {
-                let cause = std::error::Error::source(&error)
-                    .map(|cause| format!(": {cause}"))
-                    .unwrap_or_default();
-                self.fault(at, CollectFault::Error, &format!("{error}{cause}"));
+                self.fault(at, CollectFault::Error, &daemon::error_chain(&error));
             }
         }
         (!readings.is_empty()).then_some(Found { group, interval, readings })
@@ -234,7 +238,7 @@ impl Rounds {
     fn fault(&mut self, at: usize, fault: CollectFault, why: &str) {
         let station = &mut self.stations[at];
         self.metrics.collector_fault(station.group, fault);
-        if !std::mem::replace(&mut station.is_failing, true) {
+        if station.fault.replace(why.to_owned()).is_none() {
             tracing::warn!(
                 group = station.group.as_str(),
                 "a collector gives less than it should: {why}"
@@ -244,7 +248,7 @@ impl Rounds {
 
     fn recovered(&mut self, at: usize) {
         let station = &mut self.stations[at];
-        if std::mem::take(&mut station.is_failing) {
+        if station.fault.take().is_some() {
             tracing::info!(group = station.group.as_str(), "a collector works again");
         }
     }

@@ -28,12 +28,11 @@ pub(super) struct FileSystems {
 
 impl FileSystems {
     pub(super) fn new(root: &Path, config: &Collect) -> Self {
-        // Under another root `proc/mounts` would be the agent's own view; the host's is that of its first
-        // process.
-        let of_init = "proc/1/mounts";
+        // Under another root `proc/self` would be the agent's own view; the host's is that of its first process.
+        let of_init = "proc/1/mountinfo";
         let is_foreign = root != Path::new("/") && root.join(of_init).exists();
         Self {
-            table: KeptFile::new(root, if is_foreign { of_init } else { "proc/mounts" }),
+            table: KeptFile::new(root, if is_foreign { of_init } else { "proc/self/mountinfo" }),
             root: root.to_owned(),
             fstypes_ignored: config.fstypes_ignored.clone(),
             mounts_ignored: config.mounts_ignored.clone(),
@@ -116,7 +115,7 @@ fn measure(mount: &Mount, answer: Answer, out: &mut Readings) {
         add("df.inodes.used.percent", percent(inodes_used, usage.inodes_total));
         add("df.inodes.free.percent", percent(usage.inodes_free, usage.inodes_total));
     }
-    add("df.readonly", f64::from(usage.is_read_only || mount.emergency_read_only));
+    add("df.readonly", f64::from(mount.is_read_only));
     add("df.stale", 0.0);
 }
 
@@ -198,7 +197,7 @@ mod tests {
             device: "/dev/x".to_owned(),
             path: path.to_owned(),
             fstype: fstype.to_owned(),
-            emergency_read_only: false,
+            is_read_only: false,
         }
     }
 
@@ -208,7 +207,6 @@ mod tests {
         bytes_available: 200,
         inodes_total: 50,
         inodes_free: 40,
-        is_read_only: false,
     };
 
     #[test]
@@ -230,8 +228,8 @@ mod tests {
     }
 
     #[test]
-    fn a_file_system_that_stopped_writing_is_read_only_whatever_its_flag_says() {
-        let stopped = Mount { emergency_read_only: true, ..mount("/", "ext4") };
+    fn a_file_system_that_stopped_writing_is_read_only() {
+        let stopped = Mount { is_read_only: true, ..mount("/", "ext4") };
         let found = lines(|out| measure(&stopped, Answer::Usage(USAGE), out));
         assert!(
             found.iter().any(|line| line.starts_with("df_readonly") && line.ends_with(" 1")),
