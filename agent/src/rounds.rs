@@ -64,6 +64,14 @@ struct Station {
     fault: Option<String>,
 }
 
+/// Collectors of a slot that were not back while the others ran.
+#[derive(Debug)]
+#[must_use = "what they find is lost when nobody waits for it"]
+pub struct Late {
+    stations: Vec<usize>,
+    deadline: Instant,
+}
+
 /// The collectors of all groups that are measured.
 pub struct Rounds {
     stations: Vec<Station>,
@@ -115,25 +123,20 @@ impl Rounds {
     /// Runs every collector once, whatever the time is: the first round, from which the next measures
     /// differences, and what `saker-agent collect` shows.
     pub async fn run_all(&mut self) -> Vec<Found> {
-        let mut found = Vec::new();
-        self.run(|_| true, &mut |some| found.extend(some)).await;
+        let (mut found, late) = self.run(|_| true).await;
+        found.extend(self.wait_for(late).await);
         found
     }
 
-    /// Runs the collectors that are due in this slot. `deliver` is called with what was found at once, and
-    /// again with what came late.
-    pub async fn run_slot(&mut self, slot: Timestamp, deliver: &mut impl FnMut(Vec<Found>)) {
-        self.run(|interval| slots::is_due(slot, interval), deliver).await;
+    /// Runs the collectors that are due in this slot. What the slow ones find comes with
+    /// [`Rounds::wait_for`]; the others need not wait for them.
+    pub async fn run_slot(&mut self, slot: Timestamp) -> (Vec<Found>, Late) {
+        self.run(|interval| slots::is_due(slot, interval)).await
     }
 
-    async fn run(
-        &mut self,
-        is_due: impl Fn(Duration) -> bool,
-        deliver: &mut impl FnMut(Vec<Found>),
-    ) {
-        let deadline = Instant::now() + self.deadline;
+    async fn run(&mut self, is_due: impl Fn(Duration) -> bool) -> (Vec<Found>, Late) {
+        let mut late = Late { stations: Vec::new(), deadline: Instant::now() + self.deadline };
         let mut found = Vec::new();
-        let mut late = Vec::new();
         for at in 0..self.stations.len() {
             if !is_due(self.stations[at].interval) || !self.send_out(at) {
                 continue;
@@ -142,23 +145,24 @@ impl Rounds {
                 Ok(some) => found.extend(some),
                 Err(_) => {
                     self.worker = None;
-                    late.push(at);
+                    late.stations.push(at);
                 }
             }
         }
-        if !found.is_empty() {
-            deliver(found);
-        }
+        (found, late)
+    }
+
+    /// What the slow collectors of a slot found until their deadline. Those that are not back then are cut
+    /// off and counted.
+    pub async fn wait_for(&mut self, late: Late) -> Vec<Found> {
         let mut found = Vec::new();
-        for at in late {
-            match timeout_at(deadline, self.come_back(at)).await {
+        for at in late.stations {
+            match timeout_at(late.deadline, self.come_back(at)).await {
                 Ok(some) => found.extend(some),
                 Err(_) => self.fault(at, CollectFault::Timeout, "not back at its deadline"),
             }
         }
-        if !found.is_empty() {
-            deliver(found);
-        }
+        found
     }
 
     // Starts a collector on the worker thread; `false` when it cannot run in this slot.

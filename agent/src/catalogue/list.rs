@@ -324,7 +324,7 @@ pub(super) const SECTIONS: &[Section] = &[
         labels: &[],
         metrics: &[
             gauge("ss.estab", "", "TCP connections in the states ESTABLISHED and CLOSE_WAIT."),
-            gauge("ss.closed", "", "TCP sockets that are allocated and in no table."),
+            gauge("ss.closed", "", "TCP sockets in no table, those in TIME_WAIT included; as ss -s counts."),
             gauge("ss.orphaned", "", "TCP sockets that no process holds."),
             gauge("ss.synrecv", "", "TCP connections that were asked for and not confirmed yet.")
                 .needs("socket diagnosis of the kernel (tcp_diag), and / as root"),

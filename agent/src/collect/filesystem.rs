@@ -28,6 +28,10 @@ pub(super) struct FileSystems {
 
 impl FileSystems {
     pub(super) fn new(root: &Path, config: &Collect) -> Self {
+        Self::asking(root, config, Usage::of)
+    }
+
+    fn asking(root: &Path, config: &Collect, ask: Ask) -> Self {
         // Under another root `proc/self` would be the agent's own view; the host's is that of its first process.
         let of_init = "proc/1/mountinfo";
         let is_foreign = root != Path::new("/") && root.join(of_init).exists();
@@ -36,7 +40,7 @@ impl FileSystems {
             root: root.to_owned(),
             fstypes_ignored: config.fstypes_ignored.clone(),
             mounts_ignored: config.mounts_ignored.clone(),
-            prober: Prober::new(config.mount_deadline, Usage::of),
+            prober: Prober::new(config.mount_deadline, ask),
         }
     }
 }
@@ -188,6 +192,7 @@ impl Prober {
 mod tests {
     use std::sync::Mutex;
     use std::sync::mpsc::SyncSender;
+    use std::thread;
 
     use super::super::testing::{check, lines};
     use super::*;
@@ -286,5 +291,36 @@ mod tests {
         assert_eq!(answered.unwrap(), USAGE);
         prober.forget_all_but(|path| path != Path::new("/nas"));
         assert!(prober.hanging.is_empty());
+    }
+
+    fn hang_on_dead(path: &Path) -> io::Result<Usage> {
+        if path.ends_with("dead") {
+            // As a call to an NFS server that is gone: it never comes back.
+            thread::park();
+            unreachable!("nobody wakes this thread");
+        }
+        Ok(USAGE)
+    }
+
+    #[test]
+    fn the_mounts_beside_a_dead_one_are_measured_in_every_round() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("proc/self")).unwrap();
+        let mounts = ["first", "dead", "last"]
+            .map(|name| format!("1 0 8:1 / /{name} rw - nfs4 nas:/{name} rw\n"));
+        std::fs::write(dir.path().join("proc/self/mountinfo"), mounts.concat()).unwrap();
+        let config = Collect { mount_deadline: Duration::from_millis(50), ..Collect::default() };
+        let mut file_systems = FileSystems::asking(dir.path(), &config, hang_on_dead);
+        for _ in 0..2 {
+            let found = lines(|out| file_systems.collect(Duration::ZERO, out).unwrap());
+            let of = |metric: &str| {
+                let of_metric = found.iter().filter(|line| line.starts_with(metric));
+                of_metric.cloned().collect::<Vec<_>>()
+            };
+            assert_eq!(of("df_bytes_total").len(), 2, "{found:?}");
+            let stale = r#"df_stale{h, fstype="nfs4", mount="/dead"} 1"#;
+            assert!(of("df_stale").contains(&stale.to_owned()), "{found:?}");
+            assert_eq!(of("df_statistics_total"), ["df_statistics_total{h} 2000"]);
+        }
     }
 }

@@ -50,13 +50,14 @@ impl Collector for Sockets {
     }
 }
 
-// As `ss -s` reckons: what is allocated and neither in a table nor waiting out its time is closed.
+// As `ss -s` reckons, on which rules of Open-Falcon were built: what is allocated or waits out its time, and is
+// in no table.
 fn count(sockstat: &[u8], in_use6: u64, out: &mut Readings) {
     let tcp = |name| socket_count(sockstat, "TCP", name);
     if let (Some(in_use), Some(allocated), Some(waiting)) = (tcp("inuse"), tcp("alloc"), tcp("tw"))
     {
-        let in_tables = in_use.saturating_add(in_use6).saturating_sub(waiting);
-        out.count("ss.closed", allocated.saturating_sub(in_tables));
+        let in_tables = in_use.saturating_add(in_use6);
+        out.count("ss.closed", allocated.saturating_add(waiting).saturating_sub(in_tables));
     }
     if let Some(orphaned) = tcp("orphan") {
         out.count("ss.orphaned", orphaned);
@@ -75,6 +76,12 @@ mod tests {
     fn closed_sockets_are_those_in_no_table() {
         let table = b"TCP: inuse 10 orphan 1 tw 2 alloc 20 mem 3\n";
         check(|out| count(table, 5, out), "ss_closed{h} 7\nss_orphaned{h} 1\nss_timewait{h} 2");
+    }
+
+    #[test]
+    fn many_that_wait_out_their_time_count_as_closed_too() {
+        let table = b"TCP: inuse 3 orphan 0 tw 154 alloc 3 mem 3\n";
+        check(|out| count(table, 0, out), "ss_closed{h} 154\nss_orphaned{h} 0\nss_timewait{h} 154");
     }
 
     #[test]
