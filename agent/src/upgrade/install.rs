@@ -55,8 +55,11 @@ pub fn verify(
 }
 
 fn check_md5(file: &Path, expected: &str, what: &str) -> anyhow::Result<String> {
+    if expected.is_empty() {
+        return Ok(String::new());
+    }
     let found = md5_of(file).with_context(|| format!("read {}", file.display()))?;
-    let is_same = expected.is_empty() || found.eq_ignore_ascii_case(expected);
+    let is_same = found.eq_ignore_ascii_case(expected);
     ensure!(is_same, "MD5 of {what} is {found}, not {}", expected.to_ascii_lowercase());
     Ok(found)
 }

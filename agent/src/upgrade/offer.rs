@@ -117,8 +117,11 @@ fn is_hex(text: &str, length: usize) -> bool {
 
 fn is_installed(offer: &UpgradeOffer, local: &Local<'_>) -> bool {
     let has_cfg_now = local.active.is_some_and(|active| {
+        let is_same =
+            |ours: &str, offered: &str| offered.is_empty() || ours.eq_ignore_ascii_case(offered);
         active.cfg_version == offer.version
-            && active.cfg_md5.eq_ignore_ascii_case(&offer.cfgfile_md5)
+            && is_same(&active.cfg_md5, &offer.cfgfile_md5)
+            && is_same(&active.cfg_sha256, &offer.cfg_sha256)
     });
     match offer.kind {
         UpgradeKind::Binary => offer.version == local.version,
