@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use daemon::{Clock, Context, StartError};
 use model::Timestamp;
+use nix::sys::signal::{Signal, raise};
 
 use crate::batch::Batcher;
 use crate::collect::{Source, collector};
@@ -18,13 +19,14 @@ use crate::receive::{self, Receiver};
 use crate::rounds::{Found, Make, Rounds};
 use crate::send::Sender;
 use crate::slots::{self, Verdict};
+use crate::upgrade::{Started, Upgrader};
 
 /// Starts the agent: spool, sender, local listener, heartbeats, collectors.
 ///
 /// # Errors
 /// A [`StartError`] when the listener's port is taken, the data directory is not the agent's, or the host has
 /// no name.
-pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<()> {
+pub async fn start(config: Config, started: Started, ctx: &Context) -> anyhow::Result<()> {
     let endpoint = endpoint(&config)?;
     let config = Arc::new(config);
     let metrics = Arc::new(Metrics::new(&mut ctx.registry()));
@@ -42,9 +44,20 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<()> {
     };
     ctx.listen(config.listen, receive::routes(receiver)).await?;
 
+    let (upgrader, offers) = Upgrader::new(&config.upgrade, &endpoint, started, ctx);
+    let upgrades = upgrader.clone();
+    ctx.spawn("upgrade", async move {
+        upgrades.run(offers).await;
+        // The orderly end: systemd starts the launcher again, and that chooses.
+        if let Err(error) = raise(Signal::SIGTERM) {
+            tracing::error!(%error, "the agent cannot end itself; restart it for the upgrade");
+        }
+    });
     if !config.hbs.addresses.is_empty() {
         let (labels, root) = (config.labels.clone(), config.root.clone());
-        let heartbeat = Heartbeat::new(&config.hbs, &endpoint, labels, root, ctx, metrics.clone());
+        let upgrader = upgrader.clone();
+        let heartbeat =
+            Heartbeat::new(&config.hbs, &endpoint, labels, root, ctx, metrics.clone(), upgrader);
         ctx.spawn("heartbeat", heartbeat.run());
     }
 
@@ -60,6 +73,7 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<()> {
         let mut loops =
             CollectLoop { rounds, batcher: Batcher::default(), outbox, clock, metrics, last: None };
         loops.rounds.run_all().await;
+        upgrader.collected();
         while loops.one_slot().await {
             loops.clock.sleep(offset).await;
             loops.outbox.wake();
@@ -163,12 +177,20 @@ impl CollectLoop {
     }
 }
 
-/// Reads the arguments' configuration file and puts the flags over it.
+/// Reads the arguments' configuration file, puts the settings of an upgrade over it, and the flags over both.
 ///
 /// # Errors
 /// When the file has faults: all of them, with their keys.
-pub fn load(file: Option<&Path>, change: impl FnOnce(&mut Config)) -> anyhow::Result<Config> {
-    let mut config = daemon::load_config(file, Config::validate)?;
+pub fn load(
+    file: Option<&Path>,
+    overlay: Option<&Path>,
+    change: impl FnOnce(&mut Config),
+) -> anyhow::Result<Config> {
+    // A host that has opted out of upgrades cannot be opted in by one.
+    let mut config = match overlay {
+        Some(overlay) => daemon::load_config_under(file, overlay, &["upgrade"], Config::validate)?,
+        None => daemon::load_config(file, Config::validate)?,
+    };
     change(&mut config);
     let mut faults = daemon::Faults::default();
     config.validate(&mut faults);

@@ -17,6 +17,8 @@ use crate::config::{Config, GroupSettings};
 use crate::inventory::Inventory;
 use crate::metrics::Metrics;
 use crate::rounds::{Found, Rounds};
+use crate::upgrade::command::{LaunchFlags, UpgradeCommand};
+use crate::version::version;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,6 +42,8 @@ pub struct Cli {
     common: CommonArgs,
     #[command(flatten)]
     flags: Flags,
+    #[command(flatten)]
+    launch: LaunchFlags,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -90,7 +94,16 @@ enum Command {
         group: Option<String>,
     },
     /// Check the configuration and run every collector once.
-    Check,
+    Check {
+        /// For a new agent that has yet to be started: a host with nothing to measure in some group passes.
+        #[arg(long)]
+        preflight: bool,
+    },
+    /// See, pin, or take back upgrades of this host.
+    Upgrade {
+        #[command(subcommand)]
+        command: UpgradeCommand,
+    },
     /// Print the version.
     Version,
 }
@@ -110,24 +123,35 @@ pub fn main() -> ExitCode {
 
 impl Cli {
     fn run(self) -> anyhow::Result<ExitCode> {
-        let load =
-            || app::load(self.common.config.as_deref(), |config| self.flags.clone().apply(config));
+        let load = || {
+            let overlay = self.launch.overlay().map(PathBuf::as_path);
+            let change = |config: &mut Config| self.flags.clone().apply(config);
+            app::load(self.common.config.as_deref(), overlay, change)
+        };
         match self.command {
             None | Some(Command::Run) => {
                 let config = load()?;
-                let start = async move |ctx: &daemon::Context| app::start(config, ctx).await;
+                let started = self.launch.started(self.common.config.clone());
+                let start =
+                    async move |ctx: &daemon::Context| app::start(config, started, ctx).await;
                 Ok(daemon::run("agent", RuntimeKind::CurrentThread, &self.common, start))
             }
             Some(Command::Collect { ref group }) => {
                 daemon::init_log(&self.common)?;
                 collect(load()?, group.as_deref())
             }
-            Some(Command::Check) => {
+            Some(Command::Check { preflight }) => {
                 daemon::init_log(&self.common)?;
-                check(load()?)
+                let code = check(load()?)?;
+                Ok(if preflight { ExitReason::Clean.into() } else { code })
+            }
+            Some(Command::Upgrade { ref command }) => {
+                let text = command.run(&load()?.upgrade)?;
+                io::stdout().write_all(text.as_bytes())?;
+                Ok(ExitReason::Clean.into())
             }
             Some(Command::Version) => {
-                writeln!(io::stdout(), "saker-agent {}", env!("CARGO_PKG_VERSION"))?;
+                writeln!(io::stdout(), "saker-agent {}", version())?;
                 Ok(ExitReason::Clean.into())
             }
         }
@@ -231,8 +255,9 @@ mod tests {
 
     #[test]
     fn a_flag_that_does_not_fit_is_named() {
-        let error = app::load(None, |config| config.transfer.addresses = vec!["a:1".to_owned()])
-            .unwrap_err();
+        let error =
+            app::load(None, None, |config| config.transfer.addresses = vec!["a:1".to_owned()])
+                .unwrap_err();
         assert!(format!("{error:#}").contains("transfer.addresses"), "{error:#}");
         assert_eq!(StartError::reason_of(&error), ExitReason::Usage);
     }

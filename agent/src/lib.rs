@@ -23,4 +23,6 @@ pub mod send;
 pub mod slots;
 pub mod sntp;
 pub mod spool;
+pub mod upgrade;
+pub mod version;
 pub mod worker;

@@ -13,3 +13,6 @@ mod rounds;
 mod send;
 mod stand_in;
 mod tiers;
+mod upgrade_files;
+mod upgrade_model;
+mod upgrade_offers;

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::notify::Notifier;
 use crate::{Clock, CommonArgs, Context, ExitReason, StartError, init_log, open_files};
 
 /// Which tokio runtime a process wants.
@@ -65,11 +66,13 @@ where
             started = start(&context) => match started {
                 Ok(()) => {
                     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "{name} is up");
+                    Notifier::from_environment().ready(&context);
                     wait_for_stop(&context, &mut stop, &mut hangup).await
                 }
                 failed => failed,
             },
         };
+        Notifier::from_environment().tell("STOPPING=1");
         tokio::select! {
             () = context.stop() => outcome,
             _ = stop.next() => Err(anyhow::anyhow!("stopped at once: a second signal came while stopping")),

@@ -15,3 +15,6 @@ mod picture;
 mod prometheus;
 mod quickstart;
 mod servers;
+mod upgrade;
+mod upgrade_host;
+mod upgrade_power_cuts;
