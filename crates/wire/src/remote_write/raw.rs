@@ -45,11 +45,7 @@ impl<'a> RawParts<'a> {
         Self { fields: Fields::of(message) }
     }
 
-    /// The next part; `None` at the end. Unknown fields are passed over.
-    ///
-    /// # Errors
-    /// When the message is no protobuf, or holds something else in its fields than it should.
-    pub fn next(&mut self) -> Result<Option<RawPart<'a>>, Malformed> {
+    fn part(&mut self) -> Result<Option<RawPart<'a>>, Malformed> {
         loop {
             let before = self.fields.rest();
             let Some((number, value)) = self.fields.next()? else { return Ok(None) };
@@ -66,6 +62,15 @@ impl<'a> RawParts<'a> {
     }
 }
 
+/// Unknown fields are passed over. After an error nothing of what follows makes sense.
+impl<'a> Iterator for RawParts<'a> {
+    type Item = Result<RawPart<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.part().transpose()
+    }
+}
+
 fn read_series<'a>(field: &'a [u8], message: &'a [u8]) -> Result<RawPart<'a>, Malformed> {
     let mut fields = Fields::of(message);
     let mut labels_end = 0;
@@ -77,7 +82,8 @@ fn read_series<'a>(field: &'a [u8], message: &'a [u8]) -> Result<RawPart<'a>, Ma
             1 => {
                 value.bytes(1)?;
                 is_plain &= is_leading;
-                labels_end = if is_leading { message.len() - fields.rest().len() } else { labels_end };
+                labels_end =
+                    if is_leading { message.len() - fields.rest().len() } else { labels_end };
             }
             2 => {
                 let at = read_sample(value.bytes(2)?)?.timestamp.millis();
@@ -154,9 +160,8 @@ mod tests {
         Series { labels: Labels::from_pairs([("__name__", "up"), ("endpoint", value)]), samples }
     }
 
-    fn all<'a>(message: &'a [u8]) -> Vec<RawPart<'a>> {
-        let mut parts = RawParts::of(message);
-        std::iter::from_fn(|| parts.next().expect("it is a message")).collect()
+    fn all(message: &[u8]) -> Vec<RawPart<'_>> {
+        RawParts::of(message).collect::<Result<_, _>>().expect("it is a message")
     }
 
     #[test]
@@ -205,14 +210,8 @@ mod tests {
         fn no_bytes_make_a_panic_and_both_readers_agree(
             bytes in prop::collection::vec(any::<u8>(), 0..200),
         ) {
-            let mut parts = RawParts::of(&bytes);
-            let walked = loop {
-                match parts.next() {
-                    Ok(Some(_)) => {}
-                    Ok(None) => break true,
-                    Err(_) => break false,
-                }
-            };
+            let walked = RawParts::of(&bytes).take_while(Result::is_ok).count();
+            let walked = walked == RawParts::of(&bytes).take(walked + 1).count();
             let decoded = decode(&pack(&bytes), Limits::default());
             prop_assert!(walked || decoded.is_err() || bytes.is_empty());
         }
