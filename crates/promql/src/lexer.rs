@@ -14,7 +14,7 @@ pub(crate) const NOT_UTF8: &str = " is not valid UTF-8";
 /// or a fault.
 pub(crate) fn tokens(text: &str) -> Vec<Token> {
     let mut lexer =
-        Lexer { text, at: 0, line: 1, line_start: 0, braces: 0, brackets: 0, parens: Vec::new() };
+        Lexer { text, at: 0, line: 1, mark: (0, 1), braces: 0, brackets: 0, parens: Vec::new() };
     let mut found = Vec::new();
     loop {
         let token = lexer.next();
@@ -30,7 +30,8 @@ struct Lexer<'a> {
     text: &'a str,
     at: usize,
     line: usize,
-    line_start: usize,
+    /// A place on this line, in bytes from the start of the text, and its column.
+    mark: (usize, usize),
     braces: usize,
     brackets: usize,
     /// Where every parenthesis that is still open stands.
@@ -47,13 +48,15 @@ impl Lexer<'_> {
         let inner = &self.text[start..self.at];
         if let Some(last_break) = inner.rfind('\n') {
             self.line += inner.matches('\n').count();
-            self.line_start = start + last_break + 1;
+            self.mark = (start + last_break + 1, 1);
         }
         Token { kind, span: Span { end: self.at, ..span } }
     }
 
-    fn span_from(&self, start: usize) -> Span {
-        let column = self.text[self.line_start..start].chars().count() + 1;
+    fn span_from(&mut self, start: usize) -> Span {
+        let (place, column) = self.mark;
+        let column = column + self.text[place..start].chars().count();
+        self.mark = (start, column);
         Span { start, end: start, line: self.line, column }
     }
 
@@ -71,7 +74,7 @@ impl Lexer<'_> {
                 '\n' => {
                     self.at += 1;
                     self.line += 1;
-                    self.line_start = self.at;
+                    self.mark = (self.at, 1);
                 }
                 ' ' | '\t' | '\r' => self.at += 1,
                 '#' => self.at += self.rest().find('\n').unwrap_or(self.rest().len()),
@@ -179,7 +182,8 @@ impl Lexer<'_> {
     fn read_bracket(&mut self, first: char) -> TokenKind {
         let kind = match first {
             '(' => {
-                self.parens.push(self.span_from(self.at));
+                let open = self.span_from(self.at);
+                self.parens.push(open);
                 TokenKind::LeftParen
             }
             ')' if self.parens.pop().is_some() => TokenKind::RightParen,

@@ -1,7 +1,8 @@
 //! Types and the rules that the grammar alone does not hold.
 
 use crate::ast::{
-    Aggregate, Binary, Call, Cardinality, Expr, ExprKind, Extension, ValueType, VectorSelector,
+    Aggregate, Binary, Call, Cardinality, Chain, Expr, ExprKind, Extension, ValueType,
+    VectorSelector,
 };
 use crate::error::ParseError;
 use crate::functions::{Kind, VectorFunction, WindowFunction};
@@ -36,7 +37,7 @@ pub(crate) fn check(expr: &Expr) -> Result<(), ParseError> {
                 ),
             )
         }
-        ExprKind::Binary(binary) => check_binary(binary, expr.span),
+        ExprKind::Binary(_) => check_chain(expr),
         ExprKind::Aggregate(aggregate) => check_aggregate(aggregate),
         ExprKind::Call(call) => check_call(call, expr.span),
         ExprKind::Number(_) | ExprKind::Text(_) => Ok(()),
@@ -63,11 +64,22 @@ fn expect(expr: &Expr, wanted: ValueType, context: &str) -> Result<(), ParseErro
     fault(expr.span, format!("expected type {wanted} in {context}, got {found}"))
 }
 
-fn check_binary(binary: &Binary, span: Span) -> Result<(), ParseError> {
-    check(&binary.lhs)?;
-    check(&binary.rhs)?;
+fn check_chain(expr: &Expr) -> Result<(), ParseError> {
+    let Chain { first, links } = expr.chain();
+    check(first)?;
+    let mut left = first.value_type();
+    for (whole, binary) in links {
+        check(&binary.rhs)?;
+        check_binary(binary, left, whole.span)?;
+        left = binary.type_behind(left);
+    }
+    Ok(())
+}
+
+/// Checks an operator whose operands are checked; `left` is the type of the first.
+fn check_binary(binary: &Binary, left: ValueType, span: Span) -> Result<(), ParseError> {
     let op = binary.op.as_str();
-    let types = [binary.lhs.value_type(), binary.rhs.value_type()];
+    let types = [left, binary.rhs.value_type()];
     for (operand, found) in [&binary.lhs, &binary.rhs].into_iter().zip(types) {
         if !matches!(found, ValueType::Scalar | ValueType::Vector) {
             return fault(

@@ -77,7 +77,7 @@ impl Parser<'_> {
             return Err(ParseError::new(span, "label name must not be empty"));
         }
         let matcher = Matcher::new(&label, op, &value)
-            .map_err(|error| ParseError::new(self.span(), error.to_string()))?;
+            .map_err(|error| ParseError::new(span.to(self.span()), error.reason().to_string()))?;
         self.advance();
         if label == METRIC_NAME
             && op == MatchOp::Equal
