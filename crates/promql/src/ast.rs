@@ -187,6 +187,8 @@ pub struct Unary {
 pub struct Binary {
     /// The operator.
     pub op: BinaryOp,
+    /// Where the operator stands, with what belongs to it such as `bool` and `on (a)`.
+    pub op_span: Span,
     /// Whether a comparison answers 0 or 1 instead of filtering.
     pub return_bool: bool,
     /// How elements of two vectors find each other, where that was written.
@@ -447,6 +449,18 @@ pub enum ValueType {
     Vector,
     /// Series with samples over a range.
     Matrix,
+}
+
+impl ValueType {
+    /// The word for it in the API.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Text => "string",
+            Self::Vector => "vector",
+            Self::Matrix => "matrix",
+        }
+    }
 }
 
 /// As Prometheus' messages name the type.

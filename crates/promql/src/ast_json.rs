@@ -5,7 +5,7 @@ use model::Matcher;
 
 use crate::ast::{
     Aggregate, At, Binary, Call, Cardinality, Chain, DurationExpr, Expr, ExprKind, Extension,
-    Matching, Number, RangeSelector, Shift, Subquery, ValueType, VectorSelector,
+    Matching, Number, RangeSelector, Shift, Subquery, VectorSelector,
 };
 use crate::number;
 
@@ -329,25 +329,14 @@ fn put_call(out: &mut String, call: &Call) {
         .put("func", |out| {
             let types = call.function.args;
             Object::begin(out)
-                .put("argTypes", |out| {
-                    put_list(out, types, |out, kind| put_text(out, type_word(*kind)))
-                })
+                .put("argTypes", |out| put_list(out, types, |out, kind| put_text(out, kind.word())))
                 .text("name", call.function.name)
-                .text("returnType", type_word(call.function.returns))
+                .text("returnType", call.function.returns.word())
                 .plain("variadic", variadic)
                 .end();
         })
         .text("type", "call")
         .end();
-}
-
-fn type_word(kind: ValueType) -> &'static str {
-    match kind {
-        ValueType::Scalar => "scalar",
-        ValueType::Text => "string",
-        ValueType::Vector => "vector",
-        ValueType::Matrix => "matrix",
-    }
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub fn parse_with(text: &str, features: Features) -> Result<Expr, ParseError> {
         features,
     };
     if parser.peek() == &TokenKind::End {
-        return Err(ParseError::new(parser.span(), "no expression found in input"));
+        return Err(ParseError::new(Span::start_of_text(), "no expression found in input"));
     }
     let expr = parser.expr(0)?;
     if parser.peek() != &TokenKind::End {
@@ -199,12 +199,14 @@ impl Parser<'_> {
             return Err(ParseError::new(sign, message));
         }
         let (return_bool, matching) = self.matching(op)?;
+        let op_span = sign.to(self.last_span());
         // Only the power groups to the right.
         let least = if op == BinaryOp::Power { op.binding() } else { op.binding() + 1 };
         let rhs = self.expr(least)?;
         self.grow(left_height)?;
         let span = lhs.span.to(rhs.span);
-        let binary = Binary { op, return_bool, matching, lhs: Box::new(lhs), rhs: Box::new(rhs) };
+        let (lhs, rhs) = (Box::new(lhs), Box::new(rhs));
+        let binary = Binary { op, op_span, return_bool, matching, lhs, rhs };
         Ok(Expr { kind: ExprKind::Binary(binary), span })
     }
 
@@ -301,14 +303,17 @@ impl Parser<'_> {
         if let Some(op) = self.aggregate_op() {
             return self.aggregate(op);
         }
-        if self.peek_second() == Some(&TokenKind::LeftParen) {
-            return self.call();
-        }
         // These can only be modifiers and operators.
         if ["bool", "on", "ignoring", "group_left", "group_right", "atan2"]
             .contains(&self.lower_word().as_str())
         {
             return Err(self.unexpected("", ""));
+        }
+        // These can be names of metrics but not of functions.
+        let is_keyword = ["by", "without", "offset", "and", "or", "unless"]
+            .contains(&self.lower_word().as_str());
+        if self.peek_second() == Some(&TokenKind::LeftParen) && !is_keyword {
+            return self.call();
         }
         let name = self.word().to_owned();
         self.advance();

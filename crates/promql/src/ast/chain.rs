@@ -41,6 +41,7 @@ impl Binary {
     fn behind(&self, lhs: Expr) -> Self {
         Self {
             op: self.op,
+            op_span: self.op_span,
             return_bool: self.return_bool,
             matching: self.matching.clone(),
             lhs: Box::new(lhs),

@@ -113,6 +113,9 @@ impl Evaluator<'_> {
         grouping: Option<&Grouping>,
         steps: usize,
     ) -> Result<Vec<Row>, EvalError> {
+        if label.is_empty() {
+            return Err(EvalError::Argument("invalid label name \"\"".to_owned()));
+        }
         let mut names = Names::new(grouping);
         if !names.without {
             names.names.push(label);
