@@ -9,3 +9,4 @@ mod other_formats;
 mod relabel;
 mod remote_write;
 mod service;
+mod transcripts;
