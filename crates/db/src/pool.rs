@@ -14,7 +14,7 @@ use crate::record::Record;
 use crate::statement::Statement;
 use crate::transaction::{Counters, Transaction, Tries, in_time};
 use crate::{
-    Alerts, Audit, Bundles, DbConfig, DbError, Groups, Hosts, Maintenances, RuleGroups,
+    Alerts, Audit, Bundles, DbConfig, DbError, Groups, Hosts, Maintenances, RuleGroups, Silences,
     StateTables, Statistics, migrate,
 };
 
@@ -148,6 +148,11 @@ impl Db {
     /// Rule groups created by API.
     pub fn rule_groups(&self) -> RuleGroups<'_> {
         RuleGroups { db: self }
+    }
+
+    /// Silences.
+    pub fn silences(&self) -> Silences<'_> {
+        Silences { db: self }
     }
 
     /// Alerts, their history and their notifications.
