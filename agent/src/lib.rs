@@ -22,4 +22,5 @@ pub mod send;
 pub mod slots;
 pub mod sntp;
 pub mod spool;
+pub mod upgrade;
 pub mod worker;

@@ -11,3 +11,4 @@ mod rounds;
 mod send;
 mod stand_in;
 mod tiers;
+mod upgrade_model;

@@ -1,0 +1,3 @@
+//! Self-upgrade.
+
+pub mod trial;
