@@ -18,6 +18,7 @@ mod rules;
 mod state;
 mod statement;
 mod transaction;
+mod upgrades;
 mod upsert;
 
 pub use alerts::Alerts;
@@ -28,3 +29,7 @@ pub use pool::Db;
 pub use rules::{RuleGroupRow, RuleGroups};
 pub use state::{EventRow, LeaseRow, StateTables};
 pub use transaction::Statistics;
+pub use upgrades::{
+    Admission, Admitted, GroupLimit, HostPhase, HostReport, UpgradeHostRow, UpgradePlanRow,
+    UpgradeTally, Upgrades,
+};
