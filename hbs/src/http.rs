@@ -12,6 +12,7 @@ use db::Db;
 use crate::Config;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
+use crate::upgrades::Upgrades;
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(crate) struct App {
     pub(crate) db: Db,
     pub(crate) fleet: Arc<Mutex<Fleet>>,
     pub(crate) metrics: Metrics,
+    pub(crate) upgrades: Upgrades,
 }
 
 impl App {

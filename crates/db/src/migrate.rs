@@ -16,7 +16,7 @@ const SCRIPTS: [(i64, &str, &str); 5] = [
     (2, "rules", include_str!("../../../sql/0002_rules.sql")),
     (3, "alerts", include_str!("../../../sql/0003_alerts.sql")),
     (4, "state", include_str!("../../../sql/0004_state.sql")),
-    (5, "upgrades", include_str!("../../../sql/0005_upgrades.sql")),
+    (6, "upgrades", include_str!("../../../sql/0006_upgrades.sql")),
 ];
 
 /// Brings an SQLite file up to date. Processes that open it at once wait for each other at the

@@ -14,6 +14,7 @@ use wire::heartbeat::{self, DesiredState, HeartbeatReply, HeartbeatRequest};
 use super::App;
 use crate::fleet::Heard;
 use crate::metrics::HeartbeatResult;
+use crate::upgrades::{Caller, Speaks};
 
 pub(super) fn routes() -> Router<Arc<App>> {
     let body_limit = DefaultBodyLimit::max(heartbeat::BODY_BYTES_MAX);
@@ -49,7 +50,20 @@ async fn take_heartbeat(
     }
     let interval = u32::try_from(app.config.heartbeat_interval.as_secs()).unwrap_or(u32::MAX);
     let desired = DesiredState { heartbeat_interval_seconds: interval, ..DesiredState::default() };
-    Json(HeartbeatReply { desired: Some(desired), upgrade: None, server_time: now }).into_response()
+    let caller = Caller {
+        host: &heartbeat.host.0,
+        version: &heartbeat.agent_version,
+        arch: &heartbeat.arch,
+        labels: &heartbeat.labels,
+        groups: &[],
+        group_sizes: &[],
+        speaks: Speaks::Saker {
+            report: heartbeat.upgrade.as_ref(),
+            upgradable: heartbeat.upgradable,
+        },
+    };
+    let upgrade = app.upgrades.offer_for(&caller, now).await;
+    Json(HeartbeatReply { desired: Some(desired), upgrade, server_time: now }).into_response()
 }
 
 fn result_of(heard: Heard) -> HeartbeatResult {
