@@ -3,6 +3,7 @@ CREATE TABLE upgrade_plan (
     name     VARCHAR(16) NOT NULL PRIMARY KEY,
     revision BIGINT      NOT NULL,
     rollout  VARCHAR(64) NOT NULL,
+    looked_at BIGINT     NOT NULL,
     body     LONGBLOB    NOT NULL
 ) /*!50000 ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 */ /*!80017 COLLATE=utf8mb4_0900_bin */ /*M! COLLATE=utf8mb4_nopad_bin */;
 

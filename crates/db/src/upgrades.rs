@@ -260,7 +260,10 @@ impl Upgrades<'_> {
             }
             let statement = Statement::new(match plan {
                 Some(_) => "UPDATE upgrade_plan SET revision = ?, rollout = ?, body = ? WHERE name = ?",
-                None => "INSERT INTO upgrade_plan (revision, rollout, body, name) VALUES (?, ?, ?, ?)",
+                None => {
+                    "INSERT INTO upgrade_plan (revision, rollout, body, name, looked_at) \
+                     VALUES (?, ?, ?, ?, 0)"
+                }
             });
             tx.execute(statement.bind(expected + 1).bind(rollout).bind(body).bind(PLAN)).await?;
             Ok(true)

@@ -66,11 +66,17 @@ impl State {
         }
     }
 
-    /// The hosts of the rollout in numbers. Places whose lease is over are taken back first.
-    pub async fn upgrade_tally(&self, now: Timestamp) -> Result<UpgradeTally, StateError> {
+    /// The hosts of the rollout in numbers. Places whose lease is over are taken back first. To be
+    /// asked every second: when nobody has asked or admitted anybody for five, the hosts could not
+    /// renew their leases, and those are longer by `lease_millis`.
+    pub async fn upgrade_tally(
+        &self,
+        lease_millis: i64,
+        now: Timestamp,
+    ) -> Result<UpgradeTally, StateError> {
         match &self.backend {
-            Backend::Embedded(db) => Ok(db.upgrades().tally(now).await?),
-            Backend::Redis(redis) => redis.upgrade_tally().await,
+            Backend::Embedded(db) => Ok(db.upgrades().tally(lease_millis, now).await?),
+            Backend::Redis(redis) => redis.upgrade_tally(lease_millis).await,
         }
     }
 

@@ -8,7 +8,7 @@ use daemon::{Clock, Stop};
 use db::HostRow;
 use model::Timestamp;
 use serde::Deserialize;
-use state::{HostPhase, UpgradeTally};
+use state::{HostPhase, StateError, UpgradeTally};
 use wire::heartbeat::UpgradeKind;
 
 use super::{Current, Known, Upgrades};
@@ -83,13 +83,12 @@ impl Upgrades {
 
     async fn lead(&self, current: &Current, sight: Duration, counted: &mut Counted) {
         let (shared, now) = (&self.shared, self.shared.context.clock.now());
-        let lease = shared.state.take_lease(LEASE_NAME, &shared.owner, LEASE, now);
-        if !matches!(self.in_time(lease).await, Some(Some(_))) {
-            return;
-        }
-        let Some(tally) = self.in_time(shared.state.upgrade_tally(now)).await else { return };
+        let Some(tally) = self.in_time(self.tally(now)).await else { return };
         shared.metrics.hosts_in_flight.set(i64::try_from(tally.in_flight).unwrap_or(i64::MAX));
-        if tally.revision != current.revision {
+        // Every hbs counts, so that leases last while the leader is replaced; one leads.
+        let lease = shared.state.take_lease(LEASE_NAME, &shared.owner, LEASE, now);
+        let is_leader = matches!(self.in_time(lease).await, Some(Some(_)));
+        if !is_leader || tally.revision != current.revision {
             return;
         }
         let plan = &current.plan;
@@ -113,6 +112,11 @@ impl Upgrades {
         if let Step::Change(changed) = step {
             self.turn(current, &changed).await;
         }
+    }
+
+    /// The hosts in numbers.
+    pub(super) async fn tally(&self, now: Timestamp) -> Result<UpgradeTally, StateError> {
+        self.shared.state.upgrade_tally(super::millis(self.config().lease), now).await
     }
 
     async fn turn(&self, current: &Current, changed: &Plan) {

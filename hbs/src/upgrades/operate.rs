@@ -64,7 +64,7 @@ impl Upgrades {
         for _ in 0..TRIES {
             let current = self.current().await?;
             let now = self.shared.context.clock.now();
-            let tally = self.in_time(self.shared.state.upgrade_tally(now)).await;
+            let tally = self.in_time(self.tally(now)).await;
             let tally = tally.ok_or_else(|| self.is_away())?;
             let plan = current.as_ref().map(|current| current.plan.as_ref());
             let changed = match decide(plan, &wish, &tally, now)? {

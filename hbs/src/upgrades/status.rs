@@ -27,7 +27,7 @@ impl Upgrades {
     pub(crate) async fn status(&self) -> Result<Value, Refusal> {
         let Some(current) = self.current().await? else { return Ok(json!({ "phase": "idle" })) };
         let (state, now) = (&self.shared.state, self.shared.context.clock.now());
-        let tally = self.in_time(state.upgrade_tally(now)).await;
+        let tally = self.in_time(self.tally(now)).await;
         let failed = self.in_time(state.upgrade_hosts(&FAILURES, HOSTS_MAX)).await;
         let underway = self.in_time(state.upgrade_hosts(&UNDERWAY, HOSTS_MAX)).await;
         let (Some(tally), Some(failed), Some(underway)) = (tally, failed, underway) else {

@@ -3,12 +3,14 @@
 use model::Timestamp;
 
 use super::{
-    Admission, Admitted, HostPhase, UpgradeHostRow, Upgrades, host_of, locked_plan, number,
+    Admission, Admitted, HostPhase, PLAN, UpgradeHostRow, Upgrades, host_of, locked_plan, number,
 };
 use crate::DbError;
 use crate::statement::Statement;
 use crate::transaction::{Transaction, in_transaction};
 
+/// When nobody has looked for so long, in milliseconds, every hbs was away.
+const SILENCE_MAX: i64 = 5000;
 const NO_WORD: &str = "nothing was heard of it until its lease ended";
 
 impl Upgrades<'_> {
@@ -22,7 +24,7 @@ impl Upgrades<'_> {
             if locked_plan(tx).await?.is_none_or(|(revision, _)| revision != admission.revision) {
                 return Ok(Admitted::Stale);
             }
-            drop_expired(tx, now).await?;
+            drop_expired(tx, admission.lease_millis, now).await?;
             let known = host_of(tx, admission.host).await?;
             match refusal(tx, admission, known.as_ref(), now).await? {
                 Some(refusal) => Ok(refusal),
@@ -115,8 +117,13 @@ async fn give_place(
 }
 
 /// Takes back the places whose lease is over; their hosts are lost.
-pub(super) async fn drop_expired(tx: &mut Transaction, now: Timestamp) -> Result<(), sqlx::Error> {
+pub(super) async fn drop_expired(
+    tx: &mut Transaction,
+    lease_millis: i64,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
     let now = now.millis();
+    look(tx, lease_millis, now).await?;
     for table in ["upgrade_place", "upgrade_group_place"] {
         let over =
             Statement::new(format!("SELECT COUNT(*) AS number FROM {table} WHERE until <= ?"));
@@ -135,6 +142,24 @@ pub(super) async fn drop_expired(tx: &mut Transaction, now: Timestamp) -> Result
         }
         let drop = Statement::new(format!("DELETE FROM {table} WHERE until <= ?"));
         tx.execute(drop.bind(now)).await?;
+    }
+    Ok(())
+}
+
+/// Notes that somebody looked. When nobody did for a while, hosts could not renew their leases, and
+/// go on with their work all the same: they get another one.
+async fn look(tx: &mut Transaction, lease_millis: i64, now: i64) -> Result<(), sqlx::Error> {
+    let query = Statement::new("SELECT looked_at FROM upgrade_plan WHERE name = ?").bind(PLAN);
+    let Some(row) = tx.record(query).await? else { return Ok(()) };
+    let silence = now - row.integer::<i64>("looked_at")?;
+    if silence > SILENCE_MAX {
+        let until = now + lease_millis;
+        let renew = Statement::new("UPDATE upgrade_place SET until = ? WHERE until < ?");
+        tx.execute(renew.bind(until).bind(until)).await?;
+    }
+    if silence > SILENCE_MAX / 5 {
+        let note = Statement::new("UPDATE upgrade_plan SET looked_at = ? WHERE name = ?");
+        tx.execute(note.bind(now).bind(PLAN)).await?;
     }
     Ok(())
 }

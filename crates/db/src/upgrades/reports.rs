@@ -43,10 +43,10 @@ impl Upgrades<'_> {
     }
 
     /// The hosts in numbers, after the places whose lease is over were taken back.
-    pub async fn tally(&self, now: Timestamp) -> Result<UpgradeTally, DbError> {
+    pub async fn tally(&self, lease_millis: i64, now: Timestamp) -> Result<UpgradeTally, DbError> {
         in_transaction!(self.db, "count upgraded hosts", tx => {
             let revision = locked_plan(tx).await?.map_or(0, |(revision, _)| revision);
-            drop_expired(tx, now).await?;
+            drop_expired(tx, lease_millis, now).await?;
             let taken = Statement::new("SELECT COUNT(*) AS number FROM upgrade_place");
             let in_flight = number(tx, taken).await?;
             let query = Statement::new(

@@ -6,6 +6,7 @@ local FIRST_GROUP = 6
 local UNDERWAY = { offered = true, accepted = true, downloading = true, verifying = true,
   restarting = true, probation = true }
 local EXPIRED_MAX = 1000
+local SILENCE_MAX = 5000
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -47,6 +48,17 @@ end
 -- Takes back the places whose lease is over; their hosts are lost. A name that was put into the set
 -- by hand gets a lease, so that it cannot hold its place for ever.
 local function drop_expired(lease)
+  -- When nobody has looked for a while, the server was away or every hbs was: hosts could not renew
+  -- their leases, and go on with their work all the same.
+  local looked = tonumber(redis.call('HGET', PLAN, 'looked') or '0')
+  if now - looked > SILENCE_MAX then
+    for _, host in ipairs(redis.call('ZRANGE', LEASES, 0, -1)) do
+      redis.call('ZADD', LEASES, 'GT', now + lease, host)
+    end
+  end
+  if now - looked > SILENCE_MAX / 5 then
+    redis.call('HSET', PLAN, 'looked', now)
+  end
   if redis.call('SCARD', SET) > redis.call('ZCARD', LEASES) then
     for _, host in ipairs(redis.call('SMEMBERS', SET)) do
       if not redis.call('ZSCORE', LEASES, host) then

@@ -1,8 +1,6 @@
 //! Upgrades: a set of the hosts that hold a place, under the name that Open-Falcon's runbooks read,
 //! beside it their leases, the plan, and each host's progress.
 
-use std::time::Duration;
-
 use model::Timestamp;
 use redis::{Script, ScriptInvocation};
 
@@ -13,8 +11,6 @@ use crate::{
 };
 
 const SET: &str = "agent_upgrade_set";
-/// A name that somebody put into the set by hand holds its place for so long.
-const FOREIGN_LEASE: Duration = Duration::from_secs(180);
 
 impl RedisStore {
     pub(crate) async fn upgrade_plan(&self) -> Result<Option<UpgradePlanRow>, StateError> {
@@ -61,9 +57,12 @@ impl RedisStore {
         self.run("note how an upgrade goes on", &script).await
     }
 
-    pub(crate) async fn upgrade_tally(&self) -> Result<UpgradeTally, StateError> {
+    pub(crate) async fn upgrade_tally(
+        &self,
+        lease_millis: i64,
+    ) -> Result<UpgradeTally, StateError> {
         let mut script = self.on_upgrades(&self.scripts.upgrade_tally, &[]);
-        script.arg(FOREIGN_LEASE.as_millis() as u64);
+        script.arg(lease_millis);
         let (revision, in_flight, fields): (i64, u64, Vec<(String, i64)>) =
             self.run("count upgraded hosts", &script).await?;
         let mut tally = UpgradeTally { revision, in_flight, ..UpgradeTally::default() };

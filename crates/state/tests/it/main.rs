@@ -67,6 +67,7 @@ on_every_backend!(
     upgrades::the_limit_is_never_passed_by_many_who_ask_at_once,
     upgrades::a_dead_hosts_place_returns_after_its_lease_and_only_its_own,
     upgrades::a_host_that_talks_keeps_its_place_but_not_for_ever,
+    upgrades::leases_last_while_nobody_could_renew_them,
     upgrades::who_asks_by_an_older_revision_gets_no_place,
     upgrades::of_many_who_change_the_plan_one_wins,
     upgrades::a_wave_starts_as_many_hosts_as_it_may,

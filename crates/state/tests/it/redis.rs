@@ -229,6 +229,6 @@ async fn a_rollout_survives_a_killed_server_and_asks_nothing_of_one_that_is_away
     let plan = other.upgrade_plan().await.unwrap().expect("it was stored");
     assert_eq!((plan.rollout.as_str(), plan.body.as_slice()), ("r1", &b"plan"[..]));
     assert_eq!(other.admit_upgrade(&asks("a"), Timestamp(0)).await.unwrap(), Admitted::InFlight);
-    let tally = other.upgrade_tally(Timestamp(0)).await.unwrap();
+    let tally = other.upgrade_tally(180_000, Timestamp(0)).await.unwrap();
     assert_eq!((tally.in_flight, tally.counts), (1, vec![(0, HostPhase::Offered, 1)]));
 }

@@ -59,12 +59,23 @@ impl World {
         self.state.report_upgrade(&says(host, phase, ""), self.now).await.unwrap()
     }
 
+    /// Lets time pass while an hbs looks all the time.
+    async fn watched(&mut self, span: Duration) {
+        let mut left = span;
+        while !left.is_zero() {
+            let step = left.min(self.watched_step());
+            self.pass(step).await;
+            left -= step;
+            self.in_flight().await;
+        }
+    }
+
     async fn in_flight(&self) -> u64 {
-        self.state.upgrade_tally(self.now).await.unwrap().in_flight
+        self.state.upgrade_tally(LEASE, self.now).await.unwrap().in_flight
     }
 
     async fn counts(&self) -> Vec<(u32, HostPhase, u64)> {
-        self.state.upgrade_tally(self.now).await.unwrap().counts
+        self.state.upgrade_tally(LEASE, self.now).await.unwrap().counts
     }
 }
 
@@ -101,10 +112,10 @@ pub(crate) async fn a_dead_hosts_place_returns_after_its_lease_and_only_its_own(
     let revision = world.plan("r1").await;
     let two = |host| Admission { in_flight_max: 2, ..asks(host, revision) };
     assert_eq!(world.admit(two("dead")).await, Admitted::Given(1));
-    world.pass(2 * MINUTE).await;
+    world.watched(2 * MINUTE).await;
     assert_eq!(world.admit(two("slow")).await, Admitted::Given(1));
     assert_eq!(world.admit(two("next")).await, Admitted::Full);
-    world.pass(MINUTE).await;
+    world.watched(MINUTE).await;
     assert_eq!(world.admit(two("next")).await, Admitted::Given(1));
     assert_eq!(world.admit(two("more")).await, Admitted::Full, "the slow host keeps its place");
     assert_eq!(world.counts().await, [(0, HostPhase::Offered, 2), (0, HostPhase::Lost, 1)]);
@@ -121,14 +132,26 @@ pub(crate) async fn a_host_that_talks_keeps_its_place_but_not_for_ever(world: &m
     world.admit(asks("a", revision)).await;
     assert!(world.say("a", HostPhase::Downloading).await);
     for _ in 0..14 {
-        world.pass(2 * MINUTE).await;
+        world.watched(2 * MINUTE).await;
         assert!(!world.say("a", HostPhase::Downloading).await, "no news");
         assert_eq!(world.in_flight().await, 1);
         assert_eq!(world.admit(asks("a", revision)).await, Admitted::InFlight);
     }
-    world.pass(2 * MINUTE).await;
+    world.watched(2 * MINUTE).await;
     assert_eq!(world.in_flight().await, 0, "half an hour is over");
     assert_eq!(world.counts().await, [(0, HostPhase::Lost, 1)]);
+}
+
+pub(crate) async fn leases_last_while_nobody_could_renew_them(world: &mut World) {
+    let revision = world.plan("r1").await;
+    let one = |host| Admission { in_flight_max: 1, ..asks(host, revision) };
+    assert_eq!(world.admit(one("a")).await, Admitted::Given(1));
+    world.unwatched(10 * MINUTE).await;
+    assert_eq!(world.admit(one("b")).await, Admitted::Full, "a may be at it still");
+    world.watched(2 * MINUTE).await;
+    assert_eq!(world.admit(one("b")).await, Admitted::Full);
+    world.watched(MINUTE).await;
+    assert_eq!(world.admit(one("b")).await, Admitted::Given(1), "a had its time");
 }
 
 pub(crate) async fn who_asks_by_an_older_revision_gets_no_place(world: &mut World) {
@@ -172,18 +195,18 @@ pub(crate) async fn a_host_is_offered_a_rollout_twice_at_most_and_rests_in_betwe
     assert_eq!(world.admit(asks("a", revision)).await, Admitted::Given(1));
     assert!(world.say("a", HostPhase::Failed).await);
     assert!(!world.say("a", HostPhase::Failed).await, "it was said");
-    world.pass(4 * MINUTE).await;
+    world.watched(4 * MINUTE).await;
     assert_eq!(world.admit(asks("a", revision)).await, Admitted::Resting);
-    world.pass(2 * MINUTE).await;
+    world.watched(2 * MINUTE).await;
     let wave = Admission { started_max: Some(1), wave: 7, ..asks("a", revision) };
     assert_eq!(world.admit(wave).await, Admitted::Given(2), "it was counted already");
     world.say("a", HostPhase::Failed).await;
-    world.pass(10 * MINUTE).await;
+    world.watched(10 * MINUTE).await;
     assert_eq!(world.admit(asks("a", revision)).await, Admitted::Spent);
     for (host, end) in [("b", HostPhase::RolledBack), ("c", HostPhase::Refused)] {
         world.admit(asks(host, revision)).await;
         world.say(host, end).await;
-        world.pass(10 * MINUTE).await;
+        world.watched(10 * MINUTE).await;
         assert_eq!(world.admit(asks(host, revision)).await, Admitted::Spent, "{end:?}");
     }
 }
@@ -211,7 +234,7 @@ pub(crate) async fn a_group_has_places_of_its_own(world: &mut World) {
     let end = HostReport { groups: &web, ..says("web-1", HostPhase::Confirmed, "") };
     world.state.report_upgrade(&end, world.now).await.unwrap();
     assert_eq!(world.admit(of("web-2", &web)).await, Admitted::Given(1));
-    world.pass(4 * MINUTE).await;
+    world.watched(4 * MINUTE).await;
     assert_eq!(world.admit(of("web-3", &web)).await, Admitted::Given(1), "the lease is over");
     let long = [group("canaries of r1 in corp.db", 1, 86_400_000)];
     assert_eq!(world.admit(of("db-2", &long)).await, Admitted::Given(1));
@@ -237,17 +260,17 @@ pub(crate) async fn another_rollout_begins_anew_while_places_stay(world: &mut Wo
 
 pub(crate) async fn the_hosts_are_told_in_numbers_and_by_name(world: &mut World) {
     let revision = world.plan("r1").await;
-    assert_eq!(world.state.upgrade_tally(world.now).await.unwrap().last_started_at, None);
+    assert_eq!(world.state.upgrade_tally(LEASE, world.now).await.unwrap().last_started_at, None);
     for host in ["a", "b", "磁盘 | 'x\""] {
         assert_eq!(world.admit(asks(host, revision)).await, Admitted::Given(1));
-        world.pass(Duration::from_secs(10)).await;
+        world.watched(Duration::from_secs(10)).await;
     }
     for (host, reason) in [("磁盘 | 'x\"", "exit status 1 | 磁盘满"), ("a", "md5 mismatch")] {
         let report = says(host, HostPhase::Failed, reason);
         assert!(world.state.report_upgrade(&report, world.now).await.unwrap());
-        world.pass(Duration::from_secs(10)).await;
+        world.watched(Duration::from_secs(10)).await;
     }
-    let tally = world.state.upgrade_tally(world.now).await.unwrap();
+    let tally = world.state.upgrade_tally(LEASE, world.now).await.unwrap();
     assert_eq!(tally.revision, revision);
     assert_eq!(tally.counts, [(0, HostPhase::Offered, 1), (0, HostPhase::Failed, 2)]);
     assert!(tally.last_started_at.is_some());

@@ -51,6 +51,25 @@ impl World {
         }
     }
 
+    /// Longer steps of embedded state look as if nobody had looked; Redis' own clock stands almost.
+    pub(crate) fn watched_step(&self) -> Duration {
+        match &self.place {
+            Place::Redis { .. } => Duration::MAX,
+            Place::Sqlite { .. } | Place::Mariadb => Duration::from_secs(5),
+        }
+    }
+
+    /// Lets time pass while nobody looks at the upgrades.
+    pub(crate) async fn unwatched(&mut self, span: Duration) {
+        self.pass(span).await;
+        let Place::Redis { config } = &self.place else { return };
+        let client = ::redis::Client::open(config.url.as_str()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let key = format!("{{{}:agent_upgrade_set}}:plan", config.prefix);
+        let mut forget = ::redis::cmd("HSET");
+        let () = forget.arg(key).arg("looked").arg(0).query_async(&mut connection).await.unwrap();
+    }
+
     /// Lets time pass. Redis measures leases by its own clock, so there everything is made older
     /// by as much; as that clock runs on, a test must not tell moments apart that are less than a
     /// second from each other.
@@ -78,6 +97,10 @@ impl World {
                  redis.call('HSET', key, all[n], string.format('%s|%s|%s|%d|%d|%s', a, b, c, \
                    d - ARGV[2], e - ARGV[2], f)) \
                end \
+             end \
+             local plan = '{' .. ARGV[1] .. ':agent_upgrade_set}:plan' \
+             if redis.call('EXISTS', plan) == 1 then \
+               redis.call('HSET', plan, 'looked', redis.call('TIME')[1] * 1000) \
              end",
         );
         let client = ::redis::Client::open(config.url.as_str()).unwrap();
