@@ -6,6 +6,7 @@
 //! the same file.
 
 pub mod choose;
+pub mod crash;
 pub mod keys;
 pub mod layout;
 pub mod moment;

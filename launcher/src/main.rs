@@ -10,6 +10,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use launcher::choose::{Choice, Decision, Host, choose};
+use launcher::crash;
 use launcher::keys::{DEFAULT_FILE, Keys, KeysError};
 use launcher::layout::Layout;
 use launcher::moment::Moment;
@@ -135,7 +136,11 @@ fn decide(args: &Args, keys: &Result<Keys, KeysError>, broken: &[(String, String
     if old.as_ref() == Some(&decision.state) {
         return decision;
     }
-    let Err(error) = decision.state.save(layout) else { return decision };
+    crash::point(layout, "launcher-before-state");
+    let Err(error) = decision.state.save(layout) else {
+        crash::point(layout, "launcher-after-state");
+        return decision;
+    };
     say(format_args!("starts cannot be counted, so nothing is tried: {error}"));
     host.can_save = false;
     choose(old, &host)

@@ -26,7 +26,7 @@ pub struct Manifest {
     pub arch: String,
     /// SHA-256 of the agent in hex; empty when the release runs the package's agent with a configuration.
     pub sha256: String,
-    /// MD5 of the agent in hex, as it was offered.
+    /// MD5 of the agent in hex, as it was offered; empty when it was not.
     pub md5: String,
     /// Signature of the agent in base64.
     pub signature: String,
@@ -34,7 +34,7 @@ pub struct Manifest {
     pub cfg_version: String,
     /// SHA-256 of the configuration in hex; empty without one.
     pub cfg_sha256: String,
-    /// MD5 of the configuration in hex, as it was offered.
+    /// MD5 of the configuration in hex, as it was offered; empty when it was not.
     pub cfg_md5: String,
     /// Signature of the configuration in base64.
     pub cfg_signature: String,

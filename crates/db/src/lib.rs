@@ -15,6 +15,7 @@ mod migrate;
 mod pool;
 mod record;
 mod rules;
+mod silences;
 mod state;
 mod statement;
 mod transaction;
@@ -27,6 +28,7 @@ pub use error::DbError;
 pub use hosts::{HostRow, Hosts};
 pub use pool::Db;
 pub use rules::{RuleGroupRow, RuleGroups};
+pub use silences::{SilenceRow, Silences};
 pub use state::{EventRow, LeaseRow, StateTables};
 pub use transaction::Statistics;
 pub use upgrades::{

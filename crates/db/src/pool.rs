@@ -14,7 +14,8 @@ use crate::record::Record;
 use crate::statement::Statement;
 use crate::transaction::{Counters, Transaction, Tries, in_time};
 use crate::{
-    Alerts, DbConfig, DbError, Hosts, RuleGroups, StateTables, Statistics, Upgrades, migrate,
+    Alerts, DbConfig, DbError, Hosts, RuleGroups, Silences, StateTables, Statistics, Upgrades,
+    migrate,
 };
 
 // One writer at a time is SQLite's nature; the other connections let reads go on beside it.
@@ -127,6 +128,11 @@ impl Db {
     /// Rule groups created by API.
     pub fn rule_groups(&self) -> RuleGroups<'_> {
         RuleGroups { db: self }
+    }
+
+    /// Silences.
+    pub fn silences(&self) -> Silences<'_> {
+        Silences { db: self }
     }
 
     /// Alerts, their history and their notifications.
