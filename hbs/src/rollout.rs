@@ -46,6 +46,9 @@ pub(crate) struct Plan {
     pub(crate) candidates: u64,
     /// Hosts that were heard when the current wave was opened.
     pub(crate) heard_before: u64,
+    /// Hosts by group, as counted when the current wave was opened.
+    #[serde(default)]
+    pub(crate) group_sizes: BTreeMap<String, u64>,
     /// Failures by wave that an operator has looked at: they do not halt the rollout again.
     pub(crate) forgiven: BTreeMap<u32, u64>,
     /// Why it is rolled out, in the operator's words.
@@ -151,6 +154,7 @@ impl Plan {
             started_max: Some(0),
             candidates: 0,
             heard_before: 0,
+            group_sizes: BTreeMap::new(),
             forgiven: BTreeMap::new(),
             reason: request.reason,
             created_at: now,

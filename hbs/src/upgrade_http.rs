@@ -14,7 +14,6 @@ use serde::Serialize;
 
 pub(crate) use socket::listen as listen_socket;
 
-use crate::rollout::Plan;
 use crate::upgrades::{Refusal, Upgrades};
 use origin::Local;
 
@@ -44,7 +43,7 @@ struct Answer<T> {
 async fn start(State(upgrades): State<Upgrades>, local: Local, body: Bytes) -> Response {
     let outcome = upgrades.start(&body).await;
     if let Ok(plan) = &outcome {
-        audit("upgrade.start", &local, plan);
+        upgrades.audit("upgrade.start", &local.into(), plan).await;
     }
     answer(outcome.map(|plan| plan.args()))
 }
@@ -52,7 +51,7 @@ async fn start(State(upgrades): State<Upgrades>, local: Local, body: Bytes) -> R
 async fn cancel(State(upgrades): State<Upgrades>, local: Local) -> Response {
     let outcome = upgrades.cancel().await;
     if let Ok(Some(plan)) = &outcome {
-        audit("upgrade.cancel", &local, plan);
+        upgrades.audit("upgrade.cancel", &local.into(), plan).await;
     }
     answer(outcome.map(|_| "取消升级成功"))
 }
@@ -60,7 +59,7 @@ async fn cancel(State(upgrades): State<Upgrades>, local: Local) -> Response {
 async fn pause(State(upgrades): State<Upgrades>, local: Local) -> Response {
     let outcome = upgrades.pause().await;
     if let Ok(plan) = &outcome {
-        audit("upgrade.pause", &local, plan);
+        upgrades.audit("upgrade.pause", &local.into(), plan).await;
     }
     answer(outcome.map(|plan| plan.args()))
 }
@@ -68,7 +67,7 @@ async fn pause(State(upgrades): State<Upgrades>, local: Local) -> Response {
 async fn resume(State(upgrades): State<Upgrades>, local: Local) -> Response {
     let outcome = upgrades.resume().await;
     if let Ok(plan) = &outcome {
-        audit("upgrade.resume", &local, plan);
+        upgrades.audit("upgrade.resume", &local.into(), plan).await;
     }
     answer(outcome.map(|plan| plan.args()))
 }
@@ -94,18 +93,4 @@ fn answer<T: Serialize>(outcome: Result<T, Refusal>) -> Response {
             (status, refusal.to_string()).into_response()
         }
     }
-}
-
-fn audit(action: &'static str, local: &Local, plan: &Plan) {
-    tracing::info!(
-        target: "audit",
-        action,
-        peer = %local,
-        rollout.id = plan.rollout,
-        version = plan.task.version,
-        wgeturl = plan.task.wgeturl,
-        reason = plan.reason,
-        phase = ?plan.phase,
-        "an operator changed the rollout"
-    );
 }

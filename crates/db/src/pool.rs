@@ -14,8 +14,8 @@ use crate::record::Record;
 use crate::statement::Statement;
 use crate::transaction::{Counters, Transaction, Tries, in_time};
 use crate::{
-    Alerts, DbConfig, DbError, Hosts, RuleGroups, Silences, StateTables, Statistics, Upgrades,
-    migrate,
+    Alerts, Audit, Bundles, DbConfig, DbError, Groups, Hosts, Maintenances, RuleGroups, Silences,
+    StateTables, Statistics, Upgrades, migrate,
 };
 
 // One writer at a time is SQLite's nature; the other connections let reads go on beside it.
@@ -123,6 +123,26 @@ impl Db {
     /// Hosts and their heartbeats.
     pub fn hosts(&self) -> Hosts<'_> {
         Hosts { db: self }
+    }
+
+    /// Host groups and their members.
+    pub fn groups(&self) -> Groups<'_> {
+        Groups { db: self }
+    }
+
+    /// Sets of plugin files.
+    pub fn bundles(&self) -> Bundles<'_> {
+        Bundles { db: self }
+    }
+
+    /// Maintenance windows.
+    pub fn maintenances(&self) -> Maintenances<'_> {
+        Maintenances { db: self }
+    }
+
+    /// Who changed what.
+    pub fn audit(&self) -> Audit<'_> {
+        Audit { db: self }
     }
 
     /// Rule groups created by API.

@@ -9,12 +9,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use daemon::PeerAddr;
-use wire::heartbeat::{self, DesiredState, HeartbeatReply, HeartbeatRequest};
+use wire::heartbeat::{self, HeartbeatReply, HeartbeatRequest};
 
-use super::App;
-use crate::fleet::Heard;
+use crate::app::App;
 use crate::metrics::HeartbeatResult;
-use crate::upgrades::{Caller, Speaks};
+use crate::upgrades::{Beat, Speaks};
 
 pub(super) fn routes() -> Router<Arc<App>> {
     let body_limit = DefaultBodyLimit::max(heartbeat::BODY_BYTES_MAX);
@@ -35,42 +34,26 @@ async fn take_heartbeat(
                 .into_response();
         }
     };
-    let now = app.clock.now();
-    let (heard, hosts) = {
-        let mut fleet = app.fleet();
-        (fleet.hear(&heartbeat, &peer.ip().to_string(), now), fleet.len())
-    };
-    app.metrics.count(result_of(heard));
-    app.metrics.hosts.set(i64::try_from(hosts).unwrap_or(i64::MAX));
-    if heard == Heard::Full {
+    if let Err(full) = app.hear(&heartbeat, peer) {
         let text = format!(
-            "hbs holds {hosts} hosts, its limit hbs.hosts_max; raise it or remove hosts that are gone\n"
+            "hbs holds {} hosts, its limit hbs.hosts_max; raise it or remove hosts that are gone\n",
+            full.hosts
         );
         return (StatusCode::TOO_MANY_REQUESTS, text).into_response();
     }
-    let interval = u32::try_from(app.config.heartbeat_interval.as_secs()).unwrap_or(u32::MAX);
-    let desired = DesiredState { heartbeat_interval_seconds: interval, ..DesiredState::default() };
-    let caller = Caller {
+    let desired = app.desired_unless_applied(&heartbeat);
+    let beat = Beat {
         host: &heartbeat.host.0,
         version: &heartbeat.agent_version,
         arch: &heartbeat.arch,
         labels: &heartbeat.labels,
         groups: &[],
-        group_sizes: &[],
         speaks: Speaks::Saker {
             report: heartbeat.upgrade.as_ref(),
             upgradable: heartbeat.upgradable,
         },
     };
-    let upgrade = app.upgrades.offer_for(&caller, now).await;
-    Json(HeartbeatReply { desired: Some(desired), upgrade, server_time: now }).into_response()
-}
-
-fn result_of(heard: Heard) -> HeartbeatResult {
-    match heard {
-        Heard::New => HeartbeatResult::New,
-        Heard::Changed => HeartbeatResult::Changed,
-        Heard::Same => HeartbeatResult::Same,
-        Heard::Full => HeartbeatResult::Full,
-    }
+    let now = app.clock.now();
+    let upgrade = app.upgrades.offer_for(&beat, now).await;
+    Json(HeartbeatReply { desired, upgrade, server_time: now }).into_response()
 }

@@ -123,6 +123,7 @@ impl World {
             left: self.hosts.iter().filter(|host| host.phase.is_none()).count() as u64,
             heard: self.hosts.len() as u64,
             newest: self.now,
+            group_sizes: BTreeMap::new(),
         };
         let moment = Moment { now: self.now, up_since: Timestamp(0), quiet: QUIET };
         let before = self.plan.clone();

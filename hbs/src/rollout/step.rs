@@ -1,5 +1,6 @@
 //! What becomes of a plan at a moment: it opens its next wave, ends, halts, or stays as it is.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use db::UpgradeTally;
@@ -17,7 +18,7 @@ const JUDGES_SILENCE_AFTER: Duration = Duration::from_secs(120);
 const NEWS_WITHIN: Duration = Duration::from_secs(90);
 
 /// The fleet in numbers, from the stored hosts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Census {
     /// Hosts that were heard lately, should get the version, and were not offered it yet.
     pub(crate) left: u64,
@@ -25,6 +26,8 @@ pub(crate) struct Census {
     pub(crate) heard: u64,
     /// When the last of them was heard.
     pub(crate) newest: Timestamp,
+    /// Hosts by group.
+    pub(crate) group_sizes: BTreeMap<String, u64>,
 }
 
 /// The circumstances of a step.
@@ -166,6 +169,7 @@ impl Plan {
         plan.started_max = reach;
         plan.candidates = all;
         plan.heard_before = census.heard;
+        plan.group_sizes.clone_from(&census.group_sizes);
         Step::Change(Box::new(plan))
     }
 }
@@ -198,7 +202,8 @@ mod tests {
     }
 
     fn fleet(left: u64, heard: u64) -> Census {
-        Census { left, heard, newest: START.plus(Duration::from_secs(9_000)) }
+        let newest = START.plus(Duration::from_secs(9_000));
+        Census { left, heard, newest, group_sizes: BTreeMap::new() }
     }
 
     fn changed(step: Step) -> Plan {

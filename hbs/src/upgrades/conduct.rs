@@ -11,8 +11,9 @@ use serde::Deserialize;
 use state::{HostPhase, StateError, UpgradeTally};
 use wire::heartbeat::UpgradeKind;
 
-use super::{Current, Known, Upgrades};
+use super::{Current, Known, Upgrades, groups_of};
 use crate::rollout::{Census, HostView, Moment, Plan, Step};
+use crate::snapshot::Snapshot;
 
 const LEASE_NAME: &str = "upgrade_rollout";
 const LEASE: Duration = Duration::from_secs(10);
@@ -141,7 +142,8 @@ impl Upgrades {
     async fn census(&self, plan: &Plan, tally: &UpgradeTally, sight: Duration) -> Option<Census> {
         match self.shared.db.hosts().all().await {
             Ok(rows) => {
-                Some(count(plan, tally, &rows, self.shared.context.clock.now().minus(sight)))
+                let since = self.shared.context.clock.now().minus(sight);
+                Some(count(plan, tally, &rows, &self.shared.share.current(), since))
             }
             Err(error) => {
                 tracing::warn!(
@@ -162,23 +164,34 @@ struct Facts {
     labels: BTreeMap<String, String>,
 }
 
-fn count(plan: &Plan, tally: &UpgradeTally, rows: &[HostRow], heard_since: Timestamp) -> Census {
+fn count(
+    plan: &Plan,
+    tally: &UpgradeTally,
+    rows: &[HostRow],
+    snapshot: &Snapshot,
+    heard_since: Timestamp,
+) -> Census {
     let heard = rows.iter().filter(|row| row.seen_at >= heard_since.millis());
-    let mut census = Census { left: 0, heard: 0, newest: Timestamp::MIN };
+    let group_sizes = BTreeMap::new();
+    let mut census = Census { left: 0, heard: 0, newest: Timestamp::MIN, group_sizes };
     for row in heard {
         census.heard += 1;
         census.newest = census.newest.max(Timestamp(row.seen_at));
         let facts: Facts = serde_json::from_str(&row.facts).unwrap_or_default();
+        let groups = groups_of(snapshot, &row.name, &facts.labels);
         let view = HostView {
             name: &row.name,
             version: &row.agent_version,
             arch: &facts.arch,
             labels: &facts.labels,
-            groups: &[],
+            groups: &groups,
             is_falcon: false,
         };
         let is_left = plan.fit(&view).is_ok();
         census.left += u64::from(is_left);
+        for group in groups {
+            *census.group_sizes.entry(group).or_default() += 1;
+        }
     }
     // A host that was offered the version and has it not yet still shows the former one.
     let shows = plan.task.kind != UpgradeKind::Config;

@@ -1,9 +1,11 @@
 //! What operators ask for: start, pause, resume, cancel.
 
+use db::AuditEntry;
 use model::Timestamp;
 use state::UpgradeTally;
 
 use super::{Current, Known, Upgrades};
+use crate::door::Caller as Operator;
 use crate::rollout::{Phase, Plan, Request, RequestError};
 
 /// Others may change the plan at the same moment; it is read anew so often.
@@ -23,7 +25,8 @@ pub(crate) enum Refusal {
 /// What an operator wants.
 #[derive(Debug, Clone, Copy)]
 enum Wish<'a> {
-    Start(&'a Request),
+    /// With the identity of a new rollout.
+    Start(&'a Request, &'a str),
     Cancel,
     Pause,
     Resume,
@@ -41,7 +44,8 @@ impl Upgrades {
     /// Starts a rollout, or goes on with the same one after a halt.
     pub(crate) async fn start(&self, body: &[u8]) -> Result<Plan, Refusal> {
         let request = Request::decode(body, self.config().in_flight_max)?;
-        self.change(Wish::Start(&request)).await?.ok_or_else(no_rollout)
+        let id = self.shared.trail.id(self.shared.context.clock.now());
+        self.change(Wish::Start(&request, &id)).await?.ok_or_else(no_rollout)
     }
 
     /// Ends the rollout; hosts that are underway finish or roll back. Nothing when there was none.
@@ -80,6 +84,36 @@ impl Upgrades {
         Err(conflict("others change the rollout at the same time; try again"))
     }
 
+    /// Writes who changed the rollout. The change was made: a database that is away does not undo it.
+    pub(crate) async fn audit(&self, action: &str, operator: &Operator, plan: &Plan) {
+        let now = self.shared.context.clock.now();
+        let task = serde_json::json!({
+            "rollout": plan.rollout,
+            "wgeturl": plan.task.wgeturl,
+            "type": plan.task.kind,
+            "reason": plan.reason,
+        });
+        let entry = AuditEntry {
+            detail: task.to_string(),
+            ..self.shared.trail.entry(operator, action, &plan.task.version, now)
+        };
+        tracing::info!(
+            action,
+            operator = entry.actor,
+            peer = entry.peer,
+            rollout.id = plan.rollout,
+            version = plan.task.version,
+            "an operator changed the rollout"
+        );
+        if let Err(error) = self.shared.db.audit().add(&entry).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                action,
+                "the audit has no entry of this change"
+            );
+        }
+    }
+
     pub(super) fn is_away(&self) -> Refusal {
         match self.known() {
             Known::Away(why) => Refusal::Away(why),
@@ -104,10 +138,10 @@ fn decide(
     now: Timestamp,
 ) -> Result<Wanted, Refusal> {
     let changed = match (wish, plan) {
-        (Wish::Start(request), Some(plan)) if plan.is_unfinished() => {
-            return start_over(plan, request, tally, now);
+        (Wish::Start(request, id), Some(plan)) if plan.is_unfinished() => {
+            return start_over(plan, (request, id), tally, now);
         }
-        (Wish::Start(request), _) => Some(new_plan(request, now)),
+        (Wish::Start(request, id), _) => Some(new_plan(request, id, now)),
         (Wish::Cancel, Some(plan)) if plan.phase != Phase::Cancelled => Some(plan.cancelled(now)),
         (Wish::Cancel, _) => return Ok(Wanted::Keep),
         (Wish::Pause, plan) => plan.and_then(|plan| plan.paused(now)),
@@ -124,13 +158,13 @@ fn decide(
 /// A rollout is asked for while one is unfinished.
 fn start_over(
     plan: &Plan,
-    request: &Request,
+    (request, id): (&Request, &str),
     tally: &UpgradeTally,
     now: Timestamp,
 ) -> Result<Wanted, Refusal> {
     if !plan.is_same(request) {
         return if request.force {
-            Ok(Wanted::Change(Box::new(new_plan(request, now))))
+            Ok(Wanted::Change(Box::new(new_plan(request, id, now))))
         } else {
             Err(conflict(&format!(
                 "the rollout of version {} is not finished; DELETE it first, or post with \
@@ -152,8 +186,8 @@ fn start_over(
     )))
 }
 
-fn new_plan(request: &Request, now: Timestamp) -> Plan {
-    Plan::new(request.clone(), now.millis().to_string(), now)
+fn new_plan(request: &Request, id: &str, now: Timestamp) -> Plan {
+    Plan::new(request.clone(), id.to_owned(), now)
 }
 
 fn conflict(text: &str) -> Refusal {
@@ -180,7 +214,8 @@ mod tests {
 
     fn ask(plan: &Plan, request: &Request) -> Result<Wanted, String> {
         let tally = UpgradeTally::default();
-        decide(Some(plan), &Wish::Start(request), &tally, NOW).map_err(|error| error.to_string())
+        decide(Some(plan), &Wish::Start(request, "r2"), &tally, NOW)
+            .map_err(|error| error.to_string())
     }
 
     fn halted(plan: &Plan) -> Plan {
@@ -190,14 +225,14 @@ mod tests {
 
     #[test]
     fn a_rollout_that_runs_is_cut_off_only_by_force() {
-        let plan = new_plan(&request("7.1", ""), Timestamp(0));
+        let plan = new_plan(&request("7.1", ""), "r1", Timestamp(0));
         assert_eq!(ask(&plan, &request("7.1", "")), Ok(Wanted::Keep), "it was posted twice");
         let error = ask(&plan, &request("7.2", "")).expect_err("one is running");
         assert!(error.contains("version 7.1 is not finished"), "{error}");
         let Ok(Wanted::Change(new)) = ask(&plan, &request("7.2", r#","force":true"#)) else {
             panic!("force begins another one")
         };
-        assert_eq!((new.rollout.as_str(), new.task.version.as_str()), ("5000", "7.2"));
+        assert_eq!((new.rollout.as_str(), new.task.version.as_str()), ("r2", "7.2"));
         for phase in [Phase::Done, Phase::Cancelled] {
             let over = Plan { phase, ..plan.clone() };
             assert!(matches!(ask(&over, &request("7.1", "")), Ok(Wanted::Change(_))));
@@ -206,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_halted_rollout_goes_on_only_by_force() {
-        let plan = halted(&new_plan(&request("7.1", ""), Timestamp(0)));
+        let plan = halted(&new_plan(&request("7.1", ""), "r1", Timestamp(0)));
         let error = ask(&plan, &request("7.1", "")).expect_err("it was halted");
         assert!(error.contains("halted (a canary)") && error.contains("force"), "{error}");
         let Ok(Wanted::Change(on)) = ask(&plan, &request("7.1", r#","force":true"#)) else {
@@ -221,7 +256,7 @@ mod tests {
         let decide = |plan: Option<&Plan>, wish| decide(plan, &wish, &UpgradeTally::default(), NOW);
         assert!(decide(None, Wish::Pause).is_err() && decide(None, Wish::Resume).is_err());
         assert_eq!(decide(None, Wish::Cancel), Ok(Wanted::Keep));
-        let plan = new_plan(&request("7.1", ""), Timestamp(0));
+        let plan = new_plan(&request("7.1", ""), "r1", Timestamp(0));
         assert!(decide(Some(&plan), Wish::Resume).is_err(), "it runs");
         let Ok(Wanted::Change(paused)) = decide(Some(&plan), Wish::Pause) else {
             panic!("it runs")

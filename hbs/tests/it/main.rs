@@ -2,9 +2,14 @@
 #![cfg(test)]
 
 mod ages;
+mod bundles;
+mod groups;
 mod hbs;
 mod heartbeats;
+mod hosts;
 mod rollout;
+mod rpc;
+mod several;
 mod upgrade_calls;
 mod upgrade_files;
 mod upgrades;

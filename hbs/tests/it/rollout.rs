@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use daemon::Context;
 use db::Db;
-use hbs::{Config, Deps};
+use hbs::{Addresses, Config, Deps};
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 use state::State;
 use tempfile::TempDir;
 use testkit::{context_at, eventually};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 
 use crate::hbs::NOW;
 
@@ -21,6 +23,7 @@ pub(crate) const MD5: &str = "d41d8cd98f00b204e9800998ecf8427e";
 pub(crate) struct Hbs {
     pub(crate) context: Context,
     pub(crate) address: SocketAddr,
+    pub(crate) rpc: SocketAddr,
     pub(crate) folder: TempDir,
 }
 
@@ -28,24 +31,24 @@ impl Hbs {
     pub(crate) async fn start(config: Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let context = context_at(NOW);
-        let address = start(config, folder.path(), None, &context).await;
-        Self { context, address, folder }
+        let at = start(config, folder.path(), None, &context).await;
+        Self { context, address: at.http, rpc: at.rpc, folder }
     }
 
     /// With shared state of its choice, and a database of its own.
     pub(crate) async fn start_on(config: Config, state: State) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let context = context_at(NOW);
-        let address = start(config, folder.path(), Some(state), &context).await;
-        Self { context, address, folder }
+        let at = start(config, folder.path(), Some(state), &context).await;
+        Self { context, address: at.http, rpc: at.rpc, folder }
     }
 
     /// Stops it in order and starts it again on the same database, a minute later.
     pub(crate) async fn restart(self) -> Self {
         self.context.stop().await;
         let context = context_at(self.context.clock.now().plus(Duration::from_secs(60)));
-        let address = start(Config::default(), self.folder.path(), None, &context).await;
-        Self { context, address, folder: self.folder }
+        let at = start(Config::default(), self.folder.path(), None, &context).await;
+        Self { context, address: at.http, rpc: at.rpc, folder: self.folder }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -90,6 +93,29 @@ impl Hbs {
         .await
     }
 
+    /// `ReportStatus` of an Open-Falcon agent; its `Args`.
+    pub(crate) async fn report_status(&self, host: &str, version: &str, busy: bool) -> Value {
+        let call = json!({
+            "method": "Agent.ReportStatus", "id": 0,
+            "params": [{ "Hostname": host, "AgentVersion": version, "InUpgrading": busy }],
+        });
+        let mut stream = TcpStream::connect(self.rpc).await.unwrap();
+        stream.write_all(format!("{call}\n").as_bytes()).await.unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).await.unwrap();
+        let reply: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(reply["result"]["code"], 0, "{reply}");
+        reply["result"]["Args"].clone()
+    }
+
+    /// Lets time pass while hbs looks: after a long look away leases are longer.
+    pub(crate) async fn pass(&self, span: Duration) {
+        for _ in 0..span.as_secs() / 5 {
+            self.context.clock.advance(Duration::from_secs(5));
+            self.status().await;
+        }
+    }
+
     /// A heartbeat; the offer it is answered with.
     pub(crate) async fn beat(&self, host: &str, version: &str, report: Option<Value>) -> Value {
         let mut body = json!({ "host": host, "agent_version": version, "arch": "x86_64" });
@@ -117,7 +143,7 @@ async fn start(
     folder: &Path,
     state: Option<State>,
     context: &Context,
-) -> SocketAddr {
+) -> Addresses {
     let db = Db::open(&folder.join("saker.db")).await.unwrap();
     let state = state.unwrap_or_else(|| State::embedded(db.clone()));
     let listen = if config.listen == Config::default().listen {
@@ -125,7 +151,8 @@ async fn start(
     } else {
         config.listen
     };
-    hbs::start(Config { listen, ..config }, Deps { db, state }, context).await.unwrap()
+    let rpc_listen = ([127, 0, 0, 1], 0).into();
+    hbs::start(Config { listen, rpc_listen, ..config }, Deps { db, state }, context).await.unwrap()
 }
 
 /// The body of a rollout.

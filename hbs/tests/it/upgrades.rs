@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use state::{RedisConfig, State};
 use testkit::{Redis, eventually};
 
-use crate::rollout::{Hbs, SOON, task};
+use crate::rollout::{Hbs, MD5, SOON, task};
 
 const HOSTS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -92,10 +92,7 @@ async fn a_host_whose_version_never_becomes_the_announced_one_is_offered_it_twic
     for _ in 0..30 {
         let offer = hbs.beat("a", "7.0-misbuilt", None).await;
         offers += offered(&[offer]);
-        for _ in 0..12 {
-            hbs.context.clock.advance(Duration::from_secs(5));
-            hbs.status().await;
-        }
+        hbs.pass(Duration::from_secs(60)).await;
     }
     assert_eq!(offers, 2);
 }
@@ -179,6 +176,105 @@ async fn another_rollout_waits_for_the_end_of_the_first_or_for_force() {
     assert_eq!(hbs.post(&task("7.1", json!({}))).await.status(), 200, "the same again");
     assert_eq!(hbs.post(&task("7.2", json!({ "force": true }))).await.status(), 200);
     assert_eq!(hbs.status().await["task"]["version"], "7.2");
+}
+
+#[tokio::test]
+async fn an_agent_of_open_falcon_is_told_in_its_words_and_judged_by_its_version() {
+    let hbs = Hbs::start(Config::default()).await;
+    hbs.roll_out(json!({ "canary": 0, "waves": [100] })).await;
+    let args = hbs.report_status("a", "6.0.1", false).await;
+    let five = json!({
+        "type": 0, "wgeturl": "http://192.0.2.9/falcon", "version": "7.1",
+        "binfile_md5": MD5, "cfgfile_md5": "",
+    });
+    assert_eq!(args, five);
+    assert!(hbs.report_status("a", "6.0.1", true).await.is_null(), "it works on it");
+    assert_eq!(hbs.status().await["counts"]["accepted"], 1);
+    assert!(hbs.report_status("a", "7.1", false).await.is_null());
+    assert_eq!(hbs.status().await["counts"]["confirmed"], 1);
+    assert!(hbs.report_status("b", "7.1", false).await.is_null(), "it had it before");
+    assert_eq!(hbs.status().await["counts"]["confirmed"], 1);
+}
+
+#[tokio::test]
+async fn a_host_that_is_underway_keeps_its_place_and_a_silent_one_does_not() {
+    let hbs = Hbs::start(Config::default()).await;
+    hbs.roll_out(json!({ "canary": 0, "waves": [100] })).await;
+    assert!(!hbs.report_status("busy", "6.0.1", false).await.is_null());
+    assert!(!hbs.report_status("silent", "6.0.1", false).await.is_null());
+    for _ in 0..5 {
+        hbs.pass(Duration::from_secs(60)).await;
+        assert!(hbs.report_status("busy", "6.0.1", true).await.is_null());
+    }
+    let counts = hbs.status().await["counts"].take();
+    assert_eq!((&counts["accepted"], &counts["lost"]), (&json!(1), &json!(1)));
+    hbs.pass(Duration::from_secs(200)).await;
+    assert!(!hbs.report_status("silent", "6.0.1", false).await.is_null(), "a second offer");
+}
+
+/// A group of hosts with these names.
+async fn group(hbs: &Hbs, name: &str, pattern: &str) {
+    let body = json!({ "host_patterns": [pattern] }).to_string();
+    let path = format!("/api/v1/groups/{name}");
+    let answer = hbs.request("PUT", &path).body(body).send().await.unwrap();
+    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+}
+
+#[tokio::test]
+async fn of_a_group_a_tenth_is_upgraded_at_once_and_one_canary() {
+    let hbs = Hbs::start(Config::default()).await;
+    group(&hbs, "corp.web", "web-*").await;
+    for n in 0..20 {
+        hbs.beat(&format!("web-{n:02}"), "7.0", None).await;
+    }
+    eventually("the hosts are stored", SOON, async || {
+        hbs.get("/metrics").await.contains("hbs_hosts_stored_total 20").then_some(())
+    })
+    .await;
+    hbs.roll_out(json!({ "canary": 0, "waves": [100] })).await;
+    let web = ["web-00", "web-01", "web-02"];
+    let offers = beats(&hbs, &web).await;
+    assert_eq!(offered(&offers), 2, "a tenth of twenty");
+    hbs.say("web-00", "7.1", &offers[0], "confirmed").await;
+    assert_eq!(offered(&beats(&hbs, &web[2..]).await), 1);
+    assert!(!hbs.beat("db-01", "7.0", None).await.is_null(), "another group, or none");
+
+    hbs.post(&task("7.2", json!({ "canary": 3, "force": true }))).await;
+    hbs.until("the canaries are sought", |status| status["wave"] == 1).await;
+    let offer = hbs.beat("web-05", "7.0", None).await;
+    hbs.say("web-05", "7.2", &offer, "confirmed").await;
+    assert!(hbs.beat("web-06", "7.0", None).await.is_null(), "no second canary of the group");
+    assert!(!hbs.beat("db-02", "7.0", None).await.is_null());
+}
+
+#[tokio::test]
+async fn a_rollout_for_a_group_reaches_that_group() {
+    let hbs = Hbs::start(Config::default()).await;
+    group(&hbs, "corp.pay", "pay-*").await;
+    hbs.beat("pay-01", "7.0", None).await;
+    hbs.roll_out(json!({ "canary": 0, "waves": [100], "groups": ["corp"] })).await;
+    assert!(hbs.beat("web-01", "7.0", None).await.is_null());
+    assert!(!hbs.beat("pay-01", "7.0", None).await.is_null());
+}
+
+#[tokio::test]
+async fn who_changed_a_rollout_is_in_the_audit() {
+    let hbs = Hbs::start(Config::default()).await;
+    hbs.roll_out(json!({ "reason": "new ss collector" })).await;
+    for (method, path) in [
+        ("POST", "/agent/upgrade/pause"),
+        ("POST", "/agent/upgrade/resume"),
+        ("DELETE", "/agent/upgrade"),
+    ] {
+        assert_eq!(hbs.request(method, path).send().await.unwrap().status(), 200);
+    }
+    let audit: Value = serde_json::from_str(&hbs.get("/api/v1/audit").await).unwrap();
+    let entries = audit["entries"].as_array().unwrap();
+    let actions: Vec<&str> = entries.iter().map(|e| e["action"].as_str().unwrap()).collect();
+    let expected = ["upgrade.cancel", "upgrade.resume", "upgrade.pause", "upgrade.start"];
+    assert_eq!(actions, expected);
+    assert_eq!((&entries[3]["target"], &entries[3]["peer"]), (&json!("7.1"), &json!("127.0.0.1")));
+    assert!(entries[3]["detail"].to_string().contains("new ss collector"));
 }
 
 /// Faults 7 and 8: the task had to be posted to every hbs, and several passed the limit together.
