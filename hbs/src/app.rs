@@ -15,7 +15,8 @@ use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::share::Share;
 use crate::trail::Trail;
-use crate::{http, rpc, series, upkeep, writer};
+use crate::upgrades::Upgrades;
+use crate::{http, rpc, series, upgrade_http, upkeep, writer};
 
 /// What hbs needs from others.
 #[derive(Debug, Clone)]
@@ -49,6 +50,7 @@ pub(crate) struct App {
     pub(crate) door: Door,
     pub(crate) files: FileCache,
     pub(crate) trail: Trail,
+    pub(crate) upgrades: Upgrades,
     pub(crate) metrics: Metrics,
 }
 
@@ -71,6 +73,8 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     let share = Arc::new(share);
     share.round(context).await;
 
+    let upgrades = config.upgrade.clone();
+    let upgrades = Upgrades::new(upgrades, db.clone(), state.clone(), share.clone(), context);
     let instance = config.owner();
     let app = Arc::new(App {
         trail: Trail::new(),
@@ -82,11 +86,14 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
         fleet,
         share,
         door,
+        upgrades,
         metrics,
         config,
     });
     start_tasks(&app, context);
-    let http = context.listen(app.config.listen, http::routes(app.clone())).await?;
+    upgrade_http::listen_socket(&app.upgrades, context)?;
+    let routes = http::routes(app.clone()).merge(upgrade_http::routes(app.upgrades.clone()));
+    let http = context.listen(app.config.listen, routes).await?;
     let rpc = listen_rpc(&app, context).await?;
     Ok(Addresses { http, rpc })
 }
@@ -96,6 +103,8 @@ fn start_tasks(app: &Arc<App>, context: &Context) {
     context.spawn_graceful("groups", move |stop| shared.run(ctx, stop));
     let (writing, ctx) = (app.clone(), context.clone());
     context.spawn_graceful("host writer", move |stop| writer::store(writing, ctx, stop));
+    let (upgrades, interval) = (app.upgrades.clone(), app.config.heartbeat_interval);
+    context.spawn_graceful("rollout", move |stop| upgrades.conduct(interval, stop));
     context.spawn("upkeep", upkeep::keep(app.clone(), context.clone()));
     context.spawn("host series", series::export(app.clone(), context.clone()));
     context.spawn("tokens", reload_tokens(app.clone(), context.clone()));

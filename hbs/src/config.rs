@@ -7,6 +7,7 @@ use std::time::Duration;
 use daemon::Faults;
 use serde::{Deserialize, Serialize};
 
+use crate::UpgradeConfig;
 use crate::share::ShareSettings;
 
 /// The section `[hbs]`.
@@ -64,6 +65,8 @@ pub struct Config {
     pub file_cache_bytes: usize,
     /// Addresses that Open-Falcon's agents are told to trust.
     pub trustable_ips: Vec<String>,
+    /// Upgrades of the agent.
+    pub upgrade: UpgradeConfig,
 }
 
 impl Default for Config {
@@ -89,6 +92,7 @@ impl Default for Config {
             bundle_file_bytes_max: 4 << 20,
             file_cache_bytes: 64 << 20,
             trustable_ips: Vec::new(),
+            upgrade: UpgradeConfig::default(),
         }
     }
 }
@@ -117,6 +121,7 @@ impl Config {
         if self.silent_after < self.heartbeat_interval * 2 {
             faults.add("hbs.silent_after", "must be at least two heartbeat_intervals");
         }
+        self.upgrade.validate(self.heartbeat_interval, faults);
         if !self.purge_after.is_zero() && self.purge_after < Duration::from_secs(3600) {
             faults.add("hbs.purge_after", "must be at least 1h, or 0s to keep all hosts");
         }

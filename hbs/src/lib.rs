@@ -14,13 +14,17 @@ mod group;
 mod heartbeat;
 mod http;
 mod metrics;
+mod rollout;
 mod rpc;
 mod series;
 mod share;
 mod snapshot;
 mod trail;
+mod upgrade_http;
+mod upgrades;
 mod upkeep;
 mod writer;
 
 pub use app::{Addresses, Deps, start};
 pub use config::Config;
+pub use upgrades::UpgradeConfig;

@@ -13,12 +13,13 @@ use wire::falcon_hbs::{
     HostQuestion, MINE_PLUGINS, PluginsReply, REPORT_STATUS, StatusReply, StatusReport,
     StrategiesReply, TRUSTABLE_IPS,
 };
-use wire::heartbeat::{DesiredState, HeartbeatRequest};
+use wire::heartbeat::{DesiredState, HeartbeatRequest, UpgradeArgs};
 use wire::json_rpc::{self, Found, Splitter, write_result};
 
 use crate::app::App;
 use crate::falcon;
 use crate::metrics::HeartbeatResult;
+use crate::upgrades::{Beat, Speaks};
 
 const METHODS: [&str; 7] = [
     REPORT_STATUS,
@@ -47,7 +48,7 @@ pub(crate) async fn serve(app: Arc<App>, mut connection: Connection, peer: Socke
             () = stop.clone().requested() => None,
         };
         let Some(end) = end else { break };
-        let Some(reply) = reply_to(&app, &buffer[..end], peer) else { break };
+        let Some(reply) = reply_to(&app, &buffer[..end], peer).await else { break };
         buffer.drain(..end);
         let written = timeout(app.config.rpc_idle_timeout, connection.write_all(reply.as_bytes()));
         if !matches!(written.await, Ok(Ok(()))) {
@@ -88,21 +89,22 @@ async fn next(
 }
 
 /// The reply to an object; `None` when it is no request.
-fn reply_to(app: &App, object: &[u8], peer: SocketAddr) -> Option<String> {
+async fn reply_to(app: &App, object: &[u8], peer: SocketAddr) -> Option<String> {
     let Ok(request) = json_rpc::parse(object) else {
         app.metrics.rpc_malformed.inc();
         return None;
     };
-    let answer = request
-        .call(&METHODS)
-        .and_then(|(method, argument)| answer(app, method, argument, request.id, peer));
+    let answer = match request.call(&METHODS) {
+        Ok((method, argument)) => answer(app, method, argument, request.id, peer).await,
+        Err(error) => Err(error),
+    };
     Some(answer.unwrap_or_else(|error| {
         app.metrics.rpc_malformed.inc();
         json_rpc::write_error(request.id, &error)
     }))
 }
 
-fn answer(
+async fn answer(
     app: &App,
     method: &str,
     argument: &str,
@@ -112,7 +114,7 @@ fn answer(
     let timestamp = app.clock.now().seconds();
     Ok(match method {
         REPORT_STATUS => {
-            let reply = report_status(app, StatusReport::decode(argument)?, peer)?;
+            let reply = report_status(app, StatusReport::decode(argument)?, peer).await?;
             write_result(id, &reply)
         }
         MINE_PLUGINS => {
@@ -134,7 +136,12 @@ fn answer(
     })
 }
 
-fn report_status(app: &App, report: StatusReport, peer: SocketAddr) -> Result<StatusReply, String> {
+async fn report_status(
+    app: &App,
+    report: StatusReport,
+    peer: SocketAddr,
+) -> Result<StatusReply, String> {
+    let in_upgrading = report.in_upgrading;
     if report.hostname.is_empty() {
         app.metrics.count(HeartbeatResult::Malformed);
         return Ok(StatusReply { code: 1, args: None });
@@ -143,7 +150,16 @@ fn report_status(app: &App, report: StatusReport, peer: SocketAddr) -> Result<St
         heartbeat_of(report).inspect_err(|_| app.metrics.count(HeartbeatResult::Malformed))?;
     app.hear(&heartbeat, peer)
         .map_err(|full| format!("hbs holds {} hosts, its limit hbs.hosts_max", full.hosts))?;
-    Ok(StatusReply { code: 0, args: None })
+    let beat = Beat {
+        host: &heartbeat.host.0,
+        version: &heartbeat.agent_version,
+        arch: "",
+        labels: &heartbeat.labels,
+        groups: &[],
+        speaks: Speaks::Falcon { in_upgrading },
+    };
+    let offer = app.upgrades.offer_for(&beat, app.clock.now()).await;
+    Ok(StatusReply { code: 0, args: offer.map(UpgradeArgs::from) })
 }
 
 // As if it had come over HTTP, checks included.

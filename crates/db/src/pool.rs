@@ -15,7 +15,7 @@ use crate::statement::Statement;
 use crate::transaction::{Counters, Transaction, Tries, in_time};
 use crate::{
     Alerts, Audit, Bundles, DbConfig, DbError, Groups, Hosts, Maintenances, RuleGroups, Silences,
-    StateTables, Statistics, migrate,
+    StateTables, Statistics, Upgrades, migrate,
 };
 
 // One writer at a time is SQLite's nature; the other connections let reads go on beside it.
@@ -163,6 +163,11 @@ impl Db {
     /// The tables behind the embedded shared state.
     pub fn state(&self) -> StateTables<'_> {
         StateTables { db: self }
+    }
+
+    /// The rollout of an agent version.
+    pub fn upgrades(&self) -> Upgrades<'_> {
+        Upgrades { db: self }
     }
 
     /// How often transactions were in each other's way so far.

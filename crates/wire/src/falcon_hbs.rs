@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::heartbeat::UpgradeOffer;
+use crate::heartbeat::UpgradeArgs;
 use crate::json_rpc;
 
 /// `Agent.ReportStatus`: the heartbeat.
@@ -55,7 +55,7 @@ pub struct StatusReply {
     pub code: i32,
     /// A version to change to; agents of the original do not look.
     #[serde(rename = "Args")]
-    pub args: Option<UpgradeOffer>,
+    pub args: Option<UpgradeArgs>,
 }
 
 /// The answer to `Agent.MinePlugins`.

@@ -13,6 +13,7 @@ use wire::heartbeat::{self, HeartbeatReply, HeartbeatRequest};
 
 use crate::app::App;
 use crate::metrics::HeartbeatResult;
+use crate::upgrades::{Beat, Speaks};
 
 pub(super) fn routes() -> Router<Arc<App>> {
     let body_limit = DefaultBodyLimit::max(heartbeat::BODY_BYTES_MAX);
@@ -41,5 +42,18 @@ async fn take_heartbeat(
         return (StatusCode::TOO_MANY_REQUESTS, text).into_response();
     }
     let desired = app.desired_unless_applied(&heartbeat);
-    Json(HeartbeatReply { desired, upgrade: None, server_time: app.clock.now() }).into_response()
+    let beat = Beat {
+        host: &heartbeat.host.0,
+        version: &heartbeat.agent_version,
+        arch: &heartbeat.arch,
+        labels: &heartbeat.labels,
+        groups: &[],
+        speaks: Speaks::Saker {
+            report: heartbeat.upgrade.as_ref(),
+            upgradable: heartbeat.upgradable,
+        },
+    };
+    let now = app.clock.now();
+    let upgrade = app.upgrades.offer_for(&beat, now).await;
+    Json(HeartbeatReply { desired, upgrade, server_time: now }).into_response()
 }
