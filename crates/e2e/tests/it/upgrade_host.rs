@@ -240,14 +240,11 @@ pub(crate) fn agent(version: &str) -> Vec<u8> {
     let mark = "saker-agent version stamp: ";
     let found = Command::new("grep").args(["-abo", mark]).arg(&file).output().unwrap().stdout;
     let found = String::from_utf8_lossy(&found).into_owned();
-    assert!(!found.is_empty(), "the agent has no stamp");
-    for line in found.lines() {
-        let offset: usize = line.split(':').next().unwrap().parse().unwrap();
-        let at = offset + mark.len();
-        let room = bytes[at..].iter().position(|byte| *byte == 0).unwrap().max(version.len());
-        bytes[at..at + room].fill(0);
-        bytes[at..at + version.len()].copy_from_slice(version.as_bytes());
-    }
+    assert_eq!(found.lines().count(), 1, "the agent has one stamp");
+    let offset: usize = found.split(':').next().unwrap().parse().unwrap();
+    let stamp = &mut bytes[offset + mark.len()..][..100];
+    stamp.fill(0);
+    stamp[..version.len()].copy_from_slice(version.as_bytes());
     bytes
 }
 
