@@ -10,6 +10,7 @@ mod crash;
 mod differential;
 mod main_job;
 mod metrics_page;
+mod packages;
 mod picture;
 mod prometheus;
 mod quickstart;
