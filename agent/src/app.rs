@@ -16,7 +16,7 @@ use crate::host::system::Identity;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::receive::{self, Receiver};
-use crate::rounds::{Make, Rounds};
+use crate::rounds::{Found, Make, Rounds};
 use crate::send::Sender;
 use crate::slots::{self, Verdict};
 use crate::upgrade::{Started, Upgrader};
@@ -31,7 +31,7 @@ pub async fn start(config: Config, started: Started, ctx: &Context) -> anyhow::R
     let config = Arc::new(config);
     let metrics = Arc::new(Metrics::new(&mut ctx.registry()));
 
-    let outbox = open_outbox(&config, &metrics, ctx)?;
+    let outbox = open_outbox(&config, &metrics, ctx).await?;
     let sender = Sender::new(&config.transfer, &endpoint, outbox.clone(), ctx, metrics.clone());
     ctx.spawn("send", sender.run());
 
@@ -109,14 +109,18 @@ pub fn rounds(config: &Arc<Config>, endpoint: &str, metrics: Arc<Metrics>) -> Ro
     Rounds::new(&config.enabled_groups(), common, make, config.collect.deadline, metrics)
 }
 
-// A full or read-only disk is what the agent has to report, so it runs without a spool then. Anything else is
-// a mistake in the set-up, which is told at once.
-fn open_outbox(config: &Config, metrics: &Arc<Metrics>, ctx: &Context) -> anyhow::Result<Outbox> {
+// A disk that is full, read-only or hanging is what the agent has to report, so it runs without a spool then.
+// Anything else is a mistake in the set-up, which is told at once.
+async fn open_outbox(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    ctx: &Context,
+) -> anyhow::Result<Outbox> {
     let folder = config.data_dir.join("spool");
-    let (outbox, error) = Outbox::open(&folder, &config.spool, metrics.clone());
+    let (outbox, error) = Outbox::open(&folder, &config.spool, metrics.clone()).await;
     let Some(error) = error else { return Ok(outbox) };
-    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    if !matches!(error.kind(), StorageFull | ReadOnlyFilesystem | QuotaExceeded) {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull, TimedOut};
+    if !matches!(error.kind(), StorageFull | ReadOnlyFilesystem | QuotaExceeded | TimedOut) {
         return Err(unusable(&folder, &error).into());
     }
     tracing::warn!(folder = %folder.display(), %error, "no spool: samples are kept in memory only");
@@ -157,13 +161,19 @@ impl CollectLoop {
             Verdict::Take => {
                 self.metrics.slots_missed(slots::missed_between(self.last, slot, shortest));
                 self.last = Some(slot);
-                let (batcher, outbox) = (&mut self.batcher, &self.outbox);
-                self.rounds
-                    .run_slot(slot, &mut |found| outbox.put(batcher.encode(slot, found)))
-                    .await;
+                let (found, late) = self.rounds.run_slot(slot).await;
+                self.put(slot, found).await;
+                let found = self.rounds.wait_for(late).await;
+                self.put(slot, found).await;
             }
         }
         true
+    }
+
+    async fn put(&mut self, slot: Timestamp, found: Vec<Found>) {
+        if !found.is_empty() {
+            self.outbox.put(self.batcher.encode(slot, found)).await;
+        }
     }
 }
 

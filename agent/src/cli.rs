@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use daemon::{CommonArgs, ExitReason, RuntimeKind, StartError};
 use crate::app;
 use crate::catalogue::Group;
 use crate::config::{Config, GroupSettings};
+use crate::inventory::Inventory;
 use crate::metrics::Metrics;
 use crate::rounds::{Found, Rounds};
 use crate::upgrade::command::{LaunchFlags, UpgradeCommand};
@@ -159,17 +161,19 @@ impl Cli {
 /// Shares and rates are differences: two rounds this far apart.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(1);
 
-async fn two_rounds(rounds: &mut Rounds) -> Vec<Found> {
+type Faults = BTreeMap<Group, String>;
+
+async fn two_rounds(rounds: &mut Rounds) -> (Vec<Found>, Faults) {
     rounds.run_all().await;
     tokio::time::sleep(BETWEEN_ROUNDS).await;
-    rounds.run_all().await
+    (rounds.run_all().await, rounds.faults())
 }
 
-fn measure(config: Config) -> anyhow::Result<Vec<Found>> {
+fn measure(config: Arc<Config>) -> anyhow::Result<(Vec<Found>, Faults)> {
     let endpoint = app::endpoint(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let found = runtime.block_on(async {
-        let mut rounds = app::rounds(&Arc::new(config), &endpoint, Arc::new(Metrics::default()));
+        let mut rounds = app::rounds(&config, &endpoint, Arc::new(Metrics::default()));
         two_rounds(&mut rounds).await
     });
     runtime.shutdown_background();
@@ -187,7 +191,7 @@ fn collect(mut config: Config, group: Option<&str>) -> anyhow::Result<ExitCode> 
             config.groups.insert(group, GroupSettings { enabled: Some(group == wanted), interval });
         }
     }
-    let found = measure(config)?;
+    let (found, _) = measure(Arc::new(config))?;
     let mut out = io::stdout().lock();
     for reading in found.iter().flat_map(|found| &found.readings) {
         writeln!(out, "{} {}", reading.labels, reading.value)?;
@@ -196,35 +200,12 @@ fn collect(mut config: Config, group: Option<&str>) -> anyhow::Result<ExitCode> 
     Ok(if is_empty { ExitReason::Failed } else { ExitReason::Clean }.into())
 }
 
-// Groups that have nothing to measure on this host are not at fault: no disk of its own, no time servers.
 fn check(config: Config) -> anyhow::Result<ExitCode> {
-    let groups = config.enabled_groups();
-    let found = measure(config)?;
-    let mut out = io::stdout().lock();
-    writeln!(out, "configuration  ok")?;
-    writeln!(
-        out,
-        "{:<12} {:>9} {:>8}  metrics of the catalogue without a value",
-        "group", "interval", "samples"
-    )?;
-    let mut is_whole = true;
-    for (group, interval) in groups {
-        let readings = found
-            .iter()
-            .find(|found| found.group == group)
-            .map_or(&[][..], |found| &found.readings);
-        let has = |original: &str| {
-            let name = model::canonical_name(original);
-            readings.iter().any(|reading| reading.labels.metric_name() == name)
-        };
-        let missing: Vec<_> =
-            group.metrics().map(|(metric, _)| metric.original).filter(|name| !has(name)).collect();
-        let may_be_empty = matches!(group, Group::Disk | Group::Network | Group::Clock);
-        is_whole &= may_be_empty || !readings.is_empty();
-        let (interval, samples) = (model::format_duration(interval), readings.len());
-        writeln!(out, "{:<12} {interval:>9} {samples:>8}  {}", group.as_str(), missing.join(" "))?;
-    }
-    Ok(if is_whole { ExitReason::Clean } else { ExitReason::Failed }.into())
+    let config = Arc::new(config);
+    let (found, faults) = measure(config.clone())?;
+    let inventory = Inventory::new(&config, &found, &faults);
+    write!(io::stdout().lock(), "configuration ok\n{inventory}")?;
+    Ok(if inventory.is_whole() { ExitReason::Clean } else { ExitReason::Failed }.into())
 }
 
 #[cfg(test)]

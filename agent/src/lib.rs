@@ -14,6 +14,7 @@ pub mod collect;
 pub mod config;
 pub mod heartbeat;
 pub mod host;
+pub mod inventory;
 pub mod metrics;
 pub mod outbox;
 pub mod receive;

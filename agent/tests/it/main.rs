@@ -5,7 +5,9 @@
 mod fixtures;
 mod heartbeat;
 mod kernels;
+mod outage;
 mod process;
+mod programs;
 mod push;
 mod rounds;
 mod send;

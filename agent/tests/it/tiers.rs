@@ -39,7 +39,7 @@ impl Agent {
     }
 }
 
-fn config(root: &Path, data_dir: &Path, neighbour: &str) -> Config {
+pub(crate) fn config(root: &Path, data_dir: &Path, neighbour: &str) -> Config {
     Config {
         listen: SocketAddr::from(([127, 0, 0, 1], free_port())),
         root: root.to_owned(),

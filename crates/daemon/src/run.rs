@@ -15,6 +15,7 @@ pub enum RuntimeKind {
     /// One thread: the agent.
     CurrentThread,
     /// A thread a core: the central services.
+    #[cfg(feature = "multi-thread")]
     MultiThread,
 }
 
@@ -48,6 +49,7 @@ where
     open_files::raise_limit();
     let mut builder = match kind {
         RuntimeKind::CurrentThread => Builder::new_current_thread(),
+        #[cfg(feature = "multi-thread")]
         RuntimeKind::MultiThread => Builder::new_multi_thread(),
     };
     let runtime = builder.enable_all().build().context("start the async runtime")?;

@@ -3,6 +3,7 @@
 
 mod stack;
 
+mod amtool;
 mod bad_input;
 mod borders;
 mod browser;
