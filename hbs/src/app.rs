@@ -6,18 +6,22 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context as _;
 use daemon::Context;
 use db::Db;
+use state::State;
 
 use crate::Config;
 use crate::fleet::Fleet;
 use crate::http::{self, App};
 use crate::metrics::Metrics;
-use crate::{age, writer};
+use crate::upgrades::Upgrades;
+use crate::{age, upgrade_http, writer};
 
 /// What hbs needs from others.
 #[derive(Debug, Clone)]
 pub struct Deps {
     /// Where hosts are kept.
     pub db: Db,
+    /// What all hbs share: leases and the snapshot of the groups.
+    pub state: State,
 }
 
 /// Starts hbs; returns the address it listens on.
@@ -37,7 +41,18 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
         age::export(config.clone(), fleet.clone(), metrics.clone(), context.clone()),
     );
 
-    let app = App { clock: context.clock.clone(), db: deps.db, fleet, metrics, config };
+    let upgrades = start_upgrades(&config, &deps, context)?;
+    let upgrade_routes = upgrade_http::routes(upgrades.clone());
+    let app = App { clock: context.clock.clone(), db: deps.db, fleet, metrics, upgrades, config };
     let listen = app.config.listen;
-    context.listen(listen, http::routes(Arc::new(app))).await
+    context.listen(listen, http::routes(Arc::new(app)).merge(upgrade_routes)).await
+}
+
+fn start_upgrades(config: &Config, deps: &Deps, context: &Context) -> anyhow::Result<Upgrades> {
+    let (db, state) = (deps.db.clone(), deps.state.clone());
+    let upgrades = Upgrades::new(config.upgrade.clone(), db, state, context);
+    let (conducting, interval) = (upgrades.clone(), config.heartbeat_interval);
+    context.spawn_graceful("rollout", move |stop| conducting.conduct(interval, stop));
+    upgrade_http::listen_socket(&upgrades, context)?;
+    Ok(upgrades)
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use daemon::Faults;
 use serde::{Deserialize, Serialize};
 
+use crate::UpgradeConfig;
+
 /// The section `[hbs]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -26,6 +28,8 @@ pub struct Config {
     pub start_grace: Duration,
     /// More hosts than this are refused.
     pub hosts_max: usize,
+    /// Upgrades of the agent.
+    pub upgrade: UpgradeConfig,
 }
 
 impl Default for Config {
@@ -37,6 +41,7 @@ impl Default for Config {
             age_interval: Duration::from_secs(10),
             start_grace: Duration::from_secs(90),
             hosts_max: 100_000,
+            upgrade: UpgradeConfig::default(),
         }
     }
 }
@@ -66,6 +71,7 @@ impl Config {
         if self.hosts_max == 0 {
             faults.add("hbs.hosts_max", "must be at least 1");
         }
+        self.upgrade.validate(self.heartbeat_interval, faults);
     }
 }
 

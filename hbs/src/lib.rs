@@ -7,7 +7,11 @@ mod config;
 mod fleet;
 mod http;
 mod metrics;
+mod rollout;
+mod upgrade_http;
+mod upgrades;
 mod writer;
 
 pub use app::{Deps, start};
 pub use config::Config;
+pub use upgrades::UpgradeConfig;

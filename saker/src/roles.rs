@@ -69,7 +69,8 @@ async fn transfer_role(
 }
 
 async fn hbs_role(config: &Config, db: Db, context: &Context) -> anyhow::Result<()> {
-    hbs::start(config.hbs.clone(), hbs::Deps { db }, &context.for_role("hbs")).await?;
+    let deps = hbs::Deps { state: config.state.open(&db)?, db };
+    hbs::start(config.hbs.clone(), deps, &context.for_role("hbs")).await?;
     Ok(())
 }
 

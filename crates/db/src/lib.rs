@@ -19,6 +19,7 @@ mod silences;
 mod state;
 mod statement;
 mod transaction;
+mod upgrades;
 mod upsert;
 
 pub use alerts::Alerts;
@@ -30,3 +31,7 @@ pub use rules::{RuleGroupRow, RuleGroups};
 pub use silences::{SilenceRow, Silences};
 pub use state::{EventRow, LeaseRow, StateTables};
 pub use transaction::Statistics;
+pub use upgrades::{
+    Admission, Admitted, GroupLimit, HostPhase, HostReport, UpgradeHostRow, UpgradePlanRow,
+    UpgradeTally, Upgrades,
+};

@@ -14,7 +14,8 @@ use crate::record::Record;
 use crate::statement::Statement;
 use crate::transaction::{Counters, Transaction, Tries, in_time};
 use crate::{
-    Alerts, DbConfig, DbError, Hosts, RuleGroups, Silences, StateTables, Statistics, migrate,
+    Alerts, DbConfig, DbError, Hosts, RuleGroups, Silences, StateTables, Statistics, Upgrades,
+    migrate,
 };
 
 // One writer at a time is SQLite's nature; the other connections let reads go on beside it.
@@ -142,6 +143,11 @@ impl Db {
     /// The tables behind the embedded shared state.
     pub fn state(&self) -> StateTables<'_> {
         StateTables { db: self }
+    }
+
+    /// The rollout of an agent version.
+    pub fn upgrades(&self) -> Upgrades<'_> {
+        Upgrades { db: self }
     }
 
     /// How often transactions were in each other's way so far.

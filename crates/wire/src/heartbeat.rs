@@ -16,7 +16,7 @@ pub use desired::{
     Check, DesiredState, MetricsFormat, PluginBundle, PluginFile, PluginRun, ProcessMatch,
     ScrapeJob,
 };
-pub use upgrade::{UpgradeKind, UpgradeOffer, UpgradePhase, UpgradeReport};
+pub use upgrade::{UpgradeArgs, UpgradeKind, UpgradeOffer, UpgradePhase, UpgradeReport};
 
 /// Where the agent posts it.
 pub const PATH: &str = "/v1/heartbeat";

@@ -9,6 +9,7 @@ use hbs::{Config, Deps};
 use model::Timestamp;
 use reqwest::Response;
 use serde_json::{Value, json};
+use state::State;
 use tempfile::TempDir;
 use testkit::context_at;
 
@@ -63,5 +64,5 @@ impl Hbs {
 async fn start(config: Config, folder: &Path, context: &Context) -> SocketAddr {
     let db = Db::open(&folder.join("saker.db")).await.unwrap();
     let config = Config { listen: ([127, 0, 0, 1], 0).into(), ..config };
-    hbs::start(config, Deps { db }, context).await.unwrap()
+    hbs::start(config, Deps { state: State::embedded(db.clone()), db }, context).await.unwrap()
 }

@@ -4,3 +4,7 @@
 mod ages;
 mod hbs;
 mod heartbeats;
+mod rollout;
+mod upgrade_calls;
+mod upgrade_files;
+mod upgrades;
