@@ -13,7 +13,7 @@ use crate::fleet::Fleet;
 use crate::http::{self, App};
 use crate::metrics::Metrics;
 use crate::upgrades::Upgrades;
-use crate::{age, upgrade_http, writer};
+use crate::{age, install, upgrade_http, writer};
 
 /// What hbs needs from others.
 #[derive(Debug, Clone)]
@@ -42,7 +42,8 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     );
 
     let upgrades = start_upgrades(&config, &deps, context)?;
-    let upgrade_routes = upgrade_http::routes(upgrades.clone());
+    let upgrade_routes =
+        upgrade_http::routes(upgrades.clone()).merge(install::routes(config.upgrade.files.clone()));
     let app = App { clock: context.clock.clone(), db: deps.db, fleet, metrics, upgrades, config };
     let listen = app.config.listen;
     context.listen(listen, http::routes(Arc::new(app)).merge(upgrade_routes)).await

@@ -6,6 +6,7 @@ mod app;
 mod config;
 mod fleet;
 mod http;
+mod install;
 mod metrics;
 mod rollout;
 mod upgrade_http;

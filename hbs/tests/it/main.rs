@@ -4,6 +4,7 @@
 mod ages;
 mod hbs;
 mod heartbeats;
+mod install;
 mod rollout;
 mod upgrade_calls;
 mod upgrade_files;
