@@ -17,5 +17,6 @@ mod prometheus;
 mod quickstart;
 mod servers;
 mod upgrade;
+mod upgrade_fleet;
 mod upgrade_host;
 mod upgrade_power_cuts;
