@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use daemon::{Context, TcpSettings};
+use model::Relabel;
 use storage::Storage;
 
 use crate::config::Config;
@@ -14,7 +15,6 @@ use crate::ingest::Ingest;
 use crate::metrics::Metrics;
 use crate::names::OriginalNames;
 use crate::receive::{json_rpc, line};
-use crate::relabel::Relabel;
 use crate::store_metrics;
 
 /// What transfer needs from others.
@@ -42,7 +42,9 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     let stored =
         deps.storage.reader().metadata(None, 0).await.context("read the metadata of the store")?;
     let names = OriginalNames::restore(&stored, config.falcon_names_max);
-    let relabel = Relabel::new(&config.relabel).context("compile transfer.relabel")?;
+    let relabel = Relabel::new(&config.relabel)
+        .map_err(anyhow::Error::msg)
+        .context("compile transfer.relabel")?;
     let writer = deps.storage.writer();
     let ingest =
         Ingest::new(config.clone(), context.clock.clone(), writer, names, relabel, metrics.clone());

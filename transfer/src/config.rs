@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use daemon::Faults;
+use model::RelabelRule;
+use regex::Regex;
 use serde::{Deserialize, Serialize};
-
-use crate::relabel::RelabelRule;
 
 /// The section `[transfer]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -140,7 +140,7 @@ impl Config {
             }
         }
         for (at, rule) in self.relabel.iter().enumerate() {
-            for fault in rule.faults() {
+            for fault in rule.faults::<Regex>() {
                 faults.add(&format!("transfer.relabel[{at}]"), fault);
             }
         }

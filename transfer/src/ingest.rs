@@ -4,7 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use daemon::Clock;
-use model::{Labels, METRIC_NAME, Metadata, Series, Timestamp};
+use model::{Labels, METRIC_NAME, Metadata, Relabel, Series, Timestamp};
 use storage::{Batch, Refusal, WriteError, WriteOutcome, Writer};
 
 use crate::config::Config;
@@ -12,7 +12,6 @@ use crate::endpoints::{Endpoints, Limits};
 use crate::metrics::{Metrics, Protocol};
 use crate::names::OriginalNames;
 use crate::reason::{Reason, Refusals};
-use crate::relabel::Relabel;
 use crate::trace::{Passed, Trace};
 
 /// Help and unit are cut here: they are for humans, and metadata stays in memory.

@@ -13,10 +13,9 @@ mod metrics;
 mod names;
 mod reason;
 mod receive;
-mod relabel;
 mod store_metrics;
 mod trace;
 
 pub use app::{Addresses, Deps, start};
 pub use config::Config;
-pub use relabel::{Action, RelabelRule};
+pub use model::{Action, RelabelRule};
