@@ -1,5 +1,7 @@
 //! How the parts meet.
 
+use std::collections::BTreeMap;
+use std::future::pending;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,8 +12,10 @@ use model::Timestamp;
 use crate::batch::Batcher;
 use crate::collect::{Source, collector};
 use crate::config::Config;
+use crate::desired::{Desired, Plans};
 use crate::heartbeat::Heartbeat;
 use crate::host::system::Identity;
+use crate::jobs::{Jobs, Tools};
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::receive::{self, Receiver};
@@ -33,10 +37,14 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<()> {
     let sender = Sender::new(&config.transfer, &endpoint, outbox.clone(), ctx, metrics.clone());
     ctx.spawn("send", sender.run());
 
+    let (desired, link) = Desired::new(config.clone(), &endpoint, ctx, metrics.clone());
+    let plans = link.plans.clone();
+    ctx.spawn("desired", desired.run());
+
     let receiver = Receiver {
         outbox: outbox.clone(),
         limits: config.push.clone(),
-        labels: config.labels.clone(),
+        plans: plans.clone(),
         clock: ctx.clock.clone(),
         metrics: metrics.clone(),
     };
@@ -44,11 +52,24 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<()> {
 
     if !config.hbs.addresses.is_empty() {
         let (labels, root) = (config.labels.clone(), config.root.clone());
-        let heartbeat = Heartbeat::new(&config.hbs, &endpoint, labels, root, ctx, metrics.clone());
+        let metrics = metrics.clone();
+        let heartbeat = Heartbeat::new(&config.hbs, &endpoint, labels, root, ctx, metrics, link);
         ctx.spawn("heartbeat", heartbeat.run());
     }
 
     let offset = slots::send_offset(&endpoint, config.transfer.spread);
+    let tools = Tools::new(config.clone(), ctx.http.clone(), metrics.clone());
+    let jobs = Jobs::new(
+        tools,
+        &endpoint,
+        plans.clone(),
+        outbox.clone(),
+        ctx.clock.clone(),
+        metrics.clone(),
+        offset,
+    );
+    ctx.spawn_graceful("jobs", |stop| jobs.run(stop));
+
     let rounds = rounds(&config, &endpoint, metrics.clone());
     tracing::info!(
         host.name = endpoint,
@@ -57,12 +78,16 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<()> {
     );
     let clock = ctx.clock.clone();
     ctx.spawn("collect", async move {
+        let batcher = Batcher::default();
         let mut loops =
-            CollectLoop { rounds, batcher: Batcher::default(), outbox, clock, metrics, last: None };
+            CollectLoop { endpoint, plans, rounds, batcher, outbox, clock, metrics, last: None };
+        loops.follow_plan();
         loops.rounds.run_all().await;
-        while loops.one_slot().await {
-            loops.clock.sleep(offset).await;
-            loops.outbox.wake();
+        loop {
+            if loops.one_slot().await {
+                loops.clock.sleep(offset).await;
+                loops.outbox.wake();
+            }
         }
     });
     Ok(())
@@ -87,8 +112,7 @@ pub fn endpoint(config: &Config) -> anyhow::Result<String> {
 
 /// The collectors that the configuration asks for.
 pub fn rounds(config: &Arc<Config>, endpoint: &str, metrics: Arc<Metrics>) -> Rounds {
-    let mut common: Vec<_> = config.labels.clone().into_iter().collect();
-    common.push((model::ENDPOINT.to_owned(), endpoint.to_owned()));
+    let common = common_labels(&config.labels, endpoint);
     let source =
         Source { root: config.root.clone(), config: config.clone(), metrics: metrics.clone() };
     let make: Make = Arc::new(move |group| collector(group, &source));
@@ -119,6 +143,8 @@ fn unusable(folder: &Path, error: &std::io::Error) -> StartError {
 }
 
 struct CollectLoop {
+    endpoint: String,
+    plans: Plans,
     rounds: Rounds,
     batcher: Batcher,
     outbox: Outbox,
@@ -128,13 +154,30 @@ struct CollectLoop {
 }
 
 impl CollectLoop {
-    // Waits for the next slot and takes it; `false` when nothing is to be measured at all.
+    // Waits for the next slot and takes it; `false` when the plan changed before.
     async fn one_slot(&mut self) -> bool {
-        let Some(shortest) = self.rounds.intervals().min() else { return false };
-        let Some(slot) = slots::next(self.clock.now(), self.rounds.intervals()) else {
+        let slot = slots::next(self.clock.now(), self.rounds.intervals());
+        let clock = &self.clock;
+        let come = async {
+            match slot {
+                Some(slot) => clock.sleep_until(slot).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = come => {}
+            changed = self.plans.changed() => {
+                if changed.is_err() {
+                    // Nobody makes plans any more: the agent is about to stop.
+                    pending::<()>().await;
+                }
+                self.follow_plan();
+                return false;
+            }
+        }
+        let (Some(slot), Some(shortest)) = (slot, self.rounds.intervals().min()) else {
             return false;
         };
-        self.clock.sleep_until(slot).await;
         if self.clock.now() < slot {
             return true;
         }
@@ -151,6 +194,17 @@ impl CollectLoop {
         }
         true
     }
+
+    fn follow_plan(&mut self) {
+        let plan = self.plans.borrow_and_update().clone();
+        self.rounds.change(&plan.groups, common_labels(&plan.labels, &self.endpoint));
+    }
+}
+
+fn common_labels(labels: &BTreeMap<String, String>, endpoint: &str) -> Vec<(String, String)> {
+    let mut common: Vec<_> = labels.clone().into_iter().collect();
+    common.push((model::ENDPOINT.to_owned(), endpoint.to_owned()));
+    common
 }
 
 /// Reads the arguments' configuration file and puts the flags over it.

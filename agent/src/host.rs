@@ -7,6 +7,8 @@ pub mod file;
 pub mod memory;
 pub mod mounts;
 pub mod network;
+pub mod ports;
+pub mod processes;
 pub mod protocol;
 pub mod stat;
 pub mod system;

@@ -19,6 +19,7 @@ use wire::falcon_json::{self, DecodeError, FalconSample, SampleFault};
 
 use crate::batch;
 use crate::config::Push;
+use crate::desired::Plans;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 
@@ -29,8 +30,8 @@ pub struct Receiver {
     pub outbox: Outbox,
     /// The limits.
     pub limits: Push,
-    /// Labels of the host's configuration, for samples that do not have them.
-    pub labels: BTreeMap<String, String>,
+    /// The labels of the host, for samples that do not have them.
+    pub plans: Plans,
     /// The time.
     pub clock: Clock,
     /// Counts.
@@ -122,6 +123,7 @@ impl Taken {
 impl Receiver {
     fn take(&self, body: &[u8]) -> Result<Taken, DecodeError> {
         let decoded = falcon_json::decode(body, self.clock.now(), self.limits.samples_max)?;
+        let plan = self.plans.borrow().clone();
         let mut taken = Taken { accepted: 0, refused: decoded.refused };
         let mut series = Vec::with_capacity(decoded.samples.len());
         let mut metadata = BTreeMap::new();
@@ -135,7 +137,7 @@ impl Receiver {
             while gaps.next_if_eq(&index).is_some() {
                 index += 1;
             }
-            match to_series(sample, &self.labels) {
+            match to_series(sample, &plan.labels) {
                 Ok(one) => {
                     metadata
                         .entry(one.labels.metric_name().to_owned())

@@ -2,8 +2,10 @@
 //! process.
 #![expect(clippy::unwrap_used, reason = "a wrong assumption of a test fails the test")]
 
+mod desired;
 mod fixtures;
 mod heartbeat;
+mod jobs;
 mod kernels;
 mod process;
 mod push;
