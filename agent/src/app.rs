@@ -5,7 +5,6 @@ use std::future::pending;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use daemon::{Clock, Context, StartError};
 use model::Timestamp;
 
@@ -22,6 +21,7 @@ use crate::receive::{self, Receiver};
 use crate::rounds::{Make, Rounds};
 use crate::send::Sender;
 use crate::slots::{self, Verdict};
+use crate::status::{self, Reporter};
 
 /// Starts the agent: spool, sender, local listener, heartbeats, collectors.
 ///
@@ -44,11 +44,13 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<()> {
     let receiver = Receiver {
         outbox: outbox.clone(),
         limits: config.push.clone(),
+        endpoint: endpoint.clone(),
         plans: plans.clone(),
         clock: ctx.clock.clone(),
         metrics: metrics.clone(),
     };
-    ctx.listen(config.listen, receive::routes(receiver)).await?;
+    let reporter = Reporter::new(ctx, config.clone(), &endpoint, metrics.clone(), plans.clone());
+    ctx.listen(config.listen, receive::routes(receiver).merge(status::routes(reporter))).await?;
 
     if !config.hbs.addresses.is_empty() {
         let (labels, root) = (config.labels.clone(), config.root.clone());
@@ -205,20 +207,4 @@ fn common_labels(labels: &BTreeMap<String, String>, endpoint: &str) -> Vec<(Stri
     let mut common: Vec<_> = labels.clone().into_iter().collect();
     common.push((model::ENDPOINT.to_owned(), endpoint.to_owned()));
     common
-}
-
-/// Reads the arguments' configuration file and puts the flags over it.
-///
-/// # Errors
-/// When the file has faults: all of them, with their keys.
-pub fn load(file: Option<&Path>, change: impl FnOnce(&mut Config)) -> anyhow::Result<Config> {
-    let mut config = daemon::load_config(file, Config::validate)?;
-    change(&mut config);
-    let mut faults = daemon::Faults::default();
-    config.validate(&mut faults);
-    if faults.list().is_empty() {
-        return Ok(config);
-    }
-    Err(StartError::usage(faults.list().join("\n")))
-        .context("the flags do not fit the configuration")
 }

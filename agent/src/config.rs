@@ -1,6 +1,8 @@
 //! The configuration: `agent.toml`.
 
+pub mod import;
 mod jobs;
+pub mod layers;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

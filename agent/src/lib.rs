@@ -31,4 +31,5 @@ pub mod send;
 pub mod slots;
 pub mod sntp;
 pub mod spool;
+pub mod status;
 pub mod worker;

@@ -211,6 +211,11 @@ impl Metrics {
         self.push_refused_samples.get_or_create(&[("reason", fault.as_str())]).inc();
     }
 
+    /// Lines of a pushed Prometheus text were refused.
+    pub fn push_lines_refused(&self, lines: usize) {
+        self.push_refused_samples.get_or_create(&[("reason", "line")]).inc_by(lines as u64);
+    }
+
     /// Transfer has taken a request.
     pub fn sent(&self, samples: u64) {
         self.sent_samples.inc_by(samples);
@@ -313,6 +318,7 @@ impl Metrics {
         for fault in SampleFault::ALL {
             drop(self.push_refused_samples.get_or_create(&[("reason", fault.as_str())]));
         }
+        self.push_lines_refused(0);
         for outcome in ["answered", "failed"] {
             drop(self.heartbeats.get_or_create(&[("outcome", outcome)]));
         }

@@ -2,6 +2,7 @@
 //! process.
 #![expect(clippy::unwrap_used, reason = "a wrong assumption of a test fails the test")]
 
+mod commands;
 mod desired;
 mod fixtures;
 mod heartbeat;
