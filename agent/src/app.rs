@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use daemon::{Clock, Context, StartError};
 use model::Timestamp;
+use nix::sys::signal::{Signal, raise};
 
 use crate::batch::Batcher;
 use crate::collect::{Source, collector};
@@ -18,22 +19,23 @@ use crate::jobs::{Jobs, Tools};
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::receive::{self, Receiver};
-use crate::rounds::{Make, Rounds};
+use crate::rounds::{Found, Make, Rounds};
 use crate::send::Sender;
 use crate::slots::{self, Verdict};
 use crate::status::{self, Reporter};
+use crate::upgrade::{Started, Upgrader};
 
 /// Starts the agent: spool, sender, local listener, heartbeats, collectors.
 ///
 /// # Errors
 /// A [`StartError`] when the listener's port is taken, the data directory is not the agent's, or the host has
 /// no name.
-pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<()> {
+pub async fn start(config: Config, started: Started, ctx: &Context) -> anyhow::Result<()> {
     let endpoint = endpoint(&config)?;
     let config = Arc::new(config);
     let metrics = Arc::new(Metrics::new(&mut ctx.registry()));
 
-    let outbox = open_outbox(&config, &metrics, ctx)?;
+    let outbox = open_outbox(&config, &metrics, ctx).await?;
     let sender = Sender::new(&config.transfer, &endpoint, outbox.clone(), ctx, metrics.clone());
     ctx.spawn("send", sender.run());
 
@@ -49,13 +51,29 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<()> {
         clock: ctx.clock.clone(),
         metrics: metrics.clone(),
     };
-    let reporter = Reporter::new(ctx, config.clone(), &endpoint, metrics.clone(), plans.clone());
+    let (upgrader, offers) = Upgrader::new(&config.upgrade, &endpoint, started, ctx);
+    let reporter = Reporter {
+        ctx: ctx.clone(),
+        config: config.clone(),
+        endpoint: endpoint.clone(),
+        metrics: metrics.clone(),
+        plans: plans.clone(),
+        upgrader: upgrader.clone(),
+        started: ctx.clock.now(),
+    };
     ctx.listen(config.listen, receive::routes(receiver).merge(status::routes(reporter))).await?;
 
+    let upgrades = upgrader.clone();
+    ctx.spawn("upgrade", async move {
+        upgrades.run(offers).await;
+        // The orderly end: systemd starts the launcher again, and that chooses.
+        if let Err(error) = raise(Signal::SIGTERM) {
+            tracing::error!(%error, "the agent cannot end itself; restart it for the upgrade");
+        }
+    });
     if !config.hbs.addresses.is_empty() {
-        let (labels, root) = (config.labels.clone(), config.root.clone());
-        let metrics = metrics.clone();
-        let heartbeat = Heartbeat::new(&config.hbs, &endpoint, labels, root, ctx, metrics, link);
+        let (metrics, upgrader) = (metrics.clone(), upgrader.clone());
+        let heartbeat = Heartbeat::new(&config, &endpoint, ctx, metrics, link, upgrader);
         ctx.spawn("heartbeat", heartbeat.run());
     }
 
@@ -85,6 +103,7 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<()> {
             CollectLoop { endpoint, plans, rounds, batcher, outbox, clock, metrics, last: None };
         loops.follow_plan();
         loops.rounds.run_all().await;
+        upgrader.collected();
         loop {
             if loops.one_slot().await {
                 loops.clock.sleep(offset).await;
@@ -121,14 +140,18 @@ pub fn rounds(config: &Arc<Config>, endpoint: &str, metrics: Arc<Metrics>) -> Ro
     Rounds::new(&config.enabled_groups(), common, make, config.collect.deadline, metrics)
 }
 
-// A full or read-only disk is what the agent has to report, so it runs without a spool then. Anything else is
-// a mistake in the set-up, which is told at once.
-fn open_outbox(config: &Config, metrics: &Arc<Metrics>, ctx: &Context) -> anyhow::Result<Outbox> {
+// A disk that is full, read-only or hanging is what the agent has to report, so it runs without a spool then.
+// Anything else is a mistake in the set-up, which is told at once.
+async fn open_outbox(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    ctx: &Context,
+) -> anyhow::Result<Outbox> {
     let folder = config.data_dir.join("spool");
-    let (outbox, error) = Outbox::open(&folder, &config.spool, metrics.clone());
+    let (outbox, error) = Outbox::open(&folder, &config.spool, metrics.clone()).await;
     let Some(error) = error else { return Ok(outbox) };
-    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    if !matches!(error.kind(), StorageFull | ReadOnlyFilesystem | QuotaExceeded) {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull, TimedOut};
+    if !matches!(error.kind(), StorageFull | ReadOnlyFilesystem | QuotaExceeded | TimedOut) {
         return Err(unusable(&folder, &error).into());
     }
     tracing::warn!(folder = %folder.display(), %error, "no spool: samples are kept in memory only");
@@ -188,10 +211,10 @@ impl CollectLoop {
             Verdict::Take => {
                 self.metrics.slots_missed(slots::missed_between(self.last, slot, shortest));
                 self.last = Some(slot);
-                let (batcher, outbox) = (&mut self.batcher, &self.outbox);
-                self.rounds
-                    .run_slot(slot, &mut |found| outbox.put(batcher.encode(slot, found)))
-                    .await;
+                let (found, late) = self.rounds.run_slot(slot).await;
+                self.put(slot, found).await;
+                let found = self.rounds.wait_for(late).await;
+                self.put(slot, found).await;
             }
         }
         true
@@ -200,6 +223,12 @@ impl CollectLoop {
     fn follow_plan(&mut self) {
         let plan = self.plans.borrow_and_update().clone();
         self.rounds.change(&plan.groups, common_labels(&plan.labels, &self.endpoint));
+    }
+
+    async fn put(&mut self, slot: Timestamp, found: Vec<Found>) {
+        if !found.is_empty() {
+            self.outbox.put(self.batcher.encode(slot, found)).await;
+        }
     }
 }
 

@@ -16,6 +16,8 @@ use daemon::{CommonArgs, ExitReason, RuntimeKind, StartError};
 use crate::app;
 use crate::config::Config;
 use crate::config::layers::Layered;
+use crate::upgrade::command::{LaunchFlags, UpgradeCommand};
+use crate::version::version;
 use ask::PushArgs;
 use configuration::ConfigCommand;
 
@@ -47,6 +49,8 @@ pub struct Cli {
     /// Print JSON for machines.
     #[arg(long, global = true)]
     json: bool,
+    #[command(flatten)]
+    launch: LaunchFlags,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -100,11 +104,11 @@ enum Command {
     },
     /// Check the configuration and run every collector once.
     ///
-    /// Ends with 0 when all is well, 1 when a collector gives nothing, 2 when the configuration has faults.
+    /// Ends with 0 when all is well, 1 when a collector fails, 2 when the configuration has faults.
     #[command(after_help = "Example:\n  saker-agent check --config /etc/saker/agent.toml")]
     Check {
-        /// What a new version must pass before it is started: one round instead of two, and the data
-        /// directory must be writable. Nothing is sent, and a running agent is not disturbed.
+        /// For a new agent that has yet to be started: a host on which some collector fails passes, but the
+        /// data directory must be writable. Nothing is sent, and a running agent is not disturbed.
         #[arg(long)]
         preflight: bool,
     },
@@ -120,6 +124,13 @@ enum Command {
         after_help = "Example:\n  saker-agent push -m queue.length -v 17 -t queue=mail -t idc=bj"
     )]
     Push(PushArgs),
+    /// See, pin, or take back upgrades of this host.
+    #[command(after_help = "Example:\n  saker-agent upgrade status")]
+    Upgrade {
+        /// What to do.
+        #[command(subcommand)]
+        command: UpgradeCommand,
+    },
     /// Show or check the configuration, or take over that of Open-Falcon's agent.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -151,7 +162,9 @@ pub fn main() -> ExitCode {
 impl Cli {
     fn run(self) -> anyhow::Result<ExitCode> {
         let load = || {
-            Layered::load(self.common.config.as_deref(), |config| self.flags.clone().apply(config))
+            let overlay = self.launch.overlay().map(PathBuf::as_path);
+            let change = |config: &mut Config| self.flags.clone().apply(config);
+            Layered::load(self.common.config.as_deref(), overlay, change)
         };
         if !matches!(self.command, None | Some(Command::Run)) {
             daemon::init_log(&self.common)?;
@@ -159,7 +172,9 @@ impl Cli {
         match self.command {
             None | Some(Command::Run) => {
                 let config = load()?.config;
-                let start = async move |ctx: &daemon::Context| app::start(config, ctx).await;
+                let started = self.launch.started(self.common.config.clone());
+                let start =
+                    async move |ctx: &daemon::Context| app::start(config, started, ctx).await;
                 Ok(daemon::run("agent", RuntimeKind::CurrentThread, &self.common, start))
             }
             Some(Command::Collect { ref group }) => {
@@ -168,17 +183,25 @@ impl Cli {
             Some(Command::Check { preflight }) => {
                 measure::check(load()?.config, preflight, self.json)
             }
+            Some(Command::Upgrade { ref command }) => {
+                let text = command.run(&load()?.config.upgrade)?;
+                match self.json {
+                    true => writeln!(io::stdout(), "{}", serde_json::json!({ "text": text }))?,
+                    false => io::stdout().write_all(text.as_bytes())?,
+                }
+                Ok(ExitReason::Clean.into())
+            }
             Some(Command::Status) => ask::status(&load()?.config, self.json),
             Some(Command::Push(ref args)) => ask::push(&load()?.config, args, self.json),
             Some(Command::Config(ref command)) => command.run(load, self.json),
             Some(Command::Diagnose { ref out }) => diagnose::write(&load()?, out, self.json),
-            Some(Command::Version) => version(self.json),
+            Some(Command::Version) => write_version(self.json),
         }
     }
 }
 
-fn version(json: bool) -> anyhow::Result<ExitCode> {
-    let version = env!("CARGO_PKG_VERSION");
+fn write_version(json: bool) -> anyhow::Result<ExitCode> {
+    let version = version();
     if json {
         let arch = std::env::consts::ARCH;
         writeln!(io::stdout(), "{}", serde_json::json!({ "version": version, "arch": arch }))?;
@@ -241,7 +264,7 @@ mod tests {
     #[test]
     fn a_flag_that_does_not_fit_is_named() {
         let bad = |config: &mut Config| config.transfer.addresses = vec!["a:1".to_owned()];
-        let error = Layered::load(None, bad).unwrap_err();
+        let error = Layered::load(None, None, bad).unwrap_err();
         assert!(error.to_string().contains("transfer.addresses"), "{error}");
         assert_eq!(StartError::reason_of(&error.into()), ExitReason::Usage);
     }
@@ -251,7 +274,8 @@ mod tests {
         let cli = <Cli as clap::CommandFactory>::command();
         for command in cli.get_subcommands() {
             let leaves: Vec<_> = command.get_subcommands().collect();
-            let all = if leaves.is_empty() { vec![command] } else { leaves };
+            let has_one = |command: &clap::Command| command.get_after_help().is_some();
+            let all = if leaves.is_empty() || has_one(command) { vec![command] } else { leaves };
             for command in all {
                 let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
                 assert!(help.contains("saker-agent "), "{}", command.get_name());

@@ -13,10 +13,12 @@ use reqwest::Url;
 use tokio::net::{UdpSocket, lookup_host};
 use wire::heartbeat::{HeartbeatReply, HeartbeatRequest, PATH};
 
-use crate::config::Hbs;
+use crate::config::Config;
 use crate::desired::Link;
 use crate::host::system::Identity;
 use crate::metrics::Metrics;
+use crate::upgrade::Upgrader;
+use crate::version::version;
 
 /// A reply with a wanted state of hundreds of plugin files has some hundred KiB; what is longer is not read to
 /// its end.
@@ -38,33 +40,34 @@ pub struct Heartbeat {
     ctx: Context,
     metrics: Arc<Metrics>,
     desired: Link,
+    upgrader: Upgrader,
     is_away: bool,
 }
 
 impl Heartbeat {
     /// Heartbeats of the host `endpoint` with the labels of its configuration.
     pub fn new(
-        config: &Hbs,
+        config: &Config,
         endpoint: &str,
-        labels: BTreeMap<String, String>,
-        root: PathBuf,
         ctx: &Context,
         metrics: Arc<Metrics>,
         desired: Link,
+        upgrader: Upgrader,
     ) -> Self {
         let told = desired.plans.borrow().heartbeat_interval;
         let url = |address: &String| format!("{}{PATH}", address.trim_end_matches('/'));
         Self {
             endpoint: endpoint.to_owned(),
-            labels,
-            root,
-            urls: config.addresses.iter().map(url).collect(),
+            labels: config.labels.clone(),
+            root: config.root.clone(),
+            urls: config.hbs.addresses.iter().map(url).collect(),
             current: 0,
-            interval: told.map_or(config.interval, bounded),
-            timeout: config.timeout,
+            interval: told.map_or(config.hbs.interval, bounded),
+            timeout: config.hbs.timeout,
             ctx: ctx.clone(),
             metrics,
             desired,
+            upgrader,
             is_away: false,
         }
     }
@@ -74,7 +77,10 @@ impl Heartbeat {
     pub async fn run(mut self) {
         loop {
             self.beat().await;
-            self.ctx.clock.sleep(self.interval).await;
+            tokio::select! {
+                () = self.ctx.clock.sleep(self.interval) => {}
+                () = self.upgrader.changed() => {}
+            }
         }
     }
 
@@ -110,6 +116,8 @@ impl Heartbeat {
         let request = self.ctx.http.post(url).timeout(self.timeout).json(&self.request(ip, sent));
         let sent_request = request.send().await.map_err(reqwest::Error::without_url);
         let mut response = sent_request.with_context(|| format!("post to {url}"))?;
+        // An error is an answer too: the way to hbs is open.
+        self.upgrader.contact();
         let status = response.status();
         anyhow::ensure!(status.is_success(), "{url} answered {status}");
         let mut body = Vec::new();
@@ -124,6 +132,9 @@ impl Heartbeat {
         }
         let reply: HeartbeatReply = serde_json::from_slice(&body)
             .with_context(|| format!("understand the answer of {url}"))?;
+        if let Some(offer) = reply.upgrade {
+            self.upgrader.offer(offer);
+        }
         let interval = reply.desired.as_ref().map(|desired| {
             bounded(Duration::from_secs(u64::from(desired.heartbeat_interval_seconds)))
         });
@@ -143,7 +154,7 @@ impl Heartbeat {
         HeartbeatRequest {
             host: HostId(self.endpoint.clone()),
             ip,
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            agent_version: version().to_owned(),
             plugin_version: plan.plugin_version.clone(),
             os,
             kernel,
@@ -155,8 +166,8 @@ impl Heartbeat {
             labels: self.labels.clone(),
             desired_hash: plan.hash.clone(),
             desired_faults: plan.faults.clone(),
-            upgrade: None,
-            upgradable: false,
+            upgrade: self.upgrader.report(),
+            upgradable: self.upgrader.is_upgradable(),
         }
     }
 }

@@ -110,11 +110,11 @@ impl Jobs {
                     Err(_) => pending().await,
                 },
                 () = wait_until(&self.clock, slot) => self.begin_slot(),
-                () = wait_until(&self.clock, self.deliver_at) => self.deliver(),
+                () = wait_until(&self.clock, self.deliver_at) => self.deliver().await,
                 Some((key, output)) = self.running.next() => self.end(key, output),
             }
         }
-        self.deliver();
+        self.deliver().await;
     }
 
     // A slot stays the next one until it has begun, also when something else comes first.
@@ -162,7 +162,7 @@ impl Jobs {
         self.deliver_at.get_or_insert(self.clock.now().plus(GATHER));
     }
 
-    fn deliver(&mut self) {
+    async fn deliver(&mut self) {
         self.deliver_at = None;
         let now = self.clock.now();
         if self.metadata_sent.len() > METADATA_MAX {
@@ -178,7 +178,7 @@ impl Jobs {
         }
         let found = std::mem::take(&mut self.found);
         if !found.is_empty() {
-            self.outbox.put(batch::encode(&found, &due));
+            self.outbox.put(batch::encode(&found, &due)).await;
             self.outbox.wake();
         }
     }

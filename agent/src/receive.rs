@@ -106,9 +106,9 @@ async fn push(
     }
     let is_verbose = query.is_verbose();
     if prometheus::is_text(&headers) {
-        return receiver.take_text(&body, is_verbose);
+        return receiver.take_text(&body, is_verbose).await;
     }
-    match receiver.take(&body) {
+    match receiver.take(&body).await {
         Ok(taken) if is_verbose => axum::Json(taken.into_reply()).into_response(),
         Ok(_) => falcon_json::AGENT_PUSH_OK.into_response(),
         Err(error @ DecodeError::TooManySamples { .. }) => {
@@ -132,7 +132,7 @@ async fn push_text(
     if body.is_empty() {
         return blank().await;
     }
-    receiver.take_text(&body, query.is_verbose())
+    receiver.take_text(&body, query.is_verbose()).await
 }
 
 #[derive(Debug, Default)]
@@ -158,7 +158,7 @@ impl Taken {
 }
 
 impl Receiver {
-    fn take(&self, body: &[u8]) -> Result<Taken, DecodeError> {
+    async fn take(&self, body: &[u8]) -> Result<Taken, DecodeError> {
         let decoded = falcon_json::decode(body, self.clock.now(), self.limits.samples_max)?;
         let plan = self.plans.borrow().clone();
         let mut taken = Taken { accepted: 0, refused: decoded.refused };
@@ -190,13 +190,13 @@ impl Receiver {
         for (_, fault) in &taken.refused {
             self.metrics.push_refused(*fault);
         }
-        self.keep(&series, metadata);
+        self.keep(&series, metadata).await;
         Ok(taken)
     }
 
     // Whoever pushes text expects an error when none of it is of use; with Open-Falcon's JSON it is the
     // original's "success".
-    fn take_text(&self, body: &[u8], is_verbose: bool) -> Response {
+    async fn take_text(&self, body: &[u8], is_verbose: bool) -> Response {
         let refuse = |status, text: String| (status, text).into_response();
         let Ok(text) = std::str::from_utf8(body) else {
             return refuse(StatusCode::BAD_REQUEST, "the body is no text\n".to_owned());
@@ -210,7 +210,7 @@ impl Receiver {
         let host = Host { endpoint: self.endpoint.clone(), labels };
         let page = prometheus::read(text, &host, self.clock.now());
         self.metrics.push_lines_refused(page.refused.len());
-        self.keep(&page.series, page.metadata);
+        self.keep(&page.series, page.metadata).await;
         if is_verbose {
             let line = |fault: &LineFault| RefusedLine { line: fault.line, reason: fault.fault };
             let refused: Vec<_> = page.refused.iter().map(line).collect();
@@ -227,13 +227,13 @@ impl Receiver {
         }
     }
 
-    fn keep(&self, series: &[Series], metadata: BTreeMap<String, Metadata>) {
+    async fn keep(&self, series: &[Series], metadata: BTreeMap<String, Metadata>) {
         if series.is_empty() {
             return;
         }
         self.metrics.pushed(series.len());
         let metadata: Vec<_> = metadata.into_iter().collect();
-        self.outbox.put(batch::encode(series, &metadata));
+        self.outbox.put(batch::encode(series, &metadata)).await;
         self.outbox.wake();
     }
 }

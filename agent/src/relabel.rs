@@ -13,7 +13,8 @@ pub struct Lite(Regex);
 
 impl Pattern for Lite {
     fn compile(expression: &str) -> Result<Self, String> {
-        let built = RegexBuilder::new(expression).size_limit(COMPILED_BYTES_MAX).build();
+        let whole = format!(r"\A(?s:{expression})\z");
+        let built = RegexBuilder::new(&whole).size_limit(COMPILED_BYTES_MAX).build();
         built.map(Self).map_err(|error| error.to_string())
     }
 

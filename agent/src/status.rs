@@ -9,11 +9,14 @@ use axum::routing::get;
 use daemon::Context;
 use model::Timestamp;
 use serde::{Deserialize, Serialize};
+use wire::heartbeat::UpgradeReport;
 
 use crate::config::Config;
 use crate::config::layers::without_users;
 use crate::desired::Plans;
 use crate::metrics::Metrics;
+use crate::upgrade::Upgrader;
+use crate::version::version;
 
 /// Where it is asked.
 pub const PATH: &str = "/v1/status";
@@ -46,6 +49,8 @@ pub struct Status {
     pub dropped_samples: u64,
     /// The state that hbs wants, as far as it is applied.
     pub applied: Applied,
+    /// How the upgrade that the host was last offered goes on.
+    pub upgrade: Option<UpgradeReport>,
 }
 
 /// What is done of the state that hbs wants, and of the configuration.
@@ -71,27 +76,23 @@ pub struct Applied {
 /// What the answer is made from.
 #[derive(Debug)]
 pub struct Reporter {
-    ctx: Context,
-    config: Arc<Config>,
-    endpoint: String,
-    metrics: Arc<Metrics>,
-    plans: Plans,
-    started: Timestamp,
+    /// Knows what the agent lacks.
+    pub ctx: Context,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The host's name.
+    pub endpoint: String,
+    /// Knows what was sent and what waits.
+    pub metrics: Arc<Metrics>,
+    /// Knows what is done.
+    pub plans: Plans,
+    /// Knows how the last upgrade goes on.
+    pub upgrader: Upgrader,
+    /// When the agent was started.
+    pub started: Timestamp,
 }
 
 impl Reporter {
-    /// A reporter of an agent that starts now.
-    pub fn new(
-        ctx: &Context,
-        config: Arc<Config>,
-        endpoint: &str,
-        metrics: Arc<Metrics>,
-        plans: Plans,
-    ) -> Self {
-        let (started, ctx) = (ctx.clock.now(), ctx.clone());
-        Self { ctx, config, endpoint: endpoint.to_owned(), metrics, plans, started }
-    }
-
     /// The state now.
     pub fn status(&self) -> Status {
         let plan = self.plans.borrow().clone();
@@ -101,7 +102,7 @@ impl Reporter {
         let last = self.ctx.last_lack();
         Status {
             pid: std::process::id(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: version().to_owned(),
             endpoint: self.endpoint.clone(),
             started: self.started.rfc3339(),
             transfer: plain(&self.config.transfer.addresses),
@@ -120,6 +121,7 @@ impl Reporter {
                 scrapes: plan.targets.iter().map(|target| target.name.clone()).collect(),
                 plugin_version: plan.plugin_version.clone(),
             },
+            upgrade: self.upgrader.report(),
         }
     }
 }

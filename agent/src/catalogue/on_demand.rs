@@ -41,7 +41,7 @@ pub const METRICS: &[(Metric, &[&str])] = &[
 ];
 
 const fn gauge(original: &'static str, unit: &'static str, help: &'static str) -> Metric {
-    Metric { original, kind: MetricKind::Gauge, unit, help }
+    Metric { original, kind: MetricKind::Gauge, unit, help, needs: "" }
 }
 
 /// Canonical name and metadata of a metric by its Open-Falcon name.

@@ -106,6 +106,12 @@ fn write_status(out: &mut impl Write, status: &Status) -> io::Result<()> {
     for fault in &applied.faults {
         writeln!(out, "fault      {fault}")?;
     }
+    if let Some(upgrade) = &status.upgrade {
+        // The words of the wire are those of `saker-agent upgrade status`.
+        let phase = serde_json::to_value(upgrade.phase).unwrap_or_default();
+        let phase = phase.as_str().unwrap_or_default();
+        writeln!(out, "upgrade    {} {phase} {}", upgrade.version, upgrade.reason)?;
+    }
     writeln!(out, "last error {}", status.last_error.as_deref().unwrap_or("none"))
 }
 

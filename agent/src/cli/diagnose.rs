@@ -14,6 +14,7 @@ use super::{ask, configuration, measure, runtime};
 use crate::config::layers::{Layered, without_users};
 use crate::desired::Store;
 use crate::host::system::Identity;
+use crate::version::version;
 
 /// Files of the running agent, by the page they are of.
 const PAGES: [(&str, &str); 3] =
@@ -50,7 +51,7 @@ pub(super) fn write(layered: &Layered, out: &Path, json: bool) -> anyhow::Result
 fn host(layered: &Layered) -> String {
     let host = Identity::read(&layered.config.root);
     let host = json!({
-        "version": env!("CARGO_PKG_VERSION"), "arch": std::env::consts::ARCH, "hostname": host.hostname,
+        "version": version(), "arch": std::env::consts::ARCH, "hostname": host.hostname,
         "os": host.os, "kernel": host.kernel, "cpus": host.cpus, "memory_bytes": host.memory_bytes,
     });
     format!("{host:#}\n")
@@ -85,13 +86,8 @@ fn spool(layered: &Layered) -> String {
 }
 
 fn collectors(layered: &Layered) -> String {
-    let mut table = Vec::new();
-    match measure::report(layered.config.clone(), 2) {
-        Ok(groups) => {
-            // A list in memory takes whatever is written.
-            let _ = measure::write_table(&mut table, &groups);
-            String::from_utf8_lossy(&table).into_owned()
-        }
+    match measure::inventory(layered.config.clone()) {
+        Ok(inventory) => inventory.to_string(),
         Err(error) => format!("{error:#}\n"),
     }
 }

@@ -1,5 +1,6 @@
 //! Commands that measure this host themselves.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -8,28 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::{ExitReason, StartError};
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::runtime;
 use crate::app;
 use crate::catalogue::Group;
 use crate::config::{Config, GroupSettings};
+use crate::inventory::{Inventory, Row, State};
 use crate::metrics::Metrics;
 use crate::rounds::Found;
 
 /// Shares and rates are differences: two rounds this far apart.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(1);
-
-/// What `check` says of a group.
-#[derive(Debug, Serialize)]
-pub(super) struct GroupReport {
-    group: &'static str,
-    interval: String,
-    samples: usize,
-    /// Metrics of the catalogue without a value.
-    missing: Vec<&'static str>,
-    is_ok: bool,
-}
 
 /// Measures once and prints the samples.
 pub(super) fn collect(
@@ -47,12 +38,12 @@ pub(super) fn collect(
             config.groups.insert(group, GroupSettings { enabled: Some(group == wanted), interval });
         }
     }
-    let found = measure(config, 2)?;
+    let (found, _) = measure(Arc::new(config))?;
     let mut out = io::stdout().lock();
     for reading in found.iter().flat_map(|found| &found.readings) {
         if json {
-            let labels: std::collections::BTreeMap<_, _> = reading.labels.iter().collect();
-            let line = serde_json::json!({ "labels": labels, "value": reading.value });
+            let labels: BTreeMap<_, _> = reading.labels.iter().collect();
+            let line = json!({ "labels": labels, "value": reading.value });
             writeln!(out, "{line}")?;
         } else {
             writeln!(out, "{} {}", reading.labels, reading.value)?;
@@ -62,79 +53,65 @@ pub(super) fn collect(
     Ok(if is_empty { ExitReason::Failed } else { ExitReason::Clean }.into())
 }
 
-/// Runs every collector and says what each gives.
+/// Runs every collector and says what each metric of the catalogue is.
 pub(super) fn check(config: Config, preflight: bool, json: bool) -> anyhow::Result<ExitCode> {
     let data_dir = preflight.then(|| is_writable(&config.data_dir));
-    let groups = report(config, if preflight { 1 } else { 2 })?;
-    let is_ok =
-        groups.iter().all(|group| group.is_ok) && data_dir.as_ref().is_none_or(Result::is_ok);
+    let inventory = inventory(config)?;
+    let is_ok = match &data_dir {
+        Some(data_dir) => data_dir.is_ok(),
+        None => inventory.is_whole(),
+    };
+    let data_dir = data_dir.map(|result| result.err().unwrap_or_else(|| "ok".to_owned()));
     let mut out = io::stdout().lock();
     if json {
-        let data_dir = data_dir.map(|result| result.err().unwrap_or_else(|| "ok".to_owned()));
-        let report = serde_json::json!({
-            "is_ok": is_ok, "configuration": "ok", "data_dir": data_dir, "groups": groups,
+        let metrics: Vec<Value> = inventory.rows.iter().map(row).collect();
+        let report = json!({
+            "is_ok": is_ok, "configuration": "ok", "data_dir": data_dir, "metrics": metrics,
         });
         writeln!(out, "{report}")?;
     } else {
-        writeln!(out, "configuration  ok")?;
-        if let Some(result) = data_dir {
-            writeln!(out, "data_dir       {}", result.err().as_deref().unwrap_or("ok"))?;
+        writeln!(out, "configuration ok")?;
+        if let Some(data_dir) = data_dir {
+            writeln!(out, "data_dir {data_dir}")?;
         }
-        write_table(&mut out, &groups)?;
+        write!(out, "{inventory}")?;
     }
     Ok(if is_ok { ExitReason::Clean } else { ExitReason::Failed }.into())
 }
 
-/// What each group gives. Those that have nothing to measure on this host are not at fault: no disk of its
-/// own, no time servers.
-pub(super) fn report(config: Config, rounds: usize) -> anyhow::Result<Vec<GroupReport>> {
-    let groups = config.enabled_groups();
-    let found = measure(config, rounds)?;
-    let of_group = |(group, interval): (Group, Duration)| {
-        let readings = found
-            .iter()
-            .find(|found| found.group == group)
-            .map_or(&[][..], |found| &found.readings);
-        let has = |original: &str| {
-            let name = model::canonical_name(original);
-            readings.iter().any(|reading| reading.labels.metric_name() == name)
-        };
-        let missing =
-            group.metrics().map(|(metric, _)| metric.original).filter(|name| !has(name)).collect();
-        let may_be_empty = matches!(group, Group::Disk | Group::Network | Group::Clock);
-        GroupReport {
-            group: group.as_str(),
-            interval: model::format_duration(interval),
-            samples: readings.len(),
-            missing,
-            is_ok: may_be_empty || !readings.is_empty(),
+fn row(row: &Row) -> Value {
+    let mut told = json!({
+        "group": row.group.as_str(), "metric": row.metric.original,
+        "interval": model::format_duration(row.interval),
+    });
+    match &row.state {
+        State::Present { series, value } => {
+            told["series"] = json!(series);
+            told["value"] = json!(value);
         }
-    };
-    Ok(groups.into_iter().map(of_group).collect())
-}
-
-/// The report as a table.
-pub(super) fn write_table(out: &mut impl Write, groups: &[GroupReport]) -> io::Result<()> {
-    let missing = "metrics of the catalogue without a value";
-    writeln!(out, "{:<12} {:>9} {:>8}  {missing}", "group", "interval", "samples")?;
-    for GroupReport { group, interval, samples, missing, .. } in groups {
-        let line = format!("{group:<12} {interval:>9} {samples:>8}  {}", missing.join(" "));
-        writeln!(out, "{}", line.trim_end())?;
+        State::Absent(why) => told["absent"] = json!(why),
+        State::Faulty(why) => told["fault"] = json!(why),
     }
-    Ok(())
+    told
 }
 
-fn measure(config: Config, rounds: usize) -> anyhow::Result<Vec<Found>> {
+/// Every metric of the catalogue with its value on this host.
+pub(super) fn inventory(config: Config) -> anyhow::Result<Inventory> {
+    let config = Arc::new(config);
+    let (found, faults) = measure(config.clone())?;
+    Ok(Inventory::new(&config, &found, &faults))
+}
+
+type Faults = BTreeMap<Group, String>;
+
+fn measure(config: Arc<Config>) -> anyhow::Result<(Vec<Found>, Faults)> {
     let endpoint = app::endpoint(&config)?;
     let runtime = runtime()?;
     let found = runtime.block_on(async {
-        let mut all = app::rounds(&Arc::new(config), &endpoint, Arc::new(Metrics::default()));
-        let mut found = all.run_all().await;
-        for _ in 1..rounds {
-            tokio::time::sleep(BETWEEN_ROUNDS).await;
-            found = all.run_all().await;
-        }
-        found
+        let mut rounds = app::rounds(&config, &endpoint, Arc::new(Metrics::default()));
+        rounds.run_all().await;
+        tokio::time::sleep(BETWEEN_ROUNDS).await;
+        (rounds.run_all().await, rounds.faults())
     });
     runtime.shutdown_background();
     Ok(found)

@@ -16,6 +16,8 @@ pub const DEFAULT_FILE: &str = "/etc/saker/agent.toml";
 /// What a value is called whose origin is no file.
 const DEFAULT: &str = "default";
 const ARGUMENT: &str = "argument or environment";
+/// A host that has opted out of upgrades or plugins cannot be opted in by an upgrade.
+const PROTECTED: [&str; 2] = ["upgrade", "plugins"];
 const MASK: &str = "***";
 /// Keys with one of these words in them hold what nobody should see.
 const SECRET_WORDS: [&str; 5] = ["password", "passwd", "secret", "token", "credential"];
@@ -42,12 +44,18 @@ pub struct Setting {
 }
 
 impl Layered {
-    /// Reads all layers. `change` puts the arguments over the files.
+    /// Reads all layers: the files, the `overlay` of an upgrade, and what `change` puts over both.
     ///
     /// # Errors
     /// All faults at once: unknown keys with file and line, then values that do not fit with their key.
-    pub fn load(main: Option<&Path>, change: impl FnOnce(&mut Config)) -> Result<Self, StartError> {
-        let mut layered = Self::from_files(files(main)?)?;
+    pub fn load(
+        main: Option<&Path>,
+        overlay: Option<&Path>,
+        change: impl FnOnce(&mut Config),
+    ) -> Result<Self, StartError> {
+        let mut files = files(main)?;
+        files.extend(overlay.map(Path::to_owned));
+        let mut layered = Self::from_files(files, overlay)?;
         let before = layered.settings();
         change(&mut layered.config);
         let changed: Vec<String> = layered
@@ -63,11 +71,12 @@ impl Layered {
         Ok(layered)
     }
 
-    fn from_files(files: Vec<PathBuf>) -> Result<Self, StartError> {
+    fn from_files(files: Vec<PathBuf>, overlay: Option<&Path>) -> Result<Self, StartError> {
         let (mut merged, mut origins) = (Table::new(), BTreeMap::new());
         let mut faults = Vec::new();
         for file in &files {
-            match read(file) {
+            let protected = if overlay == Some(file) { &PROTECTED[..] } else { &[] };
+            match read(file, protected) {
                 Ok(table) => {
                     merge(&mut merged, table, "", &file.display().to_string(), &mut origins)
                 }
@@ -154,7 +163,7 @@ fn files(main: Option<&Path>) -> Result<Vec<PathBuf>, StartError> {
     Ok(files)
 }
 
-fn read(file: &Path) -> Result<Table, String> {
+fn read(file: &Path, protected: &[&str]) -> Result<Table, String> {
     let name = file.display().to_string();
     let text = fs::read_to_string(file).map_err(|error| {
         format!("cannot read the configuration {name}: {error}; check the path")
@@ -165,7 +174,11 @@ fn read(file: &Path) -> Result<Table, String> {
     {
         return Err(error.to_string());
     }
-    toml::from_str(&text).map_err(|error| format!("{name}: {error}"))
+    let table: Table = toml::from_str(&text).map_err(|error| format!("{name}: {error}"))?;
+    match protected.iter().find(|key| table.contains_key(**key)) {
+        Some(key) => Err(format!("{name}: {key} may only be set in the host's own configuration")),
+        None => Ok(table),
+    }
 }
 
 fn merge(
@@ -261,7 +274,7 @@ mod tests {
     }
 
     fn load(dir: &tempfile::TempDir) -> Result<Layered, StartError> {
-        Layered::load(Some(&dir.path().join("agent.toml")), |config| {
+        Layered::load(Some(&dir.path().join("agent.toml")), None, |config| {
             config.endpoint = Some("web-01".to_owned());
         })
     }
@@ -309,6 +322,23 @@ mod tests {
     }
 
     #[test]
+    fn an_upgrade_may_change_settings_but_not_let_itself_or_plugins_in() {
+        let dir = folder(&[("agent.toml", "labels = { a = '1' }")]);
+        let with = |text: &str| {
+            let overlay = dir.path().join("overlay");
+            fs::write(&overlay, text).unwrap();
+            Layered::load(Some(&dir.path().join("agent.toml")), Some(&overlay), |_| {})
+        };
+        let layered = with("labels = { a = '2' }\n[transfer]\ntimeout = '3s'").unwrap();
+        assert_eq!(layered.config.labels["a"], "2");
+        assert_eq!(layered.config.transfer.timeout.as_secs(), 3);
+        for text in ["[upgrade]\nenabled = true", "[plugins]\nfrom_hbs = true"] {
+            let told = with(text).unwrap_err().to_string();
+            assert!(told.contains("may only be set in the host's own configuration"), "{told}");
+        }
+    }
+
+    #[test]
     fn secrets_are_masked() {
         let text = |key: &str, value: &str| match masked(key, Value::String(value.to_owned())) {
             Value::String(text) => text,
@@ -327,6 +357,6 @@ mod tests {
 
     #[test]
     fn a_named_file_must_be_there() {
-        assert!(Layered::load(Some(Path::new("/nonexistent/a.toml")), |_| {}).is_err());
+        assert!(Layered::load(Some(Path::new("/nonexistent/a.toml")), None, |_| {}).is_err());
     }
 }

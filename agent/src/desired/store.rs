@@ -8,6 +8,8 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use wire::heartbeat::DesiredState;
 
+use crate::version::version;
+
 const FILE_BYTES_MAX: u64 = 8 << 20;
 
 #[derive(Serialize, Deserialize)]
@@ -38,7 +40,7 @@ impl Store {
         };
         match read() {
             Ok(Stored { agent_version, state }) => {
-                let is_ours = agent_version == env!("CARGO_PKG_VERSION");
+                let is_ours = agent_version == version();
                 let hash = if is_ours { state.hash } else { String::new() };
                 Some(DesiredState { hash, ..state })
             }
@@ -55,7 +57,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be written.
     pub fn save(&self, state: &DesiredState) -> anyhow::Result<()> {
-        let agent_version = env!("CARGO_PKG_VERSION").to_owned();
+        let agent_version = version().to_owned();
         let stored = serde_json::to_vec(&Stored { agent_version, state: state.clone() })
             .context("write the state as JSON")?;
         let aside = self.path.with_extension("new");

@@ -5,7 +5,7 @@ use md5::{Digest, Md5};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use crate::Labels;
+use crate::{Labels, PatternScope, compile_pattern};
 
 const DEFAULT_SEPARATOR: &str = ";";
 const DEFAULT_REGEX: &str = "(.*)";
@@ -78,7 +78,7 @@ impl RelabelRule {
     pub fn faults<P: Pattern>(&self) -> Vec<String> {
         let mut faults = Vec::new();
         if let Err(error) = self.compile_regex::<P>() {
-            faults.push(format!("regex {:?} cannot be used: {}", self.regex, last_line(&error)));
+            faults.push(format!("regex {:?} cannot be used: {error}", self.regex));
         }
         let word = self.action.as_str();
         if self.action.writes_target() && self.target_label.is_empty() {
@@ -128,7 +128,7 @@ impl RelabelRule {
     }
 
     fn compile_regex<P: Pattern>(&self) -> Result<P, String> {
-        P::compile(&format!("^(?s:{})$", self.regex))
+        P::compile(&self.regex)
     }
 }
 
@@ -157,27 +157,23 @@ impl Action {
     }
 }
 
-fn last_line(text: &str) -> &str {
-    text.trim_end().rsplit('\n').next().unwrap_or(text).trim_start_matches("error: ")
-}
-
 /// The engine of the regular expressions. Central services take [`Regex`]; the agent, which has to stay small,
 /// brings one without the tables of Unicode.
 pub trait Pattern: Sized {
-    /// Reads an expression; the error says in words what is wrong with it.
+    /// Reads an expression that has to match all of a text; the error says in words what is wrong with it.
     ///
     /// # Errors
     /// When it is no expression, or one that would be too large.
     fn compile(expression: &str) -> Result<Self, String>;
-    /// Whether the expression is found in `text`.
+    /// Whether the expression matches `text`.
     fn is_match(&self, text: &str) -> bool;
-    /// The two templates with the groups of the first match in `text`; `None` when there is no match.
+    /// The two templates with the groups of the match of `text`; `None` when there is none.
     fn expand(&self, text: &str, templates: [&str; 2]) -> Option<[String; 2]>;
 }
 
 impl Pattern for Regex {
     fn compile(expression: &str) -> Result<Self, String> {
-        Self::new(expression).map_err(|error| error.to_string())
+        compile_pattern(expression, PatternScope::Whole).map_err(|error| error.to_string())
     }
 
     fn is_match(&self, text: &str) -> bool {
