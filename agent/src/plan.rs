@@ -13,7 +13,7 @@ use reqwest::Url;
 use wire::heartbeat::{Check, DesiredState, MetricsFormat, PluginRun, ScrapeJob};
 
 use crate::catalogue::Group;
-use crate::config::{Config, GroupSettings, INTERVAL_MAX};
+use crate::config::{Config, GroupSettings, INTERVAL_MAX, ScrapeSettings};
 use crate::plugin::naming;
 use crate::relabel::Lite;
 
@@ -271,13 +271,14 @@ impl Sources<'_> {
         for own in &self.config.scrape {
             let Ok(url) = Url::parse(&own.url) else { continue };
             let interval = own.interval.0;
+            let ScrapeSettings { name, labels, relabel, .. } = own.clone();
             targets.push(Target {
-                name: own.name.clone(),
+                name,
                 url,
                 interval,
                 timeout: own.timeout.map_or(SCRAPE_TIMEOUT, |own| own.0).min(interval),
-                labels: own.labels.clone(),
-                relabel: own.relabel.clone(),
+                labels,
+                relabel,
                 samples_max: own.samples_max.unwrap_or(samples_max),
             });
         }
@@ -314,13 +315,14 @@ impl Sources<'_> {
         };
         let wanted = usize::try_from(job.samples_max).ok().filter(|wanted| *wanted > 0);
         let samples_max = self.config.limits.scrape_samples_max;
+        let ScrapeJob { name, labels, relabel, .. } = job.clone();
         Ok(Target {
-            name: job.name.clone(),
+            name,
             url,
             interval,
             timeout: timeout.min(interval),
-            labels: job.labels.clone(),
-            relabel: job.relabel.clone(),
+            labels,
+            relabel,
             samples_max: wanted.map_or(samples_max, |wanted| wanted.min(samples_max)),
         })
     }

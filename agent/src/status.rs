@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::config::layers::without_users;
 use crate::desired::Plans;
 use crate::metrics::Metrics;
+use crate::plan::Plan;
 use crate::upgrade::Upgrader;
 use crate::version::version;
 
@@ -95,7 +96,8 @@ pub struct Reporter {
 impl Reporter {
     /// The state now.
     pub fn status(&self) -> Status {
-        let plan = self.plans.borrow().clone();
+        let Plan { hash, labels, checks, plugins, targets, faults, plugin_version, .. } =
+            self.plans.borrow().as_ref().clone();
         let lacks = self.ctx.lacking().into_iter();
         let lacks = lacks.map(|(what, why)| (what.to_owned(), without_users(&why)));
         let plain = |urls: &[String]| urls.iter().map(|url| without_users(url)).collect();
@@ -113,13 +115,13 @@ impl Reporter {
             sent_samples: self.metrics.sent_total(),
             dropped_samples: self.metrics.dropped_total(),
             applied: Applied {
-                hash: plan.hash.clone(),
-                faults: plan.faults.iter().map(|fault| without_users(fault)).collect(),
-                labels: plan.labels.clone(),
-                checks: plan.checks.len(),
-                plugins: plan.plugins.iter().map(|plugin| plugin.name.clone()).collect(),
-                scrapes: plan.targets.iter().map(|target| target.name.clone()).collect(),
-                plugin_version: plan.plugin_version.clone(),
+                hash,
+                faults: faults.iter().map(|fault| without_users(fault)).collect(),
+                labels,
+                checks: checks.len(),
+                plugins: plugins.into_iter().map(|plugin| plugin.name).collect(),
+                scrapes: targets.into_iter().map(|target| target.name).collect(),
+                plugin_version,
             },
             upgrade: self.upgrader.report(),
         }

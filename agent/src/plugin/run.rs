@@ -1,5 +1,6 @@
 //! One run of a plugin: a process group of its own, a deadline, a bound on what it prints.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -42,7 +43,7 @@ pub enum RunError {
         /// Which.
         program: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// It ended with another code than 0, or by a signal.
     #[error("it ended with {status}: {stderr}")]
@@ -117,7 +118,24 @@ impl Drop for Group {
 /// # Errors
 /// [`RunError`], but never [`RunError::Output`].
 pub async fn run(order: &Order<'_>) -> Result<Vec<u8>, RunError> {
-    let folder = order.program.parent().unwrap_or(Path::new("/"));
+    let start = |source| RunError::Start { program: order.program.to_owned(), source };
+    let mut child = command(order).spawn().map_err(start)?;
+    let mut group = Group::of(&child);
+    let work = to_the_end(&mut child, &mut group, order.output_bytes_max);
+    let outcome = timeout(order.timeout, work).await;
+    group.kill();
+    if let Ok(Some((printed, stderr, status))) = outcome {
+        let status = status.map_err(start)?;
+        return if status.success() { Ok(printed) } else { Err(RunError::Exit { status, stderr }) };
+    }
+    let _ = timeout(KILL_WAIT, child.wait()).await;
+    Err(match outcome {
+        Ok(_) => RunError::OutputLimit(order.output_bytes_max),
+        Err(_) => RunError::Timeout(order.timeout),
+    })
+}
+
+fn command(order: &Order<'_>) -> Command {
     let mut command = Command::new(order.program);
     command
         .args(order.args)
@@ -125,58 +143,30 @@ pub async fn run(order: &Order<'_>) -> Result<Vec<u8>, RunError> {
         .env("PATH", PATH)
         .env("LANG", "C.UTF-8")
         .envs(order.environment.iter().map(|(name, value)| (name, value)))
-        .current_dir(folder)
+        .current_dir(order.program.parent().unwrap_or(Path::new("/")))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    let start = |source| RunError::Start { program: order.program.to_owned(), source };
-    let mut child = command.spawn().map_err(start)?;
-    let mut group = Group::of(&child);
+    command
+}
+
+// What it printed, the end of its standard error, and how it ended; nothing when it printed too much. When the
+// plugin ends, what it left behind is killed: it could hold the pipes open for ever.
+async fn to_the_end(
+    child: &mut Child,
+    group: &mut Group,
+    bytes_max: usize,
+) -> Option<(Vec<u8>, String, io::Result<ExitStatus>)> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    // When the plugin ends, what it left behind is killed: it could hold the pipes open for ever.
-    let work = async {
-        let printed = read_all(stdout, order.output_bytes_max);
-        let told = read_end(stderr);
-        let ended = async {
-            let status = child.wait().await;
-            group.kill();
-            status
-        };
-        let all = async { tokio::join!(ended, told) };
-        tokio::pin!(all);
-        tokio::pin!(printed);
-        tokio::select! {
-            printed = &mut printed => match printed {
-                Some(printed) => {
-                    let (status, stderr) = all.await;
-                    Ok((status, stderr, printed))
-                }
-                None => Err(RunError::OutputLimit(order.output_bytes_max)),
-            },
-            (status, stderr) = &mut all => match printed.await {
-                Some(printed) => Ok((status, stderr, printed)),
-                None => Err(RunError::OutputLimit(order.output_bytes_max)),
-            },
-        }
+    let ended = async {
+        let status = child.wait().await;
+        group.kill();
+        Ok(status)
     };
-    let outcome = timeout(order.timeout, work).await;
-    group.kill();
-    match outcome {
-        Ok(Ok((status, stderr, printed))) => {
-            let status = status.map_err(start)?;
-            if status.success() { Ok(printed) } else { Err(RunError::Exit { status, stderr }) }
-        }
-        Ok(Err(error)) => {
-            let _ = timeout(KILL_WAIT, child.wait()).await;
-            Err(error)
-        }
-        Err(_) => {
-            let _ = timeout(KILL_WAIT, child.wait()).await;
-            Err(RunError::Timeout(order.timeout))
-        }
-    }
+    let printed = async { read_all(stdout, bytes_max).await.ok_or(()) };
+    tokio::try_join!(printed, async { Ok(read_end(stderr).await) }, ended).ok()
 }
 
 // Everything, or nothing when it is more than the limit.
