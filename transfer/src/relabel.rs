@@ -2,7 +2,7 @@
 //! in, labels out, or nothing when a rule drops the series.
 
 use md5::{Digest, Md5};
-use model::Labels;
+use model::{Labels, PatternError, PatternScope};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
@@ -77,11 +77,7 @@ impl RelabelRule {
     pub(crate) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         if let Err(error) = self.compile_regex() {
-            faults.push(format!(
-                "regex {:?} cannot be used: {}",
-                self.regex,
-                last_line(&error.to_string())
-            ));
+            faults.push(format!("regex {:?} cannot be used: {error}", self.regex));
         }
         let word = self.action.as_str();
         if self.action.writes_target() && self.target_label.is_empty() {
@@ -130,8 +126,8 @@ impl RelabelRule {
             .collect()
     }
 
-    fn compile_regex(&self) -> Result<Regex, regex::Error> {
-        Regex::new(&format!("^(?s:{})$", self.regex))
+    fn compile_regex(&self) -> Result<Regex, PatternError> {
+        model::compile_pattern(&self.regex, PatternScope::Whole)
     }
 }
 
@@ -160,17 +156,13 @@ impl Action {
     }
 }
 
-fn last_line(text: &str) -> &str {
-    text.trim_end().rsplit('\n').next().unwrap_or(text).trim_start_matches("error: ")
-}
-
 /// The rules, ready for use.
 #[derive(Debug, Default)]
 pub(crate) struct Relabel(Vec<(RelabelRule, Regex)>);
 
 impl Relabel {
     /// Rules that [`RelabelRule::faults`] has nothing against.
-    pub(crate) fn new(rules: &[RelabelRule]) -> Result<Self, regex::Error> {
+    pub(crate) fn new(rules: &[RelabelRule]) -> Result<Self, PatternError> {
         rules
             .iter()
             .map(|rule| Ok((rule.clone(), rule.compile_regex()?)))

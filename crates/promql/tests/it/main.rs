@@ -2,6 +2,7 @@
 
 mod errors;
 mod limits;
+mod marks;
 mod naive;
 mod promqltest;
 mod properties;
