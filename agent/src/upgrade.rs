@@ -29,6 +29,7 @@ use tokio::sync::{Notify, mpsc};
 use wire::heartbeat::{UpgradeOffer, UpgradePhase, UpgradeReport};
 
 use crate::config::Upgrade;
+use crate::upgrade::fetch::FetchError;
 use crate::upgrade::offer::{Local, refusal};
 use crate::upgrade::trial::{Facts, Step};
 use crate::version::version;
@@ -240,6 +241,13 @@ impl Shared {
                 tracing::info!(version = offer.version, "the new release is installed; restarting");
                 self.tell(report);
                 true
+            }
+            // The host is at fault and not the release: it does not count as a failure of the rollout.
+            Err(error) if matches!(error.downcast_ref(), Some(FetchError::NoRoom { .. })) => {
+                tracing::warn!(version = offer.version, "an upgrade is refused: {error:#}");
+                let reason = format!("{error:#}");
+                self.tell(report::of_offer(offer, UpgradePhase::Refused, &reason));
+                false
             }
             Err(error) => {
                 tracing::warn!(version = offer.version, "an upgrade failed: {error:#}");

@@ -379,6 +379,7 @@ fn no_power_cut_and_no_new_release_leaves_a_host_without_a_working_agent() {
         assert_eq!(stuck(&worlds), None);
         count += worlds.len();
     }
+    println!("{count} worlds");
     assert!(count > 5_000, "only {count} worlds were seen");
 }
 

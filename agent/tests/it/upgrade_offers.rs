@@ -251,3 +251,12 @@ async fn a_damaged_state_takes_no_offer() {
     assert_eq!(report.phase, UpgradePhase::Refused);
     assert!(report.reason.contains("is damaged"), "{report:?}");
 }
+
+#[tokio::test]
+async fn a_host_without_room_for_three_times_the_size_refuses() {
+    let mut host = Host::new().await;
+    host.config.bytes_max = u64::MAX;
+    host.server.fault(Fault::Claim(1 << 50));
+    host.check(host.offer(), UpgradePhase::Refused, "bytes are free, and").await;
+    assert!(host.state().history.is_empty());
+}

@@ -30,6 +30,8 @@ pub enum Fault {
     Hang,
     /// One bit of what it sends is wrong.
     Flip,
+    /// It says that the file has so many bytes.
+    Claim(u64),
 }
 
 /// One request: the file's name and the `Range` header.
@@ -112,7 +114,7 @@ async fn serve(
             let middle = file.len() / 2;
             file[middle] ^= 1;
         }
-        Fault::None | Fault::Cut(_) => {}
+        Fault::None | Fault::Cut(_) | Fault::Claim(_) => {}
     }
     let whole = file.len();
     let is_same = text(IF_RANGE).is_some_and(|asked| asked == etag);
@@ -124,8 +126,12 @@ async fn serve(
         Some(from) => file.split_off(from),
         None => file,
     };
-    let length = body.len();
+    let length = match fault {
+        Fault::Claim(bytes) => bytes,
+        _ => body.len() as u64,
+    };
     let body = match fault {
+        Fault::Claim(_) => cut(body),
         Fault::Cut(bytes) => {
             body.truncate(bytes);
             cut(body)
