@@ -23,6 +23,7 @@ mod wal;
 
 mod expression;
 mod head;
+mod looks;
 mod query;
 
 mod bits;

@@ -131,7 +131,8 @@ impl Reader {
         samples_max: usize,
     ) -> Result<Vec<Series>, ReadError> {
         let selection = selection.clone();
-        let found = self.ask(move |head| head.select(&selection, samples_max, &|| false)).await?;
+        let found =
+            self.ask(move |head| head.select(&selection, &[], samples_max, &|| false)).await?;
         found.map_err(|_| ReadError::TooManySamples { limit: samples_max })
     }
 
