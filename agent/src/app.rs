@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use daemon::{Clock, Context, StartError};
 use model::Timestamp;
+use nix::sys::signal::{Signal, raise};
 
 use crate::batch::Batcher;
 use crate::collect::{Source, collector};
@@ -15,21 +16,22 @@ use crate::host::system::Identity;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::receive::{self, Receiver};
-use crate::rounds::{Make, Rounds};
+use crate::rounds::{Found, Make, Rounds};
 use crate::send::Sender;
 use crate::slots::{self, Verdict};
+use crate::upgrade::{Started, Upgrader};
 
 /// Starts the agent: spool, sender, local listener, heartbeats, collectors.
 ///
 /// # Errors
 /// A [`StartError`] when the listener's port is taken, the data directory is not the agent's, or the host has
 /// no name.
-pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<()> {
+pub async fn start(config: Config, started: Started, ctx: &Context) -> anyhow::Result<()> {
     let endpoint = endpoint(&config)?;
     let config = Arc::new(config);
     let metrics = Arc::new(Metrics::new(&mut ctx.registry()));
 
-    let outbox = open_outbox(&config, &metrics, ctx)?;
+    let outbox = open_outbox(&config, &metrics, ctx).await?;
     let sender = Sender::new(&config.transfer, &endpoint, outbox.clone(), ctx, metrics.clone());
     ctx.spawn("send", sender.run());
 
@@ -42,9 +44,20 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<()> {
     };
     ctx.listen(config.listen, receive::routes(receiver)).await?;
 
+    let (upgrader, offers) = Upgrader::new(&config.upgrade, &endpoint, started, ctx);
+    let upgrades = upgrader.clone();
+    ctx.spawn("upgrade", async move {
+        upgrades.run(offers).await;
+        // The orderly end: systemd starts the launcher again, and that chooses.
+        if let Err(error) = raise(Signal::SIGTERM) {
+            tracing::error!(%error, "the agent cannot end itself; restart it for the upgrade");
+        }
+    });
     if !config.hbs.addresses.is_empty() {
         let (labels, root) = (config.labels.clone(), config.root.clone());
-        let heartbeat = Heartbeat::new(&config.hbs, &endpoint, labels, root, ctx, metrics.clone());
+        let upgrader = upgrader.clone();
+        let heartbeat =
+            Heartbeat::new(&config.hbs, &endpoint, labels, root, ctx, metrics.clone(), upgrader);
         ctx.spawn("heartbeat", heartbeat.run());
     }
 
@@ -60,6 +73,7 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<()> {
         let mut loops =
             CollectLoop { rounds, batcher: Batcher::default(), outbox, clock, metrics, last: None };
         loops.rounds.run_all().await;
+        upgrader.collected();
         while loops.one_slot().await {
             loops.clock.sleep(offset).await;
             loops.outbox.wake();
@@ -95,14 +109,18 @@ pub fn rounds(config: &Arc<Config>, endpoint: &str, metrics: Arc<Metrics>) -> Ro
     Rounds::new(&config.enabled_groups(), common, make, config.collect.deadline, metrics)
 }
 
-// A full or read-only disk is what the agent has to report, so it runs without a spool then. Anything else is
-// a mistake in the set-up, which is told at once.
-fn open_outbox(config: &Config, metrics: &Arc<Metrics>, ctx: &Context) -> anyhow::Result<Outbox> {
+// A disk that is full, read-only or hanging is what the agent has to report, so it runs without a spool then.
+// Anything else is a mistake in the set-up, which is told at once.
+async fn open_outbox(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    ctx: &Context,
+) -> anyhow::Result<Outbox> {
     let folder = config.data_dir.join("spool");
-    let (outbox, error) = Outbox::open(&folder, &config.spool, metrics.clone());
+    let (outbox, error) = Outbox::open(&folder, &config.spool, metrics.clone()).await;
     let Some(error) = error else { return Ok(outbox) };
-    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    if !matches!(error.kind(), StorageFull | ReadOnlyFilesystem | QuotaExceeded) {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull, TimedOut};
+    if !matches!(error.kind(), StorageFull | ReadOnlyFilesystem | QuotaExceeded | TimedOut) {
         return Err(unusable(&folder, &error).into());
     }
     tracing::warn!(folder = %folder.display(), %error, "no spool: samples are kept in memory only");
@@ -143,22 +161,36 @@ impl CollectLoop {
             Verdict::Take => {
                 self.metrics.slots_missed(slots::missed_between(self.last, slot, shortest));
                 self.last = Some(slot);
-                let (batcher, outbox) = (&mut self.batcher, &self.outbox);
-                self.rounds
-                    .run_slot(slot, &mut |found| outbox.put(batcher.encode(slot, found)))
-                    .await;
+                let (found, late) = self.rounds.run_slot(slot).await;
+                self.put(slot, found).await;
+                let found = self.rounds.wait_for(late).await;
+                self.put(slot, found).await;
             }
         }
         true
     }
+
+    async fn put(&mut self, slot: Timestamp, found: Vec<Found>) {
+        if !found.is_empty() {
+            self.outbox.put(self.batcher.encode(slot, found)).await;
+        }
+    }
 }
 
-/// Reads the arguments' configuration file and puts the flags over it.
+/// Reads the arguments' configuration file, puts the settings of an upgrade over it, and the flags over both.
 ///
 /// # Errors
 /// When the file has faults: all of them, with their keys.
-pub fn load(file: Option<&Path>, change: impl FnOnce(&mut Config)) -> anyhow::Result<Config> {
-    let mut config = daemon::load_config(file, Config::validate)?;
+pub fn load(
+    file: Option<&Path>,
+    overlay: Option<&Path>,
+    change: impl FnOnce(&mut Config),
+) -> anyhow::Result<Config> {
+    // A host that has opted out of upgrades cannot be opted in by one.
+    let mut config = match overlay {
+        Some(overlay) => daemon::load_config_under(file, overlay, &["upgrade"], Config::validate)?,
+        None => daemon::load_config(file, Config::validate)?,
+    };
     change(&mut config);
     let mut faults = daemon::Faults::default();
     config.validate(&mut faults);

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,8 +14,11 @@ use daemon::{CommonArgs, ExitReason, RuntimeKind, StartError};
 use crate::app;
 use crate::catalogue::Group;
 use crate::config::{Config, GroupSettings};
+use crate::inventory::Inventory;
 use crate::metrics::Metrics;
 use crate::rounds::{Found, Rounds};
+use crate::upgrade::command::{LaunchFlags, UpgradeCommand};
+use crate::version::version;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,6 +42,8 @@ pub struct Cli {
     common: CommonArgs,
     #[command(flatten)]
     flags: Flags,
+    #[command(flatten)]
+    launch: LaunchFlags,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -88,7 +94,16 @@ enum Command {
         group: Option<String>,
     },
     /// Check the configuration and run every collector once.
-    Check,
+    Check {
+        /// For a new agent that has yet to be started: a host with nothing to measure in some group passes.
+        #[arg(long)]
+        preflight: bool,
+    },
+    /// See, pin, or take back upgrades of this host.
+    Upgrade {
+        #[command(subcommand)]
+        command: UpgradeCommand,
+    },
     /// Print the version.
     Version,
 }
@@ -108,24 +123,35 @@ pub fn main() -> ExitCode {
 
 impl Cli {
     fn run(self) -> anyhow::Result<ExitCode> {
-        let load =
-            || app::load(self.common.config.as_deref(), |config| self.flags.clone().apply(config));
+        let load = || {
+            let overlay = self.launch.overlay().map(PathBuf::as_path);
+            let change = |config: &mut Config| self.flags.clone().apply(config);
+            app::load(self.common.config.as_deref(), overlay, change)
+        };
         match self.command {
             None | Some(Command::Run) => {
                 let config = load()?;
-                let start = async move |ctx: &daemon::Context| app::start(config, ctx).await;
+                let started = self.launch.started(self.common.config.clone());
+                let start =
+                    async move |ctx: &daemon::Context| app::start(config, started, ctx).await;
                 Ok(daemon::run("agent", RuntimeKind::CurrentThread, &self.common, start))
             }
             Some(Command::Collect { ref group }) => {
                 daemon::init_log(&self.common)?;
                 collect(load()?, group.as_deref())
             }
-            Some(Command::Check) => {
+            Some(Command::Check { preflight }) => {
                 daemon::init_log(&self.common)?;
-                check(load()?)
+                let code = check(load()?)?;
+                Ok(if preflight { ExitReason::Clean.into() } else { code })
+            }
+            Some(Command::Upgrade { ref command }) => {
+                let text = command.run(&load()?.upgrade)?;
+                io::stdout().write_all(text.as_bytes())?;
+                Ok(ExitReason::Clean.into())
             }
             Some(Command::Version) => {
-                writeln!(io::stdout(), "saker-agent {}", env!("CARGO_PKG_VERSION"))?;
+                writeln!(io::stdout(), "saker-agent {}", version())?;
                 Ok(ExitReason::Clean.into())
             }
         }
@@ -135,17 +161,19 @@ impl Cli {
 /// Shares and rates are differences: two rounds this far apart.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(1);
 
-async fn two_rounds(rounds: &mut Rounds) -> Vec<Found> {
+type Faults = BTreeMap<Group, String>;
+
+async fn two_rounds(rounds: &mut Rounds) -> (Vec<Found>, Faults) {
     rounds.run_all().await;
     tokio::time::sleep(BETWEEN_ROUNDS).await;
-    rounds.run_all().await
+    (rounds.run_all().await, rounds.faults())
 }
 
-fn measure(config: Config) -> anyhow::Result<Vec<Found>> {
+fn measure(config: Arc<Config>) -> anyhow::Result<(Vec<Found>, Faults)> {
     let endpoint = app::endpoint(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let found = runtime.block_on(async {
-        let mut rounds = app::rounds(&Arc::new(config), &endpoint, Arc::new(Metrics::default()));
+        let mut rounds = app::rounds(&config, &endpoint, Arc::new(Metrics::default()));
         two_rounds(&mut rounds).await
     });
     runtime.shutdown_background();
@@ -163,7 +191,7 @@ fn collect(mut config: Config, group: Option<&str>) -> anyhow::Result<ExitCode> 
             config.groups.insert(group, GroupSettings { enabled: Some(group == wanted), interval });
         }
     }
-    let found = measure(config)?;
+    let (found, _) = measure(Arc::new(config))?;
     let mut out = io::stdout().lock();
     for reading in found.iter().flat_map(|found| &found.readings) {
         writeln!(out, "{} {}", reading.labels, reading.value)?;
@@ -172,35 +200,12 @@ fn collect(mut config: Config, group: Option<&str>) -> anyhow::Result<ExitCode> 
     Ok(if is_empty { ExitReason::Failed } else { ExitReason::Clean }.into())
 }
 
-// Groups that have nothing to measure on this host are not at fault: no disk of its own, no time servers.
 fn check(config: Config) -> anyhow::Result<ExitCode> {
-    let groups = config.enabled_groups();
-    let found = measure(config)?;
-    let mut out = io::stdout().lock();
-    writeln!(out, "configuration  ok")?;
-    writeln!(
-        out,
-        "{:<12} {:>9} {:>8}  metrics of the catalogue without a value",
-        "group", "interval", "samples"
-    )?;
-    let mut is_whole = true;
-    for (group, interval) in groups {
-        let readings = found
-            .iter()
-            .find(|found| found.group == group)
-            .map_or(&[][..], |found| &found.readings);
-        let has = |original: &str| {
-            let name = model::canonical_name(original);
-            readings.iter().any(|reading| reading.labels.metric_name() == name)
-        };
-        let missing: Vec<_> =
-            group.metrics().map(|(metric, _)| metric.original).filter(|name| !has(name)).collect();
-        let may_be_empty = matches!(group, Group::Disk | Group::Network | Group::Clock);
-        is_whole &= may_be_empty || !readings.is_empty();
-        let (interval, samples) = (model::format_duration(interval), readings.len());
-        writeln!(out, "{:<12} {interval:>9} {samples:>8}  {}", group.as_str(), missing.join(" "))?;
-    }
-    Ok(if is_whole { ExitReason::Clean } else { ExitReason::Failed }.into())
+    let config = Arc::new(config);
+    let (found, faults) = measure(config.clone())?;
+    let inventory = Inventory::new(&config, &found, &faults);
+    write!(io::stdout().lock(), "configuration ok\n{inventory}")?;
+    Ok(if inventory.is_whole() { ExitReason::Clean } else { ExitReason::Failed }.into())
 }
 
 #[cfg(test)]
@@ -250,8 +255,9 @@ mod tests {
 
     #[test]
     fn a_flag_that_does_not_fit_is_named() {
-        let error = app::load(None, |config| config.transfer.addresses = vec!["a:1".to_owned()])
-            .unwrap_err();
+        let error =
+            app::load(None, None, |config| config.transfer.addresses = vec!["a:1".to_owned()])
+                .unwrap_err();
         assert!(format!("{error:#}").contains("transfer.addresses"), "{error:#}");
         assert_eq!(StartError::reason_of(&error), ExitReason::Usage);
     }

@@ -16,6 +16,8 @@ use wire::heartbeat::{HeartbeatReply, HeartbeatRequest, PATH};
 use crate::config::Hbs;
 use crate::host::system::Identity;
 use crate::metrics::Metrics;
+use crate::upgrade::Upgrader;
+use crate::version::version;
 
 /// The reply of an hbs has some hundred bytes; what is longer is not read to its end.
 const REPLY_BYTES_MAX: usize = 1 << 20;
@@ -35,6 +37,7 @@ pub struct Heartbeat {
     timeout: Duration,
     ctx: Context,
     metrics: Arc<Metrics>,
+    upgrader: Upgrader,
     is_away: bool,
 }
 
@@ -47,6 +50,7 @@ impl Heartbeat {
         root: PathBuf,
         ctx: &Context,
         metrics: Arc<Metrics>,
+        upgrader: Upgrader,
     ) -> Self {
         let url = |address: &String| format!("{}{PATH}", address.trim_end_matches('/'));
         Self {
@@ -59,6 +63,7 @@ impl Heartbeat {
             timeout: config.timeout,
             ctx: ctx.clone(),
             metrics,
+            upgrader,
             is_away: false,
         }
     }
@@ -68,7 +73,10 @@ impl Heartbeat {
     pub async fn run(mut self) {
         loop {
             self.beat().await;
-            self.ctx.clock.sleep(self.interval).await;
+            tokio::select! {
+                () = self.ctx.clock.sleep(self.interval) => {}
+                () = self.upgrader.changed() => {}
+            }
         }
     }
 
@@ -104,6 +112,8 @@ impl Heartbeat {
         let request = self.ctx.http.post(url).timeout(self.timeout).json(&self.request(ip, sent));
         let sent_request = request.send().await.map_err(reqwest::Error::without_url);
         let mut response = sent_request.with_context(|| format!("post to {url}"))?;
+        // An error is an answer too: the way to hbs is open.
+        self.upgrader.contact();
         let status = response.status();
         anyhow::ensure!(status.is_success(), "{url} answered {status}");
         let mut body = Vec::new();
@@ -118,6 +128,9 @@ impl Heartbeat {
         }
         let reply: HeartbeatReply = serde_json::from_slice(&body)
             .with_context(|| format!("understand the answer of {url}"))?;
+        if let Some(offer) = reply.upgrade {
+            self.upgrader.offer(offer);
+        }
         Ok(Answer {
             clock_offset_millis: clock_offset_millis(sent, reply.server_time, self.ctx.clock.now()),
             interval: interval(reply.desired.unwrap_or_default().heartbeat_interval_seconds),
@@ -130,7 +143,7 @@ impl Heartbeat {
         HeartbeatRequest {
             host: HostId(self.endpoint.clone()),
             ip,
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            agent_version: version().to_owned(),
             plugin_version: String::new(),
             os,
             kernel,
@@ -142,8 +155,8 @@ impl Heartbeat {
             labels: self.labels.clone(),
             desired_hash: String::new(),
             desired_faults: Vec::new(),
-            upgrade: None,
-            upgradable: false,
+            upgrade: self.upgrader.report(),
+            upgradable: self.upgrader.is_upgradable(),
         }
     }
 }

@@ -1,12 +1,16 @@
 //! Readers of the kernel's tables: bytes under a root directory to plain structs. They decide nothing and
 //! never panic, whatever the bytes are.
 
+pub mod cgroup;
 pub mod disk;
 mod fields;
 pub mod file;
 pub mod memory;
 pub mod mounts;
 pub mod network;
+pub mod pressure;
 pub mod protocol;
+pub mod sock_diag;
 pub mod stat;
 pub mod system;
+pub mod vmstat;

@@ -196,9 +196,10 @@ impl Metrics {
         self.sent_samples.get()
     }
 
-    /// What waits for transfer.
-    pub fn set_spool_bytes(&self, bytes: u64) {
-        self.spool_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    /// A part of what waits for transfer had one size and now has another.
+    pub fn spool_bytes_changed(&self, from: u64, to: u64) {
+        let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.spool_bytes.inc_by(signed(to) - signed(from));
     }
 
     /// What waits for transfer.

@@ -81,7 +81,7 @@ async fn push(
     if body.is_empty() {
         return blank().await;
     }
-    match receiver.take(&body) {
+    match receiver.take(&body).await {
         Ok(taken) if is_verbose => axum::Json(taken.into_reply()).into_response(),
         Ok(_) => falcon_json::AGENT_PUSH_OK.into_response(),
         Err(error @ DecodeError::TooManySamples { .. }) => {
@@ -120,7 +120,7 @@ impl Taken {
 }
 
 impl Receiver {
-    fn take(&self, body: &[u8]) -> Result<Taken, DecodeError> {
+    async fn take(&self, body: &[u8]) -> Result<Taken, DecodeError> {
         let decoded = falcon_json::decode(body, self.clock.now(), self.limits.samples_max)?;
         let mut taken = Taken { accepted: 0, refused: decoded.refused };
         let mut series = Vec::with_capacity(decoded.samples.len());
@@ -154,7 +154,7 @@ impl Receiver {
         if !series.is_empty() {
             self.metrics.pushed(series.len());
             let metadata: Vec<_> = metadata.into_iter().collect();
-            self.outbox.put(batch::encode(&series, &metadata));
+            self.outbox.put(batch::encode(&series, &metadata)).await;
             self.outbox.wake();
         }
         Ok(taken)

@@ -5,6 +5,7 @@
 //! thread, and the others go on with a new one; what it finds is still taken if it comes back before its
 //! deadline. After that it is away: cut off, counted and skipped until it returns.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,8 +60,16 @@ struct Station {
     group: Group,
     interval: Duration,
     place: Place,
-    // A fault is logged when it begins and when it ends, not in each round.
-    is_failing: bool,
+    // The fault of the last round. It is logged when it begins and when it ends, not in each round.
+    fault: Option<String>,
+}
+
+/// Collectors of a slot that were not back while the others ran.
+#[derive(Debug)]
+#[must_use = "what they find is lost when nobody waits for it"]
+pub struct Late {
+    stations: Vec<usize>,
+    deadline: Instant,
 }
 
 /// The collectors of all groups that are measured.
@@ -94,7 +103,7 @@ impl Rounds {
             group,
             interval,
             place: Place::Lost,
-            is_failing: false,
+            fault: None,
         };
         let stations = groups.iter().map(station).collect();
         Self { stations, common, make, worker: None, deadline, started: Instant::now(), metrics }
@@ -105,28 +114,29 @@ impl Rounds {
         self.stations.iter().map(|station| station.interval)
     }
 
+    /// The groups whose collectors failed in their last round, and why.
+    pub fn faults(&self) -> BTreeMap<Group, String> {
+        let fault = |station: &Station| Some((station.group, station.fault.clone()?));
+        self.stations.iter().filter_map(fault).collect()
+    }
+
     /// Runs every collector once, whatever the time is: the first round, from which the next measures
     /// differences, and what `saker-agent collect` shows.
     pub async fn run_all(&mut self) -> Vec<Found> {
-        let mut found = Vec::new();
-        self.run(|_| true, &mut |some| found.extend(some)).await;
+        let (mut found, late) = self.run(|_| true).await;
+        found.extend(self.wait_for(late).await);
         found
     }
 
-    /// Runs the collectors that are due in this slot. `deliver` is called with what was found at once, and
-    /// again with what came late.
-    pub async fn run_slot(&mut self, slot: Timestamp, deliver: &mut impl FnMut(Vec<Found>)) {
-        self.run(|interval| slots::is_due(slot, interval), deliver).await;
+    /// Runs the collectors that are due in this slot. What the slow ones find comes with
+    /// [`Rounds::wait_for`]; the others need not wait for them.
+    pub async fn run_slot(&mut self, slot: Timestamp) -> (Vec<Found>, Late) {
+        self.run(|interval| slots::is_due(slot, interval)).await
     }
 
-    async fn run(
-        &mut self,
-        is_due: impl Fn(Duration) -> bool,
-        deliver: &mut impl FnMut(Vec<Found>),
-    ) {
-        let deadline = Instant::now() + self.deadline;
+    async fn run(&mut self, is_due: impl Fn(Duration) -> bool) -> (Vec<Found>, Late) {
+        let mut late = Late { stations: Vec::new(), deadline: Instant::now() + self.deadline };
         let mut found = Vec::new();
-        let mut late = Vec::new();
         for at in 0..self.stations.len() {
             if !is_due(self.stations[at].interval) || !self.send_out(at) {
                 continue;
@@ -135,23 +145,24 @@ impl Rounds {
                 Ok(some) => found.extend(some),
                 Err(_) => {
                     self.worker = None;
-                    late.push(at);
+                    late.stations.push(at);
                 }
             }
         }
-        if !found.is_empty() {
-            deliver(found);
-        }
+        (found, late)
+    }
+
+    /// What the slow collectors of a slot found until their deadline. Those that are not back then are cut
+    /// off and counted.
+    pub async fn wait_for(&mut self, late: Late) -> Vec<Found> {
         let mut found = Vec::new();
-        for at in late {
-            match timeout_at(deadline, self.come_back(at)).await {
+        for at in late.stations {
+            match timeout_at(late.deadline, self.come_back(at)).await {
                 Ok(some) => found.extend(some),
                 Err(_) => self.fault(at, CollectFault::Timeout, "not back at its deadline"),
             }
         }
-        if !found.is_empty() {
-            deliver(found);
-        }
+        found
     }
 
     // Starts a collector on the worker thread; `false` when it cannot run in this slot.
@@ -222,10 +233,7 @@ impl Rounds {
         match outcome {
             Ok(()) => self.recovered(at),
             Err(error) => {
-                let cause = std::error::Error::source(&error)
-                    .map(|cause| format!(": {cause}"))
-                    .unwrap_or_default();
-                self.fault(at, CollectFault::Error, &format!("{error}{cause}"));
+                self.fault(at, CollectFault::Error, &daemon::error_chain(&error));
             }
         }
         (!readings.is_empty()).then_some(Found { group, interval, readings })
@@ -234,7 +242,7 @@ impl Rounds {
     fn fault(&mut self, at: usize, fault: CollectFault, why: &str) {
         let station = &mut self.stations[at];
         self.metrics.collector_fault(station.group, fault);
-        if !std::mem::replace(&mut station.is_failing, true) {
+        if station.fault.replace(why.to_owned()).is_none() {
             tracing::warn!(
                 group = station.group.as_str(),
                 "a collector gives less than it should: {why}"
@@ -244,7 +252,7 @@ impl Rounds {
 
     fn recovered(&mut self, at: usize) {
         let station = &mut self.stations[at];
-        if std::mem::take(&mut station.is_failing) {
+        if station.fault.take().is_some() {
             tracing::info!(group = station.group.as_str(), "a collector works again");
         }
     }

@@ -21,7 +21,12 @@ pub(crate) fn run(common: &CommonArgs, command: RunCommand) -> ExitCode {
         match command {
             RunCommand::Standalone(_) => standalone(config, context).await,
             RunCommand::Transfer(_) => {
-                transfer_role(&config, open_storage(&config, context).await?, context).await
+                // With all samples handed on to others, the store is left to those who use it.
+                let storage = match config.transfer.is_storing() {
+                    true => Some(open_storage(&config, context).await?),
+                    false => None,
+                };
+                transfer_role(&config, storage, context).await
             }
             RunCommand::Hbs(_) => {
                 hbs_role(&config, open_db(&config, context).await?, context).await
@@ -44,7 +49,7 @@ pub(crate) fn run(common: &CommonArgs, command: RunCommand) -> ExitCode {
 async fn standalone(config: Config, context: &Context) -> anyhow::Result<()> {
     let storage = open_storage(&config, context).await?;
     // Samples are taken while a database server is still away.
-    transfer_role(&config, storage.clone(), context).await?;
+    transfer_role(&config, Some(storage.clone()), context).await?;
 
     let db = open_db(&config, context).await?;
     hbs_role(&config, db.clone(), context).await?;
@@ -53,8 +58,12 @@ async fn standalone(config: Config, context: &Context) -> anyhow::Result<()> {
     apiproxy_role(&config, &storage, context).await
 }
 
-async fn transfer_role(config: &Config, storage: Storage, context: &Context) -> anyhow::Result<()> {
-    let deps = transfer::Deps { storage };
+async fn transfer_role(
+    config: &Config,
+    storage: Option<Storage>,
+    context: &Context,
+) -> anyhow::Result<()> {
+    let deps = transfer::Deps { storage, queue_dir: config.data_dir.join("queue") };
     transfer::start(config.transfer.clone(), deps, &context.for_role("transfer")).await?;
     Ok(())
 }

@@ -1,12 +1,17 @@
 //! Settings of transfer.
 
+mod destination;
+
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use daemon::Faults;
 use serde::{Deserialize, Serialize};
 
+pub use self::destination::{Destination, TokenConfig};
 use crate::relabel::RelabelRule;
+use crate::route::{DESTINATIONS_MAX, Hash, HashBy};
 
 /// The section `[transfer]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,8 +72,28 @@ pub struct Config {
     pub endpoint_samples_per_second_max: usize,
     /// Series that one endpoint may send within an hour or two; 0 is no limit.
     pub endpoint_series_max: usize,
+    /// Whether HTTP requests without one of the tokens are refused with 401.
+    pub token_required: bool,
+    /// Destinations that each series goes to.
+    pub replication: usize,
+    /// How series are spread over the destinations.
+    pub hash: Hash,
+    /// What stays together.
+    pub hash_by: HashBy,
+    /// Whether what is queued is brought to disk before a client is answered, so that it survives a
+    /// power cut too; else it survives only the death of the process.
+    pub queue_sync: bool,
+    /// At the stop of the process, how long queues are emptied. The rest is sent after the start.
+    #[serde(with = "model::duration_text")]
+    pub drain_timeout: Duration,
     /// What is done to the labels of every series, in this order, before its limits are checked.
     pub relabel: Vec<RelabelRule>,
+    /// Where series go; none means the store of this process, for all of them.
+    pub destinations: Vec<Destination>,
+    /// Where all series go besides.
+    pub mirrors: Vec<Destination>,
+    /// Clients that are counted and limited by the token they show.
+    pub tokens: Vec<TokenConfig>,
 }
 
 impl Default for Config {
@@ -98,7 +123,16 @@ impl Default for Config {
             endpoints_max: 100_000,
             endpoint_samples_per_second_max: 0,
             endpoint_series_max: 0,
+            token_required: false,
+            replication: 1,
+            hash: Hash::Rendezvous,
+            hash_by: HashBy::Endpoint,
+            queue_sync: true,
+            drain_timeout: Duration::from_secs(5),
             relabel: Vec::new(),
+            destinations: Vec::new(),
+            mirrors: Vec::new(),
+            tokens: Vec::new(),
         }
     }
 }
@@ -147,6 +181,69 @@ impl Config {
         if self.request_timeout < Duration::from_secs(1) {
             faults.add("transfer.request_timeout", "must be at least 1s");
         }
+        self.validate_way_out(faults);
+        self.validate_tokens(faults);
+    }
+
+    /// Whether samples go into the store of this process.
+    pub fn is_storing(&self) -> bool {
+        self.destinations.is_empty() || self.way_out().any(|one| one.local)
+    }
+
+    /// Destinations and the mirrors behind them.
+    pub(crate) fn way_out(&self) -> impl Iterator<Item = &Destination> {
+        self.destinations.iter().chain(&self.mirrors)
+    }
+
+    fn validate_way_out(&self, faults: &mut Faults) {
+        let mut names = BTreeSet::new();
+        for (list, all) in [("destinations", &self.destinations), ("mirrors", &self.mirrors)] {
+            for (at, one) in all.iter().enumerate() {
+                for (key, fault) in one.faults() {
+                    faults.add(&format!("transfer.{list}[{at}].{key}"), fault);
+                }
+                if !names.insert(one.name.as_str()) {
+                    faults.add(&format!("transfer.{list}[{at}].name"), "is there twice");
+                }
+            }
+        }
+        if self.way_out().filter(|one| one.local).count() > 1 {
+            faults.add("transfer.destinations", "only one can be local");
+        }
+        if self.way_out().count() > DESTINATIONS_MAX {
+            let fault = format!("with the mirrors at most {DESTINATIONS_MAX}");
+            faults.add("transfer.destinations", fault);
+        }
+        if self.destinations.is_empty() && !self.mirrors.is_empty() {
+            let fault = "need destinations; name the store of this process with local = true";
+            faults.add("transfer.mirrors", fault);
+        }
+        let too_many = self.replication > self.destinations.len().max(1);
+        if self.replication == 0 || too_many {
+            faults.add("transfer.replication", "must be between 1 and the number of destinations");
+        }
+        let is_weighted = self.destinations.iter().any(|one| one.weight != 1.0);
+        if self.hash == Hash::OpenFalcon && is_weighted {
+            faults.add("transfer.hash", "the ring of open-falcon has no weights");
+        }
+        if self.drain_timeout > Duration::from_secs(9) {
+            faults.add("transfer.drain_timeout", "must be at most 9s: a task is cut off after 10s");
+        }
+    }
+
+    fn validate_tokens(&self, faults: &mut Faults) {
+        let mut names = BTreeSet::new();
+        for (at, token) in self.tokens.iter().enumerate() {
+            for (key, fault) in token.faults() {
+                faults.add(&format!("transfer.tokens[{at}].{key}"), fault);
+            }
+            if !names.insert(token.name.as_str()) {
+                faults.add(&format!("transfer.tokens[{at}].name"), "is there twice");
+            }
+        }
+        if self.token_required && self.tokens.is_empty() {
+            faults.add("transfer.token_required", "there are no tokens to show");
+        }
     }
 }
 
@@ -159,6 +256,53 @@ mod tests {
         let mut faults = Faults::default();
         Config::default().validate(&mut faults);
         assert!(faults.list().is_empty(), "{:?}", faults.list());
+    }
+
+    fn destination(name: &str) -> Destination {
+        let url = "http://127.0.0.1:1/api/v1/write".to_owned();
+        Destination { name: name.to_owned(), url, ..Destination::default() }
+    }
+
+    fn check(config: &Config, faulty: &[&str]) {
+        let mut faults = Faults::default();
+        config.validate(&mut faults);
+        let keys: Vec<&str> =
+            faults.list().iter().filter_map(|fault| fault.split(':').next()).collect();
+        assert_eq!(keys, faulty);
+    }
+
+    #[test]
+    fn faults_of_the_way_out_are_named() {
+        let local = Destination { local: true, name: "here".to_owned(), ..Destination::default() };
+        let destinations = vec![destination("a"), local.clone()];
+        let config = Config { destinations, replication: 2, ..Config::default() };
+        check(&config, &[]);
+        assert!(config.is_storing() && Config::default().is_storing());
+        let also_here = vec![Destination { name: "too".to_owned(), ..local }];
+        check(&Config { mirrors: also_here, ..config }, &["transfer.destinations"]);
+
+        let heavy = Destination { weight: 2.0, ..destination("a") };
+        let config = Config {
+            destinations: vec![destination("a"), heavy],
+            replication: 3,
+            hash: Hash::OpenFalcon,
+            drain_timeout: Duration::from_secs(60),
+            token_required: true,
+            ..Config::default()
+        };
+        assert!(!config.is_storing());
+        let faulty = [
+            "transfer.destinations[1].name",
+            "transfer.replication",
+            "transfer.hash",
+            "transfer.drain_timeout",
+            "transfer.token_required",
+        ];
+        check(&config, &faulty);
+        let mirrors = vec![destination("m")];
+        check(&Config { mirrors, ..Config::default() }, &["transfer.mirrors"]);
+        let many = (0..65).map(|at| destination(&format!("d{at}"))).collect();
+        check(&Config { destinations: many, ..Config::default() }, &["transfer.destinations"]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What each host sends, and how much it may: a bounded table of endpoints with their counts, a rate
 //! and a number of series.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use model::{ENDPOINT, Labels, Timestamp};
@@ -9,35 +10,33 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::metrics::Protocol;
+use crate::quota::{Exceeded, Quota, QuotaLimits};
 use crate::reason::Reason;
 
 /// An endpoint that is silent for so long makes room for others.
 const FORGET_AFTER: Duration = Duration::from_secs(3600);
 /// How often a full table is looked through for silent endpoints.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
-/// A series counts for its endpoint for one to two of these.
-const SERIES_PERIOD: Duration = Duration::from_secs(3600);
-/// A rate may be exceeded for so long after a silence, since agents send in bursts and repeat what
-/// they could not send.
-const BURST_SECONDS: f64 = 60.0;
-
-/// How much one endpoint may send; 0 is no limit.
+/// How much is kept, and how much one endpoint may send.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) endpoints_max: usize,
-    pub(crate) samples_per_second_max: usize,
-    pub(crate) series_max: usize,
+    pub(crate) of_each: QuotaLimits,
 }
 
 impl From<&Config> for Limits {
     fn from(config: &Config) -> Self {
-        Self {
-            endpoints_max: config.endpoints_max,
+        let of_each = QuotaLimits {
             samples_per_second_max: config.endpoint_samples_per_second_max,
             series_max: config.endpoint_series_max,
-        }
+        };
+        Self { endpoints_max: config.endpoints_max, of_each }
     }
 }
+
+/// Stands for the name of an endpoint: a hash with a seed that nobody outside can find out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct EndpointKey(u64);
 
 /// What is known of an endpoint.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -57,33 +56,42 @@ pub(crate) struct EndpointCounts {
 #[derive(Debug)]
 pub(crate) struct Endpoints {
     limits: Limits,
-    by_name: HashMap<String, usize>,
+    hashing: RandomState,
+    by_key: HashMap<EndpointKey, usize>,
     entries: Vec<Entry>,
     tidied: Timestamp,
 }
 
 #[derive(Debug)]
 struct Entry {
+    key: EndpointKey,
     name: String,
     samples: u64,
     limited: u64,
     last: Timestamp,
     protocol: Protocol,
-    /// Samples that may come at once.
-    allowance: f64,
-    /// Hashes of the series of this period and of the one before.
-    series: [HashSet<u64>; 2],
-    period: Timestamp,
+    quota: Quota,
 }
 
 impl Endpoints {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, by_name: HashMap::new(), entries: Vec::new(), tidied: Timestamp::MIN }
+        Self {
+            limits,
+            hashing: RandomState::new(),
+            by_key: HashMap::new(),
+            entries: Vec::new(),
+            tidied: Timestamp::MIN,
+        }
     }
 
     /// How many endpoints are known.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// What stands for the name of an endpoint in this process.
+    pub(crate) fn key(&self, name: &str) -> EndpointKey {
+        EndpointKey(self.hashing.hash_one(name))
     }
 
     /// Counts samples of a series that came at `now`; an error when its endpoint may not send them.
@@ -99,20 +107,54 @@ impl Endpoints {
         let Some(name) = labels.get(ENDPOINT) else { return Ok(()) };
         let hinted =
             hint.filter(|at| self.entries.get(*at).is_some_and(|entry| entry.name == name));
-        let Some(at) = hinted.or_else(|| self.position(name, now)) else {
-            let limited = self.limits.samples_per_second_max > 0 || self.limits.series_max > 0;
-            return if limited { Err(Reason::EndpointsLimit) } else { Ok(()) };
+        let at = match hinted {
+            Some(at) => Some(at),
+            None => self.position(self.key(name), || name.to_owned(), now),
         };
-        *hint = Some(at);
-        let limits = self.limits;
-        let entry = &mut self.entries[at];
-        let admitted = entry.admit(labels, samples, limits, now);
+        *hint = at;
+        self.admit_at(at, || labels.hash(), samples, protocol, now)
+    }
+
+    /// As [`Endpoints::admit`], for an endpoint and a series that are known by their hashes.
+    pub(crate) fn admit_known(
+        &mut self,
+        (key, name): (EndpointKey, impl FnOnce() -> String),
+        (series, samples): (u64, usize),
+        protocol: Protocol,
+        now: Timestamp,
+        hint: &mut Option<usize>,
+    ) -> Result<(), Reason> {
+        let hinted = hint.filter(|at| self.entries.get(*at).is_some_and(|entry| entry.key == key));
+        let at = match hinted {
+            Some(at) => Some(at),
+            None => self.position(key, name, now),
+        };
+        *hint = at;
+        self.admit_at(at, || series, samples, protocol, now)
+    }
+
+    fn admit_at(
+        &mut self,
+        at: Option<usize>,
+        series: impl FnOnce() -> u64,
+        samples: usize,
+        protocol: Protocol,
+        now: Timestamp,
+    ) -> Result<(), Reason> {
+        let limits = self.limits.of_each;
+        let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) else {
+            return if limits.is_limited() { Err(Reason::EndpointsLimit) } else { Ok(()) };
+        };
+        let admitted = entry.quota.admit(series, samples, limits, now);
         (entry.last, entry.protocol) = (now, protocol);
         entry.samples += samples as u64;
         if admitted.is_err() {
             entry.limited += samples as u64;
         }
-        admitted
+        admitted.map_err(|exceeded| match exceeded {
+            Exceeded::Rate => Reason::EndpointRate,
+            Exceeded::Series => Reason::EndpointSeries,
+        })
     }
 
     /// Those who sent most, at most `limit` of them.
@@ -123,8 +165,13 @@ impl Endpoints {
     }
 
     /// Where an endpoint is, made when it is new; `None` when the table is full.
-    fn position(&mut self, name: &str, now: Timestamp) -> Option<usize> {
-        if let Some(at) = self.by_name.get(name) {
+    fn position(
+        &mut self,
+        key: EndpointKey,
+        name: impl FnOnce() -> String,
+        now: Timestamp,
+    ) -> Option<usize> {
+        if let Some(at) = self.by_key.get(&key) {
             return Some(*at);
         }
         if self.entries.len() >= self.limits.endpoints_max {
@@ -134,8 +181,16 @@ impl Endpoints {
             return None;
         }
         let at = self.entries.len();
-        self.by_name.insert(name.to_owned(), at);
-        self.entries.push(Entry::new(name, self.limits, now));
+        self.by_key.insert(key, at);
+        self.entries.push(Entry {
+            key,
+            name: name(),
+            samples: 0,
+            limited: 0,
+            last: now,
+            protocol: Protocol::Falcon,
+            quota: Quota::new(self.limits.of_each, now),
+        });
         Some(at)
     }
 
@@ -145,70 +200,12 @@ impl Endpoints {
         }
         self.tidied = now;
         self.entries.retain(|entry| entry.last.plus(FORGET_AFTER) > now);
-        self.by_name = self
-            .entries
-            .iter()
-            .enumerate()
-            .map(|(at, entry)| (entry.name.to_owned(), at))
-            .collect();
+        let keys = self.entries.iter().enumerate();
+        self.by_key = keys.map(|(at, entry)| (entry.key, at)).collect();
     }
 }
 
 impl Entry {
-    fn new(name: &str, limits: Limits, now: Timestamp) -> Self {
-        Self {
-            name: name.to_owned(),
-            samples: 0,
-            limited: 0,
-            last: now,
-            protocol: Protocol::Falcon,
-            allowance: limits.samples_per_second_max as f64 * BURST_SECONDS,
-            series: <[HashSet<u64>; 2]>::default(),
-            period: now,
-        }
-    }
-
-    fn admit(
-        &mut self,
-        labels: &Labels,
-        samples: usize,
-        limits: Limits,
-        now: Timestamp,
-    ) -> Result<(), Reason> {
-        if limits.series_max > 0 {
-            self.admit_series(labels.hash(), limits.series_max, now)?;
-        }
-        if limits.samples_per_second_max > 0 {
-            let rate = limits.samples_per_second_max as f64;
-            let refill = now.since(self.last).as_secs_f64() * rate;
-            self.allowance = (self.allowance + refill).min(rate * BURST_SECONDS);
-            self.last = self.last.max(now);
-            if self.allowance < samples as f64 {
-                return Err(Reason::EndpointRate);
-            }
-            self.allowance -= samples as f64;
-        }
-        Ok(())
-    }
-
-    fn admit_series(&mut self, hash: u64, series_max: usize, now: Timestamp) -> Result<(), Reason> {
-        if now.since(self.period) >= SERIES_PERIOD {
-            self.series.swap(0, 1);
-            self.series[0].clear();
-            self.period = now;
-        }
-        let [current, before] = &mut self.series;
-        if current.contains(&hash) {
-            return Ok(());
-        }
-        let was_known = before.remove(&hash);
-        if !was_known && current.len() + before.len() >= series_max {
-            return Err(Reason::EndpointSeries);
-        }
-        current.insert(hash);
-        Ok(())
-    }
-
     fn counts(&self) -> EndpointCounts {
         EndpointCounts {
             endpoint: self.name.to_owned(),
@@ -227,7 +224,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_seconds(1_760_000_460);
 
     fn limits(samples_per_second_max: usize, series_max: usize) -> Limits {
-        Limits { endpoints_max: 2, samples_per_second_max, series_max }
+        Limits { endpoints_max: 2, of_each: QuotaLimits { samples_per_second_max, series_max } }
     }
 
     fn send(

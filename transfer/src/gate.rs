@@ -4,6 +4,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::body::Bytes;
 use axum::http::StatusCode;
 use daemon::{Clock, Context};
 use prometheus_client::metrics::gauge::Gauge;
@@ -13,7 +14,9 @@ use wire::known::KnownLabels;
 use crate::config::Config;
 use crate::ingest::{Incoming, Ingest, Verdict};
 use crate::metrics::{Metrics, RequestFault};
+use crate::outlet::OutletError;
 use crate::receive::Rejection;
+use crate::tokens::TokenId;
 
 /// The way in.
 #[derive(Debug)]
@@ -59,16 +62,31 @@ impl Gate {
 
     /// Puts a decoded request through the corridor.
     pub(crate) async fn take(&self, incoming: Incoming) -> Result<Verdict, Rejection> {
-        match self.ingest.take(incoming).await {
+        self.note(self.ingest.take(incoming).await)
+    }
+
+    /// Puts a remote-write request through the corridor in its bytes; `None` when it has to be
+    /// decoded.
+    pub(crate) async fn take_encoded(
+        &self,
+        body: &Bytes,
+        token: Option<TokenId>,
+    ) -> Result<Option<Verdict>, Rejection> {
+        let Some(ready) = self.ingest.prepare(body, token) else { return Ok(None) };
+        self.note(self.ingest.dispatch(ready).await).map(Some)
+    }
+
+    fn note(&self, outcome: Result<Verdict, OutletError>) -> Result<Verdict, Rejection> {
+        match outcome {
             Ok(verdict) => {
                 if self.is_store_away.swap(false, Ordering::Relaxed) {
                     self.context.has(STORE);
-                    tracing::info!("the store takes samples again");
+                    tracing::info!("samples are taken again");
                 }
                 Ok(verdict)
             }
             Err(error) => {
-                let rejection = Rejection::storage(&error);
+                let rejection = Rejection::outlet(&error);
                 self.context.lacks(STORE, rejection.text.as_str());
                 // Once, and not for every request of an outage.
                 if !self.is_store_away.swap(true, Ordering::Relaxed) {

@@ -6,20 +6,26 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::time::Instant;
 
 use crate::gate::Gate;
+use crate::ingest::Incoming;
 use crate::insight;
 use crate::metrics::RequestFault;
 use crate::receive::opentsdb::{self, Wanted};
 use crate::receive::{Rejection, answer_in_words, falcon, influx, prometheus_text, remote_write};
+use crate::tokens::TokenId;
 
 /// The parameters of a URL, in their order.
 type Parameters = Vec<(String, String)>;
+
+/// The token that a request came with.
+#[derive(Debug, Clone, Copy)]
+struct Shown(Option<TokenId>);
 
 /// The routes of transfer.
 pub(crate) fn routes(gate: Arc<Gate>) -> Router {
@@ -43,12 +49,14 @@ pub(crate) fn routes(gate: Arc<Gate>) -> Router {
 
 /// Bounds how many requests are worked on at a time, before their bodies are read into memory, and
 /// how long each takes.
-async fn take_turn(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+async fn take_turn(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+    match gate.ingest.tokens.identify(request.headers()) {
+        Ok(token) => drop(request.extensions_mut().insert(Shown(token))),
+        Err(rejection) => return gate.refuse(rejection).into_response(),
+    }
     let _turn = match gate.turn().await {
         Ok(turn) => turn,
-        Err(rejection) => {
-            return ([(header::RETRY_AFTER, "1")], gate.refuse(rejection)).into_response();
-        }
+        Err(rejection) => return gate.refuse(rejection).into_response(),
     };
     let answer = tokio::time::timeout(gate.config.request_timeout, next.run(request)).await;
     answer.unwrap_or_else(|_| {
@@ -71,12 +79,17 @@ async fn take_write(
     request: Request,
 ) -> Result<Response, Rejection> {
     let version = remote_write::check_headers(headers)?;
-    let body = read_body(gate, request).await?;
+    let (body, token) = read_body(gate, request).await?;
+    if version == remote_write::Version::One
+        && let Some(verdict) = gate.take_encoded(&body, token).await?
+    {
+        return Ok(remote_write::answer(version, &verdict));
+    }
     let (incoming, histograms, exemplars) =
         remote_write::decode(version, &body, &gate.config, &gate.known)?;
     gate.metrics.skipped_histograms.inc_by(histograms as u64);
     gate.metrics.skipped_exemplars.inc_by(exemplars as u64);
-    Ok(remote_write::answer(version, &gate.take(incoming).await?))
+    Ok(remote_write::answer(version, &gate.take(Incoming { token, ..incoming }).await?))
 }
 
 async fn push(
@@ -90,20 +103,20 @@ async fn push(
 
 async fn take_push(gate: &Gate, verbose: bool, request: Request) -> Result<Response, Rejection> {
     let begun = Instant::now();
-    let body = read_body(gate, request).await?;
+    let (body, token) = read_body(gate, request).await?;
     let incoming =
         falcon::decode(&body, gate.clock.now(), gate.config.samples_per_request_max, &gate.known)?;
-    let verdict = gate.take(incoming).await?;
+    let verdict = gate.take(Incoming { token, ..incoming }).await?;
     Ok(falcon::answer(&verdict, begun.elapsed().as_millis() as u64, verbose))
 }
 
 async fn openfalcon_push(State(gate): State<Arc<Gate>>, request: Request) -> Response {
     let taking = async {
-        let body = read_body(&gate, request).await?;
+        let (body, token) = read_body(&gate, request).await?;
         let samples_max = gate.config.samples_per_request_max;
         let incoming =
             falcon::decode_list_or_one(&body, gate.clock.now(), samples_max, &gate.known)?;
-        Ok(falcon::answer_received(&gate.take(incoming).await?))
+        Ok(falcon::answer_received(&gate.take(Incoming { token, ..incoming }).await?))
     };
     answer(&gate, taking.await)
 }
@@ -114,10 +127,10 @@ async fn import_prometheus(
     request: Request,
 ) -> Response {
     let taking = async {
-        let body = read_body(&gate, request).await?;
+        let (body, token) = read_body(&gate, request).await?;
         let lines_max = gate.config.samples_per_request_max;
         let incoming = prometheus_text::decode(&body, &parameters, gate.clock.now(), lines_max)?;
-        Ok(answer_in_words(&gate.take(incoming).await?))
+        Ok(answer_in_words(&gate.take(Incoming { token, ..incoming }).await?))
     };
     answer(&gate, taking.await)
 }
@@ -128,10 +141,10 @@ async fn put(
     request: Request,
 ) -> Response {
     let taking = async {
-        let body = read_body(&gate, request).await?;
+        let (body, token) = read_body(&gate, request).await?;
         let mut decoded =
             opentsdb::decode(&body, gate.clock.now(), gate.config.samples_per_request_max)?;
-        let verdict = gate.take(opentsdb::incoming(&mut decoded)).await?;
+        let verdict = gate.take(Incoming { token, ..opentsdb::incoming(&mut decoded) }).await?;
         Ok(opentsdb::answer(&verdict, &decoded, Wanted::of(&parameters)))
     };
     answer(&gate, taking.await)
@@ -143,10 +156,10 @@ async fn influx_write(
     request: Request,
 ) -> Response {
     let taking = async {
-        let body = read_body(&gate, request).await?;
+        let (body, token) = read_body(&gate, request).await?;
         let fields_max = gate.config.samples_per_request_max;
         let incoming = influx::decode(&body, &parameters, gate.clock.now(), fields_max)?;
-        Ok(influx::answer(&gate.take(incoming).await?))
+        Ok(influx::answer(&gate.take(Incoming { token, ..incoming }).await?))
     };
     answer(&gate, taking.await)
 }
@@ -155,14 +168,18 @@ fn answer(gate: &Gate, outcome: Result<Response, Rejection>) -> Response {
     outcome.unwrap_or_else(|rejection| gate.refuse(rejection).into_response())
 }
 
-async fn read_body(gate: &Gate, request: Request<Body>) -> Result<Bytes, Rejection> {
-    Bytes::from_request(request, &()).await.map_err(|rejection: BytesRejection| {
-        match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Rejection::too_large(format!(
-                "the body is longer than {} bytes (transfer.body_bytes_max); send less at once",
-                gate.config.body_bytes_max
-            )),
-            _ => Rejection::malformed(format!("the body ended early: {}", rejection.body_text())),
-        }
+/// The body of a request, and the token it came with.
+async fn read_body(
+    gate: &Gate,
+    request: Request<Body>,
+) -> Result<(Bytes, Option<TokenId>), Rejection> {
+    let token = request.extensions().get::<Shown>().and_then(|shown| shown.0);
+    let body = Bytes::from_request(request, &()).await;
+    body.map(|body| (body, token)).map_err(|rejection: BytesRejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Rejection::too_large(format!(
+            "the body is longer than {} bytes (transfer.body_bytes_max); send less at once",
+            gate.config.body_bytes_max
+        )),
+        _ => Rejection::malformed(format!("the body ended early: {}", rejection.body_text())),
     })
 }

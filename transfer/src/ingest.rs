@@ -1,18 +1,23 @@
 //! The one corridor: whatever the format, every sample passes here, and every sample that does not
 //! get through has a named reason.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use daemon::Clock;
 use model::{Labels, METRIC_NAME, Metadata, Series, Timestamp};
-use storage::{Batch, Refusal, WriteError, WriteOutcome, Writer};
+use storage::{Batch, Refusal, WriteOutcome};
+use wire::known::Known;
 
 use crate::config::Config;
 use crate::endpoints::{Endpoints, Limits};
+use crate::express::Passport;
 use crate::metrics::{Metrics, Protocol};
 use crate::names::OriginalNames;
+use crate::outlet::{Outlet, OutletError};
 use crate::reason::{Reason, Refusals};
 use crate::relabel::Relabel;
+use crate::tokens::{TokenId, Tokens};
 use crate::trace::{Passed, Trace};
 
 /// Help and unit are cut here: they are for humans, and metadata stays in memory.
@@ -24,6 +29,8 @@ const EXAMPLE_CHARS_MAX: usize = 200;
 #[derive(Debug, Clone)]
 pub(crate) struct Incoming {
     pub(crate) protocol: Protocol,
+    /// The token it came with.
+    pub(crate) token: Option<TokenId>,
     /// The samples that could be decoded.
     pub(crate) series: Vec<Series>,
     /// Metadata by canonical name.
@@ -37,8 +44,14 @@ pub(crate) struct Incoming {
 impl Incoming {
     /// Without anything in it yet.
     pub(crate) fn new(protocol: Protocol) -> Self {
-        let refusals = Refusals::default();
-        Self { protocol, series: Vec::new(), metadata: Vec::new(), originals: None, refusals }
+        Self {
+            protocol,
+            token: None,
+            series: Vec::new(),
+            metadata: Vec::new(),
+            originals: None,
+            refusals: Refusals::default(),
+        }
     }
 
     /// Whether there is nothing to take and nothing to count.
@@ -74,7 +87,7 @@ pub(crate) struct Original {
 pub(crate) struct Verdict {
     /// Samples received.
     pub(crate) received: usize,
-    /// Samples that the store has now.
+    /// Samples that the store, or the queues of their destinations, have now.
     pub(crate) stored: usize,
     /// The others.
     pub(crate) refusals: Refusals,
@@ -91,34 +104,41 @@ impl Verdict {
 /// The corridor.
 #[derive(Debug)]
 pub(crate) struct Ingest {
-    config: Config,
-    clock: Clock,
-    writer: Writer,
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) outlet: Outlet,
     names: Mutex<OriginalNames>,
-    relabel: Relabel,
+    pub(crate) relabel: Relabel,
     endpoints: Mutex<Endpoints>,
+    pub(crate) tokens: Tokens,
     pub(crate) trace: Trace,
-    metrics: Metrics,
+    /// What is known of series that are handed on in their bytes.
+    pub(crate) passports: Known<Passport>,
+    pub(crate) metrics: Metrics,
 }
 
 impl Ingest {
     pub(crate) fn new(
         config: Config,
         clock: Clock,
-        writer: Writer,
+        outlet: Outlet,
         names: OriginalNames,
         relabel: Relabel,
+        tokens: Tokens,
         metrics: Metrics,
     ) -> Self {
         metrics.falcon_names.set(i64::try_from(names.len()).unwrap_or(i64::MAX));
         let endpoints = Mutex::new(Endpoints::new(Limits::from(&config)));
         let (names, trace) = (Mutex::new(names), Trace::default());
-        Self { config, clock, writer, names, relabel, endpoints, trace, metrics }
+        // Different in every process, and nobody outside can find it out.
+        let seed = RandomState::new().hash_one(config.known_series_max);
+        let passports = Known::new(config.known_series_max, seed);
+        Self { config, clock, outlet, names, relabel, endpoints, tokens, trace, passports, metrics }
     }
 
     /// Takes a request. The samples of the verdict are stored when this returns; after an error
     /// none is, or it is not known, and sending all again is harmless.
-    pub(crate) async fn take(&self, mut incoming: Incoming) -> Result<Verdict, WriteError> {
+    pub(crate) async fn take(&self, mut incoming: Incoming) -> Result<Verdict, OutletError> {
         let traced = self.trace.pick(&mut incoming, self.clock.now());
         let mut verdict = self.pass(incoming).await?;
         for one in traced {
@@ -128,7 +148,7 @@ impl Ingest {
     }
 
     /// Passes a series that somebody asks for.
-    async fn pass_traced(&self, incoming: Incoming) -> Result<Verdict, WriteError> {
+    async fn pass_traced(&self, incoming: Incoming) -> Result<Verdict, OutletError> {
         let Some(Series { labels, samples }) = incoming.series.first().cloned() else {
             return self.pass(incoming).await;
         };
@@ -138,18 +158,24 @@ impl Ingest {
         let passed = Passed::new(protocol, &labels, &samples, relabelled.as_ref(), now);
         let outcome = self.pass(incoming).await;
         let passed = match &outcome {
-            Ok(verdict) => passed.with_outcome(verdict),
-            Err(error) => passed.with_error(&error.to_string()),
+            Ok(verdict) => {
+                let leaving = relabelled.as_ref().filter(|_| verdict.stored > 0);
+                let destinations = leaving.map(|labels| {
+                    self.outlet.destinations_of(labels, |name| self.original_of(name))
+                });
+                passed.with_outcome(verdict, destinations.unwrap_or_default())
+            }
+            Err(error) => passed.with_error(&daemon::error_chain(error)),
         };
         self.trace.note(&labels, &passed, now);
         outcome
     }
 
-    async fn pass(&self, incoming: Incoming) -> Result<Verdict, WriteError> {
-        let Incoming { protocol, series, metadata, originals, refusals } = incoming;
+    async fn pass(&self, incoming: Incoming) -> Result<Verdict, OutletError> {
+        let Incoming { protocol, token, series, metadata, originals, refusals } = incoming;
         let mut verdict =
             Verdict { received: samples_of(&series) + refusals.samples(), stored: 0, refusals };
-        self.metrics.received(protocol, verdict.received);
+        self.note_received(protocol, token, verdict.received);
 
         let mut metadata: Vec<_> =
             metadata.into_iter().filter_map(|one| self.bounded_metadata(one)).collect();
@@ -160,12 +186,14 @@ impl Ingest {
             None => series,
         };
         let series = self.relabelled(series, &mut verdict.refusals);
-        let series = self.admitted(series, protocol, &mut verdict.refusals);
+        let series = self.admitted(series, protocol, token, &mut verdict.refusals);
         let series = self.within_limits(series, &mut verdict.refusals);
         if !(series.is_empty() && metadata.is_empty()) {
             let offered = samples_of(&series);
             let written_at = tokio::time::Instant::now();
-            let outcome = self.writer.write(Batch { series, metadata }).await?;
+            let batch = Batch { series, metadata };
+            let original = |name: &str| self.original_of(name);
+            let outcome = self.outlet.write(batch, self.clock.now(), original).await?;
             self.metrics.write_seconds.observe(written_at.elapsed().as_secs_f64());
             verdict.stored = offered - self.note_refused(outcome, &mut verdict.refusals);
         }
@@ -199,19 +227,32 @@ impl Ingest {
         kept
     }
 
-    /// Counts what each endpoint sends, and keeps what it may send.
+    /// Counts what came.
+    pub(crate) fn note_received(&self, protocol: Protocol, token: Option<TokenId>, samples: usize) {
+        self.metrics.received(protocol, samples);
+        if let Some(token) = token {
+            self.metrics.received_with(self.tokens.name(token), samples);
+        }
+    }
+
+    /// Counts what each endpoint sends, and keeps what it and its token may send.
     fn admitted(
         &self,
         mut series: Vec<Series>,
         protocol: Protocol,
+        token: Option<TokenId>,
         refusals: &mut Refusals,
     ) -> Vec<Series> {
         let now = self.clock.now();
         let mut endpoints = self.endpoints();
         let mut hint = None;
         series.retain(|one| {
-            let admitted =
-                endpoints.admit(&one.labels, one.samples.len(), protocol, now, &mut hint);
+            let samples = one.samples.len();
+            let by_token = token.map_or(Ok(()), |token| {
+                self.tokens.admit(token, || one.labels.hash(), samples, now)
+            });
+            let admitted = by_token
+                .and_then(|()| endpoints.admit(&one.labels, samples, protocol, now, &mut hint));
             if let Err(reason) = admitted {
                 refusals.add(reason, one.samples.len(), || describe(&one.labels));
             }
@@ -311,12 +352,17 @@ impl Ingest {
         (name.len() <= self.config.label_value_bytes_max).then_some((name, about))
     }
 
+    /// The name that Open-Falcon's clients have for a metric.
+    pub(crate) fn original_of(&self, canonical: &str) -> Option<String> {
+        self.names().original(canonical).map(str::to_owned)
+    }
+
     fn names(&self) -> MutexGuard<'_, OriginalNames> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn check_labels(labels: &Labels, config: &Config) -> Result<(), Reason> {
+pub(crate) fn check_labels(labels: &Labels, config: &Config) -> Result<(), Reason> {
     // No part is longer than the whole, and a label takes four bytes at least: most sets need not be
     // looked through.
     let bytes = labels.byte_len();
@@ -389,21 +435,16 @@ mod tests {
         Ingest::new(
             Config::default(),
             context.clock.clone(),
-            storage.writer(),
+            Outlet::Store(storage.writer()),
             names,
             Relabel::default(),
+            Tokens::load(&Config::default(), NOW).expect("there are none"),
             metrics,
         )
     }
 
     fn incoming(series: Vec<Series>) -> Incoming {
-        Incoming {
-            protocol: Protocol::RemoteWrite,
-            series,
-            metadata: vec![],
-            originals: None,
-            refusals: Refusals::default(),
-        }
+        Incoming { series, ..Incoming::new(Protocol::RemoteWrite) }
     }
 
     #[test]

@@ -36,8 +36,12 @@ pub(crate) enum RequestFault {
     InFlight,
     /// It took longer than `request_timeout`.
     Timeout,
-    /// The store failed.
+    /// The store, or the queue of a destination, failed.
     Storage,
+    /// The queue of a destination is full, and nothing is to be dropped.
+    QueueFull,
+    /// A token is missing or not known.
+    Token,
 }
 
 impl Protocol {
@@ -68,13 +72,15 @@ impl Protocol {
 }
 
 impl RequestFault {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::Malformed,
         Self::TooLarge,
         Self::UnsupportedType,
         Self::InFlight,
         Self::Timeout,
         Self::Storage,
+        Self::QueueFull,
+        Self::Token,
     ];
 
     const fn as_str(self) -> &'static str {
@@ -85,6 +91,8 @@ impl RequestFault {
             Self::InFlight => "requests_in_flight_max",
             Self::Timeout => "request_timeout",
             Self::Storage => "storage",
+            Self::QueueFull => "queue_full",
+            Self::Token => "token",
         }
     }
 }
@@ -118,6 +126,11 @@ struct ByFault {
     reason: RequestFault,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByToken {
+    token: String,
+}
+
 /// The counters and gauges; clones count into the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
@@ -125,6 +138,7 @@ pub(crate) struct Metrics {
     pub(crate) stored: Counter,
     refused: Family<ByReason, Counter>,
     refused_requests: Family<ByFault, Counter>,
+    of_tokens: Family<ByToken, Counter>,
     pub(crate) refused_metadata: Counter,
     pub(crate) skipped_histograms: Counter,
     pub(crate) skipped_exemplars: Counter,
@@ -144,11 +158,13 @@ impl Metrics {
         let all = &mut *context.registry();
         let help = "Samples received, refused ones included";
         register(all, "transfer_received_samples", help, &metrics.received);
-        let help = "Samples acknowledged by the store, repetitions included";
+        let help = "Samples acknowledged by the store or put in the queues of destinations, repetitions included";
         register(all, "transfer_stored_samples", help, &metrics.stored);
         register(all, "transfer_refused_samples", "Samples refused, by reason", &metrics.refused);
         let help = "Requests refused as a whole, by reason";
         register(all, "transfer_refused_requests", help, &metrics.refused_requests);
+        let help = "Samples received with a token, refused ones included";
+        register(all, "transfer_token_samples", help, &metrics.of_tokens);
         let help = "Pieces of metadata refused by the store because it has too many";
         register(all, "transfer_refused_metadata", help, &metrics.refused_metadata);
         let help = "Native histograms left out: they are not supported yet";
@@ -168,7 +184,7 @@ impl Metrics {
         let help =
             "Samples of the line socket given up because the store did not take them in time";
         register(all, "transfer_lost_line_samples", help, &metrics.lost_line_samples);
-        let help = "How long the store took to acknowledge a batch";
+        let help = "How long the store, or the queues of destinations, took to acknowledge a batch";
         register(all, "transfer_write_seconds", help, &metrics.write_seconds);
         metrics
     }
@@ -179,6 +195,7 @@ impl Metrics {
             stored: Counter::default(),
             refused: Family::default(),
             refused_requests: Family::default(),
+            of_tokens: Family::default(),
             refused_metadata: Counter::default(),
             skipped_histograms: Counter::default(),
             skipped_exemplars: Counter::default(),
@@ -205,6 +222,12 @@ impl Metrics {
     /// Counts the samples of a request that could be read.
     pub(crate) fn received(&self, protocol: Protocol, samples: usize) {
         self.received.get_or_create(&ByProtocol { protocol }).inc_by(samples as u64);
+    }
+
+    /// Counts samples received with a token.
+    pub(crate) fn received_with(&self, token: &str, samples: usize) {
+        let by = ByToken { token: token.to_owned() };
+        self.of_tokens.get_or_create(&by).inc_by(samples as u64);
     }
 
     /// Samples received in one protocol.

@@ -59,6 +59,11 @@ impl OriginalNames {
         }
     }
 
+    /// The original that owns a canonical name.
+    pub(crate) fn original(&self, canonical: &str) -> Option<&str> {
+        self.owners.get(canonical).map(|owner| owner.original.as_str())
+    }
+
     /// How many names have an owner.
     pub(crate) fn len(&self) -> usize {
         self.owners.len()

@@ -36,6 +36,10 @@ pub(crate) enum Reason {
     EndpointSeries,
     /// There are `endpoints_max` endpoints already, so that limits of this one cannot be kept.
     EndpointsLimit,
+    /// The token sends more than its `samples_per_second_max`.
+    TokenRate,
+    /// The token has its `series_max` series already.
+    TokenSeries,
     /// The series has more than `labels_per_series_max` labels.
     TooManyLabels,
     /// A label name is longer than `label_name_bytes_max`.
@@ -62,6 +66,8 @@ impl Reason {
             Self::EndpointRate,
             Self::EndpointSeries,
             Self::EndpointsLimit,
+            Self::TokenRate,
+            Self::TokenSeries,
             Self::TooManyLabels,
             Self::LabelNameTooLong,
             Self::LabelValueTooLong,
@@ -98,6 +104,8 @@ impl Reason {
             Self::EndpointRate => "endpoint_rate",
             Self::EndpointSeries => "endpoint_series",
             Self::EndpointsLimit => "endpoints_limit",
+            Self::TokenRate => "token_rate",
+            Self::TokenSeries => "token_series",
             Self::TooManyLabels => "too_many_labels",
             Self::LabelNameTooLong => "label_name_too_long",
             Self::LabelValueTooLong => "label_value_too_long",

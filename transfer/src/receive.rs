@@ -8,11 +8,13 @@ pub(crate) mod opentsdb;
 pub(crate) mod prometheus_text;
 pub(crate) mod remote_write;
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::ingest::Verdict;
 use crate::metrics::RequestFault;
+use crate::outlet::OutletError;
+use crate::queue::QueueError;
 
 /// A request that is refused as a whole.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,13 +34,16 @@ impl Rejection {
         Self { status: StatusCode::PAYLOAD_TOO_LARGE, text, fault: RequestFault::TooLarge }
     }
 
-    /// The store failed: the client is to send the same again.
-    pub(crate) fn storage(error: &storage::WriteError) -> Self {
-        let text = format!(
-            "the store does not take samples at the moment: {}",
-            daemon::error_chain(error)
-        );
-        Self { status: StatusCode::SERVICE_UNAVAILABLE, text, fault: RequestFault::Storage }
+    /// The way out does not take samples: the client is to send the same again.
+    pub(crate) fn outlet(error: &OutletError) -> Self {
+        let text = daemon::error_chain(error);
+        let is_full = matches!(error, OutletError::Queue { source: QueueError::Full { .. }, .. });
+        let (status, fault) = if is_full {
+            (StatusCode::TOO_MANY_REQUESTS, RequestFault::QueueFull)
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, RequestFault::Storage)
+        };
+        Self { status, text, fault }
     }
 }
 
@@ -46,7 +51,19 @@ impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         let content_type = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
         let newline = if self.text.ends_with('\n') { "" } else { "\n" };
-        (self.status, content_type, format!("{}{newline}", self.text)).into_response()
+        let mut response =
+            (self.status, content_type, format!("{}{newline}", self.text)).into_response();
+        match self.status {
+            StatusCode::TOO_MANY_REQUESTS => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            StatusCode::UNAUTHORIZED => {
+                let scheme = HeaderValue::from_static("Bearer");
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+            }
+            _ => {}
+        }
+        response
     }
 }
 

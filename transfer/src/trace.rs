@@ -56,8 +56,11 @@ pub(crate) struct Passed {
     relabelled: Option<String>,
     /// Moment and value of each.
     samples: Vec<(String, String)>,
-    /// `stored`, or how many samples were refused for which reason.
+    /// `stored` or `handed on`, or how many samples were refused for which reason.
     outcome: String,
+    /// The destinations it was handed on to; none where the store of this process is all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    destinations: Vec<String>,
 }
 
 /// What is known about a question.
@@ -114,9 +117,14 @@ impl Trace {
         Some(Answer { question, watched_until: until.rfc3339(), passed })
     }
 
+    /// Whether somebody asks for anything.
+    pub(crate) fn is_watching(&self, now: Timestamp) -> bool {
+        self.until.load(Ordering::Relaxed) > now.millis()
+    }
+
     /// Takes the series that somebody asks for out of a request, each as a request of its own.
     pub(crate) fn pick(&self, incoming: &mut Incoming, now: Timestamp) -> Vec<Incoming> {
-        if self.until.load(Ordering::Relaxed) <= now.millis() {
+        if !self.is_watching(now) {
             return Vec::new();
         }
         let watches = self.watches();
@@ -134,6 +142,7 @@ impl Trace {
                 picked.push(Incoming {
                     series: vec![series],
                     originals: own.map(one_original),
+                    token: incoming.token,
                     ..Incoming::new(incoming.protocol)
                 });
                 continue;
@@ -183,28 +192,25 @@ impl Passed {
             relabelled: relabelled.filter(|other| *other != labels).map(Labels::to_string),
             samples: samples.iter().take(SAMPLES_MAX).map(text).collect(),
             outcome: String::new(),
+            destinations: Vec::new(),
         }
     }
 
     /// With what became of it.
-    pub(crate) fn with_outcome(self, verdict: &Verdict) -> Self {
+    pub(crate) fn with_outcome(self, verdict: &Verdict, destinations: Vec<String>) -> Self {
         let mut parts: Vec<String> = reasons(&verdict.refusals);
+        let word = if destinations.is_empty() { "stored" } else { "handed on" };
+        let is_all = parts.is_empty();
         if verdict.stored > 0 {
-            parts.insert(
-                0,
-                if parts.is_empty() {
-                    "stored".to_owned()
-                } else {
-                    format!("{} stored", verdict.stored)
-                },
-            );
+            let first = if is_all { word.to_owned() } else { format!("{} {word}", verdict.stored) };
+            parts.insert(0, first);
         }
-        Self { outcome: parts.join(", "), ..self }
+        Self { outcome: parts.join(", "), destinations, ..self }
     }
 
-    /// When the store did not take the request.
+    /// When the way out did not take the request.
     pub(crate) fn with_error(self, error: &str) -> Self {
-        Self { outcome: format!("the store failed: {error}"), ..self }
+        Self { outcome: format!("not taken: {error}"), ..self }
     }
 }
 

@@ -5,9 +5,14 @@
 mod fixtures;
 mod heartbeat;
 mod kernels;
+mod outage;
 mod process;
+mod programs;
 mod push;
 mod rounds;
 mod send;
 mod stand_in;
 mod tiers;
+mod upgrade_files;
+mod upgrade_model;
+mod upgrade_offers;

@@ -91,3 +91,47 @@ async fn limits_of_a_push_are_told() {
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
     agent.ctx.stop().await;
 }
+
+/// The replies of `reference/open-falcon.md` 1.2, with what travels beside the bytes.
+#[tokio::test]
+async fn line_1_2_replies_to_whatever_a_program_may_push() {
+    let agent = Agent::start(|_| {}).await;
+    agent.neighbour.answer(503);
+    let every_sample_is_invalid = format!("[{}]", GOOD.replace("GAUGE", "gauge"));
+    for (body, status, text) in [
+        // Transfer is down, and the client never learns it.
+        (format!("[{GOOD}]").as_str(), 200, "success"),
+        (every_sample_is_invalid.as_str(), 200, "success"),
+        ("[null, 7, {}]", 200, "success"),
+        ("null", 200, "success"),
+        (" [ ] \n", 200, "success"),
+        ("\"x\"", 400, "connot decode body\n"),
+        ("[1] [2]", 400, "connot decode body\n"),
+        ("endpoint=a", 400, "connot decode body\n"),
+        ("", 400, "body is blank\n"),
+    ] {
+        let url = format!("{}/v1/push", agent.url);
+        let response = agent.ctx.http.post(url).body(body.to_owned()).send().await.unwrap();
+        let content_type = response.headers()["content-type"].to_str().unwrap().to_owned();
+        assert_eq!(content_type, "text/plain; charset=utf-8", "{body}");
+        assert_eq!(
+            (response.status().as_u16(), response.text().await.unwrap().as_str()),
+            (status, text),
+            "{body}"
+        );
+    }
+    agent.ctx.stop().await;
+}
+
+#[tokio::test]
+async fn line_1_2_keys_match_without_regard_to_case_and_a_value_may_be_a_text() {
+    let agent = Agent::start(|_| {}).await;
+    let body = r#"[{"Endpoint":"h","METRIC":"qps","Value":"7","sTEP":60,"countertype":"COUNTER",
+        "TAGS":"a = 1","TimeStamp":1760000000}]"#;
+    assert_eq!(post(&agent, "", body).await, (StatusCode::OK, "success".to_owned()));
+    let taken = agent.neighbour.has_taken(1).await;
+    let series = &taken[0].series[0];
+    assert_eq!(series.labels.to_string(), r#"qps{a="1", endpoint="h"}"#);
+    assert_eq!(series.samples[0].value, 7.0);
+    agent.ctx.stop().await;
+}

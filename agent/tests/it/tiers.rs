@@ -9,6 +9,7 @@ use daemon::Context;
 use model::Timestamp;
 use saker_agent::app;
 use saker_agent::config::{Config, Hbs, Transfer};
+use saker_agent::upgrade::Started;
 use testkit::{context_at, eventually, free_port};
 
 use crate::fixtures::Tree;
@@ -33,12 +34,12 @@ impl Agent {
         change(&mut config);
         let url = format!("http://{}", config.listen);
         let ctx = context_at(START);
-        app::start(config, &ctx).await.unwrap();
+        app::start(config, Started::default(), &ctx).await.unwrap();
         Self { ctx, neighbour, url, _tree: tree, _data: data }
     }
 }
 
-fn config(root: &Path, data_dir: &Path, neighbour: &str) -> Config {
+pub(crate) fn config(root: &Path, data_dir: &Path, neighbour: &str) -> Config {
     Config {
         listen: SocketAddr::from(([127, 0, 0, 1], free_port())),
         root: root.to_owned(),

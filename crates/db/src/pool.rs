@@ -13,7 +13,9 @@ use crate::config::Target;
 use crate::record::Record;
 use crate::statement::Statement;
 use crate::transaction::{Counters, Transaction, Tries, in_time};
-use crate::{Alerts, DbConfig, DbError, Hosts, RuleGroups, StateTables, Statistics, migrate};
+use crate::{
+    Alerts, DbConfig, DbError, Hosts, RuleGroups, Silences, StateTables, Statistics, migrate,
+};
 
 // One writer at a time is SQLite's nature; the other connections let reads go on beside it.
 const SQLITE_CONNECTIONS_MAX: u32 = 4;
@@ -125,6 +127,11 @@ impl Db {
     /// Rule groups created by API.
     pub fn rule_groups(&self) -> RuleGroups<'_> {
         RuleGroups { db: self }
+    }
+
+    /// Silences.
+    pub fn silences(&self) -> Silences<'_> {
+        Silences { db: self }
     }
 
     /// Alerts, their history and their notifications.

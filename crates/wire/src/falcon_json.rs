@@ -283,7 +283,7 @@ impl FalconSample<'_> {
             bytes.extend_from_slice(part);
             bytes.push(0xff);
         }
-        Ok(self.series_of(known.labels(&bytes, || self.labels())?))
+        Ok(self.series_of(known.find(&bytes, || self.labels())?))
     }
 
     fn series_of(&self, labels: Labels) -> Series {

@@ -1,5 +1,5 @@
-//! Label sets by the bytes they were read from. Most samples are of series that came before, and
-//! finding the labels again is several times cheaper than reading them.
+//! What is known of series, by the bytes of their labels. Most samples are of series that came
+//! before, and finding what was made of the labels again is several times cheaper than reading them.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -11,29 +11,32 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 /// Enough that receivers on all cores seldom wait for each other.
 const SHARDS: usize = 16;
 
-/// A bounded memory of label sets, shared by receivers.
+/// The label sets that bytes stand for.
+pub type KnownLabels = Known<Labels>;
+
+/// A bounded memory of what was made of the labels of series, shared by receivers.
 ///
 /// Bytes are told apart by a 128-bit hash. Its seed is secret, so nobody can prepare bytes that fall
 /// on another's labels, and by chance that does not happen.
 #[derive(Debug)]
-pub struct KnownLabels {
+pub struct Known<T> {
     seed: u64,
-    shards: Vec<Mutex<Shard>>,
+    shards: Vec<Mutex<Shard<T>>>,
 }
 
 /// What was seen of late and what was seen before that. When the first is full it takes the place of
 /// the second, so that what does not come again is forgotten.
 #[derive(Debug)]
-struct Shard {
-    recent: Map,
-    older: Map,
+struct Shard<T> {
+    recent: Map<T>,
+    older: Map<T>,
     recent_max: usize,
 }
 
-type Map = HashMap<u128, Labels, BuildHasherDefault<AlreadyHashed>>;
+type Map<T> = HashMap<u128, T, BuildHasherDefault<AlreadyHashed>>;
 
-impl KnownLabels {
-    /// Remembers about `series_max` sets; 0 remembers none. `seed` is to be random.
+impl<T: Clone> Known<T> {
+    /// Remembers about `series_max` series; 0 remembers none. `seed` is to be random.
     pub fn new(series_max: usize, seed: u64) -> Self {
         let recent_max = series_max.div_ceil(2 * SHARDS);
         let shard =
@@ -41,27 +44,23 @@ impl KnownLabels {
         Self { seed, shards: std::iter::repeat_with(shard).take(SHARDS).collect() }
     }
 
-    /// The labels that `bytes` stand for, read by `read` when they are not known. What cannot be
-    /// read is not remembered.
-    pub fn labels<E>(
-        &self,
-        bytes: &[u8],
-        read: impl FnOnce() -> Result<Labels, E>,
-    ) -> Result<Labels, E> {
+    /// What `bytes` stand for, read by `read` when it is not known. What cannot be read is not
+    /// remembered.
+    pub fn find<E>(&self, bytes: &[u8], read: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let hash = xxh3_128_with_seed(bytes, self.seed);
         let shard = &self.shards[(hash >> 64) as usize % SHARDS];
         let known = shard.lock().unwrap_or_else(PoisonError::into_inner).find(hash);
-        if let Some(labels) = known {
-            return Ok(labels);
+        if let Some(known) = known {
+            return Ok(known);
         }
-        let labels = read()?;
-        shard.lock().unwrap_or_else(PoisonError::into_inner).remember(hash, labels.clone());
-        Ok(labels)
+        let read = read()?;
+        shard.lock().unwrap_or_else(PoisonError::into_inner).remember(hash, read.clone());
+        Ok(read)
     }
 
-    /// How many sets are remembered.
+    /// How many series are remembered.
     pub fn len(&self) -> usize {
-        let of_shard = |shard: &Mutex<Shard>| {
+        let of_shard = |shard: &Mutex<Shard<T>>| {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.recent.len() + shard.older.len()
         };
@@ -74,24 +73,24 @@ impl KnownLabels {
     }
 }
 
-impl Shard {
-    fn find(&mut self, hash: u128) -> Option<Labels> {
-        if let Some(labels) = self.recent.get(&hash) {
-            return Some(labels.clone());
+impl<T: Clone> Shard<T> {
+    fn find(&mut self, hash: u128) -> Option<T> {
+        if let Some(known) = self.recent.get(&hash) {
+            return Some(known.clone());
         }
-        let labels = self.older.remove(&hash)?;
-        self.remember(hash, labels.clone());
-        Some(labels)
+        let known = self.older.remove(&hash)?;
+        self.remember(hash, known.clone());
+        Some(known)
     }
 
-    fn remember(&mut self, hash: u128, labels: Labels) {
+    fn remember(&mut self, hash: u128, known: T) {
         if self.recent_max == 0 {
             return;
         }
         if self.recent.len() >= self.recent_max {
             self.older = std::mem::take(&mut self.recent);
         }
-        self.recent.insert(hash, labels);
+        self.recent.insert(hash, known);
     }
 }
 
@@ -130,7 +129,7 @@ mod tests {
         let known = KnownLabels::new(100, 7);
         let read = Cell::new(0);
         for bytes in ["x", "y", "x", "x"] {
-            let found = known.labels(bytes.as_bytes(), || {
+            let found = known.find(bytes.as_bytes(), || {
                 read.set(read.get() + 1);
                 Ok::<_, ()>(labels(bytes))
             });
@@ -142,9 +141,9 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_not_remembered() {
         let known = KnownLabels::new(100, 7);
-        assert_eq!(known.labels(b"x", || Err("bad")), Err("bad"));
+        assert_eq!(known.find(b"x", || Err("bad")), Err("bad"));
         assert!(known.is_empty());
-        assert_eq!(known.labels(b"x", || Ok::<_, ()>(labels("1"))), Ok(labels("1")));
+        assert_eq!(known.find(b"x", || Ok::<_, ()>(labels("1"))), Ok(labels("1")));
     }
 
     #[test]
@@ -153,7 +152,7 @@ mod tests {
         let read = Cell::new(0);
         for number in 0..10_000_u32 {
             for bytes in [number.to_le_bytes(), *b"kept"] {
-                let found = known.labels(&bytes, || {
+                let found = known.find(&bytes, || {
                     read.set(read.get() + 1);
                     Ok::<_, ()>(labels("1"))
                 });
@@ -163,6 +162,6 @@ mod tests {
         assert!(known.len() <= 320, "{}", known.len());
         assert_eq!(read.get(), 10_001, "what comes again is read once");
         let nothing = KnownLabels::new(0, 7);
-        assert!(nothing.labels(b"x", || Ok::<_, ()>(labels("1"))).is_ok() && nothing.is_empty());
+        assert!(nothing.find(b"x", || Ok::<_, ()>(labels("1"))).is_ok() && nothing.is_empty());
     }
 }

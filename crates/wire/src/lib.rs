@@ -25,6 +25,8 @@ pub mod heartbeat;
 
 pub mod alert;
 
+pub mod silence;
+
 pub mod prom_api;
 
 pub mod prom_rules;

@@ -1,6 +1,8 @@
 //! Prometheus remote write, version 1: a snappy block that holds a protobuf
 //! `prometheus.WriteRequest`. Version 2 is in [`v2`].
 
+mod packed;
+pub mod raw;
 pub mod v2;
 
 use std::collections::BTreeMap;
@@ -11,6 +13,8 @@ use thiserror::Error;
 use crate::known::KnownLabels;
 pub use crate::protobuf::Malformed;
 use crate::protobuf::{Fields, put_length, put_text, put_varint, text_len, varint_len};
+
+pub use packed::{join, message_len, pack, unpack};
 
 /// The `Content-Type` of a request.
 pub const CONTENT_TYPE: &str = "application/x-protobuf";
@@ -153,15 +157,9 @@ pub fn decode_known(
     limits: Limits,
     known: &KnownLabels,
 ) -> Result<Decoded, DecodeError> {
-    decode_message(&decompress(body, limits)?, limits.samples_max, known)
-}
-
-fn decompress(body: &[u8], limits: Limits) -> Result<Vec<u8>, DecodeError> {
-    let bytes = snap::raw::decompress_len(body).map_err(DecodeError::Snappy)?;
-    if bytes > limits.message_bytes_max {
-        return Err(DecodeError::MessageTooLong { bytes, max: limits.message_bytes_max });
-    }
-    snap::raw::Decoder::new().decompress_vec(body).map_err(DecodeError::Snappy)
+    let mut message = Vec::new();
+    unpack(body, limits, &mut message)?;
+    decode_message(&message, limits.samples_max, known)
 }
 
 fn decode_message(
@@ -289,7 +287,7 @@ impl<'a> Parts<'a> {
             self.read_labels(encoded)?;
             return Ok(self.labels());
         }
-        let read = known.labels(encoded, || {
+        let read = known.find(encoded, || {
             self.read_labels(encoded).map_err(Unreadable::Malformed)?;
             self.labels().map_err(Unreadable::Fault)
         });
@@ -432,10 +430,7 @@ fn number_of(kind: MetricKind) -> u64 {
 /// Encodes series and metadata into the body of a request. The caller keeps batches small: 2,000 to
 /// 10,000 samples is what receivers expect.
 pub fn encode(series: &[Series], metadata: &[(String, Metadata)]) -> Vec<u8> {
-    let message = encode_message(series, metadata);
-    snap::raw::Encoder::new()
-        .compress_vec(&message)
-        .expect("compression fails only for messages beyond 4 GiB, which no batch of samples is")
+    pack(&encode_message(series, metadata))
 }
 
 fn encode_message(series: &[Series], metadata: &[(String, Metadata)]) -> Vec<u8> {

@@ -62,6 +62,14 @@ pub(crate) fn check_headers(headers: &HeaderMap) -> Result<Version, Rejection> {
     Ok(version)
 }
 
+/// What one request may ask for.
+pub(crate) fn limits(config: &Config) -> Limits {
+    Limits {
+        message_bytes_max: config.message_bytes_max,
+        samples_max: config.samples_per_request_max,
+    }
+}
+
 /// A decoded request, and how many histograms and exemplars were left out.
 pub(crate) fn decode(
     version: Version,
@@ -69,10 +77,7 @@ pub(crate) fn decode(
     config: &Config,
     known: &KnownLabels,
 ) -> Result<(Incoming, usize, usize), Rejection> {
-    let limits = Limits {
-        message_bytes_max: config.message_bytes_max,
-        samples_max: config.samples_per_request_max,
-    };
+    let limits = limits(config);
     let decoded = match version {
         Version::One => remote_write::decode_known(body, limits, known),
         Version::Two => v2::decode(body, limits),
@@ -90,12 +95,8 @@ pub(crate) fn decode(
     for (fault, refusal) in refused {
         refusals.add(Reason::RemoteWrite(fault), refusal.samples, || refusal.example);
     }
-    let protocol = Protocol::RemoteWrite;
-    Ok((
-        Incoming { protocol, series, metadata, originals: None, refusals },
-        histograms_skipped,
-        exemplars_skipped,
-    ))
+    let incoming = Incoming { series, metadata, refusals, ..Incoming::new(Protocol::RemoteWrite) };
+    Ok((incoming, histograms_skipped, exemplars_skipped))
 }
 
 /// The answer of the version; that of version 2 says in headers how much was stored.

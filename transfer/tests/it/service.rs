@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use model::{MatchOp, Matcher, Sample, Selection, Series, Timestamp};
 use reqwest::{RequestBuilder, StatusCode};
 use storage::Storage;
+use tempfile::TempDir;
 use transfer::{Addresses, Config, Deps};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_seconds(1_760_000_460);
@@ -13,6 +14,7 @@ pub(crate) struct Service {
     pub(crate) context: daemon::Context,
     pub(crate) storage: Storage,
     pub(crate) at: Addresses,
+    pub(crate) queues: TempDir,
 }
 
 impl Service {
@@ -21,14 +23,25 @@ impl Service {
     }
 
     pub(crate) async fn over(storage: Storage, change: impl FnOnce(&mut Config)) -> Self {
+        let queues = tempfile::tempdir().expect("a directory can be made");
+        Self::with(storage, queues, change).await
+    }
+
+    /// With queues that may be there already.
+    pub(crate) async fn with(
+        storage: Storage,
+        queues: TempDir,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let context = testkit::context_at(NOW).for_role("transfer");
         let free = ([127, 0, 0, 1], 0).into();
         let mut config =
             Config { listen: free, rpc_listen: free, line_listen: free, ..Config::default() };
         change(&mut config);
-        let deps = Deps { storage: storage.clone() };
+        let queue_dir = queues.path().to_owned();
+        let deps = Deps { storage: Some(storage.clone()), queue_dir };
         let at = transfer::start(config, deps, &context).await.expect("port 0 is free");
-        Self { context, storage, at }
+        Self { context, storage, at, queues }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

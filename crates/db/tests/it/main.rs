@@ -7,6 +7,7 @@ mod mariadb;
 mod notifications;
 mod rules;
 mod search;
+mod silences;
 mod sqlite;
 mod state;
 
@@ -56,6 +57,8 @@ on_both_databases!(
     search::unresolved_comes_first_then_urgency_then_the_newest,
     search::text_is_found_without_regard_to_case_and_wildcards_are_letters,
     search::counts_are_by_state_and_priority,
+    silences::a_silence_is_stored_changed_and_forgotten_after_its_end,
+    notifications::what_was_held_back_is_found_page_by_page,
     state::of_many_who_take_a_lease_at_once_one_holds_it,
     state::a_document_is_written_by_the_latest_holder_only,
     state::an_event_is_taken_by_one_of_many,

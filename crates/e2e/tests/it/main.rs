@@ -3,6 +3,7 @@
 
 mod stack;
 
+mod amtool;
 mod bad_input;
 mod borders;
 mod browser;
@@ -14,3 +15,6 @@ mod picture;
 mod prometheus;
 mod quickstart;
 mod servers;
+mod upgrade;
+mod upgrade_host;
+mod upgrade_power_cuts;

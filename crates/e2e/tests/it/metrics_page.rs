@@ -77,12 +77,16 @@ fn measurements(page: &mut String, group: Group) {
     let (name, every) = (group.as_str(), format_duration(group.interval()));
     let off = if group.is_default() { "" } else { ", off unless it is switched on" };
     let _ = write!(page, "\n### {name}: every {every}{off}\n\n");
+    if !group.needs().is_empty() {
+        let _ = writeln!(page, "Needs {}.\n", group.needs());
+    }
     page.push_str("| metric | labels | kind | unit | meaning |\n|---|---|---|---|---|\n");
     for (metric, labels) in group.metrics() {
         let kind = if metric.kind == MetricKind::Counter { "counter" } else { "gauge" };
         let (name, labels) = (canonical_name(metric.original), code_list(labels.iter().copied()));
-        let _ =
-            writeln!(page, "| `{name}` | {labels} | {kind} | {} | {} |", metric.unit, metric.help);
+        let Metric { unit, help, needs, .. } = metric;
+        let needs = if needs.is_empty() { String::new() } else { format!(" Needs {needs}.") };
+        let _ = writeln!(page, "| `{name}` | {labels} | {kind} | {unit} | {help}{needs} |");
     }
 }
 

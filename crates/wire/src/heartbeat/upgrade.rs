@@ -44,7 +44,7 @@ impl TryFrom<u8> for UpgradeKind {
 ///
 /// The files are `<wgeturl>/bin_<version>` and `<wgeturl>/cfg_<version>`. A host that has been offered one holds
 /// a place among those upgraded at once until `lease_seconds` have passed or it reports an end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpgradeOffer {
     /// Which rollout it belongs to; the host repeats it in its reports.
     pub rollout: String,
@@ -64,9 +64,16 @@ pub struct UpgradeOffer {
     /// SHA-256 of the agent's file in hex; empty when it was not given.
     #[serde(default)]
     pub sha256: String,
-    /// Ed25519 signature in base64 over the text `<version> <arch> <sha256>`; empty when it was not given.
+    /// Ed25519 signature in base64 over the text `<version> <arch> <sha256>`, with `any` for an
+    /// empty `arch`; empty when it was not given.
     #[serde(default)]
     pub signature: String,
+    /// SHA-256 of the configuration's file in hex; empty when it was not given.
+    #[serde(default)]
+    pub cfg_sha256: String,
+    /// Ed25519 signature in base64 over the text `<version> cfg <cfg_sha256>`; empty when it was not given.
+    #[serde(default)]
+    pub cfg_signature: String,
     /// The architecture that the file is for; empty for any.
     #[serde(default)]
     pub arch: String,

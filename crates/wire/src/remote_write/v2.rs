@@ -3,7 +3,7 @@
 
 use model::{Metadata, Series};
 
-use super::{DecodeError, Decoded, Limits, Parts, decompress, kind_of, read_sample};
+use super::{DecodeError, Decoded, Limits, Parts, kind_of, read_sample, unpack};
 use crate::protobuf::{Fields, Malformed, Value};
 
 /// The value of `proto` in the `Content-Type` of a request.
@@ -20,7 +20,9 @@ const TIMESERIES: u32 = 5;
 
 /// Decodes the body of a request. A series that is bad in itself does not cost the others.
 pub fn decode(body: &[u8], limits: Limits) -> Result<Decoded, DecodeError> {
-    decode_message(&decompress(body, limits)?, limits)
+    let mut message = Vec::new();
+    unpack(body, limits, &mut message)?;
+    decode_message(&message, limits)
 }
 
 pub(super) fn decode_message(message: &[u8], limits: Limits) -> Result<Decoded, DecodeError> {
