@@ -9,6 +9,7 @@ use daemon::{Clock, CommonArgs, ExitReason, StartError, http_client, init_log};
 use model::Labels;
 use serde_json::Value;
 
+use crate::ctl_upgrade;
 use crate::table::{say, table};
 
 /// What to ask.
@@ -23,6 +24,9 @@ pub(crate) enum Command {
     /// The hosts that hbs knows.
     #[command(after_help = "Example:\n  saker ctl hosts --json")]
     Hosts(HostsArgs),
+    /// Roll a version of the agent out, and watch it.
+    #[command(subcommand)]
+    Upgrade(ctl_upgrade::UpgradeCommand),
 }
 
 #[derive(Debug, Args)]
@@ -72,6 +76,7 @@ pub(crate) fn run(common: &CommonArgs, command: Command) -> ExitCode {
                 Command::Status(args) => status(&http, &args).await,
                 Command::Query(args) => query(&http, &args).await,
                 Command::Hosts(args) => hosts(&http, &args).await,
+                Command::Upgrade(command) => ctl_upgrade::run(&http, command).await,
             }
         })
     });
