@@ -9,6 +9,7 @@ mod borders;
 mod browser;
 mod crash;
 mod differential;
+mod fleet;
 mod main_job;
 mod metrics_page;
 mod packages;
