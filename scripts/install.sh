@@ -125,7 +125,7 @@ start() {
 
 main() {
   origin='@HBS@'
-  addresses= transfers= endpoint= labels= nostart= root= dry= remove=
+  addresses="" transfers="" endpoint="" labels="" nostart="" root="" dry="" remove=""
   while [ $# -gt 0 ]; do
     case $1 in
       --hbs | --transfer | --endpoint | --label | --root)

@@ -122,3 +122,26 @@ async fn a_host_whose_configuration_says_no_is_left_alone() {
     assert!(host.files.asked().is_empty());
     host.stop().await;
 }
+
+#[tokio::test]
+async fn a_configuration_is_brought_over_the_hosts_own_or_not_at_all() {
+    let host = Host::start().await;
+    for (rollout, text, told) in [
+        ("misspelt", "[lables]\nidc = \"bj\"\n", "unknown field `lables`"),
+        ("greedy", "[upgrade]\nenabled = true\n", "may only be set in the host's own"),
+    ] {
+        host.offer_cfg(rollout, text);
+        check(&host, rollout, Failed, told).await;
+    }
+    host.offer_cfg("labels", "[labels]\nidc = \"bj\"\n");
+    let (version, report) = host.ended("labels").await;
+    assert_eq!((version.as_str(), report.phase), (OLD, Confirmed), "{report:?}\n{}", host.log());
+    let request =
+        host.heard("the label", |request| request.labels.get("idc").is_some_and(|idc| idc == "bj"));
+    assert_eq!(request.await.agent_version, OLD);
+    // An agent that comes later keeps the configuration.
+    host.offer("binary", &agent(NEW));
+    check(&host, "binary", Confirmed, "").await;
+    assert!(host.layout.cfg(NEW).exists());
+    host.stop().await;
+}

@@ -23,7 +23,7 @@ use launcher::state::State;
 use testkit::{FileServer, binary, eventually, free_port};
 use tokio::net::UnixDatagram;
 use tokio::time::{Instant, sleep, sleep_until};
-use wire::heartbeat::{HeartbeatRequest, UpgradeOffer, UpgradePhase, UpgradeReport};
+use wire::heartbeat::{HeartbeatRequest, UpgradeKind, UpgradeOffer, UpgradePhase, UpgradeReport};
 
 /// The version that the package of the host has.
 pub(crate) const OLD: &str = "7.0.0";
@@ -132,6 +132,18 @@ impl Host {
             ..UpgradeOffer::default()
         };
         self.hbs.lock().unwrap().offer = Some(offer);
+    }
+
+    /// Offers a configuration as [`NEW`].
+    pub(crate) fn offer_cfg(&self, rollout: &str, text: &str) {
+        self.offer(rollout, b"");
+        self.files.put(&format!("cfg_{NEW}"), text);
+        let copy = self.dir.path().join("offered");
+        fs::write(&copy, text).unwrap();
+        let cfg_sha256 = sha256_of(&copy).unwrap();
+        let mut hbs = self.hbs.lock().unwrap();
+        let offer = hbs.offer.take().unwrap();
+        hbs.offer = Some(UpgradeOffer { kind: UpgradeKind::Config, cfg_sha256, ..offer });
     }
 
     /// Answers heartbeats with this status from now on; `None` for good answers.
