@@ -8,6 +8,7 @@ mod borders;
 mod browser;
 mod crash;
 mod differential;
+mod forwarding;
 mod main_job;
 mod metrics_page;
 mod picture;
