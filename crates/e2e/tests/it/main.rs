@@ -10,6 +10,7 @@ mod browser;
 mod crash;
 mod differential;
 mod fleet;
+mod forwarding;
 mod main_job;
 mod metrics_page;
 mod packages;
