@@ -16,6 +16,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use daemon::{Clock, Context};
 use model::{Series, Timestamp};
 use serde_json::Value;
 use testkit::{Process, eventually, free_port, program};
@@ -253,7 +254,7 @@ impl Both {
         let read = |name: &str| std::env::var_os(name)?.into_string().ok();
         let last = read("SAKER_DIFFERENTIAL_LAST")?.parse().expect("it is seconds since 1970");
         Some(Self {
-            http: reqwest::Client::new(),
+            http: Context::new("e2e", Clock::System).unwrap().http,
             ours: read("SAKER_DIFFERENTIAL_OURS")?,
             prometheus: read("SAKER_DIFFERENTIAL_PROMETHEUS")?,
             last: Timestamp::from_seconds(last),
