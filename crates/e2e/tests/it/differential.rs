@@ -16,6 +16,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use daemon::{Clock, Context};
 use model::{Series, Timestamp};
 use serde_json::Value;
 use testkit::{Process, eventually, free_port, program};
@@ -110,7 +111,7 @@ const DOCUMENTED: [Documented; 30] = [
 ];
 
 /// The documented differences on the data of the bench, for the same reasons.
-const DOCUMENTED_ON_BENCH: [Documented; 14] = [
+const DOCUMENTED_ON_BENCH: [Documented; 19] = [
     other("load_1min atan2 load_5min"),
     other(r#"label_join(load_1min, "a-b", "-", "group") == 0"#),
     other(
@@ -137,6 +138,16 @@ const DOCUMENTED_ON_BENCH: [Documented; 14] = [
         "100 >= ((rate(df_used_percent[5m])) / on (endpoint) group_left (group) (mem_total_bytes))",
     ),
     capped("increase(api_request_duration_seconds_sum[12m])"),
+    // These differ on hosts that only the driver itself sends: with 200 of them, asked by hand.
+    other(
+        r#"((label_replace(mem_total_bytes{endpoint!~"host-000[0-2]."}, "tens", "$1", "endpoint", "host-000(.).")) != (round(procs_blocked{group=~"g00|g03"} offset -20s, 0.1))) atan2 2"#,
+    ),
+    capped("rate(procs_blocked[5m])"),
+    capped(r#"rate(api_request_duration_seconds_sum{endpoint!~"host-000[0-2]."}[1m] offset 1m)"#),
+    capped(
+        r#"increase((rate(net_if_in_bytes_total{endpoint!~"host-000[0-2]."}[35s]))[5m3s:15s] offset -20s)"#,
+    ),
+    capped(r#"delta((rate(api_request_duration_seconds_bucket{group=~"g00|g03"}[5m]))[5m3s:50s])"#),
 ];
 
 /// Refused by both, but in other words: the grammar of durations, numbers and quoted names has become another one
@@ -253,7 +264,7 @@ impl Both {
         let read = |name: &str| std::env::var_os(name)?.into_string().ok();
         let last = read("SAKER_DIFFERENTIAL_LAST")?.parse().expect("it is seconds since 1970");
         Some(Self {
-            http: reqwest::Client::new(),
+            http: Context::new("e2e", Clock::System).unwrap().http,
             ours: read("SAKER_DIFFERENTIAL_OURS")?,
             prometheus: read("SAKER_DIFFERENTIAL_PROMETHEUS")?,
             last: Timestamp::from_seconds(last),
