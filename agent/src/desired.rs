@@ -1,5 +1,6 @@
 //! Applies the state that hbs wants this host to be in, without a restart: takes it from the heartbeat, makes
-//! the plan, fetches the plugins, and keeps the last state on disk for a start without hbs.
+//! the plan, fetches the plugins, and keeps the last state on disk for a start without hbs. A disk that hangs
+//! holds up nothing but this.
 
 mod store;
 
@@ -18,6 +19,7 @@ use crate::plan::{Plan, Sources};
 use crate::plugin::bundle::{self, Shelf, Terms};
 use crate::plugin::folder;
 use crate::plugin::verify::PublicKey;
+use crate::worker::on_thread;
 
 pub use store::Store;
 
@@ -85,7 +87,6 @@ impl Desired {
             bundle_faults: Vec::new(),
             in_use: BTreeSet::new(),
         };
-        desired.find_bundles();
         desired.publish();
         let plans = desired.plans.subscribe();
         (desired, Link { states: sender, plans })
@@ -93,6 +94,8 @@ impl Desired {
 
     /// Applies states until the task is stopped.
     pub async fn run(mut self) {
+        self.find_bundles().await;
+        self.publish();
         self.fetch_bundles().await;
         loop {
             tokio::select! {
@@ -121,38 +124,50 @@ impl Desired {
             scrapes = state.scrapes.len(),
             "hbs wants another state of this host"
         );
-        if let Err(error) = self.store.save(&state) {
-            tracing::warn!("the state that hbs wants is applied but not kept: {error:#}");
-        }
         (self.state, self.is_told) = (state, true);
-        self.find_bundles();
+        // Another version of a bundle is another bundle.
+        let wanted = &self.state.bundles;
+        self.bundles.retain(|name, place| {
+            wanted.iter().any(|bundle| bundle.name == *name && place.ends_with(&bundle.digest))
+        });
+        self.publish();
+        self.save().await;
+        self.find_bundles().await;
         self.publish();
         self.fetch_bundles().await;
     }
 
     async fn look(&mut self) {
-        let scripts = folder::scan(&self.config.plugins);
-        if scripts != self.scripts {
+        let config = self.config.clone();
+        let scripts = on_thread(move || folder::scan(&config.plugins)).await;
+        if let Some(scripts) = scripts.filter(|scripts| *scripts != self.scripts) {
             self.scripts = scripts;
             self.publish();
         }
         self.fetch_bundles().await;
     }
 
+    async fn save(&self) {
+        let (store, state) = (self.store.clone(), self.state.clone());
+        let saved = on_thread(move || store.save(&state)).await;
+        if let Some(Err(error)) = saved {
+            tracing::warn!("the state that hbs wants is applied but not kept: {error:#}");
+        }
+    }
+
     // Bundles that are on disk, of those that are wanted now.
-    fn find_bundles(&mut self) {
+    async fn find_bundles(&mut self) {
         self.bundles.clear();
-        if !self.config.plugins.from_hbs {
+        if !self.config.plugins.from_hbs || self.state.bundles.is_empty() {
             return;
         }
-        let terms = self.terms();
-        for bundle in &self.state.bundles {
-            if bundle::check(bundle, &terms).is_ok()
-                && let Some(place) = self.shelf.find(bundle)
-            {
-                self.bundles.insert(bundle.name.clone(), place);
-            }
-        }
+        let (terms, shelf, wanted) = (self.terms(), self.shelf.clone(), self.state.bundles.clone());
+        let find = move || {
+            let sound = wanted.into_iter().filter(|bundle| bundle::check(bundle, &terms).is_ok());
+            let found = sound.filter_map(|bundle| Some((shelf.find(&bundle)?, bundle.name)));
+            found.map(|(place, name)| (name, place)).collect()
+        };
+        self.bundles = on_thread(find).await.unwrap_or_default();
     }
 
     async fn fetch_bundles(&mut self) {
@@ -182,7 +197,8 @@ impl Desired {
         let places: BTreeSet<PathBuf> = self.bundles.values().cloned().collect();
         if !is_same || places != self.in_use {
             self.publish();
-            self.shelf.sweep(&places.union(&self.in_use).cloned().collect());
+            let (shelf, kept) = (self.shelf.clone(), places.union(&self.in_use).cloned().collect());
+            let _ = on_thread(move || shelf.sweep(&kept)).await;
             self.in_use = places;
         }
     }

@@ -107,7 +107,7 @@ impl Jobs {
                 changed = self.plans.changed() => match changed {
                     Ok(()) => self.follow_plan(),
                     // Nobody makes plans any more: the agent is about to stop.
-                    Err(_) => pending().await,
+                    Err(_) => break,
                 },
                 () = wait_until(&self.clock, slot) => self.begin_slot(),
                 () = wait_until(&self.clock, self.deliver_at) => self.deliver().await,

@@ -12,6 +12,7 @@ use model::Labels;
 use serde_json::Value;
 
 use self::hosts::{GroupsArgs, HostsArgs};
+use crate::ctl_upgrade;
 use crate::table::{say, table};
 
 /// What to ask.
@@ -32,6 +33,9 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  saker ctl groups corp.pay.web\n  \
         saker ctl groups corp.pay.web --put web.json\n  saker ctl groups corp.pay.web --add web-01")]
     Groups(GroupsArgs),
+    /// Roll a version of the agent out, and watch it.
+    #[command(subcommand)]
+    Upgrade(ctl_upgrade::UpgradeCommand),
 }
 
 #[derive(Debug, Args)]
@@ -72,6 +76,7 @@ pub(crate) fn run(common: &CommonArgs, command: Command) -> ExitCode {
                 Command::Query(args) => query(&http, &args).await,
                 Command::Hosts(args) => hosts::hosts(&http, &args).await,
                 Command::Groups(args) => hosts::groups(&http, &args).await,
+                Command::Upgrade(command) => ctl_upgrade::run(&http, command).await,
             }
         })
     });

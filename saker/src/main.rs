@@ -4,6 +4,7 @@ mod check;
 mod cli;
 mod config;
 mod ctl;
+mod ctl_upgrade;
 mod data_dir;
 mod roles;
 mod stores;

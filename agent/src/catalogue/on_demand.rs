@@ -47,7 +47,12 @@ const fn gauge(original: &'static str, unit: &'static str, help: &'static str) -
 /// Canonical name and metadata of a metric by its Open-Falcon name.
 pub fn metadata(original: &str) -> Option<(String, Metadata)> {
     let (metric, _) = METRICS.iter().find(|(metric, _)| metric.original == original)?;
-    let help = format!("Open-Falcon metric {original}, GAUGE, step 60 s. {}", metric.help);
+    let step = match original {
+        "du.bs" => 120,
+        "url.check.health" => 60,
+        _ => 30,
+    };
+    let help = format!("Open-Falcon metric {original}, GAUGE, step {step} s. {}", metric.help);
     let unit = metric.unit.to_owned();
     Some((canonical_name(original), Metadata { kind: metric.kind, help, unit }))
 }

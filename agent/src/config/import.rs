@@ -142,14 +142,15 @@ impl Import {
         if !flag(plugin, "enabled") {
             return;
         }
-        self.line("\n[plugins]");
-        self.set("from_hbs", true);
+        // What a host runs is its owner's word, not that of an old file that meant a git repository.
         if let Some(folder) = plugin.and_then(|plugin| text(plugin, "dir")) {
             self.note(format!(
                 "plugin.dir: to run the scripts of {folder} without hbs, set plugins.directory and plugins.run"
             ));
         }
-        self.note("plugin.git: plugins come as bundles from hbs; git is not used");
+        self.note(
+            "plugin.git: git is not used; for plugins from hbs set plugins.from_hbs and plugins.public_key",
+        );
     }
 
     fn collectors(&mut self, config: &Map<String, Value>) {

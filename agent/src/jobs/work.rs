@@ -18,7 +18,7 @@ use crate::metrics::{JobKind, Metrics};
 use crate::plan::{PluginJob, Target, url_timeout};
 use crate::plugin::Plugin;
 use crate::scrape::Scrape;
-use crate::worker::Worker;
+use crate::worker::{on_thread, start_on_thread};
 
 /// What jobs work with.
 #[derive(Debug)]
@@ -164,15 +164,14 @@ impl TablesWork {
             let mut tables = tables.lock().unwrap_or_else(PoisonError::into_inner);
             tables.look(&checks, &root)
         };
-        let Some(looked) = on_thread(look) else { return (Vec::new(), Err("failed")) };
-        match looked.await {
-            Ok((found, None)) => (found, Ok(())),
-            Ok((found, Some(error))) => {
+        match on_thread(look).await {
+            Some((found, None)) => (found, Ok(())),
+            Some((found, Some(error))) => {
                 let why = daemon::error_chain(&error);
                 tracing::debug!("a check gives less than it should: {why}");
                 (found, Err("failed"))
             }
-            Err(_) => (Vec::new(), Err("failed")),
+            None => (Vec::new(), Err("failed")),
         }
     }
 }
@@ -192,7 +191,9 @@ impl DirectoryWork {
             Some(walk) => walk,
             None => {
                 let path = self.path.clone();
-                on_thread(move || directory::bytes(&path, deadline).map_or(FAILED, |n| n as f64))?
+                start_on_thread(move || {
+                    directory::bytes(&path, deadline).map_or(FAILED, |n| n as f64)
+                })?
             }
         };
         match timeout_at(deadline, &mut walk).await {
@@ -207,12 +208,3 @@ impl DirectoryWork {
 
 /// What `du.bs` is when the folder cannot be read, as with Open-Falcon.
 const FAILED: f64 = -1.0;
-
-// On a thread of its own, which lives as long as the work does.
-fn on_thread<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<oneshot::Receiver<T>> {
-    let (reply, answer) = oneshot::channel();
-    let job = move || drop(reply.send(work()));
-    Worker::start().is_ok_and(|worker| worker.run(job)).then_some(answer)
-}

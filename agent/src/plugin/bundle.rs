@@ -13,6 +13,7 @@ use wire::heartbeat::{PluginBundle, PluginFile};
 
 use super::naming::is_inside;
 use super::verify::{PublicKey, is_sha256_hex, sha256_hex};
+use crate::worker::on_thread;
 
 const FILES_MAX: usize = 1000;
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
@@ -110,15 +111,17 @@ impl Shelf {
     ) -> anyhow::Result<PathBuf> {
         let place = self.place(bundle);
         let aside = place.with_extension("new");
-        remove(&aside)?;
-        for file in &bundle.files {
-            let bytes = fetch_from_any(http, addresses, file).await?;
-            write(&aside, file, &bytes).with_context(|| format!("write {}", file.path))?;
+        let begun = aside.clone();
+        blocking(move || remove(&begun)).await?;
+        for file in bundle.files.clone() {
+            let bytes = fetch_from_any(http, addresses, &file).await?;
+            let aside = aside.clone();
+            let write = move || {
+                write(&aside, &file, &bytes).with_context(|| format!("write {}", file.path))
+            };
+            blocking(write).await?;
         }
-        fs::create_dir_all(&aside).with_context(|| format!("make {}", aside.display()))?;
-        remove(&place)?;
-        fs::rename(&aside, &place).with_context(|| format!("make {}", place.display()))?;
-        Ok(place)
+        blocking(move || put_in_place(&aside, &place).map(|()| place)).await
     }
 
     /// Removes all versions of all bundles but those in `kept`.
@@ -141,6 +144,18 @@ impl Shelf {
     fn place(&self, bundle: &PluginBundle) -> PathBuf {
         self.folder.join(&bundle.name).join(&bundle.digest)
     }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    on_thread(work).await.context("no thread can be started")?
+}
+
+fn put_in_place(aside: &Path, place: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(aside).with_context(|| format!("make {}", aside.display()))?;
+    remove(place)?;
+    fs::rename(aside, place).with_context(|| format!("make {}", place.display()))
 }
 
 fn remove(folder: &Path) -> anyhow::Result<()> {

@@ -110,8 +110,8 @@ fn answer(
 ) -> Result<Output, QueryError> {
     let mut inputs: Vec<Vec<Series>> = Vec::with_capacity(plan.selections().len());
     let mut left = limit;
-    for selection in plan.selections() {
-        let input = store.select(selection, left, cancelled).map_err(|stop| match stop {
+    for (selection, hints) in plan.selections().iter().zip(plan.hints()) {
+        let input = store.select(selection, hints, left, cancelled).map_err(|stop| match stop {
             Stop::TooManySamples => QueryError::Evaluate(EvalError::TooManySamples { limit }),
             Stop::Cancelled => QueryError::Evaluate(EvalError::Cancelled),
             Stop::Damaged(text) => QueryError::Damaged(text),

@@ -26,6 +26,7 @@ mod expression;
 mod reading;
 
 mod head;
+mod looks;
 mod query;
 
 mod blocks;

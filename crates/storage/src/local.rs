@@ -314,7 +314,7 @@ mod tests {
         let matcher = Matcher::new("__name__", MatchOp::Regex, ".+").unwrap();
         let (start, end) = (Timestamp::MIN, Timestamp::MAX);
         let selection = Selection { matchers: vec![matcher], start, end };
-        let found = local.store.select(&selection, usize::MAX, &|| false).unwrap();
+        let found = local.store.select(&selection, &[], usize::MAX, &|| false).unwrap();
         let samples = |series: Series| {
             let bits: BTreeMap<i64, u64> =
                 series.samples.iter().map(|s| (s.timestamp.millis(), s.value.to_bits())).collect();

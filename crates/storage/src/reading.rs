@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use model::{Labels, Sample, Selection, Series, Timestamp};
+use promql::Hint;
 
 use crate::block::Block;
 use crate::block_index::{Entry, IndexReader};
@@ -27,15 +28,17 @@ impl Store {
     }
 
     /// The series of a selection that have a sample in its span, at most `samples_max` samples.
+    /// With `hints`, samples of the head that none of these uses looks at may be left out.
     /// `cancelled` is asked before every series.
     pub(crate) fn select(
         &self,
         selection: &Selection,
+        hints: &[Hint],
         samples_max: usize,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Vec<Series>, Stop> {
         // The head first: what leaves it meanwhile is in the blocks by then.
-        let recent = self.head.select(selection, samples_max, cancelled)?;
+        let recent = self.head.select(selection, hints, samples_max, cancelled)?;
         let older = self.older(selection.start, selection.end);
         if older.is_empty() {
             return Ok(recent);

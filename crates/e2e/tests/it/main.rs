@@ -9,6 +9,8 @@ mod borders;
 mod browser;
 mod crash;
 mod differential;
+mod fleet;
+mod forwarding;
 mod main_job;
 mod metrics_page;
 mod packages;
