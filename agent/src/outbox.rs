@@ -224,6 +224,7 @@ mod tests {
     use std::sync::mpsc::sync_channel;
     use std::time::Duration;
 
+    use testkit::eventually;
     use tokio::time::timeout;
 
     use super::*;
@@ -301,6 +302,7 @@ mod tests {
     }
 
     const SOON: Duration = Duration::from_millis(500);
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     #[tokio::test]
     async fn a_disk_that_hangs_is_waited_for_once_and_used_again_when_it_answers() {
@@ -320,10 +322,11 @@ mod tests {
         drop(release);
         // The batch that was written late is on disk too and is sent a second time, rather than not at all.
         let mut order = Vec::new();
-        while order.len() < 2 {
+        let both = async || {
             order.extend(drain(&outbox).await);
-            tokio::task::yield_now().await;
-        }
+            (order.len() >= 2).then(|| order.clone())
+        };
+        let order = eventually("the backlog", PATIENCE, both).await;
         assert_eq!((order, metrics.dropped_total()), (vec![1, 2], 0));
         outbox.put(batch(4)).await;
         drop(outbox);
@@ -345,9 +348,8 @@ mod tests {
         timeout(SOON, outbox.put(batch(1))).await.expect("memory does");
         assert_eq!(drain(&outbox).await, [1]);
         drop(release);
-        while outbox.write(&batch(2)).await.is_none() {
-            tokio::task::yield_now().await;
-        }
+        let written = async || outbox.write(&batch(2)).await;
+        eventually("the disk is used", PATIENCE, written).await;
         assert_eq!(drain(&outbox).await, [2]);
     }
 }

@@ -8,6 +8,8 @@ use std::io;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
 
+use tokio::sync::oneshot;
+
 /// The collectors keep their data on the heap; the largest frame is that of resolving a name.
 const STACK_BYTES: usize = 256 << 10;
 
@@ -46,9 +48,32 @@ impl Worker {
     }
 }
 
+/// Does `work` on a thread of its own and gives what it returns; nothing when no thread can be started or the
+/// work panics. The thread goes on when nobody waits any more.
+pub async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    start_on_thread(work)?.await.ok()
+}
+
+/// As [`on_thread`], for whoever wants to wait later or not at all.
+pub fn start_on_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<oneshot::Receiver<T>> {
+    let (reply, answer) = oneshot::channel();
+    // Nobody may wait any more.
+    let job = move || drop(reply.send(work()));
+    Worker::start().is_ok_and(|worker| worker.run(job)).then_some(answer)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn work_on_a_thread_of_its_own_comes_back_unless_it_panics() {
+        assert_eq!(on_thread(|| 7).await, Some(7));
+        let panics = || std::panic::resume_unwind(Box::new("on purpose"));
+        assert_eq!(on_thread::<u8>(panics).await, None);
+    }
 
     #[test]
     fn jobs_are_done_in_order() {

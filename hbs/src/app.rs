@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::share::Share;
 use crate::trail::Trail;
 use crate::upgrades::Upgrades;
-use crate::{http, rpc, series, upgrade_http, upkeep, writer};
+use crate::{http, install, rpc, series, upgrade_http, upkeep, writer};
 
 /// What hbs needs from others.
 #[derive(Debug, Clone)]
@@ -92,7 +92,9 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     });
     start_tasks(&app, context);
     upgrade_http::listen_socket(&app.upgrades, context)?;
-    let routes = http::routes(app.clone()).merge(upgrade_http::routes(app.upgrades.clone()));
+    let routes = http::routes(app.clone())
+        .merge(upgrade_http::routes(app.upgrades.clone()))
+        .merge(install::routes(app.config.upgrade.files.clone()));
     let http = context.listen(app.config.listen, routes).await?;
     let rpc = listen_rpc(&app, context).await?;
     Ok(Addresses { http, rpc })

@@ -94,22 +94,14 @@ pub(crate) fn unpack(
         return Err("the archive has no files".to_owned());
     }
     let list: Vec<PluginFile> = list.into_values().collect();
-    let bundle = PluginBundle {
+    let mut bundle = PluginBundle {
         name: name.to_owned(),
-        digest: digest(&list),
+        digest: String::new(),
         signature: signature.to_owned(),
         files: list,
     };
+    bundle.digest = sha256_hex(bundle.manifest().as_bytes());
     Ok(Unpacked { bundle, files })
-}
-
-/// SHA-256 in hex over a line a file, in the order of their paths.
-pub(crate) fn digest(files: &[PluginFile]) -> String {
-    let line = |file: &PluginFile| {
-        let mode = if file.executable { "755" } else { "644" };
-        format!("{} {mode} {}\n", file.sha256, file.path)
-    };
-    sha256_hex(files.iter().map(line).collect::<String>().as_bytes())
 }
 
 fn plain(archive: &[u8], most: usize) -> Result<Vec<u8>, String> {

@@ -13,6 +13,7 @@ mod fleet;
 mod group;
 mod heartbeat;
 mod http;
+mod install;
 mod metrics;
 mod rollout;
 mod rpc;

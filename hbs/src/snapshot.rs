@@ -159,6 +159,11 @@ impl Snapshot {
         self.by_name.get(name).map(|&at| &self.parts.groups[at])
     }
 
+    /// How many hosts are in groups by hand, counted once a group.
+    pub(crate) fn by_hand(&self) -> usize {
+        self.parts.by_hand.values().map(BTreeSet::len).sum()
+    }
+
     /// The bundles by name.
     pub(crate) fn bundles(&self) -> &BTreeMap<String, PluginBundle> {
         &self.parts.bundles

@@ -50,10 +50,20 @@ pub(crate) struct Ready {
 /// The parts of a request.
 #[derive(Debug, Default)]
 struct Parts<'a> {
-    series: Vec<(RawSeries<'a>, Pass)>,
+    series: Vec<RawSeries<'a>>,
+    /// How each of them passes; `None` for those that do not.
+    passes: Vec<Option<Pass>>,
     metadata: Vec<&'a [u8]>,
     samples: usize,
     refusals: Refusals,
+}
+
+impl<'a> Parts<'a> {
+    /// The series that pass.
+    fn passing(&self) -> impl Iterator<Item = (&RawSeries<'a>, &Pass)> {
+        let both = self.series.iter().zip(&self.passes);
+        both.filter_map(|(series, pass)| Some((series, pass.as_ref()?)))
+    }
 }
 
 /// The request has to be decoded.
@@ -69,11 +79,8 @@ impl Ingest {
         unpack(body, limits(&self.config), &mut message).ok()?;
         let mut parts = self.parts(&message, routed, now).ok()?;
         self.note_received(Protocol::RemoteWrite, token, parts.samples);
-        let is_whole = parts.refusals.is_empty();
-        let offered = parts.series.len();
         self.admit_parts(&mut parts, token, now);
-        let is_whole = is_whole && parts.series.len() == offered;
-        let parcels = parcels(&parts, body, routed, is_whole);
+        let parcels = parcels(&parts, body, routed);
         let stored = parts.samples - parts.refusals.samples();
         let verdict = Verdict { received: parts.samples, stored, refusals: parts.refusals };
         Some(Ready { parcels, verdict, at: now })
@@ -113,14 +120,26 @@ impl Ingest {
             if !series.is_plain || !is_within {
                 return Err(NotPlain);
             }
-            let read = || self.passport(series.labels, routed);
-            match self.passports.find(series.labels, read)? {
-                Passport::Pass(pass) => parts.series.push((series, pass)),
+            parts.series.push(series);
+        }
+        let known = self.passports.find_all(parts.series.iter().map(|series| series.labels));
+        parts.passes.reserve(known.len());
+        for (series, known) in parts.series.iter().zip(known) {
+            let passport = match known {
+                Some(passport) => passport,
+                None => {
+                    let read = || self.passport(series.labels, routed);
+                    self.passports.find(series.labels, read)?
+                }
+            };
+            parts.passes.push(match passport {
+                Passport::Pass(pass) => Some(pass),
                 Passport::Dropped => {
                     let example = || raw::describe(series.labels);
                     parts.refusals.add(Reason::RelabelDropped, series.samples, example);
+                    None
                 }
-            }
+            });
         }
         Ok(parts)
     }
@@ -148,22 +167,22 @@ impl Ingest {
         let mut endpoints = self.endpoints();
         let refusals = &mut parts.refusals;
         let mut hint = None;
-        parts.series.retain(|(series, pass)| {
+        for (series, slot) in parts.series.iter().zip(&mut parts.passes) {
+            let Some(pass) = slot else { continue };
             let samples = series.samples;
             let by_token = token
                 .map_or(Ok(()), |token| self.tokens.admit(token, || pass.series, samples, now));
             let admitted = by_token.and_then(|()| {
                 let Some(key) = pass.endpoint else { return Ok(()) };
-                let name = || endpoint_of(series, pass);
-                let who = (key, name);
+                let who = (key, || endpoint_of(series, pass));
                 let protocol = Protocol::RemoteWrite;
                 endpoints.admit_known(who, (pass.series, samples), protocol, now, &mut hint)
             });
             if let Err(reason) = admitted {
                 refusals.add(reason, samples, || raw::describe(series.labels));
+                *slot = None;
             }
-            admitted.is_ok()
-        });
+        }
         self.metrics.endpoints.set(i64::try_from(endpoints.len()).unwrap_or(i64::MAX));
     }
 }
@@ -175,21 +194,18 @@ fn endpoint_of(series: &RawSeries<'_>, pass: &Pass) -> String {
 
 /// What each destination gets. A request that goes to the same ones as a whole and unchanged is
 /// handed on as the client packed it.
-fn parcels(parts: &Parts<'_>, body: &Bytes, routed: &Routed, is_whole: bool) -> Vec<Parcel> {
+fn parcels(parts: &Parts<'_>, body: &Bytes, routed: &Routed) -> Vec<Parcel> {
     let to_all = |set: DestinationSet, body: &Bytes, samples: usize| {
         let parcel = |to| Parcel { to, body: body.clone(), samples };
         set.iter().map(parcel).collect()
     };
-    let Some((_, first)) = parts.series.first() else {
-        let all = if parts.metadata.is_empty() || !is_whole {
-            DestinationSet::default()
-        } else {
-            routed.all()
-        };
+    let Some((_, first)) = parts.passing().next() else {
+        let is_metadata = parts.series.is_empty() && !parts.metadata.is_empty();
+        let all = if is_metadata { routed.all() } else { DestinationSet::default() };
         return to_all(all, body, 0);
     };
-    let is_same = parts.series.iter().all(|(_, pass)| pass.to == first.to && pass.labels.is_none());
-    if is_whole && is_same {
+    let is_same = |pass: &Pass| pass.to == first.to && pass.labels.is_none();
+    if parts.passes.iter().all(|pass| pass.as_ref().is_some_and(is_same)) {
         return to_all(first.to, body, parts.samples);
     }
     let shares = shares(parts);
@@ -217,7 +233,7 @@ struct Share {
 fn shares(parts: &Parts<'_>) -> Vec<Share> {
     let mut shares: Vec<Share> = Vec::new();
     let mut last = 0;
-    for (series, pass) in &parts.series {
+    for (series, pass) in parts.passing() {
         if shares.get(last).is_none_or(|share| share.to != pass.to) {
             last = shares.iter().position(|share| share.to == pass.to).unwrap_or(shares.len());
         }

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 /// How long one command of it may take.
 const DEADLINE: Duration = Duration::from_secs(20);
 /// What of its complaint is repeated, in characters.
-const COMPLAINT_CHARS_MAX: usize = 120;
+const COMPLAINT_CHARS_MAX: usize = 180;
 /// Another thread that starts a child holds our just written file open for a moment.
 const BUSY_TRIES: u32 = 10;
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
@@ -56,7 +56,8 @@ impl Preflight {
         let output = run(&mut command, "check --preflight").await?;
         if !output.status.success() {
             let complaint = String::from_utf8_lossy(&output.stderr);
-            bail!("`check --preflight` ended with {}: {}", output.status, short(complaint.trim()));
+            let complaint = short(heart_of(&complaint));
+            bail!("`check --preflight` ended with {}: {complaint}", output.status);
         }
         Ok(())
     }
@@ -86,6 +87,16 @@ async fn run(command: &mut Command, what: &str) -> anyhow::Result<Output> {
         .await
         .with_context(|| format!("`{what}` took longer than {DEADLINE:?}"))?
         .with_context(|| format!("start `{what}`"))
+}
+
+// Of the log and the error, the error; of an error with a list, the list.
+fn heart_of(complaint: &str) -> &str {
+    let error = &complaint[complaint.rfind("saker-agent: ").unwrap_or(0)..];
+    error
+        .split_once('\n')
+        .map(|(_, list)| list.trim())
+        .filter(|list| !list.is_empty())
+        .unwrap_or(error)
 }
 
 fn short(text: &str) -> String {
@@ -133,6 +144,14 @@ mod tests {
     async fn an_agent_that_does_not_like_the_configuration_is_refused_with_its_words() {
         let checks = format!("{SAYS_SO}\necho unknown key >&2; exit 2");
         check(&checks, Err("exit status: 2: unknown key")).await;
+    }
+
+    #[test]
+    fn of_a_long_complaint_the_fault_is_repeated() {
+        let complaint = "INFO x\nsaker-agent: /a over /b: 1 fault\n  line 1: unknown\n";
+        assert_eq!(heart_of(complaint), "line 1: unknown");
+        assert_eq!(heart_of("INFO x\nsaker-agent: no name"), "saker-agent: no name");
+        assert_eq!(heart_of(""), "");
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use daemon::Context;
 use saker_agent::app;
 use saker_agent::config::Config;
+use saker_agent::upgrade::Started;
 use testkit::{context_at, eventually};
 use tokio::runtime::{Builder, Runtime};
 
@@ -32,7 +33,9 @@ impl Life {
         // The folder is free when the thread of the dead agent's spool has ended.
         let started = async || {
             let (config, ctx) = (config.clone(), context_at(START.plus(at)));
-            let start = runtime.spawn(async move { app::start(config, &ctx).await.map(|()| ctx) });
+            let start = runtime.spawn(async move {
+                app::start(config, Started::default(), &ctx).await.map(|()| ctx)
+            });
             start.await.unwrap().ok()
         };
         let ctx = eventually("the agent starts", PATIENCE, started).await;

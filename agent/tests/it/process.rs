@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use saker_agent::catalogue::Group;
-use testkit::eventually;
+use testkit::{Process, eventually};
 
 use crate::stand_in::{PATIENCE, StandIn};
 
@@ -105,9 +105,8 @@ fn the_version_is_printed() {
     assert_eq!(text(&output.stdout), format!("saker-agent {}\n", env!("CARGO_PKG_VERSION")));
 }
 
-fn run(config: &Path) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_saker-agent"));
-    command.arg("--config").arg(config).stderr(Stdio::null()).spawn().unwrap()
+fn run(config: &Path) -> Process {
+    Process::start(Path::new(env!("CARGO_BIN_EXE_saker-agent")), [Path::new("--config"), config])
 }
 
 fn bytes_below(folder: &Path) -> u64 {
@@ -153,14 +152,12 @@ async fn an_agent_that_is_killed_again_and_again_while_transfer_is_away_loses_no
     for _ in 0..2 {
         let mut agent = run(&file);
         spool_has_grown(&spool, 3).await;
-        agent.kill().unwrap();
-        agent.wait().unwrap();
+        agent.kill();
     }
     transfer.answer(204);
     let mut agent = run(&file);
     eventually("an empty spool", PATIENCE, async || (bytes_below(&spool) == 0).then_some(())).await;
-    agent.kill().unwrap();
-    agent.wait().unwrap();
+    agent.kill();
 
     let taken = transfer.taken();
     let series = taken.iter().flat_map(|request| &request.series);

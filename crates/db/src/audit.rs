@@ -38,6 +38,12 @@ impl Audit<'_> {
         in_transaction!(self.db, "write the audit", tx => { write(tx, entry).await })
     }
 
+    /// Forgets the entries from before a moment.
+    pub async fn forget_before(&self, moment: Timestamp) -> Result<u64, DbError> {
+        let delete = Statement::new("DELETE FROM audit WHERE happened_at < ?");
+        self.db.execute("forget old entries of the audit", delete.bind(moment.millis())).await
+    }
+
     /// Up to `max` entries, the latest first, from those before the entry `before` on; all when it is
     /// empty. `target` leaves only entries of this target, when it is not empty.
     pub async fn page(

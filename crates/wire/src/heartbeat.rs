@@ -3,6 +3,7 @@
 //! Fields are only ever added. Both sides ignore fields they do not know and take a default for
 //! those that are missing, so agents and hbs of different versions understand each other.
 
+mod check;
 mod desired;
 mod upgrade;
 
@@ -12,10 +13,8 @@ use model::{HostId, Timestamp};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use desired::{
-    Check, DesiredState, MetricsFormat, PluginBundle, PluginFile, PluginRun, ProcessMatch,
-    ScrapeJob,
-};
+pub use check::{Check, CheckError, ProcessMatch};
+pub use desired::{DesiredState, MetricsFormat, PluginBundle, PluginFile, PluginRun, ScrapeJob};
 pub use upgrade::{UpgradeArgs, UpgradeKind, UpgradeOffer, UpgradePhase, UpgradeReport};
 
 /// Where the agent posts it.

@@ -58,6 +58,33 @@ impl<T: Clone> Known<T> {
         Ok(read)
     }
 
+    /// What each of many stands for, `None` where it is not known. Faster than one at a time: a
+    /// memory of many series is far larger than a processor's cache, and looking for several at once
+    /// waits for it once.
+    pub fn find_all<'a>(&self, all: impl ExactSizeIterator<Item = &'a [u8]>) -> Vec<Option<T>> {
+        let mut found = Vec::new();
+        found.resize_with(all.len(), || None);
+        let mut wanted: [Vec<(usize, u128)>; SHARDS] = Default::default();
+        let expected = all.len().div_ceil(SHARDS) * 3 / 2;
+        wanted.iter_mut().for_each(|of_shard| of_shard.reserve(expected));
+        for (at, bytes) in all.enumerate() {
+            let hash = xxh3_128_with_seed(bytes, self.seed);
+            wanted[(hash >> 64) as usize % SHARDS].push((at, hash));
+        }
+        for (shard, wanted) in self.shards.iter().zip(wanted) {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            for (at, hash) in &wanted {
+                found[*at] = shard.recent.get(hash).cloned();
+            }
+            for (at, hash) in wanted {
+                if found[at].is_none() && !shard.older.is_empty() {
+                    found[at] = shard.find(hash);
+                }
+            }
+        }
+        found
+    }
+
     /// How many series are remembered.
     pub fn len(&self) -> usize {
         let of_shard = |shard: &Mutex<Shard<T>>| {
@@ -136,6 +163,22 @@ mod tests {
             assert_eq!(found, Ok(labels(bytes)));
         }
         assert_eq!((read.get(), known.len()), (2, 2));
+    }
+
+    #[test]
+    fn many_are_found_as_each_alone_is() {
+        let known = KnownLabels::new(320, 7);
+        let all: Vec<[u8; 4]> = (0..500_u32).map(u32::to_le_bytes).collect();
+        for number in 0..500_u32 {
+            let value = number.to_string();
+            assert!(known.find(&number.to_le_bytes(), || Ok::<_, ()>(labels(&value))).is_ok());
+        }
+        let found = known.find_all(all.iter().map(<[u8; 4]>::as_slice));
+        let count = found.iter().flatten().count();
+        assert!((100..=320).contains(&count), "{count}");
+        for (number, found) in found.into_iter().enumerate() {
+            assert!(found.is_none_or(|found| found == labels(&number.to_string())));
+        }
     }
 
     #[test]

@@ -23,6 +23,8 @@ use crate::upkeep;
 /// A group, or a list of its members, as it is sent.
 const BODY_BYTES_MAX: usize = 1 << 20;
 const HOST_BYTES_MAX: usize = 255;
+/// Memberships by hand, for each host that hbs may hold.
+const BY_HAND_PER_HOST_MAX: usize = 4;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -214,8 +216,14 @@ async fn change_members(
     if !members.add.iter().all(is_host) {
         return bad("a host's name has 1 to 255 bytes and no control characters");
     }
-    if app.share.current().group(&name).is_none() {
+    let snapshot = app.share.current();
+    if snapshot.group(&name).is_none() {
         return not_found("group", &name);
+    }
+    let most = app.config.hosts_max.saturating_mul(BY_HAND_PER_HOST_MAX);
+    if snapshot.by_hand() + members.add.len() > most {
+        let text = format!("at most {most} memberships by hand are kept: use patterns or labels");
+        return fault(StatusCode::TOO_MANY_REQUESTS, &text);
     }
     match store_members(&app, &caller, &name, &members).await {
         Ok(()) => Json(json!({ "added": members.add.len(), "removed": members.remove.len() }))

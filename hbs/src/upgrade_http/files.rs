@@ -12,6 +12,7 @@ use futures_util::stream;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, Take};
 
+use crate::install::archive_arch;
 use crate::rollout::is_version;
 use crate::upgrades::Upgrades;
 
@@ -40,7 +41,10 @@ pub(super) async fn serve(
     headers: HeaderMap,
 ) -> Response {
     let Some(path) = path_of(&upgrades.config().files, &name) else {
-        return (StatusCode::NOT_FOUND, "files are bin_<version> and cfg_<version>\n")
+        return (
+            StatusCode::NOT_FOUND,
+            "files are bin_<version>, cfg_<version> and saker-agent_<arch>.tar.gz\n",
+        )
             .into_response();
     };
     let (file, bytes, etag) = match open(&path).await {
@@ -98,8 +102,9 @@ pub(super) async fn serve(
 
 /// Where a file is; nothing for a name that is none of an upgrade.
 fn path_of(folder: &FilePath, name: &str) -> Option<PathBuf> {
-    let version = name.strip_prefix("bin_").or_else(|| name.strip_prefix("cfg_"))?;
-    let is_served = !folder.as_os_str().is_empty() && is_version(version);
+    let version = || name.strip_prefix("bin_").or_else(|| name.strip_prefix("cfg_"));
+    let is_known = version().is_some_and(is_version) || archive_arch(name).is_some();
+    let is_served = !folder.as_os_str().is_empty() && is_known;
     is_served.then(|| folder.join(name))
 }
 
@@ -180,9 +185,18 @@ mod tests {
         let path = |name| path_of(folder, name);
         assert_eq!(path("bin_7.1.0"), Some(PathBuf::from("/srv/agents/bin_7.1.0")));
         assert!(path("cfg_7.1.0-rc1").is_some());
-        for name in
-            ["", "7.1", "bin_", "bin_../../etc/passwd", "bin_..", "bin_/a", "bin_a/b", "bin_.a"]
-        {
+        assert!(path("saker-agent_x86_64.tar.gz").is_some());
+        for name in [
+            "",
+            "7.1",
+            "bin_",
+            "bin_../../etc/passwd",
+            "bin_..",
+            "bin_/a",
+            "bin_a/b",
+            "bin_.a",
+            "SHA256SUMS",
+        ] {
             assert_eq!(path(name), None, "{name}");
         }
         assert_eq!(path_of(FilePath::new(""), "bin_7.1.0"), None, "no folder is set");

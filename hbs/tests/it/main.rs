@@ -7,6 +7,7 @@ mod groups;
 mod hbs;
 mod heartbeats;
 mod hosts;
+mod install;
 mod rollout;
 mod rpc;
 mod several;

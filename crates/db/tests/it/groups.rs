@@ -142,4 +142,6 @@ pub(crate) async fn the_audit_is_read_backwards_in_pages(db: &Db) {
     assert_eq!(ids("", "").await, ["3", "2"]);
     assert_eq!(ids("2", "").await, ["1"]);
     assert_eq!(ids("", "corp").await, ["3", "1"]);
+    assert_eq!(db.audit().forget_before(Timestamp(5)).await.unwrap(), 0);
+    assert_eq!(db.audit().forget_before(Timestamp(6)).await.unwrap(), 3);
 }

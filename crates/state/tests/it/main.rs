@@ -80,6 +80,12 @@ on_every_backend!(
 );
 
 #[tokio::test(flavor = "multi_thread")]
+async fn never_two_holders_that_both_write_while_the_server_is_paused_and_killed() {
+    let Some(mut server) = Redis::start().await else { return };
+    history::never_two_holders_while_the_server_is_paused_and_killed(&mut server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_case_holds_embedded_in_mariadb() {
     let Some(server) = MariaDb::start().await else { return };
     every_case(async |case| World::mariadb(&server, &format!("case_{case}")).await).await;
