@@ -193,8 +193,8 @@ impl Start {
         put("hosts", (!self.hosts.is_empty()).then(|| json!(self.hosts)));
         put("groups", (!self.groups.is_empty()).then(|| json!(self.groups)));
         put("waves", (!self.waves.is_empty()).then(|| json!(self.waves)));
-        put("allow_downgrade", self.allow_downgrade.then(|| json!(true)));
-        put("force", self.force.then(|| json!(true)));
+        put("allow_downgrade", self.allow_downgrade.then_some(Value::Bool(true)));
+        put("force", self.force.then_some(Value::Bool(true)));
         Value::Object(body)
     }
 }

@@ -129,7 +129,9 @@ impl Upgrades {
             phase = ?changed.phase,
             "the rollout goes on"
         );
-        self.save(current.revision, changed).await;
+        if self.save(current.revision, changed).await == Some(true) {
+            self.audit_step(changed).await;
+        }
         self.refresh().await;
     }
 

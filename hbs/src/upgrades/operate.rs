@@ -105,10 +105,27 @@ impl Upgrades {
             version = plan.task.version,
             "an operator changed the rollout"
         );
-        if let Err(error) = self.shared.db.audit().add(&entry).await {
+        self.write(&entry).await;
+    }
+
+    /// Writes what a rollout did by itself.
+    pub(super) async fn audit_step(&self, plan: &Plan) {
+        let now = self.shared.context.clock.now();
+        let step = serde_json::json!({
+            "rollout": plan.rollout, "wave": plan.opened, "phase": plan.phase,
+        });
+        let entry = AuditEntry {
+            detail: step.to_string(),
+            ..self.shared.trail.entry_of_hbs("upgrade.step", &plan.task.version, now)
+        };
+        self.write(&entry).await;
+    }
+
+    async fn write(&self, entry: &AuditEntry) {
+        if let Err(error) = self.shared.db.audit().add(entry).await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
-                action,
+                action = entry.action,
                 "the audit has no entry of this change"
             );
         }

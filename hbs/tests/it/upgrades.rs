@@ -270,6 +270,9 @@ async fn who_changed_a_rollout_is_in_the_audit() {
     }
     let audit: Value = serde_json::from_str(&hbs.get("/api/v1/audit").await).unwrap();
     let entries = audit["entries"].as_array().unwrap();
+    let (steps, entries): (Vec<&Value>, Vec<&Value>) =
+        entries.iter().partition(|entry| entry["action"] == "upgrade.step");
+    assert_eq!((steps.len(), &steps[0]["actor"]), (1, &json!("hbs")), "the wave was opened");
     let actions: Vec<&str> = entries.iter().map(|e| e["action"].as_str().unwrap()).collect();
     let expected = ["upgrade.cancel", "upgrade.resume", "upgrade.pause", "upgrade.start"];
     assert_eq!(actions, expected);

@@ -84,7 +84,7 @@ impl World {
             urls.push(format!("http://127.0.0.1:{http}"));
         }
         let known = Arc::new(Knowledge { urls, ..Knowledge::default() });
-        let http = Client::builder().timeout(Duration::from_secs(5)).no_proxy().build().unwrap();
+        let http = daemon::http_client().unwrap();
         let mut world =
             Self { size, http, known, redis, _mariadb: mariadb, folder, hbs: Vec::new() };
         for n in 0..HBS {
@@ -348,7 +348,7 @@ fn check_halt(halted: &Value) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_is_upgraded_within_its_limit_while_hbs_and_redis_are_killed() {
     let size = Size {
-        agents: 300,
+        agents: 200,
         in_flight_max: 20,
         idle: Duration::from_secs(2),
         busy: Duration::from_millis(500),
