@@ -1,54 +1,95 @@
 //! How the parts meet.
 
+use std::collections::BTreeMap;
+use std::future::pending;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use daemon::{Clock, Context, StartError};
 use model::Timestamp;
+use nix::sys::signal::{Signal, raise};
 
 use crate::batch::Batcher;
 use crate::collect::{Source, collector};
 use crate::config::Config;
+use crate::desired::{Desired, Plans};
 use crate::heartbeat::Heartbeat;
 use crate::host::system::Identity;
+use crate::jobs::{Jobs, Tools};
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::receive::{self, Receiver};
-use crate::rounds::{Make, Rounds};
+use crate::rounds::{Found, Make, Rounds};
 use crate::send::Sender;
 use crate::slots::{self, Verdict};
+use crate::status::{self, Reporter};
+use crate::upgrade::{Started, Upgrader};
 
 /// Starts the agent: spool, sender, local listener, heartbeats, collectors.
 ///
 /// # Errors
 /// A [`StartError`] when the listener's port is taken, the data directory is not the agent's, or the host has
 /// no name.
-pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<()> {
+pub async fn start(config: Config, started: Started, ctx: &Context) -> anyhow::Result<()> {
     let endpoint = endpoint(&config)?;
     let config = Arc::new(config);
     let metrics = Arc::new(Metrics::new(&mut ctx.registry()));
 
-    let outbox = open_outbox(&config, &metrics, ctx)?;
+    let outbox = open_outbox(&config, &metrics, ctx).await?;
     let sender = Sender::new(&config.transfer, &endpoint, outbox.clone(), ctx, metrics.clone());
     ctx.spawn("send", sender.run());
+
+    let (desired, link) = Desired::new(config.clone(), &endpoint, ctx, metrics.clone());
+    let plans = link.plans.clone();
+    ctx.spawn("desired", desired.run());
 
     let receiver = Receiver {
         outbox: outbox.clone(),
         limits: config.push.clone(),
-        labels: config.labels.clone(),
+        endpoint: endpoint.clone(),
+        plans: plans.clone(),
         clock: ctx.clock.clone(),
         metrics: metrics.clone(),
     };
-    ctx.listen(config.listen, receive::routes(receiver)).await?;
+    let (upgrader, offers) = Upgrader::new(&config.upgrade, &endpoint, started, ctx);
+    let reporter = Reporter {
+        ctx: ctx.clone(),
+        config: config.clone(),
+        endpoint: endpoint.clone(),
+        metrics: metrics.clone(),
+        plans: plans.clone(),
+        upgrader: upgrader.clone(),
+        started: ctx.clock.now(),
+    };
+    ctx.listen(config.listen, receive::routes(receiver).merge(status::routes(reporter))).await?;
 
+    let upgrades = upgrader.clone();
+    ctx.spawn("upgrade", async move {
+        upgrades.run(offers).await;
+        // The orderly end: systemd starts the launcher again, and that chooses.
+        if let Err(error) = raise(Signal::SIGTERM) {
+            tracing::error!(%error, "the agent cannot end itself; restart it for the upgrade");
+        }
+    });
     if !config.hbs.addresses.is_empty() {
-        let (labels, root) = (config.labels.clone(), config.root.clone());
-        let heartbeat = Heartbeat::new(&config.hbs, &endpoint, labels, root, ctx, metrics.clone());
+        let (metrics, upgrader) = (metrics.clone(), upgrader.clone());
+        let heartbeat = Heartbeat::new(&config, &endpoint, ctx, metrics, link, upgrader);
         ctx.spawn("heartbeat", heartbeat.run());
     }
 
     let offset = slots::send_offset(&endpoint, config.transfer.spread);
+    let tools = Tools::new(config.clone(), ctx.http.clone(), metrics.clone());
+    let jobs = Jobs::new(
+        tools,
+        &endpoint,
+        plans.clone(),
+        outbox.clone(),
+        ctx.clock.clone(),
+        metrics.clone(),
+        offset,
+    );
+    ctx.spawn_graceful("jobs", |stop| jobs.run(stop));
+
     let rounds = rounds(&config, &endpoint, metrics.clone());
     tracing::info!(
         host.name = endpoint,
@@ -57,12 +98,17 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<()> {
     );
     let clock = ctx.clock.clone();
     ctx.spawn("collect", async move {
+        let batcher = Batcher::default();
         let mut loops =
-            CollectLoop { rounds, batcher: Batcher::default(), outbox, clock, metrics, last: None };
+            CollectLoop { endpoint, plans, rounds, batcher, outbox, clock, metrics, last: None };
+        loops.follow_plan();
         loops.rounds.run_all().await;
-        while loops.one_slot().await {
-            loops.clock.sleep(offset).await;
-            loops.outbox.wake();
+        upgrader.collected();
+        loop {
+            if loops.one_slot().await {
+                loops.clock.sleep(offset).await;
+                loops.outbox.wake();
+            }
         }
     });
     Ok(())
@@ -87,22 +133,25 @@ pub fn endpoint(config: &Config) -> anyhow::Result<String> {
 
 /// The collectors that the configuration asks for.
 pub fn rounds(config: &Arc<Config>, endpoint: &str, metrics: Arc<Metrics>) -> Rounds {
-    let mut common: Vec<_> = config.labels.clone().into_iter().collect();
-    common.push((model::ENDPOINT.to_owned(), endpoint.to_owned()));
+    let common = common_labels(&config.labels, endpoint);
     let source =
         Source { root: config.root.clone(), config: config.clone(), metrics: metrics.clone() };
     let make: Make = Arc::new(move |group| collector(group, &source));
     Rounds::new(&config.enabled_groups(), common, make, config.collect.deadline, metrics)
 }
 
-// A full or read-only disk is what the agent has to report, so it runs without a spool then. Anything else is
-// a mistake in the set-up, which is told at once.
-fn open_outbox(config: &Config, metrics: &Arc<Metrics>, ctx: &Context) -> anyhow::Result<Outbox> {
+// A disk that is full, read-only or hanging is what the agent has to report, so it runs without a spool then.
+// Anything else is a mistake in the set-up, which is told at once.
+async fn open_outbox(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    ctx: &Context,
+) -> anyhow::Result<Outbox> {
     let folder = config.data_dir.join("spool");
-    let (outbox, error) = Outbox::open(&folder, &config.spool, metrics.clone());
+    let (outbox, error) = Outbox::open(&folder, &config.spool, metrics.clone()).await;
     let Some(error) = error else { return Ok(outbox) };
-    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    if !matches!(error.kind(), StorageFull | ReadOnlyFilesystem | QuotaExceeded) {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull, TimedOut};
+    if !matches!(error.kind(), StorageFull | ReadOnlyFilesystem | QuotaExceeded | TimedOut) {
         return Err(unusable(&folder, &error).into());
     }
     tracing::warn!(folder = %folder.display(), %error, "no spool: samples are kept in memory only");
@@ -119,6 +168,8 @@ fn unusable(folder: &Path, error: &std::io::Error) -> StartError {
 }
 
 struct CollectLoop {
+    endpoint: String,
+    plans: Plans,
     rounds: Rounds,
     batcher: Batcher,
     outbox: Outbox,
@@ -128,13 +179,30 @@ struct CollectLoop {
 }
 
 impl CollectLoop {
-    // Waits for the next slot and takes it; `false` when nothing is to be measured at all.
+    // Waits for the next slot and takes it; `false` when the plan changed before.
     async fn one_slot(&mut self) -> bool {
-        let Some(shortest) = self.rounds.intervals().min() else { return false };
-        let Some(slot) = slots::next(self.clock.now(), self.rounds.intervals()) else {
+        let slot = slots::next(self.clock.now(), self.rounds.intervals());
+        let clock = &self.clock;
+        let come = async {
+            match slot {
+                Some(slot) => clock.sleep_until(slot).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = come => {}
+            changed = self.plans.changed() => {
+                if changed.is_err() {
+                    // Nobody makes plans any more: the agent is about to stop.
+                    pending::<()>().await;
+                }
+                self.follow_plan();
+                return false;
+            }
+        }
+        let (Some(slot), Some(shortest)) = (slot, self.rounds.intervals().min()) else {
             return false;
         };
-        self.clock.sleep_until(slot).await;
         if self.clock.now() < slot {
             return true;
         }
@@ -143,28 +211,29 @@ impl CollectLoop {
             Verdict::Take => {
                 self.metrics.slots_missed(slots::missed_between(self.last, slot, shortest));
                 self.last = Some(slot);
-                let (batcher, outbox) = (&mut self.batcher, &self.outbox);
-                self.rounds
-                    .run_slot(slot, &mut |found| outbox.put(batcher.encode(slot, found)))
-                    .await;
+                let (found, late) = self.rounds.run_slot(slot).await;
+                self.put(slot, found).await;
+                let found = self.rounds.wait_for(late).await;
+                self.put(slot, found).await;
             }
         }
         true
     }
+
+    fn follow_plan(&mut self) {
+        let plan = self.plans.borrow_and_update().clone();
+        self.rounds.change(&plan.groups, common_labels(&plan.labels, &self.endpoint));
+    }
+
+    async fn put(&mut self, slot: Timestamp, found: Vec<Found>) {
+        if !found.is_empty() {
+            self.outbox.put(self.batcher.encode(slot, found)).await;
+        }
+    }
 }
 
-/// Reads the arguments' configuration file and puts the flags over it.
-///
-/// # Errors
-/// When the file has faults: all of them, with their keys.
-pub fn load(file: Option<&Path>, change: impl FnOnce(&mut Config)) -> anyhow::Result<Config> {
-    let mut config = daemon::load_config(file, Config::validate)?;
-    change(&mut config);
-    let mut faults = daemon::Faults::default();
-    config.validate(&mut faults);
-    if faults.list().is_empty() {
-        return Ok(config);
-    }
-    Err(StartError::usage(faults.list().join("\n")))
-        .context("the flags do not fit the configuration")
+fn common_labels(labels: &BTreeMap<String, String>, endpoint: &str) -> Vec<(String, String)> {
+    let mut common: Vec<_> = labels.clone().into_iter().collect();
+    common.push((model::ENDPOINT.to_owned(), endpoint.to_owned()));
+    common
 }

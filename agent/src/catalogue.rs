@@ -5,13 +5,13 @@
 //! time.
 
 mod list;
+pub mod on_demand;
+mod shortage;
 
 use std::time::Duration;
 
 use model::{Metadata, MetricKind, canonical_name};
 use serde::{Deserialize, Serialize};
-
-pub use list::SECTIONS;
 
 /// Metrics that are measured together, at one interval, and can be switched off together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -37,6 +37,14 @@ pub enum Group {
     Sockets,
     /// Limits of the kernel.
     Kernel,
+    /// Waiting for a resource.
+    Pressure,
+    /// Page faults, swapping, kills for want of memory.
+    Paging,
+    /// The limits of a container.
+    Cgroup,
+    /// Connection tracking of the firewall.
+    Conntrack,
     /// File systems.
     Filesystem,
     /// Time since boot.
@@ -49,17 +57,21 @@ pub enum Group {
 
 impl Group {
     /// All of them, in the order in which a slot measures them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::Cpu,
         Self::Percore,
         Self::Load,
         Self::Memory,
+        Self::Pressure,
+        Self::Cgroup,
         Self::Agent,
         Self::Disk,
         Self::Network,
         Self::Tcp,
         Self::Sockets,
         Self::Kernel,
+        Self::Paging,
+        Self::Conntrack,
         Self::Uptime,
         Self::Static,
         Self::Filesystem,
@@ -79,6 +91,10 @@ impl Group {
             Self::Tcp => "tcp",
             Self::Sockets => "sockets",
             Self::Kernel => "kernel",
+            Self::Pressure => "pressure",
+            Self::Paging => "paging",
+            Self::Cgroup => "cgroup",
+            Self::Conntrack => "conntrack",
             Self::Filesystem => "filesystem",
             Self::Uptime => "uptime",
             Self::Clock => "clock",
@@ -96,8 +112,10 @@ impl Group {
     /// every 120 s.
     pub const fn interval(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Cpu | Self::Percore | Self::Load | Self::Memory | Self::Agent => 10,
+            Self::Cpu | Self::Percore | Self::Load | Self::Memory => 10,
+            Self::Pressure | Self::Cgroup | Self::Agent => 10,
             Self::Disk | Self::Network | Self::Tcp | Self::Sockets | Self::Kernel => 30,
+            Self::Paging | Self::Conntrack => 30,
             Self::Filesystem | Self::Uptime | Self::Clock => 60,
             Self::Static => 120,
         })
@@ -109,9 +127,22 @@ impl Group {
         !matches!(self, Self::Percore)
     }
 
+    /// What a host must have for the group to have any value; empty for what every host has.
+    pub const fn needs(self) -> &'static str {
+        match self {
+            Self::Disk => "a disk of this host's own",
+            Self::Network => "a network interface that is not in collect.interfaces_ignored",
+            Self::Filesystem => "a mounted file system that collect does not ignore",
+            Self::Pressure => "Linux 4.20 or newer with pressure information (boot option psi=1)",
+            Self::Cgroup => "to run in a container with control groups of version 2",
+            Self::Conntrack => "a firewall that tracks connections (nf_conntrack)",
+            _ => "",
+        }
+    }
+
     /// The metrics of the group with the labels each has besides `endpoint`.
     pub fn metrics(self) -> impl Iterator<Item = (&'static Metric, &'static [&'static str])> {
-        let sections = SECTIONS.iter().filter(move |section| section.group == self);
+        let sections = sections().filter(move |section| section.group == self);
         sections.flat_map(|section| section.metrics.iter().map(|metric| (metric, section.labels)))
     }
 
@@ -120,6 +151,11 @@ impl Group {
         self.metrics()
             .map(move |(metric, _)| (canonical_name(metric.original), metric.metadata(interval)))
     }
+}
+
+/// All metrics by group and labels.
+pub fn sections() -> impl Iterator<Item = &'static Section> {
+    list::SECTIONS.iter().chain(shortage::SECTIONS)
 }
 
 /// Metrics of one group that have the same labels.
@@ -144,9 +180,23 @@ pub struct Metric {
     pub unit: &'static str,
     /// What it means.
     pub help: &'static str,
+    /// What a host must have for it to have a value; empty when nothing more than what its group needs.
+    pub needs: &'static str,
+}
+
+const fn gauge(original: &'static str, unit: &'static str, help: &'static str) -> Metric {
+    Metric { original, kind: MetricKind::Gauge, unit, help, needs: "" }
+}
+
+const fn counter(original: &'static str, unit: &'static str, help: &'static str) -> Metric {
+    Metric { original, kind: MetricKind::Counter, unit, help, needs: "" }
 }
 
 impl Metric {
+    const fn needs(self, needs: &'static str) -> Self {
+        Self { needs, ..self }
+    }
+
     /// As remote write carries it. The help begins with the original name, type and step in the form that
     /// [`wire::falcon_json::original_name`] reads, so that the Open-Falcon API answers with them.
     pub fn metadata(&self, interval: Duration) -> Metadata {
@@ -207,7 +257,7 @@ mod tests {
         }
         assert_eq!(Group::named("cpus"), None);
         assert_eq!(
-            SECTIONS.iter().map(|section| section.group).collect::<BTreeSet<_>>().len(),
+            sections().map(|section| section.group).collect::<BTreeSet<_>>().len(),
             Group::ALL.len()
         );
     }

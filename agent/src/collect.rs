@@ -4,7 +4,9 @@
 //! the whole interval. What it finds goes into [`Readings`], which name the series; the time is put on later,
 //! once for the whole slot.
 
+mod cgroup;
 mod clock;
+mod conntrack;
 mod cpu;
 mod disk;
 mod filesystem;
@@ -13,6 +15,8 @@ mod load;
 mod memory;
 mod network;
 mod own;
+mod paging;
+mod pressure;
 mod readings;
 mod sockets;
 mod stable;
@@ -67,6 +71,10 @@ pub fn collector(group: Group, source: &Source) -> Box<dyn Collector> {
         Group::Tcp => Box::new(tcp::Tcp::new(root)),
         Group::Sockets => Box::new(sockets::Sockets::new(root)),
         Group::Kernel => Box::new(kernel::Kernel::new(root)),
+        Group::Pressure => Box::new(pressure::Waiting::new(root)),
+        Group::Paging => Box::new(paging::Paging::new(root)),
+        Group::Cgroup => Box::new(cgroup::Container::new(root)),
+        Group::Conntrack => Box::new(conntrack::Conntrack::new(root)),
         Group::Filesystem => Box::new(filesystem::FileSystems::new(root, collect)),
         Group::Uptime => Box::new(uptime::Uptime::new(root)),
         Group::Clock => {

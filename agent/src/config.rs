@@ -1,5 +1,9 @@
 //! The configuration: `agent.toml`.
 
+pub mod import;
+mod jobs;
+pub mod layers;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +14,8 @@ use model::{ENDPOINT, METRIC_NAME, is_label_name};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Group;
+
+pub use jobs::{CheckSettings, INTERVAL_MAX, Limits, Plugins, ScrapeSettings};
 
 /// Everything the agent can be told. A key that is not set has the default of `agent.example.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +45,16 @@ pub struct Config {
     pub groups: BTreeMap<Group, GroupSettings>,
     /// Time servers.
     pub ntp: Ntp,
+    /// Checks besides those of hbs.
+    pub checks: Vec<CheckSettings>,
+    /// Plugins.
+    pub plugins: Plugins,
+    /// Exporters that are scraped besides those of hbs.
+    pub scrape: Vec<ScrapeSettings>,
+    /// Limits of checks and scrapes.
+    pub limits: Limits,
+    /// How the agent upgrades itself.
+    pub upgrade: Upgrade,
 }
 
 impl Default for Config {
@@ -56,6 +72,11 @@ impl Default for Config {
             collect: Collect::default(),
             groups: BTreeMap::new(),
             ntp: Ntp::default(),
+            checks: Vec::new(),
+            plugins: Plugins::default(),
+            scrape: Vec::new(),
+            limits: Limits::default(),
+            upgrade: Upgrade::default(),
         }
     }
 }
@@ -226,6 +247,12 @@ pub struct GroupSettings {
 #[serde(transparent)]
 pub struct Interval(#[serde(with = "model::duration_text")] pub Duration);
 
+impl From<Duration> for Interval {
+    fn from(span: Duration) -> Self {
+        Self(span)
+    }
+}
+
 /// Time servers. Without any there is no `sys_ntp_offset`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -240,6 +267,48 @@ pub struct Ntp {
 impl Default for Ntp {
     fn default() -> Self {
         Self { servers: Vec::new(), timeout: Duration::from_secs(1) }
+    }
+}
+
+/// How the agent upgrades itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upgrade {
+    /// Whether offers of hbs are followed.
+    pub enabled: bool,
+    /// The folder of releases; the launcher's `--base` must be the same.
+    pub dir: PathBuf,
+    /// Public Ed25519 keys in base64, one a line; the launcher's `--keys` must be the same. When there are any,
+    /// only signed releases are taken.
+    pub keys: PathBuf,
+    /// Bytes of one file, at most.
+    pub bytes_max: u64,
+    /// How long a download may take, with all its tries.
+    #[serde(with = "model::duration_text")]
+    pub download_timeout: Duration,
+    /// How long a new release must run before its local checks have passed.
+    #[serde(with = "model::duration_text")]
+    pub soak: Duration,
+    /// How long the local checks may take; then the agent goes back.
+    #[serde(with = "model::duration_text")]
+    pub local_timeout: Duration,
+    /// How long an answer of any hbs may take after that; then the agent goes back.
+    #[serde(with = "model::duration_text")]
+    pub contact_timeout: Duration,
+}
+
+impl Default for Upgrade {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            dir: PathBuf::from(launcher::layout::DEFAULT_BASE),
+            keys: PathBuf::from(launcher::keys::DEFAULT_FILE),
+            bytes_max: 256 << 20,
+            download_timeout: Duration::from_secs(600),
+            soak: Duration::from_secs(60),
+            local_timeout: Duration::from_secs(300),
+            contact_timeout: Duration::from_secs(1800),
+        }
     }
 }
 
@@ -285,6 +354,9 @@ impl Config {
             ("ntp.timeout", self.ntp.timeout),
             ("collect.deadline", self.collect.deadline),
             ("collect.mount_deadline", self.collect.mount_deadline),
+            ("upgrade.download_timeout", self.upgrade.download_timeout),
+            ("upgrade.local_timeout", self.upgrade.local_timeout),
+            ("upgrade.contact_timeout", self.upgrade.contact_timeout),
         ] {
             if span.is_zero() || span > Duration::from_secs(3600) {
                 faults.add(key, "must be between 1ms and 1h");
@@ -300,9 +372,13 @@ impl Config {
         if self.push.body_bytes_max == 0 || self.push.samples_max == 0 {
             faults.add("push", "body_bytes_max and samples_max must be at least 1");
         }
+        if self.upgrade.soak >= self.upgrade.local_timeout {
+            faults.add("upgrade.soak", "must be shorter than upgrade.local_timeout");
+        }
         if self.ntp.servers.len() > 4 {
             faults.add("ntp.servers", "at most 4 are asked; name the best ones");
         }
+        jobs::validate(self, faults);
     }
 
     fn validate_groups(&self, faults: &mut Faults) {

@@ -5,6 +5,7 @@
 //! thread, and the others go on with a new one; what it finds is still taken if it comes back before its
 //! deadline. After that it is away: cut off, counted and skipped until it returns.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,8 @@ pub type Make = Arc<dyn Fn(Group) -> Box<dyn Collector> + Send + Sync>;
 struct Crew {
     collector: Box<dyn Collector>,
     readings: Readings,
+    // Which of the common labels the readings have.
+    edition: u64,
 }
 
 struct Report {
@@ -59,14 +62,29 @@ struct Station {
     group: Group,
     interval: Duration,
     place: Place,
-    // A fault is logged when it begins and when it ends, not in each round.
-    is_failing: bool,
+    // The fault of the last round. It is logged when it begins and when it ends, not in each round.
+    fault: Option<String>,
+}
+
+/// Collectors of a slot that were not back while the others ran.
+#[derive(Debug)]
+#[must_use = "what they find is lost when nobody waits for it"]
+pub struct Late {
+    stations: Vec<usize>,
+    deadline: Instant,
+}
+
+impl Station {
+    const fn new(group: Group, interval: Duration) -> Self {
+        Self { group, interval, place: Place::Lost, fault: None }
+    }
 }
 
 /// The collectors of all groups that are measured.
 pub struct Rounds {
     stations: Vec<Station>,
     common: Vec<(String, String)>,
+    edition: u64,
     make: Make,
     worker: Option<Worker>,
     deadline: Duration,
@@ -90,14 +108,24 @@ impl Rounds {
         deadline: Duration,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let station = |&(group, interval): &(Group, Duration)| Station {
-            group,
-            interval,
-            place: Place::Lost,
-            is_failing: false,
-        };
+        let station = |&(group, interval): &(Group, Duration)| Station::new(group, interval);
         let stations = groups.iter().map(station).collect();
-        Self { stations, common, make, worker: None, deadline, started: Instant::now(), metrics }
+        let started = Instant::now();
+        Self { stations, common, edition: 0, make, worker: None, deadline, started, metrics }
+    }
+
+    /// Goes on with other groups, intervals and labels. Groups that stay keep what they need for differences.
+    pub fn change(&mut self, groups: &[(Group, Duration)], common: Vec<(String, String)>) {
+        if common != self.common {
+            self.common = common;
+            self.edition += 1;
+        }
+        let mut before = std::mem::take(&mut self.stations);
+        for &(group, interval) in groups {
+            let at = before.iter().position(|station| station.group == group);
+            let station = at.map(|at| Station { interval, ..before.swap_remove(at) });
+            self.stations.push(station.unwrap_or(Station::new(group, interval)));
+        }
     }
 
     /// The intervals of the groups.
@@ -105,28 +133,29 @@ impl Rounds {
         self.stations.iter().map(|station| station.interval)
     }
 
+    /// The groups whose collectors failed in their last round, and why.
+    pub fn faults(&self) -> BTreeMap<Group, String> {
+        let fault = |station: &Station| Some((station.group, station.fault.clone()?));
+        self.stations.iter().filter_map(fault).collect()
+    }
+
     /// Runs every collector once, whatever the time is: the first round, from which the next measures
     /// differences, and what `saker-agent collect` shows.
     pub async fn run_all(&mut self) -> Vec<Found> {
-        let mut found = Vec::new();
-        self.run(|_| true, &mut |some| found.extend(some)).await;
+        let (mut found, late) = self.run(|_| true).await;
+        found.extend(self.wait_for(late).await);
         found
     }
 
-    /// Runs the collectors that are due in this slot. `deliver` is called with what was found at once, and
-    /// again with what came late.
-    pub async fn run_slot(&mut self, slot: Timestamp, deliver: &mut impl FnMut(Vec<Found>)) {
-        self.run(|interval| slots::is_due(slot, interval), deliver).await;
+    /// Runs the collectors that are due in this slot. What the slow ones find comes with
+    /// [`Rounds::wait_for`]; the others need not wait for them.
+    pub async fn run_slot(&mut self, slot: Timestamp) -> (Vec<Found>, Late) {
+        self.run(|interval| slots::is_due(slot, interval)).await
     }
 
-    async fn run(
-        &mut self,
-        is_due: impl Fn(Duration) -> bool,
-        deliver: &mut impl FnMut(Vec<Found>),
-    ) {
-        let deadline = Instant::now() + self.deadline;
+    async fn run(&mut self, is_due: impl Fn(Duration) -> bool) -> (Vec<Found>, Late) {
+        let mut late = Late { stations: Vec::new(), deadline: Instant::now() + self.deadline };
         let mut found = Vec::new();
-        let mut late = Vec::new();
         for at in 0..self.stations.len() {
             if !is_due(self.stations[at].interval) || !self.send_out(at) {
                 continue;
@@ -135,23 +164,24 @@ impl Rounds {
                 Ok(some) => found.extend(some),
                 Err(_) => {
                     self.worker = None;
-                    late.push(at);
+                    late.stations.push(at);
                 }
             }
         }
-        if !found.is_empty() {
-            deliver(found);
-        }
+        (found, late)
+    }
+
+    /// What the slow collectors of a slot found until their deadline. Those that are not back then are cut
+    /// off and counted.
+    pub async fn wait_for(&mut self, late: Late) -> Vec<Found> {
         let mut found = Vec::new();
-        for at in late {
-            match timeout_at(deadline, self.come_back(at)).await {
+        for at in late.stations {
+            match timeout_at(late.deadline, self.come_back(at)).await {
                 Ok(some) => found.extend(some),
                 Err(_) => self.fault(at, CollectFault::Timeout, "not back at its deadline"),
             }
         }
-        if !found.is_empty() {
-            deliver(found);
-        }
+        found
     }
 
     // Starts a collector on the worker thread; `false` when it cannot run in this slot.
@@ -184,11 +214,11 @@ impl Rounds {
     fn crew(&mut self, at: usize) -> Option<Crew> {
         let station = &mut self.stations[at];
         match std::mem::replace(&mut station.place, Place::Lost) {
-            Place::Here(crew) => Some(crew),
+            Place::Here(crew) => Some(self.up_to_date(crew)),
             Place::Away(mut report) => match report.try_recv() {
                 Ok(Report { mut crew, .. }) => {
                     crew.readings.clear();
-                    Some(crew)
+                    Some(self.up_to_date(crew))
                 }
                 Err(oneshot::error::TryRecvError::Empty) => {
                     station.place = Place::Away(report);
@@ -201,8 +231,19 @@ impl Rounds {
     }
 
     fn new_crew(&self, at: usize) -> Crew {
-        let common = self.common.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        Crew { collector: (self.make)(self.stations[at].group), readings: Readings::new(common) }
+        let collector = (self.make)(self.stations[at].group);
+        Crew { collector, readings: self.readings(), edition: self.edition }
+    }
+
+    fn up_to_date(&self, mut crew: Crew) -> Crew {
+        if crew.edition != self.edition {
+            (crew.readings, crew.edition) = (self.readings(), self.edition);
+        }
+        crew
+    }
+
+    fn readings(&self) -> Readings {
+        Readings::new(self.common.iter().map(|(name, value)| (name.as_str(), value.as_str())))
     }
 
     // Cancelled without loss: the collector stays away and can be waited for again.
@@ -222,10 +263,7 @@ impl Rounds {
         match outcome {
             Ok(()) => self.recovered(at),
             Err(error) => {
-                let cause = std::error::Error::source(&error)
-                    .map(|cause| format!(": {cause}"))
-                    .unwrap_or_default();
-                self.fault(at, CollectFault::Error, &format!("{error}{cause}"));
+                self.fault(at, CollectFault::Error, &daemon::error_chain(&error));
             }
         }
         (!readings.is_empty()).then_some(Found { group, interval, readings })
@@ -234,7 +272,7 @@ impl Rounds {
     fn fault(&mut self, at: usize, fault: CollectFault, why: &str) {
         let station = &mut self.stations[at];
         self.metrics.collector_fault(station.group, fault);
-        if !std::mem::replace(&mut station.is_failing, true) {
+        if station.fault.replace(why.to_owned()).is_none() {
             tracing::warn!(
                 group = station.group.as_str(),
                 "a collector gives less than it should: {why}"
@@ -244,7 +282,7 @@ impl Rounds {
 
     fn recovered(&mut self, at: usize) {
         let station = &mut self.stations[at];
-        if std::mem::take(&mut station.is_failing) {
+        if station.fault.take().is_some() {
             tracing::info!(group = station.group.as_str(), "a collector works again");
         }
     }

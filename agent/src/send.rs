@@ -81,7 +81,7 @@ impl Sender {
     /// Sends until the task is stopped. What was not sent by then is in the spool.
     pub async fn run(mut self) {
         loop {
-            let Some(batch) = self.outbox.next() else {
+            let Some(batch) = self.outbox.next().await else {
                 self.outbox.woken().await;
                 continue;
             };

@@ -15,6 +15,7 @@ use crate::intake;
 use crate::metrics::Metrics;
 use crate::notify::{Notifier, Receiver};
 use crate::queue::{self, Queue};
+use crate::silences::Silences;
 use crate::upkeep::Upkeep;
 use crate::web::{self, Web};
 
@@ -48,6 +49,9 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     let common = Common { db: deps.db, clock: ctx.clock.clone(), metrics };
     let queues: Vec<Queue> = names.iter().map(|name| Queue::of(name, deps.state.clone())).collect();
 
+    let silences = Silences::new(common.db.clone(), config.silences_max);
+    // Before the first notification: one that is silenced cannot be taken back.
+    silences.load().await.context("read the silences")?;
     for (receiver, queue) in receivers.iter().zip(&queues) {
         let notifier = Notifier {
             common: common.clone(),
@@ -56,6 +60,7 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
             http: ctx.http.clone(),
             external_url: config.external_url.clone(),
             repeat_interval: config.repeat_interval,
+            silences: silences.clone(),
         };
         ctx.spawn_graceful("notify", move |stop| notifier.run(stop));
     }
@@ -66,7 +71,10 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
         repeat_interval,
         retention,
         may_be_untold: true,
+        silences: silences.clone(),
+        freed_until: None,
     };
+    ctx.spawn("silences", silences.clone().follow(ctx.clock.clone()));
     upkeep.offer_rest(ctx.clock.now()).await;
     ctx.spawn("upkeep", upkeep.run());
     let stored = Arc::new(Notify::new());
@@ -78,6 +86,7 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     let web = web::routes(Arc::new(Web { common: common.clone(), receivers: names, zone }));
     let listen = config.listen;
     let started_at = common.clock.now();
-    let api = http::routes(Arc::new(Api { common, config, receivers, intake, started_at }));
+    let api =
+        http::routes(Arc::new(Api { common, config, receivers, intake, silences, started_at }));
     ctx.listen(listen, api.merge(web)).await
 }

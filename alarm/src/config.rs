@@ -41,6 +41,8 @@ pub struct Config {
     pub alerts_per_request_max: usize,
     /// The most alerts in the store; beyond it new ones are refused, known ones go on.
     pub alerts_max: u64,
+    /// The most silences, those of the last days included; beyond it new ones are refused.
+    pub silences_max: usize,
     /// The most labels, and the most annotations, of one alert.
     pub labels_per_alert_max: usize,
     /// The longest label value in bytes.
@@ -63,6 +65,7 @@ impl Default for Config {
             body_bytes_max: 16 << 20,
             alerts_per_request_max: 10_000,
             alerts_max: 100_000,
+            silences_max: 10_000,
             labels_per_alert_max: 64,
             label_value_bytes_max: 4096,
             annotation_bytes_max: 16 << 10,

@@ -9,15 +9,19 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use db::DbError;
 use db::alerts::{AlertSearch, AlertStatus, StoredAlert};
 use model::{MatchOp, Matcher, Timestamp};
-use wire::alert::{self, AlertState, GettableAlert, Receiver as ReceiverName};
+use wire::alert::{self, AlertGroup, AlertState, GettableAlert, Receiver as ReceiverName};
 
 use crate::app::Common;
 use crate::config::Config;
 use crate::intake::{Intake, IntakeError, check};
 use crate::notify::Receiver;
 use crate::route::{matches_all, parse_matcher};
+use crate::silence::Silence;
+use crate::silence_http;
+use crate::silences::Silences;
 
 /// Faults that one answer lists; the rest is counted.
 const FAULTS_LISTED_MAX: usize = 20;
@@ -29,6 +33,7 @@ pub(crate) struct Api {
     pub(crate) config: Config,
     pub(crate) receivers: Vec<Receiver>,
     pub(crate) intake: Intake,
+    pub(crate) silences: Silences,
     pub(crate) started_at: Timestamp,
 }
 
@@ -37,8 +42,10 @@ pub(crate) fn routes(api: Arc<Api>) -> Router {
     let body_limit = DefaultBodyLimit::max(api.config.body_bytes_max);
     Router::new()
         .route(alert::PATH, get(list_alerts).post(post_alerts).layer(body_limit))
+        .route("/api/v2/alerts/groups", get(list_groups))
         .route("/api/v2/status", get(status))
         .route("/api/v2/receivers", get(list_receivers))
+        .merge(silence_http::routes())
         .with_state(api)
 }
 
@@ -81,14 +88,34 @@ impl Api {
         if faults.is_empty() { Ok(()) } else { Err((StatusCode::BAD_REQUEST, joined(&faults))) }
     }
 
+    async fn listed(&self, wanted: &Wanted) -> Result<Vec<GettableAlert>, DbError> {
+        // Whether a stale alert still fires is unknown, so it is not left out.
+        let unresolved = AlertSearch {
+            statuses: vec![AlertStatus::Firing, AlertStatus::Stale],
+            ..AlertSearch::default()
+        };
+        let found = self.common.db.alerts().search(&unresolved, 0, u32::MAX).await?;
+        let narrowed =
+            found.into_iter().filter(|stored| matches_all(&wanted.filter, &stored.alert.labels));
+        let listed = narrowed.map(|stored| self.gettable(stored));
+        Ok(listed.filter(|alert| wanted.takes(alert)).collect())
+    }
+
     fn gettable(&self, stored: StoredAlert) -> GettableAlert {
         let takes = |receiver: &&Receiver| matches_all(&receiver.matchers, &stored.alert.labels);
         let receivers = self.receivers.iter().filter(takes);
         let receivers = receivers.map(name_of).collect();
-        let status =
-            alert::AlertStatus { state: AlertState::Active, ..alert::AlertStatus::default() };
+        let silenced_by = silenced_by(&self.silences.known(), &stored, self.common.clock.now());
+        let state =
+            if silenced_by.is_empty() { AlertState::Active } else { AlertState::Suppressed };
+        let status = alert::AlertStatus { state, silenced_by, ..alert::AlertStatus::default() };
         GettableAlert::new(stored.alert, stored.updated_at, receivers, status)
     }
+}
+
+fn silenced_by(silences: &[Silence], stored: &StoredAlert, now: Timestamp) -> Vec<String> {
+    let holds = |silence: &&Silence| silence.holds(&stored.alert.labels, now);
+    silences.iter().filter(holds).map(|silence| silence.id.clone()).collect()
 }
 
 fn name_of(receiver: &Receiver) -> ReceiverName {
@@ -122,7 +149,7 @@ fn joined(faults: &[String]) -> String {
     text
 }
 
-fn error(status: StatusCode, text: &str) -> Response {
+pub(crate) fn error(status: StatusCode, text: &str) -> Response {
     (status, Json(text)).into_response()
 }
 
@@ -134,49 +161,62 @@ async fn list_alerts(
         Ok(wanted) => wanted,
         Err(fault) => return error(StatusCode::BAD_REQUEST, &fault),
     };
-    if !wanted.active {
-        return Json(Vec::<GettableAlert>::new()).into_response();
+    match api.listed(&wanted).await {
+        Ok(listed) => Json(listed).into_response(),
+        Err(fault) => cannot_list(&fault),
     }
-    // Whether a stale alert still fires is unknown, so it is not left out.
-    let unresolved = AlertSearch {
-        statuses: vec![AlertStatus::Firing, AlertStatus::Stale],
-        ..AlertSearch::default()
+}
+
+/// The alerts by receiver and group: as every alert is told by itself, a group has all labels of its alert.
+async fn list_groups(
+    State(api): State<Arc<Api>>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Response {
+    let wanted = match Wanted::read(&query) {
+        Ok(wanted) => wanted,
+        Err(fault) => return error(StatusCode::BAD_REQUEST, &fault),
     };
-    match api.common.db.alerts().search(&unresolved, 0, u32::MAX).await {
-        Ok(found) => {
-            let listed = found
-                .into_iter()
-                .filter(|stored| matches_all(&wanted.filter, &stored.alert.labels));
-            let listed = listed
-                .map(|stored| api.gettable(stored))
-                .filter(|alert| wanted.takes_receivers_of(alert));
-            Json(listed.collect::<Vec<_>>()).into_response()
-        }
-        Err(fault) => {
-            tracing::error!(error = daemon::error_chain(&fault), "cannot list alerts");
-            error(StatusCode::INTERNAL_SERVER_ERROR, "alerts cannot be read now; ask again")
-        }
-    }
+    let listed = match api.listed(&wanted).await {
+        Ok(listed) => listed,
+        Err(fault) => return cannot_list(&fault),
+    };
+    let of_alert = |alert: &GettableAlert| -> Vec<AlertGroup> {
+        let group = |receiver: &ReceiverName| AlertGroup {
+            labels: alert.labels.clone(),
+            receiver: receiver.clone(),
+            alerts: vec![alert.clone()],
+        };
+        alert
+            .receivers
+            .iter()
+            .filter(|receiver| wanted.takes_receiver(receiver))
+            .map(group)
+            .collect()
+    };
+    Json(listed.iter().flat_map(of_alert).collect::<Vec<_>>()).into_response()
+}
+
+fn cannot_list(fault: &DbError) -> Response {
+    tracing::error!(error = daemon::error_chain(fault), "cannot list alerts");
+    error(StatusCode::INTERNAL_SERVER_ERROR, "alerts cannot be read now; ask again")
 }
 
 /// What `GET /api/v2/alerts` asks for.
 #[derive(Debug)]
 struct Wanted {
     active: bool,
+    silenced: bool,
     filter: Vec<Matcher>,
     receiver: Option<Matcher>,
 }
 
 impl Wanted {
     fn read(query: &[(String, String)]) -> Result<Self, String> {
-        let mut wanted = Self { active: true, filter: Vec::new(), receiver: None };
+        let mut wanted = Self { active: true, silenced: true, filter: Vec::new(), receiver: None };
         for (key, value) in query {
             match key.as_str() {
-                "active" => {
-                    wanted.active = value
-                        .parse()
-                        .map_err(|_| format!("active: {value:?} is neither true nor false"))?;
-                }
+                "active" => wanted.active = yes_or_no(key, value)?,
+                "silenced" => wanted.silenced = yes_or_no(key, value)?,
                 "filter" => wanted
                     .filter
                     .push(parse_matcher(value).map_err(|fault| format!("filter: {fault}"))?),
@@ -184,18 +224,28 @@ impl Wanted {
                     let matcher = Matcher::new("receiver", MatchOp::Regex, value);
                     wanted.receiver = Some(matcher.map_err(|fault| fault.to_string())?);
                 }
-                // Nothing is silenced, inhibited or unprocessed yet, so these narrow nothing.
+                // Nothing is inhibited or unprocessed yet, so these narrow nothing.
                 _ => {}
             }
         }
         Ok(wanted)
     }
 
-    fn takes_receivers_of(&self, alert: &GettableAlert) -> bool {
-        self.receiver.as_ref().is_none_or(|pattern| {
-            alert.receivers.iter().any(|receiver| pattern.matches(&receiver.name))
-        })
+    fn takes(&self, alert: &GettableAlert) -> bool {
+        let takes_state =
+            if alert.status.silenced_by.is_empty() { self.active } else { self.silenced };
+        let mut receivers = alert.receivers.iter();
+        takes_state
+            && (self.receiver.is_none() || receivers.any(|receiver| self.takes_receiver(receiver)))
     }
+
+    fn takes_receiver(&self, receiver: &ReceiverName) -> bool {
+        self.receiver.as_ref().is_none_or(|pattern| pattern.matches(&receiver.name))
+    }
+}
+
+fn yes_or_no(key: &str, value: &str) -> Result<bool, String> {
+    value.parse().map_err(|_| format!("{key}: {value:?} is neither true nor false"))
 }
 
 async fn list_receivers(State(api): State<Arc<Api>>) -> Response {

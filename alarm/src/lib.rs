@@ -13,6 +13,9 @@ mod notify;
 mod pipeline;
 mod queue;
 mod route;
+mod silence;
+mod silence_http;
+mod silences;
 mod upkeep;
 mod web;
 

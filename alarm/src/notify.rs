@@ -20,6 +20,7 @@ use crate::config::ReceiverConfig;
 use crate::pipeline::{self, Candidate, Reason, Round};
 use crate::queue::{Queue, Ticket};
 use crate::route::parse_matcher;
+use crate::silences::Silences;
 use log::{after_attempt, after_refusal, message_key};
 use webhook::Answer;
 
@@ -64,6 +65,7 @@ pub(crate) struct Notifier {
     pub(crate) http: reqwest::Client,
     pub(crate) external_url: String,
     pub(crate) repeat_interval: Duration,
+    pub(crate) silences: Silences,
 }
 
 /// All tickets at hand about one alert: one look at its state serves them all.
@@ -196,7 +198,13 @@ impl Notifier {
         let told = self.common.db.alerts().told(&[errand.fingerprint]).await?;
         let told = told.into_iter().find(|told| told.receiver == self.receiver.name);
         let now = self.common.clock.now();
-        let round = Round { receiver: &self.receiver, now, repeat_interval: self.repeat_interval };
+        let silences = self.silences.known();
+        let round = Round {
+            receiver: &self.receiver,
+            now,
+            repeat_interval: self.repeat_interval,
+            silences: &silences,
+        };
         let mut outcome = pipeline::run(vec![Candidate { alert, told }], &round);
         for (candidate, reason) in outcome.dropped {
             self.hold_back(candidate, reason, now).await?;

@@ -13,6 +13,7 @@ use model::Timestamp;
 
 use crate::notify::Receiver;
 use crate::route;
+use crate::silence::Silence;
 
 /// An alert on its way to one receiver.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub(crate) struct Round<'a> {
     pub(crate) now: Timestamp,
     /// After how long a firing alert is told again.
     pub(crate) repeat_interval: Duration,
+    /// All silences.
+    pub(crate) silences: &'a [Silence],
 }
 
 /// Why a receiver is not told.
@@ -39,6 +42,8 @@ pub(crate) struct Round<'a> {
 pub(crate) enum Reason {
     /// The matchers of the receiver do not hold.
     NotRouted,
+    /// A silence holds for it.
+    Silenced,
     /// The news of the alert ran out in silence: neither "firing" nor "resolved" would be true.
     LeaseExpired,
     /// It ended before this receiver was told that it began.
@@ -53,8 +58,9 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// All of them.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::NotRouted,
+        Self::Silenced,
         Self::LeaseExpired,
         Self::EndedUntold,
         Self::ResolvedNotWanted,
@@ -66,6 +72,7 @@ impl Reason {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::NotRouted => "not_routed",
+            Self::Silenced => "silenced",
             Self::LeaseExpired => "lease_expired",
             Self::EndedUntold => "ended_untold",
             Self::ResolvedNotWanted => "resolved_not_wanted",
@@ -86,9 +93,9 @@ pub(crate) struct Outcome {
 
 type Stage = fn(Vec<Candidate>, &Round<'_>) -> Outcome;
 
-/// The stages in the order of `docs/ARCHITECTURE.md`. Grouping, inhibition, active times, silences and mutes
-/// get their places between `routed` and `wanted`.
-const STAGES: [Stage; 4] = [routed, known_to_be_true, wanted, dedup::not_told_yet];
+/// The stages in the order of `docs/ARCHITECTURE.md`. Grouping, inhibition, active times and mutes get their
+/// places around `silenced`.
+const STAGES: [Stage; 5] = [routed, known_to_be_true, silenced, wanted, dedup::not_told_yet];
 
 /// Sends candidates through all stages.
 pub(crate) fn run(candidates: Vec<Candidate>, round: &Round<'_>) -> Outcome {
@@ -111,6 +118,16 @@ fn routed(candidates: Vec<Candidate>, round: &Round<'_>) -> Outcome {
 fn known_to_be_true(candidates: Vec<Candidate>, _: &Round<'_>) -> Outcome {
     each(candidates, |candidate| {
         (candidate.alert.status == AlertStatus::Stale).then_some(Reason::LeaseExpired)
+    })
+}
+
+// An end is not held back: who was told that it fires would wait for it for ever.
+fn silenced(candidates: Vec<Candidate>, round: &Round<'_>) -> Outcome {
+    each(candidates, |candidate| {
+        let labels = &candidate.alert.alert.labels;
+        let is_held = candidate.alert.status == AlertStatus::Firing
+            && round.silences.iter().any(|silence| silence.holds(labels, round.now));
+        is_held.then_some(Reason::Silenced)
     })
 }
 
@@ -142,6 +159,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::config::{ReceiverConfig, SecretUrl};
+    use crate::silence::tests::{matcher, silence};
 
     pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
@@ -195,7 +213,16 @@ pub(crate) mod tests {
     }
 
     fn check(receiver: &Receiver, candidate: Candidate, expected: Option<Reason>) {
-        let round = Round { receiver, now: Timestamp(5_000), repeat_interval: HOUR };
+        check_with(&[], receiver, candidate, expected);
+    }
+
+    fn check_with(
+        silences: &[Silence],
+        receiver: &Receiver,
+        candidate: Candidate,
+        expected: Option<Reason>,
+    ) {
+        let round = Round { receiver, now: Timestamp(5_000), repeat_interval: HOUR, silences };
         let outcome = run(vec![candidate], &round);
         assert_eq!(outcome.dropped.first().map(|(_, reason)| *reason), expected);
         assert_eq!(outcome.kept.len(), usize::from(expected.is_none()));
@@ -223,6 +250,18 @@ pub(crate) mod tests {
             candidate(AlertStatus::Stale, 0, told),
             Some(Reason::LeaseExpired),
         );
+    }
+
+    #[test]
+    fn a_silence_holds_back_what_begins_and_never_an_end() {
+        let of =
+            |severity| silence("s", vec![matcher("severity", severity, false)], Timestamp(4_000));
+        let (receiver, firing) = (receiver(true, &[]), candidate(AlertStatus::Firing, 0, None));
+        check_with(&[of("info")], &receiver, firing.clone(), None);
+        let both = [of("info"), of("critical")];
+        check_with(&both, &receiver, firing, Some(Reason::Silenced));
+        let ended = candidate(AlertStatus::Resolved, 0, Some((AlertStatus::Firing, 0, 1)));
+        check_with(&both, &receiver, ended, None);
     }
 
     #[test]

@@ -4,12 +4,18 @@ use std::time::Duration;
 
 use db::alerts::{AlertSearch, AlertStatus};
 use model::{Fingerprint, Timestamp};
+use wire::silence::SilenceState;
 
 use crate::app::Common;
+use crate::pipeline::Reason;
 use crate::queue::{Queue, Ticket};
 use crate::severity::Severity;
+use crate::silence::Silence;
+use crate::silences::Silences;
 
 const INTERVAL: Duration = Duration::from_secs(5);
+/// By then another instance's change of a silence is known here.
+const LEARNED_WITHIN: Duration = Duration::from_secs(10);
 const PRUNE_INTERVAL: Duration = Duration::from_secs(3600);
 /// The most tickets of one kind that one round adds to a queue; the rest follows in the next.
 const TICKETS_PER_ROUND: u32 = 1_000;
@@ -25,6 +31,9 @@ pub(crate) struct Upkeep {
     pub(crate) retention: Duration,
     /// Whether a receiver may still not know of something that fired before the start.
     pub(crate) may_be_untold: bool,
+    pub(crate) silences: Silences,
+    /// What silences held back that ended before this has been offered; `None` before the first time.
+    pub(crate) freed_until: Option<Timestamp>,
 }
 
 impl Upkeep {
@@ -34,6 +43,7 @@ impl Upkeep {
         loop {
             let now = self.common.clock.now();
             self.offer_rest(now).await;
+            self.offer_freed(now).await;
             self.report("queue repeats", self.repeat(now).await);
             self.report("update the gauges", self.measure(now).await);
             if now >= prune_at {
@@ -71,6 +81,37 @@ impl Upkeep {
             push_all(queue, "offer", untold, now).await?;
         }
         Ok(is_full)
+    }
+
+    /// Offers the receivers what silences held back, when one has ended since the last round.
+    async fn offer_freed(&mut self, now: Timestamp) {
+        let has_ended = |silence: &Silence, since: Timestamp| {
+            silence.state(now) == SilenceState::Expired && silence.ends_at >= since
+        };
+        let is_due = self.freed_until.is_none_or(|until| {
+            self.silences.known().iter().any(|silence| has_ended(silence, until))
+        });
+        let offered = if is_due { self.offer_held_back(now).await } else { Ok(()) };
+        if offered.is_ok() {
+            self.freed_until = Some(now.minus(LEARNED_WITHIN));
+        }
+        self.report("offer what a silence held back", offered);
+    }
+
+    async fn offer_held_back(&self, now: Timestamp) -> anyhow::Result<()> {
+        for queue in &self.queues {
+            let mut after = Fingerprint(0);
+            loop {
+                let held = self.common.db.alerts();
+                let reason = Reason::Silenced.as_str();
+                let held =
+                    held.held_back(queue.receiver(), reason, after, TICKETS_PER_ROUND).await?;
+                let Some((last, ..)) = held.last() else { break };
+                after = *last;
+                push_all(queue, "unsilenced", held, now).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn repeat(&self, now: Timestamp) -> anyhow::Result<()> {
@@ -113,7 +154,8 @@ impl Upkeep {
     }
 
     async fn prune(&self, now: Timestamp) -> anyhow::Result<()> {
-        let rows = self.common.db.alerts().prune(now.minus(self.retention)).await?;
+        let silences = self.silences.prune(now).await?;
+        let rows = silences + self.common.db.alerts().prune(now.minus(self.retention)).await?;
         if rows > 0 {
             tracing::info!(rows, "forgot what is older than alarm.retention");
         }

@@ -56,6 +56,7 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
             reader,
             writer,
             query_timeout,
+            rules_max: config.concurrent_rules_max,
             settle_time,
             surroundings,
             metrics: evaluated,

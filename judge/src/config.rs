@@ -54,6 +54,8 @@ pub struct Config {
     pub database_poll: Duration,
     /// Groups that are evaluated at a time.
     pub concurrent_groups_max: usize,
+    /// Rules of one group that are evaluated at a time; those that read each other never are.
+    pub concurrent_rules_max: usize,
     /// Rule groups in all; a set of rules with more is refused.
     pub groups_max: usize,
     /// Alerts that wait for one alarm at most.
@@ -83,6 +85,7 @@ impl Default for Config {
             lease_time: Duration::from_secs(15),
             database_poll: Duration::from_secs(15),
             concurrent_groups_max: 4,
+            concurrent_rules_max: 4,
             groups_max: 100_000,
             outbox_alerts_max: 200_000,
             batch_alerts_max: 256,
@@ -120,6 +123,7 @@ impl Config {
         }
         for (key, count) in [
             ("judge.concurrent_groups_max", self.concurrent_groups_max),
+            ("judge.concurrent_rules_max", self.concurrent_rules_max),
             ("judge.groups_max", self.groups_max),
             ("judge.outbox_alerts_max", self.outbox_alerts_max),
             ("judge.batch_alerts_max", self.batch_alerts_max),

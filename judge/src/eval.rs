@@ -1,9 +1,10 @@
-//! One group, one slot: its rules one after the other in the order of the file, so that a rule sees what the
-//! rules before it have just written.
+//! One group, one slot: a rule sees what the rules before it in the file have just written. Rules that do not read
+//! each other are evaluated at the same time.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use model::{Labels, Series, Timestamp};
 use storage::{Batch, Reader, Writer};
 use tokio::time::Instant;
@@ -22,6 +23,8 @@ pub(crate) struct Evaluator {
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
     pub(crate) query_timeout: Duration,
+    /// Rules of one group evaluated at a time.
+    pub(crate) rules_max: usize,
     pub(crate) settle_time: Duration,
     pub(crate) surroundings: Surroundings,
     pub(crate) metrics: Metrics,
@@ -35,30 +38,51 @@ impl Evaluator {
         let at = slot.minus(group.query_offset);
         let mut figures = Figures { at_seconds: slot.seconds_f64(), ..Figures::default() };
         self.end_orphans(run, at).await;
-        for (rule, state) in group.rules.iter().zip(&mut run.rules) {
-            let rule_begun = Instant::now();
-            let outcome = self.rule(&group, rule, state, slot).await;
-            state.last = Some((slot, rule_begun.elapsed()));
-            figures.evaluations += 1;
-            state.health = match outcome {
-                Ok(is_changed) => {
-                    run.is_dirty |= is_changed;
-                    Health::Ok
-                }
-                Err(reason) => {
-                    figures.failures += 1;
-                    let (group, rule) = (&group.key, &rule.name);
-                    tracing::warn!(%group, rule, reason, "a rule failed; its alerts stay as they are");
-                    Health::Failed(reason)
-                }
-            };
-            figures.samples += state.series.len();
+        let mut states: Vec<_> = run.rules.iter_mut().map(Some).collect();
+        for batch in &run.batches {
+            let rules =
+                batch.iter().filter_map(|at| Some((&group.rules[*at], states[*at].take()?)));
+            let evaluations: Vec<_> =
+                rules.map(|(rule, state)| self.timed(&group, rule, state, slot)).collect();
+            let mut running =
+                futures_util::stream::iter(evaluations).buffer_unordered(self.rules_max);
+            while let Some(is_changed) = running.next().await {
+                run.is_dirty |= is_changed;
+            }
         }
+        figures.evaluations = group.rules.len() as u64;
+        figures.failures =
+            run.rules.iter().filter(|state| matches!(state.health, Health::Failed(_))).count()
+                as u64;
+        figures.samples = run.rules.iter().map(|state| state.series.len()).sum();
         let counts = count_by_state(&run.rules);
         (figures.pending, figures.firing) = (counts["pending"], counts["firing"]);
         figures.duration = begun.elapsed();
         run.last = Some((slot, figures.duration));
         figures
+    }
+
+    /// Evaluates a rule and notes how that went; answers whether something happened that must be stored.
+    async fn timed(
+        &self,
+        group: &RuleGroup,
+        rule: &Rule,
+        state: &mut RuleState,
+        slot: Timestamp,
+    ) -> bool {
+        let begun = Instant::now();
+        let outcome = self.rule(group, rule, state, slot).await;
+        state.last = Some((slot, begun.elapsed()));
+        let is_changed = matches!(outcome, Ok(true));
+        state.health = outcome.map_or_else(
+            |reason| {
+                let (group, rule) = (&group.key, &rule.name);
+                tracing::warn!(%group, rule, reason, "a rule failed; its alerts stay as they are");
+                Health::Failed(reason)
+            },
+            |_| Health::Ok,
+        );
+        is_changed
     }
 
     /// Evaluates a rule; answers whether something happened that must be stored.

@@ -32,6 +32,8 @@ pub(crate) struct GroupRun {
     pub(crate) group: Arc<RuleGroup>,
     /// State of the rules, in their order.
     pub(crate) rules: Vec<RuleState>,
+    /// Which rules may be evaluated at the same time, batch after batch.
+    pub(crate) batches: Vec<Vec<usize>>,
     /// Ended alerts of rules that are no more, until their end is told and forgotten.
     pub(crate) ended: Alerts,
     /// Series of rules that are no more, to be marked stale.
@@ -109,6 +111,7 @@ impl GroupRun {
     pub(crate) fn new(group: Arc<RuleGroup>) -> Self {
         let rules = group.rules.iter().map(|_| RuleState::default()).collect();
         Self {
+            batches: group.batches(),
             group,
             rules,
             ended: Alerts::new(),
@@ -176,6 +179,7 @@ impl GroupRun {
         for (rule, state) in self.group.rules.iter().zip(self.rules.drain(..)) {
             stored.put(rule.identity(), state);
         }
+        self.batches = group.batches();
         self.group = group;
         self.is_removed = false;
         self.take_over(stored, now);

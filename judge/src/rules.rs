@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use promql::Expr;
+use promql::{Expr, RuleNode, RuleOutput};
 
 use crate::template::Template;
 
@@ -27,7 +27,7 @@ impl fmt::Display for GroupKey {
     }
 }
 
-/// A group of rules that are evaluated together, one after the other.
+/// A group of rules that are evaluated together, each after those of them that it reads.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RuleGroup {
     /// Which group it is.
@@ -38,7 +38,7 @@ pub(crate) struct RuleGroup {
     pub(crate) limit: usize,
     /// How far in the past its queries look, for stores that are fed late.
     pub(crate) query_offset: Duration,
-    /// In the order of their evaluation.
+    /// In the order of the file: a rule sees what earlier ones write in the same slot.
     pub(crate) rules: Vec<Rule>,
 }
 
@@ -83,6 +83,21 @@ pub(crate) struct Query {
 impl PartialEq for Query {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
+    }
+}
+
+impl RuleGroup {
+    /// The rules by index in batches: those of a batch may be evaluated at the same time, with the same results as
+    /// one after the other.
+    pub(crate) fn batches(&self) -> Vec<Vec<usize>> {
+        fn node(Rule { name, query, kind, .. }: &Rule) -> RuleNode<'_> {
+            let output = match kind {
+                RuleKind::Alerting { .. } => RuleOutput::Alert(name),
+                RuleKind::Recording => RuleOutput::Record(name),
+            };
+            RuleNode { output, expr: &query.expr }
+        }
+        promql::rule_batches(&self.rules.iter().map(node).collect::<Vec<_>>())
     }
 }
 
@@ -136,6 +151,14 @@ mod tests {
     }
 
     const TWO: &str = "groups: [{name: a, rules: [{alert: A, expr: up == 0, labels: {team: x}}]}, {name: b, rules: []}]";
+
+    #[test]
+    fn rules_that_do_not_read_each_other_share_a_batch() {
+        let rules = "groups: [{name: a, rules: [{record: x, expr: up}, {alert: A, expr: x > 1}, \
+                     {record: y, expr: up}, {record: z, expr: 'ALERTS{alertname=\"A\"}'}]}]";
+        let batches = set(rules).values().next().expect("one group").batches();
+        assert_eq!(batches, [vec![0, 2], vec![1], vec![3]]);
+    }
 
     #[test]
     fn equal_groups_are_left_alone() {

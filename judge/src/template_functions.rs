@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gotmpl::{FuncMap, TemplateError, Value};
+use model::PatternScope;
 use regex::Regex;
 
 use crate::humanize;
@@ -91,7 +92,7 @@ fn texts<const N: usize>(args: &[Value]) -> gotmpl::Result<[Arc<str>; N]> {
 }
 
 fn regex(pattern: &str) -> gotmpl::Result<Regex> {
-    Regex::new(pattern).map_err(|error| fault(error.to_string()))
+    model::compile_pattern(pattern, PatternScope::Part).map_err(|error| fault(error.to_string()))
 }
 
 fn string(text: &str) -> Value {

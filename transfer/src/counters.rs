@@ -1,5 +1,6 @@
 //! The counters under the names that Open-Falcon's operators know, for `/counter/all`.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use model::Timestamp;
@@ -19,6 +20,8 @@ pub(crate) struct Counter {
     qps: u64,
     /// `2025-10-09 08:21:00`, in UTC.
     time: String,
+    /// Details, which the original has for none of these; clients read the key all the same.
+    other: BTreeMap<&'static str, u64>,
 }
 
 /// The reading before, from which the rates are taken.
@@ -73,7 +76,7 @@ fn with_rates(counts: &[(&'static str, u64)], last: &Reading, now: Timestamp) ->
     let one = |((name, cnt), before): (&(&'static str, u64), u64)| {
         let grown = cnt.saturating_sub(before) as f64;
         let qps = if seconds > 0.0 { (grown / seconds).round() as u64 } else { 0 };
-        Counter { name, cnt: *cnt, qps, time: time.replace('T', " ") }
+        Counter { name, cnt: *cnt, qps, time: time.replace('T', " "), other: BTreeMap::new() }
     };
     counts.iter().zip(before).map(one).collect()
 }
@@ -88,7 +91,10 @@ mod tests {
         let counters =
             with_rates(&[("RecvCnt", 250), ("New", 30)], &last, Timestamp::from_seconds(110));
         let text = serde_json::to_string(&counters[0]).expect("it is plain");
-        assert_eq!(text, r#"{"Name":"RecvCnt","Cnt":250,"Qps":20,"Time":"1970-01-01 00:01:50"}"#);
+        assert_eq!(
+            text,
+            r#"{"Name":"RecvCnt","Cnt":250,"Qps":20,"Time":"1970-01-01 00:01:50","Other":{}}"#
+        );
         assert_eq!(counters[1].qps, 3);
         let at_once = with_rates(&[("RecvCnt", 250)], &last, last.at);
         assert_eq!(at_once[0].qps, 0, "no time, no rate");

@@ -1,11 +1,9 @@
-//! The list itself, in the order of the groups.
+//! What every host has: the list of the original, in the order of the groups.
 
-use model::MetricKind;
-
-use super::{Group, Metric, Section};
+use super::{Group, Section, counter, gauge};
 
 /// All metrics by group and labels.
-pub const SECTIONS: &[Section] = &[
+pub(super) const SECTIONS: &[Section] = &[
     Section {
         group: Group::Cpu,
         labels: &[],
@@ -45,6 +43,9 @@ pub const SECTIONS: &[Section] = &[
                 "Time running virtual machines, over the whole interval.",
             ),
             counter("cpu.switches", "", "Context switches."),
+            gauge("processes.running", "", "Tasks that run or wait for a processor."),
+            gauge("processes.blocked", "", "Tasks that wait for a disk."),
+            counter("processes.forks", "", "Processes and threads that were started."),
         ],
     },
     Section {
@@ -106,6 +107,7 @@ pub const SECTIONS: &[Section] = &[
             gauge("load.1min", "", "Tasks that ran or waited for a disk, averaged over 1 min."),
             gauge("load.5min", "", "Tasks that ran or waited for a disk, averaged over 5 min."),
             gauge("load.15min", "", "Tasks that ran or waited for a disk, averaged over 15 min."),
+            gauge("processes.threads", "", "Threads of all processes; kernel.maxproc limits them."),
         ],
     },
     Section {
@@ -125,15 +127,15 @@ pub const SECTIONS: &[Section] = &[
                 "mem.memavailable",
                 "bytes",
                 "What programs could get without swapping, as the kernel estimates it.",
-            ),
+            ).needs("Linux 3.14 or newer"),
             gauge(
                 "mem.memavailable.percent",
                 "percent",
                 "Share of mem.memtotal that is mem.memavailable.",
-            ),
+            ).needs("Linux 3.14 or newer"),
             gauge("mem.cached", "bytes", "Cache of files, shared memory included."),
             gauge("mem.buffers", "bytes", "Cache of block devices."),
-            gauge("mem.shmem", "bytes", "Shared memory and tmpfs."),
+            gauge("mem.shmem", "bytes", "Shared memory and tmpfs.").needs("Linux 2.6.32 or newer"),
             gauge("mem.swaptotal", "bytes", "Swap space."),
             gauge("mem.swapused", "bytes", "Swap space in use."),
             gauge("mem.swapfree", "bytes", "Swap space not in use."),
@@ -219,7 +221,7 @@ pub const SECTIONS: &[Section] = &[
                 "net.if.in.percent",
                 "percent",
                 "100 x bits received / speed; its rate is the load of the line in percent.",
-            ),
+            ).needs("a line whose driver knows its speed"),
             counter("net.if.in.frame.errs", "", "Frames received with a wrong length or checksum."),
             counter("net.if.in.multicast", "", "Multicast packets received."),
             counter("net.if.out.bytes", "bytes", "Bytes sent."),
@@ -233,7 +235,7 @@ pub const SECTIONS: &[Section] = &[
                 "net.if.out.percent",
                 "percent",
                 "100 x bits sent / speed; its rate is the load of the line in percent.",
-            ),
+            ).needs("a line whose driver knows its speed"),
             counter("net.if.out.collisions", "", "Collisions."),
             counter("net.if.out.carrier.errs", "", "Losses of the carrier."),
             counter("net.if.total.bytes", "bytes", "Bytes received and sent."),
@@ -241,11 +243,13 @@ pub const SECTIONS: &[Section] = &[
             counter("net.if.total.packets", "", "Packets received and sent."),
             counter("net.if.total.errors", "", "Packets with errors received and sent."),
             counter("net.if.total.dropped", "", "Packets dropped of those received and sent."),
+            gauge("net.if.duplex.full", "", "1 when the line sends and receives at the same time, 0 when not.")
+                .needs("a line whose driver knows its duplex mode"),
             gauge(
                 "net.if.speed.bits",
                 "",
                 "Speed of the line in bits a second; missing when the driver does not know it.",
-            ),
+            ).needs("a line whose driver knows its speed"),
         ],
     },
     Section {
@@ -275,10 +279,10 @@ pub const SECTIONS: &[Section] = &[
                 "TcpExt.TCPPrequeueDropped",
                 "",
                 "Packets dropped from the prequeue (old kernels).",
-            ),
+            ).needs("an old kernel that still counts it"),
             counter("TcpExt.TCPTSReorder", "", "Reorderings found by time stamp."),
             counter("TcpExt.TCPDSACKUndo", "", "Windows restored by a duplicate SACK."),
-            counter("TcpExt.TCPLoss", "", "Losses found by SACK (old kernels)."),
+            counter("TcpExt.TCPLoss", "", "Losses found by SACK (old kernels).").needs("an old kernel that still counts it"),
             counter("TcpExt.TCPLostRetransmit", "", "Retransmissions that were lost again."),
             counter("TcpExt.TCPLossFailures", "", "Timeouts in the loss state."),
             counter("TcpExt.TCPFastRetrans", "", "Segments sent again by fast retransmit."),
@@ -287,7 +291,7 @@ pub const SECTIONS: &[Section] = &[
                 "TcpExt.TCPSchedulerFailed",
                 "",
                 "Acknowledgements that could not be scheduled (old kernels).",
-            ),
+            ).needs("an old kernel that still counts it"),
             counter("TcpExt.TCPAbortOnMemory", "", "Connections aborted for want of memory."),
             counter("TcpExt.TCPAbortOnTimeout", "", "Connections aborted by a timeout."),
             counter("TcpExt.TCPAbortFailed", "", "Resets that could not be sent."),
@@ -299,7 +303,7 @@ pub const SECTIONS: &[Section] = &[
                 "TcpExt.TCPFastRetransRate",
                 "",
                 "10000 x fast retransmits / segments sent, over the whole interval.",
-            ),
+            ).needs("two rounds without a reset of the counters between them"),
             counter("TcpPkg.InSegs", "", "TCP segments received."),
             counter("TcpPkg.OutSegs", "", "TCP segments sent, retransmissions left out."),
             counter("TcpPkg.RetransSegs", "", "TCP segments sent again."),
@@ -310,9 +314,9 @@ pub const SECTIONS: &[Section] = &[
             counter("snmp.Udp.OutDatagrams", "", "Datagrams sent."),
             counter("snmp.Udp.RcvbufErrors", "", "Datagrams lost to a full receive buffer."),
             counter("snmp.Udp.SndbufErrors", "", "Datagrams lost to a full send buffer."),
-            counter("snmp.Udp.InCsumErrors", "", "Datagrams with a wrong checksum."),
-            counter("snmp.Udp.IgnoredMulti", "", "Multicast datagrams nobody asked for."),
-            counter("snmp.Udp.MemErrors", "", "Datagrams lost for want of memory."),
+            counter("snmp.Udp.InCsumErrors", "", "Datagrams with a wrong checksum.").needs("a newer kernel that counts it"),
+            counter("snmp.Udp.IgnoredMulti", "", "Multicast datagrams nobody asked for.").needs("a newer kernel that counts it"),
+            counter("snmp.Udp.MemErrors", "", "Datagrams lost for want of memory.").needs("a newer kernel that counts it"),
         ],
     },
     Section {
@@ -320,8 +324,10 @@ pub const SECTIONS: &[Section] = &[
         labels: &[],
         metrics: &[
             gauge("ss.estab", "", "TCP connections in the states ESTABLISHED and CLOSE_WAIT."),
-            gauge("ss.closed", "", "TCP sockets that are allocated and in no table."),
+            gauge("ss.closed", "", "TCP sockets in no table, those in TIME_WAIT included; as ss -s counts."),
             gauge("ss.orphaned", "", "TCP sockets that no process holds."),
+            gauge("ss.synrecv", "", "TCP connections that were asked for and not confirmed yet.")
+                .needs("socket diagnosis of the kernel (tcp_diag), and / as root"),
             gauge("ss.timewait", "", "TCP sockets in the state TIME_WAIT."),
         ],
     },
@@ -333,6 +339,7 @@ pub const SECTIONS: &[Section] = &[
             gauge("kernel.maxproc", "", "Process numbers there are."),
             gauge("kernel.files.allocated", "", "Files that are open."),
             gauge("kernel.files.left", "", "Files that may still be opened."),
+            gauge("processes.total", "", "Processes."),
         ],
     },
     Section {
@@ -348,23 +355,23 @@ pub const SECTIONS: &[Section] = &[
                 "percent",
                 "Space that users may still write, of used and free.",
             ),
-            gauge("df.inodes.total", "", "Files it can hold."),
-            gauge("df.inodes.used", "", "Files it holds."),
-            gauge("df.inodes.free", "", "Files that can still be made."),
+            gauge("df.inodes.total", "", "Files it can hold.").needs("a file system with a fixed number of inodes"),
+            gauge("df.inodes.used", "", "Files it holds.").needs("a file system with a fixed number of inodes"),
+            gauge("df.inodes.free", "", "Files that can still be made.").needs("a file system with a fixed number of inodes"),
             gauge(
                 "df.inodes.used.percent",
                 "percent",
                 "Share of df.inodes.total that is df.inodes.used.",
-            ),
+            ).needs("a file system with a fixed number of inodes"),
             gauge(
                 "df.inodes.free.percent",
                 "percent",
                 "Share of df.inodes.total that is df.inodes.free.",
-            ),
+            ).needs("a file system with a fixed number of inodes"),
             gauge(
                 "df.readonly",
                 "",
-                "1 when it can only be read, be it mounted so or after an error.",
+                "1 when the file system itself takes no writes, by its superblock: made so or after an error.",
             ),
             gauge(
                 "df.stale",
@@ -399,12 +406,12 @@ pub const SECTIONS: &[Section] = &[
                 "sys.ntp.offset",
                 "milliseconds",
                 "Local time minus server time; positive when the local clock is ahead.",
-            ),
+            ).needs("[ntp] servers in the configuration, of which one answers"),
             gauge(
                 "agent.clock.offset",
                 "milliseconds",
                 "Local time minus that of hbs, as exact as half a heartbeat; positive when local is ahead.",
-            ),
+            ).needs("an hbs that has answered the running agent"),
         ],
     },
     Section {
@@ -416,11 +423,3 @@ pub const SECTIONS: &[Section] = &[
         ],
     },
 ];
-
-const fn gauge(original: &'static str, unit: &'static str, help: &'static str) -> Metric {
-    Metric { original, kind: MetricKind::Gauge, unit, help }
-}
-
-const fn counter(original: &'static str, unit: &'static str, help: &'static str) -> Metric {
-    Metric { original, kind: MetricKind::Counter, unit, help }
-}

@@ -1,4 +1,5 @@
-//! `cpu.*` and `percore.*`: shares of the processors' time over the whole interval.
+//! `cpu.*` and `percore.*`: shares of the processors' time over the whole interval; and from the same table
+//! what runs, waits and was started.
 
 use std::path::Path;
 use std::time::Duration;
@@ -26,8 +27,15 @@ impl Collector for Cpu {
         if let Some(before) = &self.before {
             measure(&self.now.total, &before.total, out);
         }
-        if let Some(switches) = self.now.switches {
-            out.count("cpu.switches", switches);
+        for (metric, value) in [
+            ("cpu.switches", self.now.switches),
+            ("processes.running", self.now.running),
+            ("processes.blocked", self.now.blocked),
+            ("processes.forks", self.now.forks),
+        ] {
+            if let Some(value) = value {
+                out.count(metric, value);
+            }
         }
         std::mem::swap(self.before.get_or_insert_default(), &mut self.now);
         Ok(())
@@ -86,9 +94,11 @@ fn measure(now: &CpuTimes, before: &CpuTimes, out: &mut Readings) {
 
 fn measure_cores(now: &Stat, before: &Stat, out: &mut Readings) {
     for (core, times) in &now.cores {
-        let Some((_, earlier)) = before.cores.iter().find(|(number, _)| number == core) else {
+        // The kernel lists them in order.
+        let Ok(at) = before.cores.binary_search_by_key(core, |(number, _)| *number) else {
             continue;
         };
+        let (_, earlier) = &before.cores[at];
         let spent = times.since(earlier);
         let total = spent.total();
         if total == 0 {

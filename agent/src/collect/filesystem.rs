@@ -28,16 +28,19 @@ pub(super) struct FileSystems {
 
 impl FileSystems {
     pub(super) fn new(root: &Path, config: &Collect) -> Self {
-        // Under another root `proc/mounts` would be the agent's own view; the host's is that of its first
-        // process.
-        let of_init = "proc/1/mounts";
+        Self::asking(root, config, Usage::of)
+    }
+
+    fn asking(root: &Path, config: &Collect, ask: Ask) -> Self {
+        // Under another root `proc/self` would be the agent's own view; the host's is that of its first process.
+        let of_init = "proc/1/mountinfo";
         let is_foreign = root != Path::new("/") && root.join(of_init).exists();
         Self {
-            table: KeptFile::new(root, if is_foreign { of_init } else { "proc/mounts" }),
+            table: KeptFile::new(root, if is_foreign { of_init } else { "proc/self/mountinfo" }),
             root: root.to_owned(),
             fstypes_ignored: config.fstypes_ignored.clone(),
             mounts_ignored: config.mounts_ignored.clone(),
-            prober: Prober::new(config.mount_deadline, Usage::of),
+            prober: Prober::new(config.mount_deadline, ask),
         }
     }
 }
@@ -116,7 +119,7 @@ fn measure(mount: &Mount, answer: Answer, out: &mut Readings) {
         add("df.inodes.used.percent", percent(inodes_used, usage.inodes_total));
         add("df.inodes.free.percent", percent(usage.inodes_free, usage.inodes_total));
     }
-    add("df.readonly", f64::from(usage.is_read_only || mount.emergency_read_only));
+    add("df.readonly", f64::from(mount.is_read_only));
     add("df.stale", 0.0);
 }
 
@@ -189,6 +192,7 @@ impl Prober {
 mod tests {
     use std::sync::Mutex;
     use std::sync::mpsc::SyncSender;
+    use std::thread;
 
     use super::super::testing::{check, lines};
     use super::*;
@@ -198,7 +202,7 @@ mod tests {
             device: "/dev/x".to_owned(),
             path: path.to_owned(),
             fstype: fstype.to_owned(),
-            emergency_read_only: false,
+            is_read_only: false,
         }
     }
 
@@ -208,7 +212,6 @@ mod tests {
         bytes_available: 200,
         inodes_total: 50,
         inodes_free: 40,
-        is_read_only: false,
     };
 
     #[test]
@@ -230,8 +233,8 @@ mod tests {
     }
 
     #[test]
-    fn a_file_system_that_stopped_writing_is_read_only_whatever_its_flag_says() {
-        let stopped = Mount { emergency_read_only: true, ..mount("/", "ext4") };
+    fn a_file_system_that_stopped_writing_is_read_only() {
+        let stopped = Mount { is_read_only: true, ..mount("/", "ext4") };
         let found = lines(|out| measure(&stopped, Answer::Usage(USAGE), out));
         assert!(
             found.iter().any(|line| line.starts_with("df_readonly") && line.ends_with(" 1")),
@@ -288,5 +291,36 @@ mod tests {
         assert_eq!(answered.unwrap(), USAGE);
         prober.forget_all_but(|path| path != Path::new("/nas"));
         assert!(prober.hanging.is_empty());
+    }
+
+    fn hang_on_dead(path: &Path) -> io::Result<Usage> {
+        if path.ends_with("dead") {
+            // As a call to an NFS server that is gone: it never comes back.
+            thread::park();
+            unreachable!("nobody wakes this thread");
+        }
+        Ok(USAGE)
+    }
+
+    #[test]
+    fn the_mounts_beside_a_dead_one_are_measured_in_every_round() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("proc/self")).unwrap();
+        let mounts = ["first", "dead", "last"]
+            .map(|name| format!("1 0 8:1 / /{name} rw - nfs4 nas:/{name} rw\n"));
+        std::fs::write(dir.path().join("proc/self/mountinfo"), mounts.concat()).unwrap();
+        let config = Collect { mount_deadline: Duration::from_millis(50), ..Collect::default() };
+        let mut file_systems = FileSystems::asking(dir.path(), &config, hang_on_dead);
+        for _ in 0..2 {
+            let found = lines(|out| file_systems.collect(Duration::ZERO, out).unwrap());
+            let of = |metric: &str| {
+                let of_metric = found.iter().filter(|line| line.starts_with(metric));
+                of_metric.cloned().collect::<Vec<_>>()
+            };
+            assert_eq!(of("df_bytes_total").len(), 2, "{found:?}");
+            let stale = r#"df_stale{h, fstype="nfs4", mount="/dead"} 1"#;
+            assert!(of("df_stale").contains(&stale.to_owned()), "{found:?}");
+            assert_eq!(of("df_statistics_total"), ["df_statistics_total{h} 2000"]);
+        }
     }
 }

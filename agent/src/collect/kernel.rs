@@ -1,15 +1,16 @@
 //! `kernel.*`: the kernel's limits and how near they are.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Collector, Readings};
 use crate::host::file::{HostError, KeptFile};
-use crate::host::system::{parse_one, parse_open_files};
+use crate::host::system::{count_processes, parse_one, parse_open_files};
 
 pub(super) struct Kernel {
     open_files: KeptFile,
     processes_max: KeptFile,
+    root: PathBuf,
 }
 
 impl Kernel {
@@ -17,6 +18,7 @@ impl Kernel {
         Self {
             open_files: KeptFile::new(root, "proc/sys/fs/file-nr"),
             processes_max: KeptFile::new(root, "proc/sys/kernel/pid_max"),
+            root: root.to_owned(),
         }
     }
 }
@@ -33,6 +35,7 @@ impl Collector for Kernel {
             return Err(self.processes_max.lacks("number"));
         };
         out.count("kernel.maxproc", processes);
+        out.count("processes.total", count_processes(&self.root)?);
         Ok(())
     }
 }

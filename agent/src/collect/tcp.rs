@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Collector, Readings};
 use crate::catalogue::Group;
 use crate::host::file::{HostError, KeptFile};
+use crate::host::network::tables;
 use crate::host::protocol::counters;
 
 /// A protocol's counters under one prefix of the catalogue.
@@ -50,8 +51,8 @@ struct Retransmits {
 impl Tcp {
     pub(super) fn new(root: &Path) -> Self {
         Self {
-            netstat: KeptFile::new(root, "proc/net/netstat"),
-            snmp: KeptFile::new(root, "proc/net/snmp"),
+            netstat: KeptFile::new(root, &format!("{}/netstat", tables(root))),
+            snmp: KeptFile::new(root, &format!("{}/snmp", tables(root))),
             families: [
                 Family::new("TcpExt", "TcpExt."),
                 Family::new("Tcp", "TcpPkg."),

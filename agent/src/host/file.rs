@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use thiserror::Error;
 
 /// `/proc/stat` of a host with thousands of interrupts has some hundred KiB; beyond this it is no table of
@@ -67,6 +68,24 @@ impl KeptFile {
         }
     }
 
+    /// The whole content, or `None` on a kernel without this table: it was built without it, or booted with it
+    /// switched off.
+    ///
+    /// # Errors
+    /// As [`KeptFile::read`], when the table is there.
+    pub fn read_if_there(&mut self) -> Result<Option<&[u8]>, HostError> {
+        match self.fill() {
+            Ok(length) => Ok(Some(&self.buffer[..length])),
+            Err(source) => {
+                self.file = None;
+                if is_absent(&source) {
+                    return Ok(None);
+                }
+                Err(HostError::Read { path: self.path.clone(), source })
+            }
+        }
+    }
+
     /// That the content just read lacks something.
     pub fn lacks(&self, lacking: &'static str) -> HostError {
         HostError::Malformed { path: self.path.clone(), lacking }
@@ -99,6 +118,12 @@ impl KeptFile {
     }
 }
 
+// Pressure that is switched off at boot answers EOPNOTSUPP; a control group that just went away ENODEV.
+fn is_absent(error: &io::Error) -> bool {
+    let absent = [Errno::ENOENT, Errno::ENOTDIR, Errno::EOPNOTSUPP, Errno::ENODEV];
+    error.raw_os_error().is_some_and(|code| absent.contains(&Errno::from_raw(code)))
+}
+
 /// Reads a small file once: for what is asked rarely.
 ///
 /// # Errors
@@ -125,6 +150,18 @@ mod tests {
         assert_eq!(file.read().unwrap().len(), 5000);
         fs::write(dir.path().join("table"), "short").unwrap();
         assert_eq!(file.read().unwrap(), b"short");
+    }
+
+    #[test]
+    fn a_table_that_the_kernel_does_not_have_is_no_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = KeptFile::new(dir.path(), "pressure/cpu");
+        assert!(file.read_if_there().unwrap().is_none());
+        fs::create_dir_all(dir.path().join("pressure/cpu")).unwrap();
+        assert!(file.read_if_there().is_err(), "a folder is no table");
+        fs::remove_dir(dir.path().join("pressure/cpu")).unwrap();
+        fs::write(dir.path().join("pressure/cpu"), "some").unwrap();
+        assert_eq!(file.read_if_there().unwrap(), Some(b"some".as_slice()));
     }
 
     #[test]

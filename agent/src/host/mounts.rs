@@ -1,10 +1,10 @@
-//! `/proc/mounts` and `statvfs`: the mounted file systems and how full they are.
+//! `/proc/self/mountinfo` and `statvfs`: the mounted file systems and how full they are.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::sys::statvfs::statvfs;
 
 use super::fields::{fields, lines};
 
@@ -17,24 +17,27 @@ pub struct Mount {
     pub path: String,
     /// `ext4`, `nfs4`.
     pub fstype: String,
-    /// The kernel stopped writing after an error, while the superblock's flag still says otherwise (ext4
-    /// since Linux 6.15).
-    pub emergency_read_only: bool,
+    /// Whether the file system itself takes no writes. The options of the mount are not asked: a service that
+    /// systemd protects sees every mount as read-only, whatever the file system is.
+    pub is_read_only: bool,
 }
 
-/// The mounts of the table that `keep` wants, in its order. Lines with fewer than four fields are left out.
+/// The mounts of the table that `keep` wants, in its order. Lines that are cut off are left out.
 pub fn parse(table: &[u8], keep: impl Fn(&Mount) -> bool) -> Vec<Mount> {
     lines(table).filter_map(mount).filter(keep).collect()
 }
 
+// 36 35 98:0 /root /mount/point options [optional fields] - fstype device options-of-the-superblock
 fn mount(line: &[u8]) -> Option<Mount> {
     let mut columns = fields(line);
-    let device = unescape(columns.next()?);
-    let path = unescape(columns.next()?);
+    let path = unescape(columns.nth(4)?);
+    columns.find(|field| *field == b"-")?;
     let fstype = unescape(columns.next()?);
-    let emergency_read_only =
-        columns.next()?.split(|byte| *byte == b',').any(|option| option == b"emergency_ro");
-    Some(Mount { device, path, fstype, emergency_read_only })
+    let device = unescape(columns.next()?);
+    // ext4 says `emergency_ro` since Linux 6.15 when it stopped writing after an error.
+    let stops_writes = |option: &[u8]| option == b"ro" || option == b"emergency_ro";
+    let is_read_only = columns.next()?.split(|byte| *byte == b',').any(stops_writes);
+    Some(Mount { device, path, fstype, is_read_only })
 }
 
 /// One mount a device: the one with the shortest path, so that bind mounts do not count a disk many times.
@@ -81,8 +84,6 @@ pub struct Usage {
     pub inodes_total: u64,
     /// Files that can still be made.
     pub inodes_free: u64,
-    /// Whether it can only be read, by the flag of the superblock or of the mount.
-    pub is_read_only: bool,
 }
 
 impl Usage {
@@ -105,7 +106,6 @@ impl Usage {
             bytes_available: bytes(u64::from(stat.blocks_available())),
             inodes_total: u64::from(stat.files()),
             inodes_free: u64::from(stat.files_free()),
-            is_read_only: stat.flags().contains(FsFlags::ST_RDONLY),
         })
     }
 }
@@ -116,19 +116,32 @@ mod tests {
 
     use super::*;
 
+    fn read(table: &str) -> Vec<Mount> {
+        parse(table.as_bytes(), |_| true)
+    }
+
     #[test]
-    fn mounts_are_read_with_their_escapes() {
-        let table = br"/dev/sda1 /mnt/my\040disk\134x ext4 rw,relatime,emergency_ro 0 0
-nas:/a /net/a nfs4 rw 0 0
-short /x
-";
-        let mounts = parse(table, |_| true);
-        assert_eq!(mounts.len(), 2);
-        assert_eq!(
-            (mounts[0].path.as_str(), mounts[0].emergency_read_only),
-            ("/mnt/my disk\\x", true)
+    fn mounts_are_read_with_their_escapes_and_without_their_optional_fields() {
+        let mounts = read(
+            "36 35 98:0 / /mnt/my\\040disk\\134x rw,noatime master:1 shared:7 - ext4 /dev/sda1 rw,errors=remount-ro\n\
+             37 35 0:41 / /net/a rw - nfs4 nas:/a rw,vers=4.2\n\
+             38 35 0:42 / /short rw - tmpfs\n",
         );
-        assert_eq!((mounts[1].device.as_str(), mounts[1].emergency_read_only), ("nas:/a", false));
+        assert_eq!(mounts.len(), 2);
+        assert_eq!((mounts[0].path.as_str(), mounts[0].is_read_only), ("/mnt/my disk\\x", false));
+        assert_eq!((mounts[1].device.as_str(), mounts[1].fstype.as_str()), ("nas:/a", "nfs4"));
+    }
+
+    #[test]
+    fn only_the_superblock_says_whether_a_file_system_takes_writes() {
+        let mounts = read(
+            "1 0 8:1 / / ro,relatime - ext4 /dev/a rw\n\
+             2 0 8:2 / /b rw - ext4 /dev/b ro,data=ordered\n\
+             3 0 8:3 / /c rw - ext4 /dev/c rw,emergency_ro\n\
+             4 0 8:4 / /d rw - ext4 /dev/d rw,errors=ro\n",
+        );
+        let flags: Vec<_> = mounts.iter().map(|mount| mount.is_read_only).collect();
+        assert_eq!(flags, [false, true, true, false]);
     }
 
     #[test]
@@ -140,10 +153,11 @@ short /x
 
     #[test]
     fn the_shortest_path_of_a_device_is_kept() {
-        let table =
-            b"/dev/a /var/x ext4 rw 0 0\n/dev/a / ext4 rw 0 0\n/dev/a /y ext4 rw 0 0\n/dev/b /b xfs rw 0 0\n";
-        let paths: Vec<_> =
-            one_per_device(parse(table, |_| true)).into_iter().map(|mount| mount.path).collect();
+        let mounts = read(
+            "1 0 8:1 /x /var/x rw - ext4 /dev/a rw\n2 0 8:1 / / rw - ext4 /dev/a rw\n\
+             3 0 8:1 /y /y rw - ext4 /dev/a rw\n4 0 8:2 / /b rw - xfs /dev/b rw\n",
+        );
+        let paths: Vec<_> = one_per_device(mounts).into_iter().map(|mount| mount.path).collect();
         assert_eq!(paths, ["/", "/b"]);
     }
 

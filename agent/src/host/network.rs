@@ -42,14 +42,42 @@ fn interface(line: &[u8], keep: impl Fn(&str) -> bool) -> Option<NetworkStats> {
     Some(stats)
 }
 
-/// The speed of an interface in bits a second; `None` when the driver does not know it. Virtual ones say -1.
-pub fn speed_bits(root: &Path, interface: &str) -> Option<f64> {
-    // A name is one component of a path, whatever the table said.
-    if interface.contains('/') || interface.starts_with('.') {
-        return None;
+/// What the driver of an interface says of its line.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Line {
+    /// Bits a second; `None` when the driver does not know. Virtual interfaces say -1 or refuse to answer.
+    pub speed_bits: Option<f64>,
+    /// Whether it sends and receives at the same time.
+    pub is_full_duplex: Option<bool>,
+}
+
+impl Line {
+    /// Asks the driver, which takes a lock of the kernel: not a thing to do in every round.
+    pub fn read(root: &Path, interface: &str) -> Self {
+        // A name is one component of a path, whatever the table said.
+        if interface.contains('/') || interface.starts_with('.') {
+            return Self::default();
+        }
+        let text = |file: &str| read_once(root, &format!("sys/class/net/{interface}/{file}")).ok();
+        let megabits = text("speed").and_then(|text| decimal(&text));
+        // A bond without a working member, and some drivers without a line, say 4294967295 for -1.
+        let is_known = |megabits: &f64| *megabits > 0.0 && *megabits < f64::from(u32::MAX);
+        Self {
+            speed_bits: megabits.filter(is_known).map(|megabits| megabits * 1e6),
+            is_full_duplex: text("duplex").and_then(|text| match text.trim_ascii() {
+                b"full" => Some(true),
+                b"half" => Some(false),
+                _ => None,
+            }),
+        }
     }
-    let text = read_once(root, &format!("sys/class/net/{interface}/speed")).ok()?;
-    decimal(&text).filter(|megabits| *megabits > 0.0).map(|megabits| megabits * 1e6)
+}
+
+/// The folder of the network's tables below `root`. Under another root than `/`, `proc/net` would be that of
+/// the agent's own network; the host's is that of its first process.
+pub fn tables(root: &Path) -> &'static str {
+    let of_init = "proc/1/net";
+    if root != Path::new("/") && root.join(of_init).exists() { of_init } else { "proc/net" }
 }
 
 #[cfg(test)]
@@ -74,16 +102,34 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_speed_is_no_speed() {
+    fn a_line_that_the_driver_does_not_know_has_neither_speed_nor_duplex() {
         let dir = tempfile::tempdir().unwrap();
-        for (interface, speed) in [("eth0", "1000\n"), ("virt0", "-1\n"), ("odd0", "fast")] {
+        for (interface, speed, duplex) in [
+            ("eth0", "1000\n", "full\n"),
+            ("old0", "10\n", "half\n"),
+            ("virt0", "-1\n", "unknown\n"),
+            ("bond0", "4294967295\n", ""),
+            ("odd0", "fast", "fuller"),
+        ] {
             let folder = dir.path().join("sys/class/net").join(interface);
             fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join("speed"), speed).unwrap();
+            fs::write(folder.join("duplex"), duplex).unwrap();
         }
-        let speeds = ["eth0", "virt0", "odd0", "none", "../net/eth0"]
-            .map(|name| speed_bits(dir.path(), name));
-        assert_eq!(speeds, [Some(1e9), None, None, None, None]);
+        let line = |name| Line::read(dir.path(), name);
+        assert_eq!(line("eth0"), Line { speed_bits: Some(1e9), is_full_duplex: Some(true) });
+        assert_eq!(line("old0"), Line { speed_bits: Some(1e7), is_full_duplex: Some(false) });
+        for name in ["virt0", "bond0", "odd0", "none", "../net/eth0"] {
+            assert_eq!(line(name), Line::default(), "{name}");
+        }
+    }
+
+    #[test]
+    fn under_another_root_the_network_is_that_of_the_first_process() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!((tables(Path::new("/")), tables(dir.path())), ("proc/net", "proc/net"));
+        fs::create_dir_all(dir.path().join("proc/1/net")).unwrap();
+        assert_eq!(tables(dir.path()), "proc/1/net");
     }
 
     proptest! {

@@ -77,14 +77,21 @@ pub struct Stat {
     pub cores: Vec<(u32, CpuTimes)>,
     /// Context switches since boot.
     pub switches: Option<u64>,
+    /// Processes and threads that were started since boot.
+    pub forks: Option<u64>,
+    /// Tasks that run or wait for a processor.
+    pub running: Option<u64>,
+    /// Tasks that wait for a disk.
+    pub blocked: Option<u64>,
 }
 
 impl Stat {
     /// Reads the table into `self`, keeping what is allocated. `false` when it has no line for all
     /// processors; `self` is then of no use.
     pub fn read_from(&mut self, table: &[u8]) -> bool {
-        self.cores.clear();
-        self.switches = None;
+        let mut cores = std::mem::take(&mut self.cores);
+        cores.clear();
+        *self = Self { cores, ..Self::default() };
         let mut has_total = false;
         for line in lines(table) {
             let mut columns = fields(line);
@@ -95,6 +102,9 @@ impl Stat {
                     has_total = true;
                 }
                 Some(b"ctxt") => self.switches = columns.next().and_then(number),
+                Some(b"processes") => self.forks = columns.next().and_then(number),
+                Some(b"procs_running") => self.running = columns.next().and_then(number),
+                Some(b"procs_blocked") => self.blocked = columns.next().and_then(number),
                 Some(core) => {
                     let core = core
                         .strip_prefix(b"cpu")
@@ -122,11 +132,15 @@ mod tests {
     fn totals_cores_and_switches_are_read() {
         let mut stat = Stat::default();
         let table =
-            b"cpu  10 1 5 80 4 0 1 2 3 1\ncpu0 10 1 5 80 4 0 1 2 3 1\ncpu7 1 2 3 4\nintr 5 0 0\nctxt 977\n";
+            b"cpu  10 1 5 80 4 0 1 2 3 1\ncpu0 10 1 5 80 4 0 1 2 3 1\ncpu7 1 2 3 4\nintr 5 0 0\nctxt 977\n\
+              processes 40\nprocs_running 3\nprocs_blocked 1\n";
         assert!(stat.read_from(table));
         assert_eq!((stat.total.user, stat.total.steal, stat.total.guest), (10, 2, 3));
         assert_eq!(stat.cores.iter().map(|(core, _)| *core).collect::<Vec<_>>(), [0, 7]);
         assert_eq!(stat.switches, Some(977));
+        assert_eq!((stat.forks, stat.running, stat.blocked), (Some(40), Some(3), Some(1)));
+        assert!(stat.read_from(b"cpu 1 2 3 4\n"));
+        assert_eq!((stat.cores.len(), stat.switches, stat.forks), (0, None, None));
     }
 
     #[test]

@@ -1,14 +1,35 @@
 //! Small tables: load, uptime, open files, limits, and what a host is.
 
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::fields::{decimal, fields, lines, name, number};
-use super::file::read_once;
+use super::file::{HostError, read_once};
 
 /// The averages of `/proc/loadavg` over 1, 5 and 15 minutes.
 pub fn parse_load(table: &[u8]) -> Option<[f64; 3]> {
     let mut columns = fields(table).map(decimal);
     Some([columns.next()??, columns.next()??, columns.next()??])
+}
+
+/// All threads of the host, from `/proc/loadavg`, where they stand behind those that run: `1/91`.
+pub fn parse_threads(table: &[u8]) -> Option<u64> {
+    fields(table).nth(3)?.split(|byte| *byte == b'/').nth(1).and_then(number)
+}
+
+/// Processes: the folders of `proc` that are a number. Nothing in them is looked at.
+///
+/// # Errors
+/// [`HostError::Read`] when `proc` cannot be listed.
+pub fn count_processes(root: &Path) -> Result<u64, HostError> {
+    let path = root.join("proc");
+    let entries = match fs::read_dir(&path) {
+        Ok(entries) => entries,
+        Err(source) => return Err(HostError::Read { path, source }),
+    };
+    let is_process = |entry: &fs::DirEntry| number(entry.file_name().as_bytes()).is_some();
+    Ok(entries.flatten().filter(is_process).count() as u64)
 }
 
 /// Seconds since boot, from `/proc/uptime`.
@@ -99,15 +120,28 @@ mod tests {
     #[test]
     fn small_tables_are_read() {
         assert_eq!(parse_load(b"0.05 0.28 0.23 1/91 12658\n"), Some([0.05, 0.28, 0.23]));
+        assert_eq!(parse_threads(b"0.05 0.28 0.23 1/91 12658\n"), Some(91));
         assert_eq!(parse_uptime(b"922.73 1542.29\n"), Some(922.73));
         assert_eq!(parse_open_files(b"521\t0\t2466170\n"), Some((521, 2_466_170)));
         assert_eq!(parse_one(b"4194304\n"), Some(4_194_304));
     }
 
     #[test]
+    fn processes_are_the_numbered_folders() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["proc/1", "proc/4711", "proc/sys", "proc/4a"] {
+            fs::create_dir_all(dir.path().join(name)).unwrap();
+        }
+        assert_eq!(count_processes(dir.path()).unwrap(), 2);
+        let error = count_processes(&dir.path().join("none")).unwrap_err();
+        assert!(error.to_string().contains("none/proc"), "{error}");
+    }
+
+    #[test]
     fn small_tables_that_are_cut_off_are_refused() {
         assert_eq!(parse_load(b"0.05 0.28"), None);
         assert_eq!(parse_load(b"nan 0 0"), None);
+        assert_eq!((parse_threads(b"0.05 0.28 0.23 1"), parse_threads(b"1 2")), (None, None));
         assert_eq!(parse_uptime(b""), None);
         assert_eq!(parse_open_files(b"521\t0\n"), None);
         assert_eq!(parse_one(b"many\n"), None);
@@ -138,7 +172,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
             let _ = (parse_load(&bytes), parse_uptime(&bytes), parse_open_files(&bytes), parse_one(&bytes));
-            let _ = (parse_process(&bytes), pretty_name(&bytes));
+            let _ = (parse_process(&bytes), pretty_name(&bytes), parse_threads(&bytes));
         }
     }
 }

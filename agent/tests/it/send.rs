@@ -22,10 +22,10 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(folder: &Path) -> Self {
+    async fn new(folder: &Path) -> Self {
         let metrics = Arc::new(Metrics::default());
         let limits = Spool { bytes_max: 1 << 20, memory_bytes_max: 1 << 16 };
-        let (outbox, error) = Outbox::open(folder, &limits, metrics.clone());
+        let (outbox, error) = Outbox::open(folder, &limits, metrics.clone()).await;
         assert!(error.is_none());
         Self { outbox, metrics, ctx: Context::new("test", Clock::System).unwrap() }
     }
@@ -41,10 +41,10 @@ impl Rig {
         self.ctx.spawn("send", sender.run());
     }
 
-    fn put(&self, at_seconds: i64) {
+    async fn put(&self, at_seconds: i64) {
         let labels = Labels::from_pairs([("__name__", "load_1min"), ("endpoint", "h")]);
         let series = Series { labels, samples: vec![Sample::new(at_seconds * 1000, 1.0)] };
-        self.outbox.put(encode(&[series], &[]));
+        self.outbox.put(encode(&[series], &[])).await;
         self.outbox.wake();
     }
 
@@ -66,12 +66,12 @@ fn seconds(taken: &[Request]) -> Vec<i64> {
 #[tokio::test]
 async fn what_came_while_transfer_was_away_arrives_once_it_is_back() {
     let dir = tempfile::tempdir().unwrap();
-    let rig = Rig::new(dir.path());
+    let rig = Rig::new(dir.path()).await;
     let transfer = StandIn::start().await;
     transfer.answer(503);
     rig.start_sender(&[&transfer.url]);
     for slot in 1..=5 {
-        rig.put(slot * 10);
+        rig.put(slot * 10).await;
     }
     let asked = async || (transfer.asked() >= 7).then_some(());
     eventually("some tries", PATIENCE, asked).await;
@@ -87,13 +87,13 @@ async fn what_came_while_transfer_was_away_arrives_once_it_is_back() {
 #[tokio::test]
 async fn fresh_samples_go_before_the_backlog_of_an_agent_that_died() {
     let dir = tempfile::tempdir().unwrap();
-    let dead = Rig::new(dir.path());
+    let dead = Rig::new(dir.path()).await;
     for slot in 1..=3 {
-        dead.put(slot * 10);
+        dead.put(slot * 10).await;
     }
     drop(dead);
-    let rig = Rig::new(dir.path());
-    rig.put(100);
+    let rig = Rig::new(dir.path()).await;
+    rig.put(100).await;
     let transfer = StandIn::start().await;
     rig.start_sender(&[&transfer.url]);
     assert_eq!(seconds(&transfer.has_taken(4).await), [100, 10, 20, 30]);
@@ -103,15 +103,15 @@ async fn fresh_samples_go_before_the_backlog_of_an_agent_that_died() {
 #[tokio::test]
 async fn a_request_that_is_refused_for_good_does_not_block_the_others() {
     let dir = tempfile::tempdir().unwrap();
-    let rig = Rig::new(dir.path());
+    let rig = Rig::new(dir.path()).await;
     let transfer = StandIn::start().await;
     transfer.answer(400);
     rig.start_sender(&[&transfer.url]);
-    rig.put(10);
+    rig.put(10).await;
     let dropped = async || (rig.metrics.dropped_total() == 1).then_some(());
     eventually("the refusal", PATIENCE, dropped).await;
     transfer.answer(204);
-    rig.put(20);
+    rig.put(20).await;
     assert_eq!(seconds(&transfer.has_taken(1).await), [20]);
     rig.is_drained().await;
 }
@@ -119,14 +119,14 @@ async fn a_request_that_is_refused_for_good_does_not_block_the_others() {
 #[tokio::test]
 async fn another_address_takes_over_when_the_first_is_dead() {
     let dir = tempfile::tempdir().unwrap();
-    let rig = Rig::new(dir.path());
+    let rig = Rig::new(dir.path()).await;
     let living = StandIn::start().await;
     let dead = format!("http://127.0.0.1:{}", free_port());
     let busy = StandIn::start().await;
     busy.answer(429);
     rig.start_sender(&[&dead, &busy.url, &living.url]);
-    rig.put(10);
-    rig.put(20);
+    rig.put(10).await;
+    rig.put(20).await;
     assert_eq!(living.has_taken(2).await.len(), 2);
     rig.is_drained().await;
 }

@@ -9,6 +9,7 @@ use daemon::Context;
 use model::Timestamp;
 use saker_agent::app;
 use saker_agent::config::{Config, Hbs, Transfer};
+use saker_agent::upgrade::Started;
 use testkit::{context_at, eventually, free_port};
 
 use crate::fixtures::Tree;
@@ -22,23 +23,50 @@ pub(crate) struct Agent {
     pub(crate) neighbour: StandIn,
     pub(crate) url: String,
     _tree: Tree,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 impl Agent {
     pub(crate) async fn start(change: impl FnOnce(&mut Config)) -> Self {
-        let (tree, data) = (Tree::copy("linux-3.10"), tempfile::tempdir().unwrap());
-        let neighbour = StandIn::start().await;
+        Self::start_with(StandIn::start().await, tempfile::tempdir().unwrap(), change).await
+    }
+
+    /// An agent whose neighbour and data directory are there already.
+    pub(crate) async fn start_with(
+        neighbour: StandIn,
+        data: tempfile::TempDir,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let tree = Tree::copy("linux-3.10");
         let mut config = config(&tree.path(), data.path(), &neighbour.url);
         change(&mut config);
         let url = format!("http://{}", config.listen);
         let ctx = context_at(START);
-        app::start(config, &ctx).await.unwrap();
-        Self { ctx, neighbour, url, _tree: tree, _data: data }
+        app::start(config, Started::default(), &ctx).await.unwrap();
+        Self { ctx, neighbour, url, _tree: tree, data }
+    }
+
+    /// Stops it; what is left is its data directory.
+    pub(crate) async fn stop(self) -> tempfile::TempDir {
+        self.ctx.stop().await;
+        self.data
+    }
+
+    /// Moves the clock on until `found` is something.
+    pub(crate) async fn advance_until<T>(
+        &self,
+        what: &str,
+        found: impl Fn(&Self) -> Option<T>,
+    ) -> T {
+        let tick = async || {
+            self.ctx.clock.advance(Duration::from_secs(1));
+            found(self)
+        };
+        eventually(what, PATIENCE, tick).await
     }
 }
 
-fn config(root: &Path, data_dir: &Path, neighbour: &str) -> Config {
+pub(crate) fn config(root: &Path, data_dir: &Path, neighbour: &str) -> Config {
     Config {
         listen: SocketAddr::from(([127, 0, 0, 1], free_port())),
         root: root.to_owned(),

@@ -119,9 +119,17 @@ pub(super) fn after_refusal(
                 ..told
             })
         }
-        // What was being retried is no longer to be told: the receiver knows what is true again.
-        (Some(_), Reason::AlreadyTold) if told.result != DeliveryResult::Sent => {
-            Some(Told { result: DeliveryResult::Sent, detail: String::new(), ..told })
+        // What was being retried, or held back, is no longer to be told: the receiver knows what is true again.
+        (Some(sent), Reason::AlreadyTold)
+            if told.result != DeliveryResult::Sent || !told.detail.is_empty() =>
+        {
+            let (result, tried_at) = (DeliveryResult::Sent, sent.at);
+            Some(Told { result, tried_at, detail: String::new(), ..told })
+        }
+        // Not before the silence ends or another repeat is due.
+        (Some(_), Reason::Silenced) => {
+            let (result, detail) = (DeliveryResult::Sent, reason.as_str().to_owned());
+            Some(Told { result, tried_at: now, detail, ..told })
         }
         (_, Reason::GivenUp) | (Some(_), _) => None,
         (None, _) if told.result == DeliveryResult::Skipped && told.detail == reason.as_str() => {

@@ -62,7 +62,12 @@ mod tests {
         expected: Option<Reason>,
     ) {
         let receiver = receiver(true, &[]);
-        let round = Round { receiver: &receiver, now: Timestamp(now), repeat_interval: HOUR };
+        let round = Round {
+            receiver: &receiver,
+            now: Timestamp(now),
+            repeat_interval: HOUR,
+            silences: &[],
+        };
         assert_eq!(refuse(&candidate(alert.0, alert.1, told), &round), expected);
     }
 
@@ -98,7 +103,12 @@ mod tests {
             if let Some(told) = &mut candidate.told {
                 (told.result, told.sent) = (DeliveryResult::Failed, None);
             }
-            let round = Round { receiver: &receiver, now: Timestamp(now), repeat_interval: HOUR };
+            let round = Round {
+                receiver: &receiver,
+                now: Timestamp(now),
+                repeat_interval: HOUR,
+                silences: &[],
+            };
             refuse(&candidate, &round)
         };
         assert_eq!(refused_at(Firing, 10, 21), Some(Reason::GivenUp));

@@ -234,6 +234,7 @@ fn mark(told: &Told, page: &Page) -> MarkView {
 fn reason_words(reason: &str, language: Language) -> &str {
     match reason {
         "not_routed" => language.text("reason.not_routed"),
+        "silenced" => language.text("reason.silenced"),
         "lease_expired" => language.text("reason.lease_expired"),
         "ended_untold" => language.text("reason.ended_untold"),
         "resolved_not_wanted" => language.text("reason.resolved_not_wanted"),

@@ -7,4 +7,5 @@ mod api;
 mod delivery;
 mod harness;
 mod restart;
+mod silences;
 mod web;

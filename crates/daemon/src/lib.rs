@@ -12,6 +12,7 @@ mod exit;
 mod http_client;
 mod listener;
 mod log;
+mod notify;
 mod open_files;
 mod run;
 mod server;

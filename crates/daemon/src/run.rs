@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::notify::Notifier;
 use crate::{Clock, CommonArgs, Context, ExitReason, StartError, init_log, open_files};
 
 /// Which tokio runtime a process wants.
@@ -14,6 +15,7 @@ pub enum RuntimeKind {
     /// One thread: the agent.
     CurrentThread,
     /// A thread a core: the central services.
+    #[cfg(feature = "multi-thread")]
     MultiThread,
 }
 
@@ -47,6 +49,7 @@ where
     open_files::raise_limit();
     let mut builder = match kind {
         RuntimeKind::CurrentThread => Builder::new_current_thread(),
+        #[cfg(feature = "multi-thread")]
         RuntimeKind::MultiThread => Builder::new_multi_thread(),
     };
     let runtime = builder.enable_all().build().context("start the async runtime")?;
@@ -63,11 +66,13 @@ where
             started = start(&context) => match started {
                 Ok(()) => {
                     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "{name} is up");
+                    Notifier::from_environment().ready(&context);
                     wait_for_stop(&context, &mut stop, &mut hangup).await
                 }
                 failed => failed,
             },
         };
+        Notifier::from_environment().tell("STOPPING=1");
         tokio::select! {
             () = context.stop() => outcome,
             _ = stop.next() => Err(anyhow::anyhow!("stopped at once: a second signal came while stopping")),

@@ -4,20 +4,17 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 use thiserror::Error;
 
 use crate::Labels;
-
-// A pattern that compiles to more than this is refused: a hostile query must not eat the memory.
-const REGEX_BYTES_MAX: usize = 1 << 20;
+use crate::pattern::{PATTERN_BYTES_MAX, PatternError, PatternScope, compile_within};
 
 // What is kept for the next query must stay small, whatever is asked: twice so many patterns of at most so many bytes,
-// each compiled to at most so much and with at most so much working memory a thread.
+// each compiled to at most so much.
 const KEPT_MAX: usize = 64;
 const KEPT_PATTERN_BYTES_MAX: usize = 1 << 10;
 const KEPT_REGEX_BYTES_MAX: usize = 1 << 16;
-const KEPT_DFA_BYTES_MAX: usize = 1 << 18;
 
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,7 +47,14 @@ impl MatchOp {
 pub struct MatcherError {
     label: String,
     pattern: String,
-    reason: String,
+    reason: PatternError,
+}
+
+impl MatcherError {
+    /// What is wrong with the pattern, without saying which it is.
+    pub const fn reason(&self) -> &PatternError {
+        &self.reason
+    }
 }
 
 /// A condition on one label. A label that a series does not have counts as the empty string, as in Prometheus.
@@ -91,7 +95,8 @@ impl std::hash::Hash for Matcher {
 }
 
 impl Matcher {
-    /// Builds a matcher; patterns are RE2 syntax, anchored at both ends, and `.` matches a line end too.
+    /// Builds a matcher; patterns are those of Go, anchored at both ends, and `.`
+    /// matches a line end too.
     pub fn new(name: &str, op: MatchOp, value: &str) -> Result<Self, MatcherError> {
         let pattern = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
@@ -200,16 +205,15 @@ fn compile(label: &str, pattern: &str) -> Result<Regex, MatcherError> {
             return Ok(regex);
         }
     }
-    build(pattern, REGEX_BYTES_MAX).map_err(|error| MatcherError {
+    build(pattern, PATTERN_BYTES_MAX).map_err(|reason| MatcherError {
         label: label.to_owned(),
         pattern: pattern.to_owned(),
-        reason: error.to_string(),
+        reason,
     })
 }
 
-fn build(pattern: &str, bytes_max: usize) -> Result<Regex, regex::Error> {
-    let mut builder = RegexBuilder::new(&format!("^(?s:{pattern})$"));
-    builder.size_limit(bytes_max).dfa_size_limit(KEPT_DFA_BYTES_MAX).build()
+fn build(pattern: &str, bytes_max: usize) -> Result<Regex, PatternError> {
+    compile_within(pattern, PatternScope::Whole, bytes_max)
 }
 
 /// Patterns compiled lately: dashboards and rules ask with the same ones over and over, and to compile one takes longer
@@ -334,7 +338,7 @@ mod tests {
     #[test]
     fn large_patterns_are_compiled_but_not_kept() {
         let long = format!("x.{}", "a".repeat(KEPT_PATTERN_BYTES_MAX));
-        let large = "x.(a{100}){30}";
+        let large = "x.(aaaa){1000}";
         assert!(build(large, KEPT_REGEX_BYTES_MAX).is_err());
         for pattern in [long.as_str(), large] {
             assert!(!matcher(MatchOp::Regex, pattern).matches("x"));

@@ -1,5 +1,7 @@
 //! The expression as a tree. Equality ignores where in the text things stand.
 
+mod chain;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -7,6 +9,8 @@ use model::Matcher;
 
 use crate::functions::Function;
 use crate::span::Span;
+
+pub(crate) use chain::Chain;
 
 /// An expression and where it stands.
 #[derive(Debug, Clone)]
@@ -180,10 +184,11 @@ pub struct Unary {
 }
 
 /// Two operands.
-#[derive(Debug, Clone, PartialEq)]
 pub struct Binary {
     /// The operator.
     pub op: BinaryOp,
+    /// Where the operator stands, with what belongs to it such as `bool` and `on (a)`.
+    pub op_span: Span,
     /// Whether a comparison answers 0 or 1 instead of filtering.
     pub return_bool: bool,
     /// How elements of two vectors find each other, where that was written.
@@ -197,7 +202,12 @@ pub struct Binary {
 impl Binary {
     /// How elements of the operands find each other, written or not; `None` unless both are vectors.
     pub(crate) fn effective_matching(&self) -> Option<Cow<'_, Matching>> {
-        if [&self.lhs, &self.rhs].iter().any(|side| side.value_type() != ValueType::Vector) {
+        self.matching_of([self.lhs.value_type(), self.rhs.value_type()])
+    }
+
+    /// As [`Self::effective_matching`] for operands of known types.
+    pub(crate) fn matching_of(&self, types: [ValueType; 2]) -> Option<Cow<'_, Matching>> {
+        if types != [ValueType::Vector; 2] {
             return None;
         }
         Some(
@@ -441,6 +451,18 @@ pub enum ValueType {
     Matrix,
 }
 
+impl ValueType {
+    /// The word for it in the API.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Text => "string",
+            Self::Vector => "vector",
+            Self::Matrix => "matrix",
+        }
+    }
+}
+
 /// As Prometheus' messages name the type.
 impl fmt::Display for ValueType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -462,9 +484,9 @@ impl Expr {
             ExprKind::Selector(_) | ExprKind::Aggregate(_) => ValueType::Vector,
             ExprKind::Range(_) | ExprKind::Subquery(_) => ValueType::Matrix,
             ExprKind::Unary(unary) => unary.expr.value_type(),
-            ExprKind::Binary(binary) => {
+            ExprKind::Binary(_) => {
                 let scalars =
-                    [&binary.lhs, &binary.rhs].iter().all(|e| e.value_type() == ValueType::Scalar);
+                    self.parts().into_iter().all(|part| part.value_type() == ValueType::Scalar);
                 if scalars { ValueType::Scalar } else { ValueType::Vector }
             }
             ExprKind::Call(call) => call.function.returns,
@@ -483,7 +505,7 @@ impl Expr {
         match &self.kind {
             ExprKind::Selector(selector) => found.push(selector),
             ExprKind::Range(range) => found.push(&range.selector),
-            _ => self.children().into_iter().for_each(|child| child.collect_selectors(found)),
+            _ => self.parts().into_iter().for_each(|part| part.collect_selectors(found)),
         }
     }
 

@@ -4,8 +4,8 @@
 use model::Matcher;
 
 use crate::ast::{
-    Aggregate, At, Binary, Call, Cardinality, DurationExpr, Expr, ExprKind, Extension, Matching,
-    Number, RangeSelector, Shift, Subquery, ValueType, VectorSelector,
+    Aggregate, At, Binary, Call, Cardinality, Chain, DurationExpr, Expr, ExprKind, Extension,
+    Matching, Number, RangeSelector, Shift, Subquery, VectorSelector,
 };
 use crate::number;
 
@@ -39,6 +39,11 @@ impl<'o> Object<'o> {
         self.out.push(':');
         write(self.out);
         self
+    }
+
+    /// Begins a key whose value is written by others.
+    fn open(self, key: &str) {
+        self.put(key, |_| {});
     }
 
     fn text(self, key: &str, text: &str) -> Self {
@@ -112,7 +117,7 @@ fn put_expr(out: &mut String, expr: &Expr) {
                 .text("type", "unaryExpr")
                 .end();
         }
-        ExprKind::Binary(binary) => put_binary(out, binary),
+        ExprKind::Binary(_) => put_chain(out, expr),
         ExprKind::Aggregate(aggregate) => put_aggregate(out, aggregate),
         ExprKind::Call(call) => put_call(out, call),
         ExprKind::Paren(inner) => {
@@ -246,10 +251,21 @@ fn put_timestamp(out: &mut String, at: Option<At>) {
     put_option(out, millis, |out, millis| out.push_str(&millis.to_string()));
 }
 
-fn put_binary(out: &mut String, binary: &Binary) {
-    Object::begin(out)
-        .plain("bool", binary.return_bool)
-        .expr("lhs", &binary.lhs)
+/// Writes operators that group to the left: all beginnings, the first operand, all ends.
+fn put_chain(out: &mut String, expr: &Expr) {
+    let Chain { first, links } = expr.chain();
+    for (_, binary) in links.iter().rev() {
+        Object::begin(out).plain("bool", binary.return_bool).open("lhs");
+    }
+    put_expr(out, first);
+    for (_, binary) in links {
+        put_behind(Object { out: &mut *out, empty: false }, binary);
+    }
+}
+
+/// Ends the object of an operator behind its left operand.
+fn put_behind(object: Object<'_>, binary: &Binary) {
+    object
         .put("matching", |out| {
             put_option(out, binary.effective_matching(), |out, matching| {
                 put_matching(out, &matching)
@@ -313,25 +329,14 @@ fn put_call(out: &mut String, call: &Call) {
         .put("func", |out| {
             let types = call.function.args;
             Object::begin(out)
-                .put("argTypes", |out| {
-                    put_list(out, types, |out, kind| put_text(out, type_word(*kind)))
-                })
+                .put("argTypes", |out| put_list(out, types, |out, kind| put_text(out, kind.word())))
                 .text("name", call.function.name)
-                .text("returnType", type_word(call.function.returns))
+                .text("returnType", call.function.returns.word())
                 .plain("variadic", variadic)
                 .end();
         })
         .text("type", "call")
         .end();
-}
-
-fn type_word(kind: ValueType) -> &'static str {
-    match kind {
-        ValueType::Scalar => "scalar",
-        ValueType::Text => "string",
-        ValueType::Vector => "vector",
-        ValueType::Matrix => "matrix",
-    }
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use crate::plan::{Grid, Node, NodeKind, Plan};
 use crate::samples::{HistogramSeries, SeriesSet};
 
 use binary::Operation;
-pub(crate) use binary::scalar_operation;
+pub(crate) use binary::{pick_of, scalar_operation};
 use column::{Computed, Row, Scalars, is_absent, is_histogram};
 use input::Input;
 use shared::Kept;
@@ -149,10 +149,14 @@ impl<'a> Evaluator<'a> {
 
     /// Evaluates a node over a grid, unless that has been done elsewhere.
     fn eval(&mut self, node: &'a Node, grid: Grid) -> Result<Computed, EvalError> {
-        match node.slot.filter(|slot| self.plan.uses[*slot] > 1) {
-            Some(slot) => self.shared(slot, node, grid),
-            None => self.eval_alone(node, grid),
+        match node.slot {
+            Some(slot) if self.is_shared(node) => self.shared(slot, node, grid),
+            _ => self.eval_alone(node, grid),
         }
+    }
+
+    fn is_shared(&self, node: &Node) -> bool {
+        node.slot.is_some_and(|slot| self.plan.uses[slot] > 1)
     }
 
     /// Evaluates a node over a grid, and counts what it holds.
@@ -177,11 +181,7 @@ impl<'a> Evaluator<'a> {
             // A range vector is an argument of functions or the root, and both are handled there.
             NodeKind::Range(_) => Ok(Computed::Vector(Vec::new())),
             NodeKind::Negative(inner) => self.negative(inner, grid),
-            NodeKind::Binary { op, return_bool, matching, lhs, rhs } => {
-                let (left, right) = (self.eval(lhs, grid)?, self.eval(rhs, grid)?);
-                let operation = Operation { op: *op, return_bool: *return_bool, span: node.span };
-                self.binary(operation, matching.as_deref(), left, right)
-            }
+            NodeKind::Binary(_) => self.chain(node, grid),
             NodeKind::Aggregate { op, param, expr, grouping } => self
                 .aggregate(*op, param.as_deref(), expr, grouping.as_ref(), grid)
                 .map(Computed::Vector),
@@ -207,6 +207,33 @@ impl<'a> Evaluator<'a> {
                 Ok(once.repeated(grid.steps))
             }
         }
+    }
+
+    /// Evaluates operators that group to the left, from left to right: there may be many more of
+    /// them than the stack is deep.
+    fn chain(&mut self, node: &'a Node, grid: Grid) -> Result<Computed, EvalError> {
+        let before = self.held;
+        let (mut first, mut links) = (node, Vec::new());
+        while let NodeKind::Binary(binary) = &first.kind {
+            // What other places want, too, is evaluated in its own right.
+            if !links.is_empty() && self.is_shared(first) {
+                break;
+            }
+            links.push((first.span, binary));
+            first = &binary.lhs;
+        }
+        let mut left = self.eval(first, grid)?;
+        for (span, binary) in links.into_iter().rev() {
+            let right = self.eval(&binary.rhs, grid)?;
+            let operation = Operation { op: binary.op, return_bool: binary.return_bool, span };
+            left = self.binary(operation, binary.matching.as_deref(), left, right)?;
+            if let Computed::Vector(rows) = &left {
+                self.check_series(rows.len())?;
+            }
+            self.held = before;
+            self.charge(left.points())?;
+        }
+        Ok(left)
     }
 
     fn vector(&mut self, node: &'a Node, grid: Grid) -> Result<Vec<Row>, EvalError> {

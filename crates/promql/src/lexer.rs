@@ -6,6 +6,9 @@ use crate::number;
 use crate::span::Span;
 use crate::token::{Token, TokenKind};
 
+/// A parenthesis that closes nothing. As in Prometheus, the fault stands behind it.
+const NOTHING_TO_CLOSE: &str = "unexpected right parenthesis ')'";
+
 /// How a fault ends that is about bytes which are no text.
 pub(crate) const NOT_UTF8: &str = " is not valid UTF-8";
 
@@ -14,7 +17,7 @@ pub(crate) const NOT_UTF8: &str = " is not valid UTF-8";
 /// or a fault.
 pub(crate) fn tokens(text: &str) -> Vec<Token> {
     let mut lexer =
-        Lexer { text, at: 0, line: 1, line_start: 0, braces: 0, brackets: 0, parens: Vec::new() };
+        Lexer { text, at: 0, line: 1, mark: (0, 1), braces: 0, brackets: 0, parens: Vec::new() };
     let mut found = Vec::new();
     loop {
         let token = lexer.next();
@@ -30,7 +33,8 @@ struct Lexer<'a> {
     text: &'a str,
     at: usize,
     line: usize,
-    line_start: usize,
+    /// A place on this line, in bytes from the start of the text, and its column.
+    mark: (usize, usize),
     braces: usize,
     brackets: usize,
     /// Where every parenthesis that is still open stands.
@@ -43,17 +47,22 @@ impl Lexer<'_> {
         let start = self.at;
         let span = self.span_from(start);
         let kind = self.read();
+        if matches!(&kind, TokenKind::Fault(reason) if reason == NOTHING_TO_CLOSE) {
+            return Token { kind, span: self.span_from(self.at) };
+        }
         // A quoted text may run over lines: they are counted once it has been read.
         let inner = &self.text[start..self.at];
         if let Some(last_break) = inner.rfind('\n') {
             self.line += inner.matches('\n').count();
-            self.line_start = start + last_break + 1;
+            self.mark = (start + last_break + 1, 1);
         }
         Token { kind, span: Span { end: self.at, ..span } }
     }
 
-    fn span_from(&self, start: usize) -> Span {
-        let column = self.text[self.line_start..start].chars().count() + 1;
+    fn span_from(&mut self, start: usize) -> Span {
+        let (place, column) = self.mark;
+        let column = column + self.text[place..start].chars().count();
+        self.mark = (start, column);
         Span { start, end: start, line: self.line, column }
     }
 
@@ -71,7 +80,7 @@ impl Lexer<'_> {
                 '\n' => {
                     self.at += 1;
                     self.line += 1;
-                    self.line_start = self.at;
+                    self.mark = (self.at, 1);
                 }
                 ' ' | '\t' | '\r' => self.at += 1,
                 '#' => self.at += self.rest().find('\n').unwrap_or(self.rest().len()),
@@ -82,21 +91,54 @@ impl Lexer<'_> {
 
     fn read(&mut self) -> TokenKind {
         let Some(first) = self.peek() else { return self.finish() };
+        if self.braces > 0 {
+            return self.read_in_braces(first);
+        }
         match first {
             '"' | '\'' | '`' => self.read_quoted(),
             '0'..='9' => self.read_number(),
             '.' if self.rest()[1..].starts_with(|c: char| c.is_ascii_digit()) => self.read_number(),
-            ':' if self.brackets > 0 || self.braces > 0 => self.take(1, TokenKind::Colon),
+            ':' if self.brackets > 0 => self.take(1, TokenKind::Colon),
             'a'..='z' | 'A'..='Z' | '_' | ':' => self.read_name(),
             _ => self.read_sign(first),
         }
     }
 
+    /// In braces there is less to tell apart, and what else stands there is a fault.
+    fn read_in_braces(&mut self, first: char) -> TokenKind {
+        let second = self.rest()[first.len_utf8()..].chars().next();
+        match (first, second) {
+            ('"' | '\'' | '`', _) => self.read_quoted(),
+            ('a'..='z' | 'A'..='Z' | '_', _) => self.read_name(),
+            (',', _) => self.take(1, TokenKind::Comma),
+            ('=', Some('~')) => self.take(2, TokenKind::Matches),
+            ('=', _) => self.take(1, TokenKind::Assign),
+            ('!', Some('~')) => self.take(2, TokenKind::MatchesNot),
+            ('!', Some('=')) => self.take(2, TokenKind::NotEqual),
+            ('!', other) => {
+                let reason =
+                    format!("unexpected character after '!' inside braces: {}", quoted_char(other));
+                self.take(1, TokenKind::Fault(reason))
+            }
+            ('{', _) => self.take(1, TokenKind::Fault("unexpected left brace '{'".to_owned())),
+            ('}', _) => {
+                self.braces -= 1;
+                self.take(1, TokenKind::RightBrace)
+            }
+            (other, _) => {
+                let reason = format!("unexpected character inside braces: {other:?}");
+                self.take(other.len_utf8(), TokenKind::Fault(reason))
+            }
+        }
+    }
+
     fn finish(&mut self) -> TokenKind {
-        let open = if self.braces > 0 || self.brackets > 0 { None } else { self.parens.last() };
-        match open {
-            Some(_) => TokenKind::Fault("unclosed left parenthesis".to_owned()),
-            None => TokenKind::End,
+        if self.braces > 0 {
+            TokenKind::Fault("unexpected end of input inside braces".to_owned())
+        } else if self.brackets == 0 && !self.parens.is_empty() {
+            TokenKind::Fault("unclosed left parenthesis".to_owned())
+        } else {
+            TokenKind::End
         }
     }
 
@@ -125,10 +167,10 @@ impl Lexer<'_> {
             {
                 match model::parse_duration(word) {
                     Ok(span) => TokenKind::Duration(span.as_secs_f64()),
-                    Err(_) => TokenKind::Fault(format!("bad number or duration syntax: {word:?}")),
+                    Err(_) => TokenKind::Fault(number::duration_fault(word)),
                 }
             }
-            None => TokenKind::Fault(format!("bad number or duration syntax: {word:?}")),
+            None => TokenKind::Fault(number::duration_fault(word)),
         };
         self.take(length, kind)
     }
@@ -147,9 +189,7 @@ impl Lexer<'_> {
         let second = self.rest()[first.len_utf8()..].chars().next();
         let pair = match (first, second) {
             ('=', Some('=')) => Some(TokenKind::Equal),
-            ('=', Some('~')) => Some(TokenKind::Matches),
             ('!', Some('=')) => Some(TokenKind::NotEqual),
-            ('!', Some('~')) => Some(TokenKind::MatchesNot),
             ('<', Some('=')) => Some(TokenKind::LessEqual),
             ('<', Some('/')) => Some(TokenKind::TrimUpper),
             ('>', Some('=')) => Some(TokenKind::GreaterEqual),
@@ -160,6 +200,12 @@ impl Lexer<'_> {
             return self.take(2, kind);
         }
         let kind = match first {
+            '=' if second == Some('~') => {
+                TokenKind::Fault("unexpected character after '=': '~'".to_owned())
+            }
+            '!' => {
+                TokenKind::Fault(format!("unexpected character after '!': {}", quoted_char(second)))
+            }
             '+' => TokenKind::Plus,
             '-' => TokenKind::Minus,
             '*' => TokenKind::Star,
@@ -179,20 +225,16 @@ impl Lexer<'_> {
     fn read_bracket(&mut self, first: char) -> TokenKind {
         let kind = match first {
             '(' => {
-                self.parens.push(self.span_from(self.at));
+                let open = self.span_from(self.at);
+                self.parens.push(open);
                 TokenKind::LeftParen
             }
             ')' if self.parens.pop().is_some() => TokenKind::RightParen,
-            ')' => TokenKind::Fault("unexpected right parenthesis ')'".to_owned()),
+            ')' => TokenKind::Fault(NOTHING_TO_CLOSE.to_owned()),
             '{' => {
                 self.braces += 1;
                 TokenKind::LeftBrace
             }
-            '}' if self.braces > 0 => {
-                self.braces -= 1;
-                TokenKind::RightBrace
-            }
-            '}' => TokenKind::Fault("unexpected right brace '}'".to_owned()),
             '[' => {
                 self.brackets += 1;
                 TokenKind::LeftBracket
@@ -202,11 +244,15 @@ impl Lexer<'_> {
                 TokenKind::RightBracket
             }
             ']' => TokenKind::Fault("unexpected right bracket ']'".to_owned()),
-            '!' => TokenKind::Fault("unexpected character after '!'".to_owned()),
             other => TokenKind::Fault(format!("unexpected character: {other:?}")),
         };
         self.take(first.len_utf8(), kind)
     }
+}
+
+/// A character as Go's `%q` shows it, or what it shows at the end of a text.
+fn quoted_char(c: Option<char>) -> String {
+    format!("{:?}", c.unwrap_or(char::REPLACEMENT_CHARACTER))
 }
 
 #[cfg(test)]

@@ -60,6 +60,44 @@ pub(crate) fn parse(word: &str) -> Option<f64> {
     digits.parse::<f64>().ok().filter(|value| value.is_finite())
 }
 
+/// Why a word that begins with a digit is neither number nor duration: the word is named as far as
+/// it looked like one.
+pub(crate) fn duration_fault(word: &str) -> String {
+    let known = |set: &str, at: usize| {
+        at + word[at..].bytes().take_while(|byte| set.as_bytes().contains(byte)).count()
+    };
+    let hex = word.starts_with("0x") || word.starts_with("0X");
+    let mut at = if hex { known("0123456789abcdefABCDEF", 2) } else { known("0123456789", 0) };
+    let is_unit = |at: usize| word[at..].starts_with(['y', 'w', 'd', 'h', 'm', 's']);
+    while !hex && at > 0 && is_unit(at) {
+        at += if word[at..].starts_with("ms") { 2 } else { 1 };
+        let digits = known("0123456789", at);
+        if digits == at {
+            break;
+        }
+        at = digits;
+    }
+    let is_whole = at == word.len() && word.ends_with(|c: char| c.is_ascii_lowercase());
+    // A point, an exponent or an underscore is part of what was meant to be a number.
+    let piece = if word.contains(['.', 'e', 'E', '_']) && !hex { word } else { &word[..at] };
+    match is_whole && !hex {
+        true if units_fall(word) => "duration out of range".to_owned(),
+        true => format!("not a valid duration string: {word:?}"),
+        false => format!("bad number or duration syntax: {piece:?}"),
+    }
+}
+
+/// Whether the units of a duration come in falling order, each once.
+fn units_fall(word: &str) -> bool {
+    let units: Vec<usize> = word
+        .split(|c: char| c.is_ascii_digit())
+        .filter(|unit| !unit.is_empty())
+        .map(|unit| ["y", "w", "d", "h", "m", "s", "ms"].iter().position(|known| *known == unit))
+        .map(|rank| rank.unwrap_or(usize::MAX))
+        .collect();
+    units.is_sorted_by(|a, b| a < b) && units.last().is_some_and(|rank| *rank != usize::MAX)
+}
+
 /// A number as Go writes it with `FormatFloat(v, 'f', -1, 64)`: shortest, never with an exponent.
 pub(crate) fn plain(value: f64) -> String {
     match value {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::{Labels, METRIC_NAME, MatchOp, Matcher};
 
 use crate::ast::{
-    Aggregate, AggregateOp, Binary, Call, Cardinality, Expr, ExprKind, Grouping, Matching,
+    Aggregate, AggregateOp, Binary, Call, Cardinality, Chain, Expr, ExprKind, Grouping, Matching,
     ValueType,
 };
 use crate::functions::{Kind, VectorFunction, WindowFunction};
@@ -34,7 +34,7 @@ pub fn output_labels(expr: &Expr) -> OutputLabels {
         ExprKind::Paren(inner) => output_labels(inner),
         ExprKind::Call(call) => of_call(call),
         ExprKind::Aggregate(aggregate) => of_aggregate(aggregate),
-        ExprKind::Binary(binary) => of_binary(binary),
+        ExprKind::Binary(_) => of_chain(expr),
     }
 }
 
@@ -208,10 +208,20 @@ fn of_aggregate(aggregate: &Aggregate) -> OutputLabels {
     labels
 }
 
-fn of_binary(binary: &Binary) -> OutputLabels {
-    let (lhs, rhs) = (output_labels(&binary.lhs), output_labels(&binary.rhs));
-    let Some(matching) = binary.effective_matching() else {
-        let vector = if binary.lhs.value_type() == ValueType::Vector { lhs } else { rhs };
+fn of_chain(expr: &Expr) -> OutputLabels {
+    let Chain { first, links } = expr.chain();
+    let (mut labels, mut left) = (output_labels(first), first.value_type());
+    for (_, binary) in links {
+        labels = of_binary(labels, left, binary);
+        left = binary.type_behind(left);
+    }
+    labels
+}
+
+fn of_binary(lhs: OutputLabels, left: ValueType, binary: &Binary) -> OutputLabels {
+    let rhs = output_labels(&binary.rhs);
+    let Some(matching) = binary.matching_of([left, binary.rhs.value_type()]) else {
+        let vector = if left == ValueType::Vector { lhs } else { rhs };
         return result(vector, binary);
     };
     match matching.cardinality {

@@ -13,9 +13,12 @@ use crate::span::Span;
 use crate::token::{Token, TokenKind};
 use crate::typecheck;
 
-/// How deep an expression may be nested, chains of operators included. Parser, checker and
-/// evaluator recurse, so this bounds their stack.
+/// How deep an expression may be nested. Parser, checker and evaluator recurse, so this bounds
+/// their stack. A chain of operators that group to the left is one level, however long it is.
 pub(crate) const DEPTH_MAX: usize = 256;
+
+/// How many binary operators an expression may have.
+const OPERATORS_MAX: usize = 10_000;
 
 /// Parses and type-checks an expression of the stable language. Experimental parts are refused by
 /// name; use [`parse_with`] to switch them on.
@@ -25,10 +28,17 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
 
 /// Parses and type-checks an expression with the given parts of the language switched on.
 pub fn parse_with(text: &str, features: Features) -> Result<Expr, ParseError> {
-    let mut parser =
-        Parser { text, tokens: lexer::tokens(text), at: 0, depth: 0, height: 0, features };
+    let mut parser = Parser {
+        text,
+        tokens: lexer::tokens(text),
+        at: 0,
+        depth: 0,
+        height: 0,
+        operators: 0,
+        features,
+    };
     if parser.peek() == &TokenKind::End {
-        return Err(ParseError::new(parser.span(), "no expression found in input"));
+        return Err(ParseError::new(Span::start_of_text(), "no expression found in input"));
     }
     let expr = parser.expr(0)?;
     if parser.peek() != &TokenKind::End {
@@ -45,6 +55,8 @@ pub(crate) struct Parser<'a> {
     depth: usize,
     /// Height of the tree that was parsed last.
     height: usize,
+    /// How many binary operators there were so far.
+    operators: usize,
     features: Features,
 }
 
@@ -177,15 +189,24 @@ impl Parser<'_> {
     }
 
     fn binary(&mut self, lhs: Expr, op: BinaryOp) -> Result<Expr, ParseError> {
-        let left_height = self.height;
-        self.advance();
+        // A chain grows to the right, not deeper.
+        let in_chain = matches!(lhs.kind, ExprKind::Binary(_));
+        let left_height = self.height - usize::from(in_chain);
+        let sign = self.advance();
+        self.operators += 1;
+        if self.operators > OPERATORS_MAX {
+            let message = format!("expression has more than {OPERATORS_MAX} operators");
+            return Err(ParseError::new(sign, message));
+        }
         let (return_bool, matching) = self.matching(op)?;
+        let op_span = sign.to(self.last_span());
         // Only the power groups to the right.
         let least = if op == BinaryOp::Power { op.binding() } else { op.binding() + 1 };
         let rhs = self.expr(least)?;
         self.grow(left_height)?;
         let span = lhs.span.to(rhs.span);
-        let binary = Binary { op, return_bool, matching, lhs: Box::new(lhs), rhs: Box::new(rhs) };
+        let (lhs, rhs) = (Box::new(lhs), Box::new(rhs));
+        let binary = Binary { op, op_span, return_bool, matching, lhs, rhs };
         Ok(Expr { kind: ExprKind::Binary(binary), span })
     }
 
@@ -282,14 +303,17 @@ impl Parser<'_> {
         if let Some(op) = self.aggregate_op() {
             return self.aggregate(op);
         }
-        if self.peek_second() == Some(&TokenKind::LeftParen) {
-            return self.call();
-        }
         // These can only be modifiers and operators.
         if ["bool", "on", "ignoring", "group_left", "group_right", "atan2"]
             .contains(&self.lower_word().as_str())
         {
             return Err(self.unexpected("", ""));
+        }
+        // These can be names of metrics but not of functions.
+        let is_keyword = ["by", "without", "offset", "and", "or", "unless"]
+            .contains(&self.lower_word().as_str());
+        if self.peek_second() == Some(&TokenKind::LeftParen) && !is_keyword {
+            return self.call();
         }
         let name = self.word().to_owned();
         self.advance();

@@ -1,5 +1,6 @@
 //! What to fetch and how to compute: an expression made ready for given times.
 
+mod chain;
 mod duration;
 mod hints;
 mod info;
@@ -11,18 +12,17 @@ use std::time::Duration;
 use model::{Labels, METRIC_NAME, MatchOp, Matcher, Selection, Timestamp};
 
 use crate::ast::{
-    Aggregate, At, Binary, Call, Expr, ExprKind, Extension, Shift, Subquery, ValueType,
-    VectorSelector,
+    Aggregate, At, Call, Expr, ExprKind, Extension, Shift, Subquery, ValueType, VectorSelector,
 };
 use crate::error::PlanError;
-use crate::eval::scalar_operation;
+use crate::eval::pick_of;
 use crate::functions::{Kind, ScalarFunction, VectorFunction, WindowFunction};
 use crate::span::Span;
 
 pub use hints::Hint;
 use hints::{Purpose, Reach};
 pub(crate) use node::{
-    Grid, InfoNode, Node, NodeKind, RangeNode, RangeSource, Reference, SelectorNode,
+    BinaryNode, Grid, InfoNode, Node, NodeKind, RangeNode, RangeSource, Reference, SelectorNode,
 };
 use shared::Shared;
 
@@ -175,7 +175,12 @@ impl<'a> Planner<'a> {
         if self.depth > limit {
             return Err(PlanError::TooDeep { span: expr.span, limit });
         }
-        let expr = expr.unwrapped();
+        let expr = bare(expr);
+        if matches!(expr.kind, ExprKind::Binary(_)) {
+            let node = self.chain(expr, grid)?;
+            self.depth -= 1;
+            return Ok(node);
+        }
         let purpose = self.purpose;
         self.purpose = purpose.within(expr);
         let (slot, repeated) = self.shared.enter(expr, grid, self.stats);
@@ -203,7 +208,6 @@ impl<'a> Planner<'a> {
             ExprKind::Text(text) => NodeKind::Text(text.to_owned()),
             ExprKind::Selector(selector) => NodeKind::Instant(self.selector(selector, grid)?),
             ExprKind::Range(_) | ExprKind::Subquery(_) => NodeKind::Range(self.range(expr, grid)?),
-            ExprKind::Unary(unary) if !unary.negative => self.kind(&unary.expr, grid)?,
             ExprKind::Unary(unary) => {
                 let inner = self.node(&unary.expr, grid)?;
                 match inner.kind {
@@ -211,20 +215,11 @@ impl<'a> Planner<'a> {
                     kind => NodeKind::Negative(Box::new(Node { kind, ..inner })),
                 }
             }
-            ExprKind::Binary(binary) => self.binary(binary, grid)?,
             ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, grid)?,
             ExprKind::Call(call) => self.call(call, grid)?,
-            ExprKind::Paren(inner) => self.kind(inner, grid)?,
+            // These have been taken off before.
+            ExprKind::Binary(_) | ExprKind::Paren(_) => self.node(expr, grid)?.kind,
         })
-    }
-
-    fn binary(&mut self, binary: &'a Binary, grid: Grid) -> Result<NodeKind, PlanError> {
-        let (lhs, rhs) = (self.boxed(&binary.lhs, grid)?, self.boxed(&binary.rhs, grid)?);
-        if let (NodeKind::Constant(left), NodeKind::Constant(right)) = (&lhs.kind, &rhs.kind) {
-            return Ok(NodeKind::Constant(scalar_operation(binary.op, *left, *right)));
-        }
-        let matching = binary.matching.as_ref().map(|matching| Box::new(matching.clone()));
-        Ok(NodeKind::Binary { op: binary.op, return_bool: binary.return_bool, matching, lhs, rhs })
     }
 
     fn aggregate(&mut self, aggregate: &'a Aggregate, grid: Grid) -> Result<NodeKind, PlanError> {
@@ -302,8 +297,17 @@ impl<'a> Planner<'a> {
             ScalarFunction::End => seconds(end),
             ScalarFunction::Step => self.step_seconds(),
             ScalarFunction::Range => seconds(end.saturating_sub(start)),
-            ScalarFunction::Time | ScalarFunction::MinOf | ScalarFunction::MaxOf => {
-                return self.plain_call(call, grid);
+            ScalarFunction::Time => return self.plain_call(call, grid),
+            ScalarFunction::MinOf | ScalarFunction::MaxOf => {
+                let computed = self.plain_call(call, grid)?;
+                let NodeKind::Call { args, .. } = &computed else { return Ok(computed) };
+                match args.as_slice() {
+                    [
+                        Node { kind: NodeKind::Constant(first), .. },
+                        Node { kind: NodeKind::Constant(second), .. },
+                    ] => pick_of(function, *first, *second),
+                    _ => return Ok(computed),
+                }
             }
         }))
     }
@@ -456,6 +460,17 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// The expression without what changes nothing around it: parentheses and a plus sign.
+fn bare(mut expr: &Expr) -> &Expr {
+    loop {
+        expr = match &expr.kind {
+            ExprKind::Paren(inner) => inner,
+            ExprKind::Unary(unary) if !unary.negative => &unary.expr,
+            _ => return expr,
+        };
+    }
+}
+
 /// Whether an expression has the same value at every step because all its selectors are pinned with
 /// `@`.
 fn is_invariant(expr: &Expr) -> bool {
@@ -469,7 +484,7 @@ fn pinned(expr: &Expr) -> bool {
         ExprKind::Range(range) => range.selector.at.at.is_some(),
         ExprKind::Subquery(subquery) => subquery.at.at.is_some(),
         ExprKind::Call(call) => !moves(call) && call.args.iter().all(pinned),
-        _ => expr.children().into_iter().all(pinned),
+        _ => expr.parts().into_iter().all(pinned),
     }
 }
 

@@ -5,8 +5,8 @@ mod pretty;
 use std::fmt;
 
 use crate::ast::{
-    Aggregate, At, Binary, Cardinality, DurationExpr, Expr, ExprKind, Grouping, Matching, Number,
-    Shift, Subquery, VectorSelector,
+    Aggregate, At, Binary, Cardinality, Chain, DurationExpr, Expr, ExprKind, Grouping, Matching,
+    Number, Shift, Subquery, VectorSelector,
 };
 use crate::number;
 
@@ -138,12 +138,17 @@ fn subquery_tail(subquery: &Subquery) -> String {
     format!("[{}:{step}]{}", subquery.range, subquery.at)
 }
 
-fn print_binary(binary: &Binary, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    write!(f, "{} {} {}", binary.lhs, operator(binary), binary.rhs)
+pub(crate) fn print_binary(binary: &Binary, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Chain { first, links } = binary.lhs.chain();
+    write!(f, "{first}")?;
+    for link in links.into_iter().map(|(_, link)| link).chain([binary]) {
+        write!(f, " {} {}", operator(link), link.rhs)?;
+    }
+    Ok(())
 }
 
 /// The operator with all that stands before the right operand.
-fn operator(binary: &Binary) -> String {
+pub(crate) fn operator(binary: &Binary) -> String {
     let mut text = binary.op.as_str().to_owned();
     if binary.return_bool {
         text.push_str(" bool");

@@ -92,7 +92,7 @@ fn collect(expr: &Expr, found: &mut Vec<Vec<Matcher>>) {
             }
             found.push(infos);
         }
-        _ => expr.children().into_iter().for_each(|child| collect(child, found)),
+        _ => expr.parts().into_iter().for_each(|part| collect(part, found)),
     }
 }
 

@@ -16,6 +16,11 @@ pub struct Span {
 }
 
 impl Span {
+    /// The place before anything.
+    pub(crate) const fn start_of_text() -> Self {
+        Self { start: 0, end: 0, line: 1, column: 1 }
+    }
+
     /// From the start of this piece to the end of another one.
     pub(crate) fn to(self, last: Self) -> Self {
         Self { end: last.end.max(self.start), ..self }

@@ -1,7 +1,8 @@
 //! Types and the rules that the grammar alone does not hold.
 
 use crate::ast::{
-    Aggregate, Binary, Call, Cardinality, Expr, ExprKind, Extension, ValueType, VectorSelector,
+    Aggregate, Binary, Call, Cardinality, Chain, Expr, ExprKind, Extension, ValueType,
+    VectorSelector,
 };
 use crate::error::ParseError;
 use crate::functions::{Kind, VectorFunction, WindowFunction};
@@ -20,7 +21,7 @@ pub(crate) fn check(expr: &Expr) -> Result<(), ParseError> {
             }
             fault(
                 expr.span,
-                format!("subquery is only allowed on instant vector, got {found} instead"),
+                format!("subquery is only allowed on instant vector, got {} instead", found.word()),
             )
         }
         ExprKind::Unary(unary) => {
@@ -36,7 +37,7 @@ pub(crate) fn check(expr: &Expr) -> Result<(), ParseError> {
                 ),
             )
         }
-        ExprKind::Binary(binary) => check_binary(binary, expr.span),
+        ExprKind::Binary(_) => check_chain(expr),
         ExprKind::Aggregate(aggregate) => check_aggregate(aggregate),
         ExprKind::Call(call) => check_call(call, expr.span),
         ExprKind::Number(_) | ExprKind::Text(_) => Ok(()),
@@ -63,11 +64,36 @@ fn expect(expr: &Expr, wanted: ValueType, context: &str) -> Result<(), ParseErro
     fault(expr.span, format!("expected type {wanted} in {context}, got {found}"))
 }
 
-fn check_binary(binary: &Binary, span: Span) -> Result<(), ParseError> {
-    check(&binary.lhs)?;
-    check(&binary.rhs)?;
+fn check_chain(expr: &Expr) -> Result<(), ParseError> {
+    let Chain { first, links } = expr.chain();
+    check(first)?;
+    let mut left = first.value_type();
+    for (whole, binary) in links {
+        check(&binary.rhs)?;
+        check_binary(binary, left, whole.span)?;
+        left = binary.type_behind(left);
+    }
+    Ok(())
+}
+
+/// Checks an operator whose operands are checked; `left` is the type of the first.
+fn check_binary(binary: &Binary, left: ValueType, span: Span) -> Result<(), ParseError> {
     let op = binary.op.as_str();
-    let types = [binary.lhs.value_type(), binary.rhs.value_type()];
+    let types = [left, binary.rhs.value_type()];
+    let scalars = types == [ValueType::Scalar; 2];
+    if binary.return_bool && !binary.op.is_comparison() {
+        return fault(binary.op_span, "bool modifier can only be used on comparison operators");
+    }
+    if scalars && binary.op.is_comparison() && !binary.return_bool {
+        return fault(binary.op_span, "comparisons between scalars must use BOOL modifier");
+    }
+    if let Some(matching) = &binary.matching
+        && let Some(label) = matching.include.iter().find(|label| matching.labels.contains(label))
+        && matching.on
+    {
+        let message = format!("label {label:?} must not occur in ON and GROUP clause at once");
+        return fault(binary.op_span, message);
+    }
     for (operand, found) in [&binary.lhs, &binary.rhs].into_iter().zip(types) {
         if !matches!(found, ValueType::Scalar | ValueType::Vector) {
             return fault(
@@ -77,25 +103,29 @@ fn check_binary(binary: &Binary, span: Span) -> Result<(), ParseError> {
         }
     }
     let vectors = types == [ValueType::Vector; 2];
-    let scalars = types == [ValueType::Scalar; 2];
-    if scalars && binary.op.is_comparison() && !binary.return_bool {
-        return fault(span, "comparisons between scalars must use BOOL modifier");
-    }
+    check_matching(binary, vectors, span)?;
     if binary.op.is_set() && !vectors {
         return fault(span, format!("set operator {op:?} not allowed in binary scalar expression"));
     }
     if binary.op.is_trim() && scalars {
         return fault(span, format!("operator {op:?} is only allowed on histograms"));
     }
+    Ok(())
+}
+
+fn check_matching(binary: &Binary, vectors: bool, span: Span) -> Result<(), ParseError> {
     let Some(matching) = &binary.matching else { return Ok(()) };
-    let plain =
-        matching.labels.is_empty() && !matching.on && matching.cardinality == Cardinality::OneToOne;
     let filled = matching.fill_left.is_some() || matching.fill_right.is_some();
     if !vectors && filled {
         return fault(span, "filling in missing series only allowed between instant vectors");
     }
-    if !vectors && !plain {
+    // As in Prometheus, matching on nothing at all is let pass.
+    if !vectors && !matching.labels.is_empty() {
         return fault(span, "vector matching only allowed between instant vectors");
+    }
+    let grouped = matches!(matching.cardinality, Cardinality::ManyToOne | Cardinality::OneToMany);
+    if vectors && grouped && binary.op.is_set() {
+        return fault(span, format!("no grouping allowed for {:?} operation", binary.op.as_str()));
     }
     Ok(())
 }
@@ -107,13 +137,7 @@ fn check_aggregate(aggregate: &Aggregate) -> Result<(), ParseError> {
         return Ok(());
     };
     check(param)?;
-    expect(param, wanted, "aggregation parameter")?;
-    if let ExprKind::Text(label) = &param.unwrapped().kind
-        && label.is_empty()
-    {
-        return fault(param.span, format!("invalid label name {label:?}"));
-    }
-    Ok(())
+    expect(param, wanted, "aggregation parameter")
 }
 
 fn check_call(call: &Call, span: Span) -> Result<(), ParseError> {

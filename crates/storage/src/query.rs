@@ -4,26 +4,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::{Labels, MatchOp, Matcher, Metadata, Selection, Series, Timestamp};
+use promql::Hint;
 
 use crate::head::Head;
+use crate::looks;
 use crate::registry::HeadSeries;
 use crate::samples::Snapshot;
 
 /// Why a selection was not read to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// It has more samples than the caller wants to hold.
     TooManySamples,
     /// The caller does not want it any more.
     Cancelled,
+    /// A block is damaged; the text says which and how.
+    Damaged(String),
 }
 
 impl Head {
     /// The series of a selection that have a sample in its span, at most `samples_max` samples.
-    /// `cancelled` is asked before every series.
+    /// With `hints`, samples that none of these uses looks at may be left out. `cancelled` is asked
+    /// before every series.
     pub(crate) fn select(
         &self,
         selection: &Selection,
+        hints: &[Hint],
         samples_max: usize,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Vec<Series>, Stop> {
@@ -38,10 +44,10 @@ impl Head {
                 return Err(Stop::Cancelled);
             }
             series.samples.lock().snapshot(start, end, &mut snapshot);
-            let samples = snapshot.samples(start, end);
+            let samples = looks::seen(snapshot.samples(start, end), hints);
             left = left.checked_sub(samples.len()).ok_or(Stop::TooManySamples)?;
             if !samples.is_empty() {
-                found.push(Series { labels: series.labels.clone(), samples: samples.to_vec() });
+                found.push(Series { labels: series.labels.clone(), samples: samples.into_owned() });
             }
         }
         Ok(found)
@@ -154,6 +160,6 @@ impl Head {
 }
 
 /// Zero stands for "no limit", as in the Prometheus HTTP API.
-fn at_most(limit: usize) -> usize {
+pub(crate) fn at_most(limit: usize) -> usize {
     if limit == 0 { usize::MAX } else { limit }
 }

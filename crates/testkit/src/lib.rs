@@ -4,6 +4,7 @@
 //! A dev-dependency only; nothing here ships.
 
 mod contexts;
+mod file_server;
 mod ports;
 mod process;
 mod servers;
@@ -11,6 +12,7 @@ mod wait;
 mod webhook;
 
 pub use contexts::context_at;
+pub use file_server::{Asked, Fault, FileServer};
 pub use ports::free_port;
 pub use process::{Process, binary, program};
 pub use servers::{MariaDb, Redis};

@@ -181,6 +181,17 @@ pub struct Receiver {
     pub name: String,
 }
 
+/// Alerts that are told together, as `GET /api/v2/alerts/groups` lists them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AlertGroup {
+    /// The labels they are grouped by.
+    pub labels: Labels,
+    /// Who is told.
+    pub receiver: Receiver,
+    /// The alerts.
+    pub alerts: Vec<GettableAlert>,
+}
+
 /// What becomes of an alert.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

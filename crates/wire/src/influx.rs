@@ -133,7 +133,9 @@ pub fn decode(
         // A text in quotes may go over several lines.
         let lines_inside =
             line[..line.len() - end.len()].trim_end_matches('\n').matches('\n').count();
-        if decoded.series.len() + decoded.refused.len() + fields.len() > fields_max {
+        // A line with a fault counts as well: its refusal takes memory too.
+        let findings = fields.len().max(1);
+        if decoded.series.len() + decoded.refused.len() + findings > fields_max {
             return Err(TooManyFields { max: fields_max });
         }
         let taken = outcome.and_then(|read| decoded.take(number, &read, &fields, precision, now));
@@ -390,6 +392,13 @@ mod tests {
         let decode = |fields_max| decode("a x=1,y=2\nb x=1", Precision::Seconds, NOW, fields_max);
         assert_eq!(decode(2), Err(TooManyFields { max: 2 }));
         assert_eq!(decode(3).map(|decoded| decoded.series.len()), Ok(3));
+    }
+
+    #[test]
+    fn lines_with_a_fault_count_against_the_limit() {
+        let decode = |max| decode("bad\nbad\n", Precision::Nanoseconds, NOW, max);
+        assert_eq!(decode(2).expect("two are allowed").refused.len(), 2);
+        assert_eq!(decode(1), Err(TooManyFields { max: 1 }));
     }
 
     proptest! {

@@ -13,6 +13,8 @@ pub mod falcon_json;
 
 pub mod json_rpc;
 
+pub mod falcon_hbs;
+
 pub mod line;
 
 pub mod opentsdb;
@@ -24,6 +26,8 @@ pub mod exposition;
 pub mod heartbeat;
 
 pub mod alert;
+
+pub mod silence;
 
 pub mod prom_api;
 

@@ -32,6 +32,38 @@ async fn a_later_rule_sees_in_the_same_cycle_what_an_earlier_one_recorded() {
 }
 
 #[tokio::test]
+async fn rules_evaluated_together_write_what_they_would_one_by_one() {
+    let world = World::new().await;
+    let many: String =
+        (0..20).map(|n| format!("  - {{record: 'r{n}', expr: cpu_idle + {n}}}\n")).collect();
+    let rules = format!(
+        "  - {{record: early, expr: late}}\n{many}  - {{record: late, expr: r0 + r19}}\n  \
+         - {{record: broken, expr: 'r1 + on () {{__name__=~\"r.\"}}'}}\n  - {{record: last, expr: late + 1}}\n"
+    );
+    let judge = world.judge(&rules).await;
+    world.push(&IDLE, 5.0).await;
+    world.step(&judge, INTERVAL).await;
+    let values = async |name: &str| -> Vec<f64> {
+        let series = stored(&world, name).await;
+        series.iter().flat_map(|series| series.samples.iter().map(|s| s.value)).collect()
+    };
+    assert_eq!((values("late").await, values("last").await), (vec![29.0], vec![30.0]));
+    // A rule that reads a later one sees the cycle before.
+    assert!(values("early").await.is_empty());
+    world.step(&judge, INTERVAL).await;
+    assert_eq!(values("early").await, [29.0]);
+    let group = judge.group(&world, "g").await.expect("the rules are known");
+    let failed: Vec<&str> = group["rules"]
+        .as_array()
+        .expect("a group has rules")
+        .iter()
+        .filter(|rule| rule["health"] == "err")
+        .filter_map(|rule| rule["name"].as_str())
+        .collect();
+    assert_eq!(failed, ["broken"]);
+}
+
+#[tokio::test]
 async fn a_recorded_series_ends_with_a_staleness_marker() {
     let world = World::new().await;
     let judge = world.judge("  - {record: low, expr: cpu_idle < 10}\n").await;

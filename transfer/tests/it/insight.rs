@@ -82,7 +82,7 @@ async fn counters_have_the_originals_names_and_shape() {
     service.context.clock.advance(Duration::from_secs(2));
     let seen = get(&service, "/counter/all").await;
     assert_eq!(seen["msg"], "success");
-    let expected = json!({ "Name": "RecvCnt", "Cnt": 2, "Qps": 1, "Time": "2025-10-09 09:01:02" });
+    let expected = json!({ "Name": "RecvCnt", "Cnt": 2, "Qps": 1, "Time": "2025-10-09 09:01:02", "Other": {} });
     assert_eq!(seen["data"][0], expected);
     let of = |name: &str| {
         let data = seen["data"].as_array().expect("it is a list");

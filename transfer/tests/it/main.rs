@@ -14,3 +14,4 @@ mod remote_write;
 mod service;
 mod sink;
 mod tokens;
+mod transcripts;

@@ -179,6 +179,27 @@ impl Alerts<'_> {
         self.db.records("find alerts for a new receiver", query, read_ticket).await
     }
 
+    /// Firing alerts that are not told to this receiver for `reason`, in the order of their
+    /// fingerprints, those up to `after` left out: fingerprint, priority, when they were held back.
+    pub async fn held_back(
+        &self,
+        receiver: &str,
+        reason: &str,
+        after: Fingerprint,
+        max: u32,
+    ) -> Result<Vec<(Fingerprint, u8, Timestamp)>, DbError> {
+        let query = Statement::new(
+            "SELECT alert.fingerprint, alert.priority, notification_log.tried_at AS last_at \
+             FROM notification_log \
+             JOIN alert ON alert.fingerprint = notification_log.fingerprint \
+             WHERE receiver = ? AND detail = ? AND status = 'firing' \
+             AND result IN ('sent', 'skipped') AND alert.fingerprint > ? \
+             ORDER BY alert.fingerprint LIMIT ?",
+        );
+        let query = query.bind(receiver).bind(reason).bind(after.to_string()).bind(max);
+        self.db.records("find what was held back", query, read_ticket).await
+    }
+
     /// The latest attempts for an alert, newest first.
     pub async fn deliveries_of(
         &self,

@@ -96,3 +96,34 @@ pub(crate) async fn a_receiver_is_offered_what_fires_and_it_knows_nothing_of(db:
     ];
     assert_eq!(offered, expected);
 }
+
+pub(crate) async fn what_was_held_back_is_found_page_by_page(db: &Db) {
+    let mut held: Vec<_> =
+        (0..3).map(|n| stored(&format!("a{n}"), AlertStatus::Firing, n, 1)).collect();
+    let over = stored("over", AlertStatus::Resolved, 0, 1);
+    let elsewhere = stored("elsewhere", AlertStatus::Firing, 0, 1);
+    held.sort_by_key(|alert| alert.alert.fingerprint().to_string());
+    db.alerts()
+        .store(&[&held[..], &[over.clone(), elsewhere.clone()]].concat(), &[])
+        .await
+        .unwrap();
+    for alert in held.iter().chain([&over, &elsewhere]) {
+        let detail = if *alert == elsewhere { "not_routed" } else { "silenced" };
+        let entry = Told {
+            detail: detail.to_owned(),
+            ..told(alert.alert.fingerprint(), DeliveryResult::Skipped, 7)
+        };
+        db.alerts().record(&entry, None).await.unwrap();
+    }
+    let (mut found, mut after) = (Vec::new(), Fingerprint(0));
+    while let Some(last) = db.alerts().held_back("ops", "silenced", after, 2).await.unwrap().last()
+    {
+        found.extend(db.alerts().held_back("ops", "silenced", after, 2).await.unwrap());
+        after = last.0;
+    }
+    let expected: Vec<_> = held
+        .iter()
+        .map(|alert| (alert.alert.fingerprint(), alert.priority, Timestamp(7)))
+        .collect();
+    assert_eq!(found, expected);
+}

@@ -3,6 +3,7 @@
 
 mod stack;
 
+mod amtool;
 mod bad_input;
 mod borders;
 mod browser;
@@ -11,7 +12,12 @@ mod differential;
 mod forwarding;
 mod main_job;
 mod metrics_page;
+mod packages;
 mod picture;
 mod prometheus;
 mod quickstart;
 mod servers;
+mod upgrade;
+mod upgrade_fleet;
+mod upgrade_host;
+mod upgrade_power_cuts;

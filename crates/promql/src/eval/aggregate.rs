@@ -43,17 +43,16 @@ impl<'a> Evaluator<'a> {
         let steps = grid.steps;
         let sums = matches!(op, AggregateOp::Sum | AggregateOp::Avg);
         if sums && rows.iter().any(Row::has_histograms) {
-            return Ok(self.mixed_sums(op == AggregateOp::Avg, &rows, groups, expr.span, steps));
+            return self.mixed_sums(op == AggregateOp::Avg, &rows, groups, expr.span, steps);
         }
-        let folded = match op {
-            AggregateOp::Quantile => {
-                scalars.values().iter().for_each(|q| self.notes.invalid_quantile(*q, span));
-                quantiles(&rows, &groups, steps, &scalars)
-            }
-            _ => match folded(op, &rows, &groups, steps) {
+        let folded = if op == AggregateOp::Quantile {
+            scalars.values().iter().for_each(|q| self.notes.invalid_quantile(*q, span));
+            self.quantiles(&rows, &groups, steps, &scalars)?
+        } else {
+            match self.folded(op, &rows, &groups, steps)? {
                 Some(folded) => folded,
                 None => return self.pick(op, &scalars, rows, groups.ids, grid),
-            },
+            }
         };
         let rows = groups.labels.into_iter().zip(groups.drop_name).zip(folded);
         let rows =
@@ -71,7 +70,7 @@ impl Evaluator<'_> {
         groups: Groups,
         span: Span,
         steps: usize,
-    ) -> Vec<Row> {
+    ) -> Result<Vec<Row>, EvalError> {
         let mut results: Vec<Row> = Vec::with_capacity(groups.len());
         for (id, (labels, drop_name)) in groups.labels.iter().zip(&groups.drop_name).enumerate() {
             let mut result = Row::absent(labels.clone(), *drop_name, steps);
@@ -82,6 +81,7 @@ impl Evaluator<'_> {
                 .map(|(row, _)| row)
                 .collect();
             for step in 0..steps {
+                self.check_cancelled()?;
                 let histograms: Vec<&Histogram> = members
                     .iter()
                     .filter_map(|row| row.histogram(step))
@@ -102,7 +102,7 @@ impl Evaluator<'_> {
             results.push(result);
         }
         results.retain(Row::has_values);
-        results
+        Ok(results)
     }
 
     /// `count_values`: how often every value occurs, as a series a value.
@@ -113,6 +113,9 @@ impl Evaluator<'_> {
         grouping: Option<&Grouping>,
         steps: usize,
     ) -> Result<Vec<Row>, EvalError> {
+        if label.is_empty() {
+            return Err(EvalError::Argument("invalid label name \"\"".to_owned()));
+        }
         let mut names = Names::new(grouping);
         if !names.without {
             names.names.push(label);
@@ -120,6 +123,7 @@ impl Evaluator<'_> {
         let mut index: HashMap<Labels, usize> = HashMap::new();
         let mut counted: Vec<Row> = Vec::new();
         for row in rows {
+            self.check_cancelled()?;
             // Values mostly repeat from step to step.
             let mut last: Option<(u64, usize)> = None;
             for (step, value) in
@@ -226,55 +230,89 @@ impl<'g> Names<'g> {
     }
 }
 
-/// Groups folded by an operator that makes one value of many; `None` for those that pick.
-fn folded(op: AggregateOp, rows: &[Row], groups: &Groups, steps: usize) -> Option<Vec<Vec<f64>>> {
-    let add = |sum: &mut Sum, value| *sum = sum.plus(value);
-    let least = |best: &mut f64, value: f64| {
-        *best = if value < *best || best.is_nan() { value } else { *best }
-    };
-    let most = |best: &mut f64, value: f64| {
-        *best = if value > *best || best.is_nan() { value } else { *best }
-    };
-    let variance = |spread: Spread| spread.variance();
-    Some(match op {
-        AggregateOp::Sum => fold(rows, groups, steps, Sum::default(), add, Sum::total),
-        AggregateOp::Avg => fold(rows, groups, steps, Mean::default(), Mean::push, Mean::value),
-        AggregateOp::Count => {
-            fold(rows, groups, steps, 0.0, |count, _| *count += 1.0, |count| count)
+impl Evaluator<'_> {
+    /// Groups folded by an operator that makes one value of many; `None` for those that pick.
+    fn folded(
+        &self,
+        op: AggregateOp,
+        rows: &[Row],
+        groups: &Groups,
+        steps: usize,
+    ) -> Result<Option<Vec<Vec<f64>>>, EvalError> {
+        let add = |sum: &mut Sum, value| *sum = sum.plus(value);
+        let least = |best: &mut f64, value: f64| {
+            *best = if value < *best || best.is_nan() { value } else { *best }
+        };
+        let most = |best: &mut f64, value: f64| {
+            *best = if value > *best || best.is_nan() { value } else { *best }
+        };
+        let one_more = |count: &mut f64, _| *count += 1.0;
+        let (variance, deviation) =
+            (|spread: Spread| spread.variance(), |spread: Spread| spread.variance().sqrt());
+        let (spread, push) = (Spread::default(), Spread::push);
+        let place = (rows, groups, steps);
+        match op {
+            AggregateOp::Sum => self.fold(place, Sum::default(), add, Sum::total),
+            AggregateOp::Avg => self.fold(place, Mean::default(), Mean::push, Mean::value),
+            AggregateOp::Count => self.fold(place, 0.0, one_more, |count| count),
+            AggregateOp::Group => self.fold(place, (), |(), _| {}, |()| 1.0),
+            AggregateOp::Min => self.fold(place, f64::NAN, least, |best| best),
+            AggregateOp::Max => self.fold(place, f64::NAN, most, |best| best),
+            AggregateOp::Stdvar => self.fold(place, spread, push, variance),
+            AggregateOp::Stddev => self.fold(place, spread, push, deviation),
+            _ => return Ok(None),
         }
-        AggregateOp::Group => fold(rows, groups, steps, (), |(), _| {}, |()| 1.0),
-        AggregateOp::Min => fold(rows, groups, steps, f64::NAN, least, |best| best),
-        AggregateOp::Max => fold(rows, groups, steps, f64::NAN, most, |best| best),
-        AggregateOp::Stdvar => fold(rows, groups, steps, Spread::default(), Spread::push, variance),
-        AggregateOp::Stddev => {
-            fold(rows, groups, steps, Spread::default(), Spread::push, |spread| {
-                variance(spread).sqrt()
-            })
-        }
-        _ => return None,
-    })
-}
-
-/// Folds every group step by step. A group has a value where any of its rows has one.
-fn fold<C: Copy>(
-    rows: &[Row],
-    groups: &Groups,
-    steps: usize,
-    empty: C,
-    push: impl Fn(&mut C, f64),
-    finish: impl Fn(C) -> f64,
-) -> Vec<Vec<f64>> {
-    let mut cells: Vec<Option<C>> = vec![None; groups.len() * steps];
-    for (row, id) in rows.iter().zip(&groups.ids) {
-        let cells = &mut cells[id * steps..(id + 1) * steps];
-        for (value, cell) in row.values.iter().zip(cells).filter(|(value, _)| !is_absent(**value)) {
-            push(cell.get_or_insert(empty), *value);
-        }
+        .map(Some)
     }
-    let finished = |cell: &Option<C>| cell.map_or(ABSENT, &finish);
-    (0..groups.len())
-        .map(|id| cells[id * steps..(id + 1) * steps].iter().map(finished).collect())
-        .collect()
+
+    /// Folds every group step by step. A group has a value where any of its rows has one.
+    fn fold<C: Copy>(
+        &self,
+        (rows, groups, steps): (&[Row], &Groups, usize),
+        empty: C,
+        push: impl Fn(&mut C, f64),
+        finish: impl Fn(C) -> f64,
+    ) -> Result<Vec<Vec<f64>>, EvalError> {
+        let mut cells: Vec<Option<C>> = vec![None; groups.len() * steps];
+        for (row, id) in rows.iter().zip(&groups.ids) {
+            self.check_cancelled()?;
+            let cells = &mut cells[id * steps..(id + 1) * steps];
+            for (value, cell) in
+                row.values.iter().zip(cells).filter(|(value, _)| !is_absent(**value))
+            {
+                push(cell.get_or_insert(empty), *value);
+            }
+        }
+        let finished = |cell: &Option<C>| cell.map_or(ABSENT, &finish);
+        let column = |id: usize| cells[id * steps..(id + 1) * steps].iter().map(finished).collect();
+        Ok((0..groups.len()).map(column).collect())
+    }
+
+    fn quantiles(
+        &self,
+        rows: &[Row],
+        groups: &Groups,
+        steps: usize,
+        q: &Scalars,
+    ) -> Result<Vec<Vec<f64>>, EvalError> {
+        let mut folded = vec![vec![ABSENT; steps]; groups.len()];
+        let mut values: Vec<Vec<f64>> = vec![Vec::new(); groups.len()];
+        for step in 0..steps {
+            self.check_cancelled()?;
+            for (row, id) in
+                rows.iter().zip(&groups.ids).filter(|(row, _)| !is_absent(row.values[step]))
+            {
+                values[*id].push(row.values[step]);
+            }
+            for (values, folded) in
+                values.iter_mut().zip(&mut folded).filter(|(values, _)| !values.is_empty())
+            {
+                folded[step] = number::quantile(q.at(step), values);
+                values.clear();
+            }
+        }
+        Ok(folded)
+    }
 }
 
 /// Welford's running variance. Anything infinite or NaN makes it NaN.
@@ -301,23 +339,4 @@ impl Spread {
     fn variance(self) -> f64 {
         self.squares / self.count
     }
-}
-
-fn quantiles(rows: &[Row], groups: &Groups, steps: usize, q: &Scalars) -> Vec<Vec<f64>> {
-    let mut folded = vec![vec![ABSENT; steps]; groups.len()];
-    let mut values: Vec<Vec<f64>> = vec![Vec::new(); groups.len()];
-    for step in 0..steps {
-        for (row, id) in
-            rows.iter().zip(&groups.ids).filter(|(row, _)| !is_absent(row.values[step]))
-        {
-            values[*id].push(row.values[step]);
-        }
-        for (values, folded) in
-            values.iter_mut().zip(&mut folded).filter(|(values, _)| !values.is_empty())
-        {
-            folded[step] = number::quantile(q.at(step), values);
-            values.clear();
-        }
-    }
-    folded
 }

@@ -4,6 +4,7 @@ use super::column::{ABSENT, Computed, Point, Row, Scalars, is_absent};
 use super::{Evaluator, matching};
 use crate::ast::{BinaryOp, Matching};
 use crate::error::EvalError;
+use crate::functions::ScalarFunction;
 use crate::histogram::{Histogram, Incompatible, ResetHint, Total};
 use crate::span::Span;
 
@@ -26,6 +27,17 @@ fn arithmetic(op: BinaryOp, left: f64, right: f64) -> f64 {
         BinaryOp::Power => left.powf(right),
         BinaryOp::Atan2 => left.atan2(right),
         _ => f64::NAN,
+    }
+}
+
+/// `min_of` and `max_of`: NaN unless both are numbers.
+pub(crate) fn pick_of(function: ScalarFunction, first: f64, second: f64) -> f64 {
+    if first.is_nan() || second.is_nan() {
+        f64::NAN
+    } else if function == ScalarFunction::MinOf {
+        first.min(second)
+    } else {
+        first.max(second)
     }
 }
 
@@ -87,7 +99,8 @@ impl Evaluator<'_> {
             }
             (Computed::Vector(left), Computed::Vector(right)) => {
                 if op.is_set() {
-                    return matching::set_operation(op, matching, left, right)
+                    let check = || self.check_cancelled();
+                    return matching::set_operation(op, matching, (left, right), check)
                         .map(Computed::Vector);
                 }
                 self.matched(operation, matching, left, right).map(Computed::Vector)

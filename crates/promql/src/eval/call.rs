@@ -3,7 +3,7 @@
 use model::Labels;
 
 use super::column::{ABSENT, Computed, Row, Scalars, is_absent};
-use super::{Evaluator, labels};
+use super::{Evaluator, binary};
 use crate::error::EvalError;
 use crate::functions::{Function, Kind, ScalarFunction, VectorFunction};
 use crate::histogram::Histogram;
@@ -82,12 +82,12 @@ impl<'a> Evaluator<'a> {
             }
             VectorFunction::LabelReplace => {
                 let rows = self.vector(&args[0], grid)?;
-                labels::replace(rows, [1, 2, 3, 4].map(|index| text(&args[index])))?
+                self.label_replace(rows, [1, 2, 3, 4].map(|index| text(&args[index])))?
             }
             VectorFunction::LabelJoin => {
                 let rows = self.vector(&args[0], grid)?;
                 let sources: Vec<&str> = args[3..].iter().map(text).collect();
-                labels::join(rows, text(&args[1]), text(&args[2]), &sources)?
+                self.label_join(rows, text(&args[1]), text(&args[2]), &sources)?
             }
             VectorFunction::Sort => self.sorted(args, false, span, grid)?,
             VectorFunction::SortDesc => self.sorted(args, true, span, grid)?,
@@ -119,13 +119,10 @@ impl<'a> Evaluator<'a> {
         args: &'a [Node],
         grid: Grid,
     ) -> Result<Scalars, EvalError> {
-        let smaller = |a: f64, b: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) };
-        let larger = |a: f64, b: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) };
         match function {
             ScalarFunction::MinOf | ScalarFunction::MaxOf => {
                 let (first, second) = (self.scalar(&args[0], grid)?, self.scalar(&args[1], grid)?);
-                let is_min = function == ScalarFunction::MinOf;
-                Ok(first.zip(&second, |a, b| if is_min { smaller(a, b) } else { larger(a, b) }))
+                Ok(first.zip(&second, |a, b| binary::pick_of(function, a, b)))
             }
             // The planner computes the others; only the time is left.
             _ => Ok(Scalars::Steps(

@@ -11,7 +11,8 @@ use crate::plan::Grid;
 use crate::samples::HistogramSample;
 
 /// Stands in a column where the series has no value. It is the bit pattern of the staleness marker,
-/// which never is a value of a result, and which no arithmetic produces.
+/// which never is a value of a result, and which no arithmetic produces: its NaN are quiet ones.
+/// Values that come from outside pass through [`Row::set`], which leaves one kind of NaN.
 pub(super) const ABSENT: f64 = f64::from_bits(STALE_NAN_BITS);
 
 /// Whether there is no value.
@@ -87,6 +88,9 @@ impl Row {
     pub(super) fn set(&mut self, step: usize, point: Option<Point>) {
         self.values[step] = match point {
             None => ABSENT,
+            // A stored NaN may have the bits of one of the marks, or get them when its sign is
+            // turned; what is computed never has them.
+            Some(Point::Float(value)) if value.is_nan() => f64::NAN,
             Some(Point::Float(value)) => value,
             Some(Point::Histogram(histogram)) => {
                 if self.histograms.is_empty() {

@@ -1,35 +1,60 @@
 //! `label_replace` and `label_join`.
 
-use model::METRIC_NAME;
-use regex::{Captures, RegexBuilder};
+use model::{METRIC_NAME, PatternScope};
+use regex::Captures;
 
+use super::Evaluator;
 use super::column::{self, Row};
 use crate::error::EvalError;
-
-// As for matchers: a hostile query must not eat the memory.
-const REGEX_BYTES_MAX: usize = 1 << 20;
 
 /// The longest value that a label may get. Calls inside each other could double it with every level.
 const VALUE_BYTES_MAX: usize = 64 * 1024;
 
-/// Sets a label from the parts of another one that a pattern catches. `args`: destination,
-/// replacement, source, pattern.
-pub(super) fn replace(mut rows: Vec<Row>, args: [&str; 4]) -> Result<Vec<Row>, EvalError> {
-    let [destination, replacement, source, pattern] = args;
-    let compiled =
-        RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(REGEX_BYTES_MAX).build();
-    let Ok(pattern) = compiled else {
-        let text = format!("invalid regular expression in label_replace(): {pattern}");
-        return Err(EvalError::Argument(text));
-    };
-    check_name(destination, "destination", "label_replace")?;
-    for row in &mut rows {
-        let value = row.labels.get(source).unwrap_or("");
-        let Some(caught) = pattern.captures(value) else { continue };
-        let expanded = expand(replacement, &caught);
-        set(row, destination, &expanded)?;
+impl Evaluator<'_> {
+    /// Sets a label from the parts of another one that a pattern catches. `args`: destination,
+    /// replacement, source, pattern.
+    pub(super) fn label_replace(
+        &self,
+        mut rows: Vec<Row>,
+        args: [&str; 4],
+    ) -> Result<Vec<Row>, EvalError> {
+        let [destination, replacement, source, pattern] = args;
+        let Ok(pattern) = model::compile_pattern(pattern, PatternScope::Whole) else {
+            let text = format!("invalid regular expression in label_replace(): {pattern}");
+            return Err(EvalError::Argument(text));
+        };
+        check_name(destination, "destination", "label_replace")?;
+        for row in &mut rows {
+            self.check_cancelled()?;
+            let value = row.labels.get(source).unwrap_or("");
+            let Some(caught) = pattern.captures(value) else { continue };
+            let expanded = expand(replacement, &caught);
+            set(row, destination, &expanded)?;
+        }
+        column::unify(rows)
     }
-    column::unify(rows)
+
+    /// Sets a label to the values of others with a separator between them.
+    pub(super) fn label_join(
+        &self,
+        mut rows: Vec<Row>,
+        destination: &str,
+        separator: &str,
+        sources: &[&str],
+    ) -> Result<Vec<Row>, EvalError> {
+        check_name(destination, "destination", "label_join")?;
+        for source in sources {
+            check_name(source, "source", "label_join")?;
+        }
+        for row in &mut rows {
+            self.check_cancelled()?;
+            let values: Vec<&str> =
+                sources.iter().map(|source| row.labels.get(source).unwrap_or("")).collect();
+            let joined = values.join(separator);
+            set(row, destination, &joined)?;
+        }
+        column::unify(rows)
+    }
 }
 
 /// Fills in what was caught, as Go does: `$1`, `${1}`, `$name`, `${name}`; `$$` is a dollar sign, and so is one
@@ -74,26 +99,6 @@ fn group<'t>(name: &str, caught: &Captures<'t>) -> &'t str {
         caught.name(name)
     };
     found.map_or("", |found| found.as_str())
-}
-
-/// Sets a label to the values of others with a separator between them.
-pub(super) fn join(
-    mut rows: Vec<Row>,
-    destination: &str,
-    separator: &str,
-    sources: &[&str],
-) -> Result<Vec<Row>, EvalError> {
-    check_name(destination, "destination", "label_join")?;
-    for source in sources {
-        check_name(source, "source", "label_join")?;
-    }
-    for row in &mut rows {
-        let values: Vec<&str> =
-            sources.iter().map(|source| row.labels.get(source).unwrap_or("")).collect();
-        let joined = values.join(separator);
-        set(row, destination, &joined)?;
-    }
-    column::unify(rows)
 }
 
 fn set(row: &mut Row, label: &str, value: &str) -> Result<(), EvalError> {

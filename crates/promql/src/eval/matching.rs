@@ -19,16 +19,17 @@ const PLAIN: Matching = Matching {
     fill_right: None,
 };
 
-/// `and`, `or`, `unless`.
+/// `and`, `or`, `unless`. `check` fails once the caller wants to stop.
 pub(super) fn set_operation(
     op: BinaryOp,
     matching: Option<&Matching>,
-    mut left: Vec<Row>,
-    mut right: Vec<Row>,
+    (mut left, mut right): (Vec<Row>, Vec<Row>),
+    check: impl Fn() -> Result<(), EvalError>,
 ) -> Result<Vec<Row>, EvalError> {
     let plain = PLAIN;
     let mut groups = Groups::new(matching.unwrap_or(&plain));
     let left_ids = groups.assign(&left);
+    check()?;
     let right_ids = groups.assign(&right);
     let steps = left.iter().chain(&right).map(|row| row.values.len()).max().unwrap_or(0);
     let (masked, masked_ids, other, other_ids) = match op {
@@ -37,12 +38,14 @@ pub(super) fn set_operation(
     };
     let mut present: Vec<Vec<bool>> = vec![Vec::new(); groups.len()];
     for (row, id) in other.iter().zip(other_ids) {
+        check()?;
         let seen = &mut present[*id];
         seen.resize(steps, false);
         row.values.iter().zip(seen).for_each(|(value, seen)| *seen |= !is_absent(*value));
     }
     let keep_present = op == BinaryOp::And;
     for (row, id) in masked.iter_mut().zip(masked_ids) {
+        check()?;
         for (step, value) in row.values.iter_mut().enumerate() {
             if present[*id].get(step).copied().unwrap_or(false) != keep_present {
                 *value = ABSENT;

@@ -9,6 +9,9 @@ use crate::error::EvalError;
 use crate::plan::{Grid, Node};
 use crate::span::Span;
 
+/// How many rows are sorted before the caller is asked whether to go on.
+const PIECE_ROWS: usize = 1 << 14;
+
 impl<'a> Evaluator<'a> {
     pub(super) fn sorted(
         &mut self,
@@ -23,7 +26,7 @@ impl<'a> Evaluator<'a> {
         }
         rows.retain(Row::has_values);
         if self.sorts(span, grid) {
-            rows.sort_by(|a, b| pick::nan_last(a.values[0], b.values[0], descending));
+            self.sort(&mut rows, |a, b| pick::nan_last(a.values[0], b.values[0], descending))?;
         }
         Ok(rows)
     }
@@ -38,12 +41,28 @@ impl<'a> Evaluator<'a> {
         let mut rows = self.vector(&args[0], grid)?;
         let names: Vec<&str> = args[1..].iter().map(text).collect();
         if self.sorts(span, grid) {
-            rows.sort_by(|a, b| {
+            self.sort(&mut rows, |a, b| {
                 let order = by_labels(a, b, &names);
                 if descending { order.reverse() } else { order }
-            });
+            })?;
         }
         Ok(rows)
+    }
+
+    /// Sorts piece by piece, so that the caller can stop it. The last sort finds the pieces in order
+    /// and only merges them.
+    fn sort(
+        &self,
+        rows: &mut [Row],
+        compare: impl Fn(&Row, &Row) -> Ordering,
+    ) -> Result<(), EvalError> {
+        for piece in rows.chunks_mut(PIECE_ROWS) {
+            self.check_cancelled()?;
+            piece.sort_by(&compare);
+        }
+        self.check_cancelled()?;
+        rows.sort_by(&compare);
+        Ok(())
     }
 
     fn sorts(&mut self, span: Span, grid: Grid) -> bool {
@@ -55,9 +74,9 @@ impl<'a> Evaluator<'a> {
 }
 
 fn by_labels(a: &Row, b: &Row, names: &[&str]) -> Ordering {
-    let value = |row: &'_ Row, name: &str| row.labels.get(name).unwrap_or("").to_owned();
     for name in names {
-        let order = natural(&value(a, name), &value(b, name));
+        let [a, b] = [a, b].map(|row| row.labels.get(name).unwrap_or(""));
+        let order = natural(a, b);
         if order != Ordering::Equal {
             return order;
         }

@@ -49,22 +49,29 @@ fn escape(rest: &str, quote: char, bytes: &mut Vec<u8>) -> Result<usize, String>
         'u' => (1, 4, 16),
         'U' => (1, 8, 16),
         '0'..='7' => (0, 3, 8),
-        _ => return Err(format!("unknown escape sequence {c:?}")),
+        _ => return Err(format!("unknown escape sequence {}", unicode(c))),
     };
-    let word = rest.get(skip..skip + digits).ok_or("escape sequence not terminated")?;
-    let valid = word.chars().all(|digit| digit.is_digit(base));
-    let code = u32::from_str_radix(word, base).ok().filter(|_| valid);
-    let code =
-        code.ok_or_else(|| format!("invalid escape sequence \"\\{}\"", &rest[..skip + digits]))?;
+    let mut code = 0;
+    for at in skip..skip + digits {
+        // What was read so far are digits, a byte each.
+        let c = rest[at..].chars().next().ok_or("escape sequence not terminated")?;
+        let fault = || format!("illegal character {} in escape sequence", unicode(c));
+        code = code * u64::from(base) + u64::from(c.to_digit(base).ok_or_else(fault)?);
+    }
+    let fault = || "escape sequence is an invalid Unicode code point".to_owned();
     if matches!(c, 'u' | 'U') {
-        let character =
-            char::from_u32(code).ok_or("escape sequence is an invalid Unicode code point")?;
+        let character = u32::try_from(code).ok().and_then(char::from_u32).ok_or_else(fault)?;
         bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
     } else {
-        let byte = u8::try_from(code).map_err(|_| "escape sequence is above 255".to_owned())?;
-        bytes.push(byte);
+        bytes.push(u8::try_from(code).map_err(|_| fault())?);
     }
     Ok(skip + digits)
+}
+
+/// A character as Go's `%#U` shows it.
+fn unicode(c: char) -> String {
+    let code = format!("U+{:04X}", u32::from(c));
+    if c.is_control() { code } else { format!("{code} '{c}'") }
 }
 
 #[cfg(test)]
@@ -86,10 +93,12 @@ mod tests {
             ("\"a\nb\"", "unterminated quoted string"),
             ("`a", "unterminated raw string"),
             (r#""\q""#, "unknown escape sequence"),
-            (r#""\xzz""#, "invalid escape sequence"),
+            (r#""\xzz""#, "illegal character U+007A 'z' in escape sequence"),
             (r#""\xff""#, "not valid UTF-8"),
             (r#""\ud800""#, "invalid Unicode"),
-            (r#""\777""#, "above 255"),
+            (r#""\777""#, "invalid Unicode"),
+            ("\"\\x\n0\"", "illegal character U+000A in escape sequence"),
+            (r#""\Uffffffff""#, "invalid Unicode"),
             (r#""\x4"#, "not terminated"),
         ] {
             assert!(read(text).is_err_and(|fault| fault.contains(reason)), "{text}");

@@ -106,7 +106,7 @@ impl Parser<'_> {
 
     /// Arguments in parentheses, and where these close.
     fn args(&mut self, context: &str) -> Result<(Vec<Expr>, Span), ParseError> {
-        self.expect(&TokenKind::LeftParen, context, "\"(\"")?;
+        self.expect(&TokenKind::LeftParen, context, "")?;
         let mut args = Vec::new();
         let mut height = 0;
         self.height = 0;

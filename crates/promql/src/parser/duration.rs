@@ -34,15 +34,14 @@ impl Parser<'_> {
         let negative = match self.peek() {
             TokenKind::Minus => true,
             TokenKind::Plus => false,
-            _ => return self.duration_operand(),
+            _ => return self.duration_operand("duration"),
         };
         self.advance();
         let operand = self.duration(BinaryOp::Multiply.binding() + 1)?;
         Ok(signed(negative, operand))
     }
 
-    fn duration_operand(&mut self) -> Result<DurationExpr, ParseError> {
-        let context = "duration";
+    fn duration_operand(&mut self, context: &str) -> Result<DurationExpr, ParseError> {
         if let Some(number) = self.duration_literal()? {
             return Ok(DurationExpr::Literal(number));
         }
@@ -100,7 +99,7 @@ impl Parser<'_> {
         if negative.is_some() {
             self.advance();
         }
-        let operand = self.nested(Self::duration_operand)?;
+        let operand = self.nested(|parser| parser.duration_operand("offset"))?;
         Ok(negative.map_or_else(|| operand.clone(), |negative| signed(negative, operand.clone())))
     }
 

@@ -12,14 +12,7 @@ impl Parser<'_> {
         &mut self,
         op: BinaryOp,
     ) -> Result<(bool, Option<Matching>), ParseError> {
-        let bool_span = self.span();
         let return_bool = self.accept_keyword("bool");
-        if return_bool && !op.is_comparison() {
-            return Err(ParseError::new(
-                bool_span,
-                "bool modifier can only be used on comparison operators",
-            ));
-        }
         let mut matching = Matching {
             cardinality: if op.is_set() { Cardinality::ManyToMany } else { Cardinality::OneToOne },
             on: false,
@@ -34,38 +27,24 @@ impl Parser<'_> {
             matching.on = self.is_keyword("on");
             self.advance();
             matching.labels = self.label_list()?;
-            self.group_modifier(op, &mut matching)?;
+            self.group_modifier(&mut matching)?;
         }
         written |= self.fill_modifiers(op, &mut matching)?;
         Ok((return_bool, written.then_some(matching)))
     }
 
-    fn group_modifier(&mut self, op: BinaryOp, matching: &mut Matching) -> Result<(), ParseError> {
+    fn group_modifier(&mut self, matching: &mut Matching) -> Result<(), ParseError> {
         let cardinality = match self.lower_word().as_str() {
             "group_left" => Cardinality::ManyToOne,
             "group_right" => Cardinality::OneToMany,
             _ => return Ok(()),
         };
-        let span = self.advance();
-        if op.is_set() {
-            return Err(ParseError::new(
-                span,
-                format!("no grouping allowed for {:?} operation", op.as_str()),
-            ));
-        }
+        self.advance();
         matching.cardinality = cardinality;
         if self.peek() == &TokenKind::LeftParen {
             matching.include = self.label_list()?;
         }
-        let both =
-            matching.include.iter().find(|label| matching.on && matching.labels.contains(label));
-        match both {
-            Some(label) => Err(ParseError::new(
-                span,
-                format!("label {label:?} must not occur in ON and GROUP clause at once"),
-            )),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn fill_modifiers(
@@ -111,13 +90,17 @@ impl Parser<'_> {
     fn fill_value(&mut self) -> Result<Number, ParseError> {
         let context = "fill modifier";
         self.advance();
-        let value = self.signed_number(context)?;
+        let value = self.signed_number(context, "number")?;
         self.expect(&TokenKind::RightParen, context, "\")\"")?;
         Ok(value)
     }
 
     /// A number with or without a sign.
-    pub(super) fn signed_number(&mut self, context: &str) -> Result<Number, ParseError> {
+    pub(super) fn signed_number(
+        &mut self,
+        context: &str,
+        expected: &str,
+    ) -> Result<Number, ParseError> {
         let negative = self.peek() == &TokenKind::Minus;
         if negative || self.peek() == &TokenKind::Plus {
             self.advance();
@@ -125,7 +108,7 @@ impl Parser<'_> {
         let (value, duration) = match *self.peek() {
             TokenKind::Number(value) => (value, false),
             TokenKind::Duration(value) => (value, true),
-            _ => return Err(self.unexpected(context, "number")),
+            _ => return Err(self.unexpected(context, expected)),
         };
         self.advance();
         Ok(Number { value: if negative { -value } else { value }, duration })

@@ -64,7 +64,7 @@ impl Parser<'_> {
             TokenKind::Matches => MatchOp::Regex,
             TokenKind::MatchesNot => MatchOp::NotRegex,
             TokenKind::Comma | TokenKind::RightBrace if quoted => {
-                return set_name(selector, label, span);
+                return set_name(selector, label);
             }
             TokenKind::End => return Err(self.unexpected(IN_MATCHERS, "label matching operator")),
             _ => return Err(self.unexpected(IN_MATCHERS, "label matching operator")),
@@ -77,13 +77,13 @@ impl Parser<'_> {
             return Err(ParseError::new(span, "label name must not be empty"));
         }
         let matcher = Matcher::new(&label, op, &value)
-            .map_err(|error| ParseError::new(self.span(), error.to_string()))?;
+            .map_err(|error| ParseError::new(span.to(self.span()), error.reason().to_string()))?;
         self.advance();
         if label == METRIC_NAME
             && op == MatchOp::Equal
             && let Some(name) = &selector.name
         {
-            return Err(twice(name, &value, span));
+            return Err(twice(name, &value, selector.span));
         }
         selector.matchers.push(matcher);
         Ok(())
@@ -111,7 +111,8 @@ impl Parser<'_> {
     }
 
     pub(super) fn offset_modifier(&mut self, mut expr: Expr) -> Result<Expr, ParseError> {
-        let start = self.advance();
+        let start = expr.span;
+        self.advance();
         let offset = self.offset_duration()?;
         let end = self.last_span();
         let Some(shift) = shift_of(&mut expr) else {
@@ -128,7 +129,8 @@ impl Parser<'_> {
     }
 
     pub(super) fn at_modifier(&mut self, mut expr: Expr) -> Result<Expr, ParseError> {
-        let start = self.advance();
+        let start = expr.span;
+        self.advance();
         let at = match self.lower_word().as_str() {
             "start" => At::Start,
             "end" => At::End,
@@ -136,8 +138,8 @@ impl Parser<'_> {
         };
         if at == At::Start || at == At::End {
             self.advance();
-            self.expect(&TokenKind::LeftParen, "@ modifier", "\"(\"")?;
-            self.expect(&TokenKind::RightParen, "@ modifier", "\")\"")?;
+            self.expect(&TokenKind::LeftParen, "@", "timestamp")?;
+            self.expect(&TokenKind::RightParen, "@", "timestamp")?;
         }
         let end = self.last_span();
         let Some(shift) = shift_of(&mut expr) else {
@@ -154,15 +156,12 @@ impl Parser<'_> {
     }
 
     fn at_time(&mut self, start: Span) -> Result<At, ParseError> {
-        let seconds = self.signed_number("@ modifier")?.value;
+        let seconds = self.signed_number("@", "timestamp")?.value;
         let millis = (seconds * 1000.0).round();
         if !millis.is_finite() || millis.abs() >= i64::MAX as f64 {
             return Err(ParseError::new(
                 start,
-                format!(
-                    "timestamp out of bounds for @ modifier: {}",
-                    crate::number::plain(seconds)
-                ),
+                format!("timestamp out of bounds for @ modifier: {}", fixed(seconds)),
             ));
         }
         Ok(At::Millis(millis as i64))
@@ -208,9 +207,9 @@ impl Parser<'_> {
     }
 }
 
-fn set_name(selector: &mut VectorSelector, name: String, span: Span) -> Result<(), ParseError> {
+fn set_name(selector: &mut VectorSelector, name: String) -> Result<(), ParseError> {
     if let Some(first) = &selector.name {
-        return Err(twice(first, &name, span));
+        return Err(twice(first, &name, selector.span));
     }
     selector.name = Some(name);
     Ok(())
@@ -242,6 +241,11 @@ fn range_selector(
         Some(fault) => Err(ParseError::new(brackets, fault)),
         None => Ok(Expr { kind: ExprKind::Range(RangeSelector { selector, range }), span }),
     }
+}
+
+/// A number as Go writes it with `%f`.
+fn fixed(value: f64) -> String {
+    if value.is_finite() { format!("{value:.6}") } else { crate::number::plain(value) }
 }
 
 fn shift_of(expr: &mut Expr) -> Option<&mut Shift> {

@@ -1,5 +1,7 @@
 //! The tree that the evaluator walks: everything resolved that does not depend on data.
 
+use std::fmt;
+
 use model::{Labels, Matcher};
 
 use crate::ast::{AggregateOp, BinaryOp, Extension, Grouping, Matching};
@@ -57,13 +59,7 @@ pub(crate) enum NodeKind {
     Instant(SelectorNode),
     Range(RangeNode),
     Negative(Box<Node>),
-    Binary {
-        op: BinaryOp,
-        return_bool: bool,
-        matching: Option<Box<Matching>>,
-        lhs: Box<Node>,
-        rhs: Box<Node>,
-    },
+    Binary(BinaryNode),
     Aggregate {
         op: AggregateOp,
         param: Option<Box<Node>>,
@@ -94,6 +90,32 @@ pub(crate) enum NodeKind {
     Info(Box<InfoNode>),
     /// The same at every step.
     Invariant(Box<Node>),
+}
+
+/// Operators that group to the left are nested as deeply as they are many: whoever walks them does
+/// so without recursion.
+pub(crate) struct BinaryNode {
+    pub(crate) op: BinaryOp,
+    pub(crate) return_bool: bool,
+    pub(crate) matching: Option<Box<Matching>>,
+    pub(crate) lhs: Box<Node>,
+    pub(crate) rhs: Box<Node>,
+}
+
+impl Drop for BinaryNode {
+    fn drop(&mut self) {
+        let leaf = || NodeKind::Constant(0.0);
+        let mut lhs = std::mem::replace(&mut self.lhs.kind, leaf());
+        while let NodeKind::Binary(binary) = &mut lhs {
+            lhs = std::mem::replace(&mut binary.lhs.kind, leaf());
+        }
+    }
+}
+
+impl fmt::Debug for BinaryNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} … {:?}", self.op, self.rhs)
+    }
 }
 
 #[derive(Debug)]

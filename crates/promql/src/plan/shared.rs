@@ -2,15 +2,19 @@
 
 use std::fmt::{self, Write};
 
+use hashbrown::HashMap;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::Grid;
-use crate::ast::{Expr, ExprKind};
+use crate::ast::{Binary, Chain, Expr, ExprKind};
+use crate::printer;
 
 /// The subexpressions seen so far that are worth keeping the result of.
 #[derive(Default)]
 pub(super) struct Shared<'a> {
     seen: Vec<Seen<'a>>,
+    /// Where in `seen` the subexpressions of a fingerprint are.
+    by_hash: HashMap<u64, Vec<usize>>,
     /// Whether anything can occur twice at all.
     enabled: bool,
     /// How many repeated subexpressions lie around what is planned now. What is inside of them is
@@ -19,7 +23,6 @@ pub(super) struct Shared<'a> {
 }
 
 struct Seen<'a> {
-    hash: u64,
     expr: &'a Expr,
     grid: Grid,
     stats: bool,
@@ -42,17 +45,38 @@ impl<'a> Shared<'a> {
         if !self.enabled || self.repeated > 0 || !is_costly(expr) {
             return (None, false);
         }
-        let hash = fingerprint(expr);
-        let same = |seen: &Seen<'_>| {
-            (seen.hash, seen.grid, seen.stats) == (hash, grid, stats) && seen.expr == expr
+        self.enter_costly(fingerprint(expr), expr, grid, stats)
+    }
+
+    /// As [`Self::enter`] for a subexpression that is worth it and has this fingerprint.
+    pub(super) fn enter_costly(
+        &mut self,
+        hash: u64,
+        expr: &'a Expr,
+        grid: Grid,
+        stats: bool,
+    ) -> (Option<usize>, bool) {
+        if !self.enabled || self.repeated > 0 {
+            return (None, false);
+        }
+        let slots = self.by_hash.entry(hash).or_default();
+        let same = |slot: &usize| {
+            let seen = &self.seen[*slot];
+            (seen.grid, seen.stats) == (grid, stats) && seen.expr == expr
         };
-        if let Some(slot) = self.seen.iter().position(same) {
+        if let Some(slot) = slots.iter().copied().find(same) {
             self.seen[slot].uses += 1;
             self.repeated += 1;
             return (Some(slot), true);
         }
-        self.seen.push(Seen { hash, expr, grid, stats, uses: 1 });
+        slots.push(self.seen.len());
+        self.seen.push(Seen { expr, grid, stats, uses: 1 });
         (Some(self.seen.len() - 1), false)
+    }
+
+    /// Whether fingerprints are of any use.
+    pub(super) fn is_enabled(&self) -> bool {
+        self.enabled && self.repeated == 0
     }
 
     pub(super) fn leave(&mut self, repeated: bool) {
@@ -72,9 +96,10 @@ fn is_costly(expr: &Expr) -> bool {
     computes && selects(expr)
 }
 
-fn selects(expr: &Expr) -> bool {
+/// Whether anything in it reads series.
+pub(super) fn selects(expr: &Expr) -> bool {
     matches!(expr.kind, ExprKind::Selector(_) | ExprKind::Range(_))
-        || expr.children().into_iter().any(selects)
+        || expr.parts().into_iter().any(selects)
 }
 
 struct Hasher(Xxh3Default);
@@ -86,10 +111,22 @@ impl Write for Hasher {
     }
 }
 
-// Printing loses nothing but positions, so the text stands for the tree.
-fn fingerprint(expr: &Expr) -> u64 {
+/// Stands for a subexpression. Printing loses nothing but positions, so the text stands for the
+/// tree; a chain of operators is hashed link by link, so that every part of it has its own.
+pub(super) fn fingerprint(expr: &Expr) -> u64 {
+    let Chain { first, links } = expr.chain();
+    let hash = hash_of(format_args!("{first}"));
+    links.into_iter().fold(hash, |hash, (_, binary)| fingerprint_behind(hash, binary))
+}
+
+/// The fingerprint of an operator whose left operand has a known one.
+pub(super) fn fingerprint_behind(left: u64, binary: &Binary) -> u64 {
+    hash_of(format_args!("{left} {} {}", printer::operator(binary), binary.rhs))
+}
+
+fn hash_of(text: fmt::Arguments<'_>) -> u64 {
     let mut hasher = Hasher(Xxh3Default::new());
-    let _ = write!(hasher, "{expr}");
+    let _ = hasher.write_fmt(text);
     hasher.0.digest()
 }
 

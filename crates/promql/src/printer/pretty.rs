@@ -1,9 +1,15 @@
 //! Expressions over several lines, broken where Prometheus' `format_query` breaks them.
 
+use std::fmt::{self, Write};
+
 use crate::ast::{Expr, ExprKind};
 
 /// What is longer than this is broken.
 const WIDTH_MAX: usize = 100;
+
+/// What is deeper inside than this stays on one line: every level is indented further, so that a
+/// long chain of operators would become longer with the square of its length.
+const LEVEL_MAX: usize = 256;
 
 impl Expr {
     /// The expression as text, over several lines when it is longer than a hundred characters. Like
@@ -21,9 +27,8 @@ impl Expr {
 
     /// Writes the expression where the indent already stands.
     fn write_broken(&self, level: usize, text: &mut String) {
-        let line = self.to_string();
-        if line.chars().count() <= WIDTH_MAX {
-            text.push_str(&line);
+        if level > LEVEL_MAX || fits(self) {
+            text.push_str(&self.to_string());
             return;
         }
         match &self.kind {
@@ -60,9 +65,24 @@ impl Expr {
             | ExprKind::Text(_)
             | ExprKind::Selector(_)
             | ExprKind::Range(_) => {
-                text.push_str(&line);
+                text.push_str(&self.to_string());
             }
         }
+    }
+}
+
+/// Whether an expression is short enough for one line.
+fn fits(expr: &Expr) -> bool {
+    write!(Room(WIDTH_MAX), "{expr}").is_ok()
+}
+
+/// How many more characters there is room for.
+struct Room(usize);
+
+impl Write for Room {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 = self.0.checked_sub(text.chars().count()).ok_or(fmt::Error)?;
+        Ok(())
     }
 }
 

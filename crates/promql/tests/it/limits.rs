@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use model::{Labels, Sample, Series, Timestamp};
-use promql::{EvalError, Limits, Params, Plan, PlanError, parse, plan};
+use promql::{EvalError, Limits, Params, Plan, PlanError, Value, parse, plan};
 
 fn planned(text: &str, limits: Limits) -> Result<Plan, PlanError> {
     let mut params = Params::range(Timestamp(0), Timestamp(600_000), Duration::from_secs(1));
@@ -72,16 +72,67 @@ fn the_number_of_inputs_must_be_that_of_the_selections() {
 
 #[test]
 fn the_deepest_expression_fits_a_small_stack() {
-    let text = vec!["x"; 256].join(" or ");
-    let work = move || {
+    let text = format!("{}x{}", "-(".repeat(126), ")".repeat(126));
+    on_small_stack(move || {
         let plan = planned(&text, Limits::default()).expect("it is just small enough");
-        promql::evaluate(&plan, &inputs(&plan, 1), &|| false).is_ok()
-    };
+        assert!(promql::evaluate(&plan, &inputs(&plan, 1), &|| false).is_ok());
+    });
+}
+
+fn on_small_stack(work: impl FnOnce() + Send + 'static) {
     let thread = std::thread::Builder::new()
         .stack_size(1 << 20)
         .spawn(work)
         .expect("a thread can be started");
-    assert!(thread.join().expect("the thread does not panic"));
+    thread.join().expect("the thread does not panic");
+}
+
+#[test]
+fn a_chain_of_operators_is_not_nested() {
+    on_small_stack(|| {
+        let operands = 10_001;
+        for (operand, operator) in
+            [("x", " + "), ("x", " or "), ("1", " * "), ("x{a=\"b\"}", " > ")]
+        {
+            let text = vec![operand; operands].join(operator);
+            let expr = parse(&text).expect("it has as many operators as there may be");
+            let copy = expr.clone();
+            assert_eq!(copy, expr);
+            assert_eq!(expr.to_string(), text);
+            assert!(format!("{expr:?}").len() > text.len());
+            assert_eq!(promql::ast_json(&expr).matches("binaryExpr").count(), operands - 1);
+            assert_eq!(parse(&expr.pretty()), Ok(expr.clone()));
+            promql::output_labels(&expr);
+            let output = promql::RuleOutput::Record("r");
+            assert_eq!(promql::rule_batches(&[promql::RuleNode { output, expr: &expr }]).len(), 1);
+            let plan = plan(&expr, Params::instant(Timestamp(60_000))).expect("it is not deep");
+            drop((expr, copy));
+            let output =
+                promql::evaluate(&plan, &inputs(&plan, 1), &|| false).expect("it is small");
+            if (operand, operator) == ("x", " + ") {
+                let sample = Sample::new(60_000, 60.0 * operands as f64);
+                let labels = Labels::from_pairs([("i", "0")]);
+                assert_eq!(output.value, Value::Vector(vec![(labels, sample)]));
+            }
+        }
+    });
+}
+
+#[test]
+fn parts_of_a_chain_are_shared_and_pinned_as_others_are() {
+    let ask = |text: &str| {
+        let mut params = Params::range(Timestamp(0), Timestamp(60_000), Duration::from_secs(10));
+        params.limits.samples_max = 100_000;
+        let plan = plan(&parse(text).expect("it is well formed"), params).expect("it is small");
+        promql::evaluate(&plan, &inputs(&plan, 2), &|| false).expect("it is small").value
+    };
+    let sums = "sum(x) + count(x) - 1";
+    assert_eq!(
+        ask(&format!("({sums}) * ({sums} + 5)")),
+        ask(&format!("({sums}) * (5 + ({sums}))"))
+    );
+    assert_eq!(ask("x @ 30 + x @ 10 * 2 - x"), ask("(x @ 30 + (x @ 10) * 2) - x"));
+    assert_eq!(ask("1 + 2 + x @ 30 + x"), ask("3 + (x @ 30 + x)"));
 }
 
 #[test]
@@ -133,4 +184,36 @@ fn wide_windows_ask_more_often_whether_to_go_on() {
         count.get()
     };
     assert!(asked("quantile_over_time(0.5, x[10m])") > asked("quantile_over_time(0.5, x[10s])"));
+}
+
+#[test]
+fn long_loops_ask_whether_to_go_on() {
+    let asked_after_input = |text: &str, count: usize| {
+        let expr = promql::parse_with(text, promql::Features::all()).expect("it is well formed");
+        let plan = plan(&expr, Params::instant(Timestamp(60_000))).expect("it is small");
+        let asked = Cell::new(0);
+        let go_on = || {
+            asked.set(asked.get() + 1);
+            false
+        };
+        promql::evaluate(&plan, &inputs(&plan, count), &go_on).expect("nothing stops it");
+        asked.get()
+    };
+    for text in [
+        "x and x",
+        "x or x",
+        "sum(x)",
+        "stddev by (i) (x)",
+        "count_values(\"v\", x)",
+        "label_replace(x, \"a\", \"b\", \"\", \"\")",
+        "label_join(x, \"a\", \"b\", \"i\")",
+    ] {
+        let (few, many) = (asked_after_input(text, 10), asked_after_input(text, 110));
+        let selectors = text.matches('x').count().min(2) - usize::from(text.contains("\"a\""));
+        assert!(many - few >= 100 * (selectors.max(1) + 1), "{text}: {few}, {many}");
+    }
+    let plain = asked_after_input("x", 10);
+    for text in ["quantile(0.5, x)", "topk(1, x)", "sort(x)", "sort_by_label(x, \"i\")"] {
+        assert!(asked_after_input(text, 10) > plain + 1, "{text}");
+    }
 }

@@ -2,6 +2,7 @@
 
 mod errors;
 mod limits;
+mod marks;
 mod naive;
 mod promqltest;
 mod properties;
@@ -83,4 +84,24 @@ fn classic_and_native_histograms_agree() {
 #[test]
 fn start_times_tell_resets() {
     check_file("starts.test", include_str!("data/starts.test"));
+}
+
+#[test]
+fn pinned_selectors_do_not_move() {
+    check_file("pinned.test", include_str!("data/pinned.test"));
+}
+
+#[test]
+fn a_marker_ends_a_series() {
+    check_file("staleness.test", include_str!("data/staleness.test"));
+}
+
+#[test]
+fn names_are_dropped_when_values_become_something_else() {
+    check_file("names.test", include_str!("data/names.test"));
+}
+
+#[test]
+fn shares_and_their_complements_are_everything() {
+    check_file("limits.test", include_str!("data/limits.test"));
 }

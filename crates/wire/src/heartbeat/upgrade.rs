@@ -44,7 +44,7 @@ impl TryFrom<u8> for UpgradeKind {
 ///
 /// The files are `<wgeturl>/bin_<version>` and `<wgeturl>/cfg_<version>`. A host that has been offered one holds
 /// a place among those upgraded at once until `lease_seconds` have passed or it reports an end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpgradeOffer {
     /// Which rollout it belongs to; the host repeats it in its reports.
     pub rollout: String,
@@ -64,9 +64,16 @@ pub struct UpgradeOffer {
     /// SHA-256 of the agent's file in hex; empty when it was not given.
     #[serde(default)]
     pub sha256: String,
-    /// Ed25519 signature in base64 over the text `<version> <arch> <sha256>`; empty when it was not given.
+    /// Ed25519 signature in base64 over the text `<version> <arch> <sha256>`, with `any` for an
+    /// empty `arch`; empty when it was not given.
     #[serde(default)]
     pub signature: String,
+    /// SHA-256 of the configuration's file in hex; empty when it was not given.
+    #[serde(default)]
+    pub cfg_sha256: String,
+    /// Ed25519 signature in base64 over the text `<version> cfg <cfg_sha256>`; empty when it was not given.
+    #[serde(default)]
+    pub cfg_signature: String,
     /// The architecture that the file is for; empty for any.
     #[serde(default)]
     pub arch: String,
@@ -81,6 +88,30 @@ pub struct UpgradeOffer {
     /// Whether a version older than the one that runs is meant.
     #[serde(default)]
     pub allow_downgrade: bool,
+}
+
+/// An offer as Open-Falcon's agents and runbooks know it: five fields in this order, and no more.
+/// All empty, it says that nothing is to be done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeArgs {
+    /// What is changed.
+    #[serde(rename = "type")]
+    pub kind: UpgradeKind,
+    /// Base address of the files.
+    pub wgeturl: String,
+    /// The version offered.
+    pub version: String,
+    /// MD5 of the agent's file in hex; may be empty.
+    pub binfile_md5: String,
+    /// MD5 of the configuration's file in hex; may be empty.
+    pub cfgfile_md5: String,
+}
+
+impl From<UpgradeOffer> for UpgradeArgs {
+    fn from(offer: UpgradeOffer) -> Self {
+        let UpgradeOffer { kind, wgeturl, version, binfile_md5, cfgfile_md5, .. } = offer;
+        Self { kind, wgeturl, version, binfile_md5, cfgfile_md5 }
+    }
 }
 
 /// How far a host has come with an offer.
@@ -155,6 +186,27 @@ mod tests {
             r#"{"rollout":"r","type":3,"wgeturl":"http://a","version":"1","lease_seconds":9}"#;
         let error = serde_json::from_str::<UpgradeOffer>(text).expect_err("there is no type 3");
         assert!(error.to_string().starts_with("type is 0 (binary)"), "{error}");
+    }
+
+    #[test]
+    fn the_bytes_of_the_seeds_arguments_stay_what_they_are() {
+        let idle = r#"{"type":0,"wgeturl":"","version":"","binfile_md5":"","cfgfile_md5":""}"#;
+        assert_eq!(serde_json::to_string(&UpgradeArgs::default()).expect("it is plain"), idle);
+        let offer = UpgradeOffer {
+            kind: UpgradeKind::Both,
+            wgeturl: "http://a/f".into(),
+            version: "7.1".into(),
+            binfile_md5: "b".into(),
+            cfgfile_md5: "c".into(),
+            sha256: "not known to them".into(),
+            ..UpgradeOffer::default()
+        };
+        let text = serde_json::to_string(&UpgradeArgs::from(offer)).expect("it is plain");
+        let golden = concat!(
+            r#"{"type":2,"wgeturl":"http://a/f","version":"7.1","#,
+            r#""binfile_md5":"b","cfgfile_md5":"c"}"#
+        );
+        assert_eq!(text, golden);
     }
 
     #[test]

@@ -1,0 +1,351 @@
+//! Silences: alerts that nobody is told of for a while. Pure; `alerting.md` 3.6 has the rules.
+//!
+//! Unlike Alertmanager's they hold back beginnings and repeats only: who was told that an alert fires is told
+//! that it ended, silenced or not. What was held back is told when the silence ends, if it still fires.
+
+use model::{Labels, Matcher, Timestamp};
+use thiserror::Error;
+use wire::silence::{
+    GettableSilence, PostableSilence, SilenceMatcher, SilenceState, SilenceStatus,
+};
+
+use crate::route::matches_all;
+
+const MATCHERS_MAX: usize = 64;
+const TEXT_BYTES_MAX: usize = 4096;
+const AUTHOR_CHARS_MAX: usize = 190;
+
+/// Why a silence is refused.
+#[derive(Debug, PartialEq, Error)]
+pub(crate) enum SilenceFault {
+    /// It would never hold.
+    #[error("startsAt must be before endsAt")]
+    Reversed,
+    /// It would be over already.
+    #[error("endsAt is in the past")]
+    InThePast,
+    /// It would silence everything.
+    #[error(
+        "at least one matcher must not match an empty value: this one would silence everything"
+    )]
+    MatchesEverything,
+    /// There are no matchers, or too many.
+    #[error("a silence has 1 to {MATCHERS_MAX} matchers")]
+    Matchers,
+    /// A matcher cannot be read.
+    #[error("matcher {name:?}: {fault}")]
+    Matcher {
+        /// The label it names.
+        name: String,
+        /// What is wrong.
+        fault: String,
+    },
+    /// A text is too long.
+    #[error("{0} is longer than {1}")]
+    TooLong(&'static str, &'static str),
+    /// The one to change is not there.
+    #[error("silence {0:?} is not known")]
+    Unknown(String),
+    /// There is no room.
+    #[error("there are {0} silences, the limit alarm.silences_max; expire some")]
+    TooMany(usize),
+}
+
+/// A silence, ready to match.
+#[derive(Debug, Clone)]
+pub(crate) struct Silence {
+    pub(crate) id: String,
+    written: Vec<SilenceMatcher>,
+    matchers: Vec<Matcher>,
+    pub(crate) starts_at: Timestamp,
+    pub(crate) ends_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
+    pub(crate) created_by: String,
+    pub(crate) comment: String,
+}
+
+impl Silence {
+    /// A silence with these matchers; its times and texts are not judged.
+    pub(crate) fn read(posted: PostableSilence, now: Timestamp) -> Result<Self, SilenceFault> {
+        let PostableSilence { id, matchers, starts_at, ends_at, created_by, comment } = posted;
+        if matchers.is_empty() || matchers.len() > MATCHERS_MAX {
+            return Err(SilenceFault::Matchers);
+        }
+        let read = |matcher: &SilenceMatcher| {
+            if matcher.name.is_empty()
+                || matcher.name.len().max(matcher.value.len()) > TEXT_BYTES_MAX
+            {
+                return Err(SilenceFault::TooLong(
+                    "the name or value of a matcher",
+                    "4096 bytes or empty",
+                ));
+            }
+            let fault = |fault: model::MatcherError| SilenceFault::Matcher {
+                name: matcher.name.clone(),
+                fault: fault.to_string(),
+            };
+            matcher.read().map_err(fault)
+        };
+        let read: Vec<Matcher> = matchers.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Self {
+            id: id.unwrap_or_default(),
+            written: matchers,
+            matchers: read,
+            starts_at,
+            ends_at,
+            updated_at: now,
+            created_by,
+            comment,
+        })
+    }
+
+    /// Where it stands.
+    pub(crate) fn state(&self, now: Timestamp) -> SilenceState {
+        if now < self.starts_at {
+            SilenceState::Pending
+        } else if now > self.ends_at {
+            SilenceState::Expired
+        } else {
+            SilenceState::Active
+        }
+    }
+
+    /// Whether it holds for an alert with these labels now.
+    pub(crate) fn holds(&self, labels: &Labels, now: Timestamp) -> bool {
+        self.state(now) == SilenceState::Active && matches_all(&self.matchers, labels)
+    }
+
+    /// Its matchers as JSON, for the store.
+    pub(crate) fn matchers_text(&self) -> String {
+        serde_json::to_string(&self.written).expect("names and values are plain JSON")
+    }
+
+    /// Its listed form.
+    pub(crate) fn listed(&self, now: Timestamp) -> GettableSilence {
+        GettableSilence {
+            id: self.id.clone(),
+            status: SilenceStatus { state: self.state(now) },
+            updated_at: self.updated_at,
+            matchers: self.written.clone(),
+            starts_at: self.starts_at,
+            ends_at: self.ends_at,
+            created_by: self.created_by.clone(),
+            comment: self.comment.clone(),
+        }
+    }
+
+    /// Whether every one of these matchers is among its own: what a list is narrowed by.
+    pub(crate) fn is_about(&self, filter: &[Matcher]) -> bool {
+        filter.iter().all(|wanted| {
+            self.written
+                .iter()
+                .any(|own| own.name == wanted.name && own.is_equal && wanted.matches(&own.value))
+        })
+    }
+
+    fn check(&self, now: Timestamp) -> Result<(), SilenceFault> {
+        if self.starts_at >= self.ends_at {
+            return Err(SilenceFault::Reversed);
+        }
+        if self.ends_at < now {
+            return Err(SilenceFault::InThePast);
+        }
+        if self.matchers.iter().all(Matcher::matches_empty) {
+            return Err(SilenceFault::MatchesEverything);
+        }
+        if self.created_by.chars().count() > AUTHOR_CHARS_MAX {
+            return Err(SilenceFault::TooLong("createdBy", "190 characters"));
+        }
+        if self.comment.len() > TEXT_BYTES_MAX {
+            return Err(SilenceFault::TooLong("comment", "4096 bytes"));
+        }
+        Ok(())
+    }
+}
+
+/// What a post changes: the silences to store, the one that holds from now on last.
+///
+/// A known silence is changed in place if that does not rewrite what has been; otherwise it is ended and
+/// the posted one becomes a new silence with `new_id`.
+pub(crate) fn change(
+    known: &[Silence],
+    mut posted: Silence,
+    new_id: String,
+    silences_max: usize,
+    now: Timestamp,
+) -> Result<Vec<Silence>, SilenceFault> {
+    posted.check(now)?;
+    let mut changed = Vec::new();
+    if !posted.id.is_empty() {
+        let old = known.iter().find(|silence| silence.id == posted.id);
+        let old = old.ok_or_else(|| SilenceFault::Unknown(posted.id.clone()))?;
+        if may_change(old, &posted, now) {
+            return Ok(vec![posted]);
+        }
+        changed.extend(expire(old, now));
+    }
+    if known.len() >= silences_max {
+        return Err(SilenceFault::TooMany(known.len()));
+    }
+    posted.id = new_id;
+    posted.starts_at = posted.starts_at.max(now);
+    changed.push(posted);
+    Ok(changed)
+}
+
+fn may_change(old: &Silence, new: &Silence, now: Timestamp) -> bool {
+    let seconds = |at: Timestamp| at.0.div_euclid(1000);
+    old.written == new.written
+        && match old.state(now) {
+            SilenceState::Active => {
+                seconds(old.starts_at) == seconds(new.starts_at) && new.ends_at >= now
+            }
+            SilenceState::Pending => new.starts_at >= now,
+            SilenceState::Expired => false,
+        }
+}
+
+/// The silence ended at `now`; nothing when it is over already.
+pub(crate) fn expire(silence: &Silence, now: Timestamp) -> Option<Silence> {
+    let ended = |starts_at| Silence { starts_at, ends_at: now, updated_at: now, ..silence.clone() };
+    match silence.state(now) {
+        SilenceState::Active => Some(ended(silence.starts_at)),
+        SilenceState::Pending => Some(ended(now)),
+        SilenceState::Expired => None,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_760_000_000_000);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    pub(crate) fn matcher(name: &str, value: &str, is_regex: bool) -> SilenceMatcher {
+        SilenceMatcher { name: name.into(), value: value.into(), is_regex, is_equal: true }
+    }
+
+    pub(crate) fn silence(id: &str, matchers: Vec<SilenceMatcher>, from: Timestamp) -> Silence {
+        let posted = PostableSilence {
+            id: Some(id.to_owned()),
+            matchers,
+            starts_at: from,
+            ends_at: from.plus(HOUR),
+            created_by: "ann".into(),
+            comment: "works".into(),
+        };
+        Silence::read(posted, from).unwrap()
+    }
+
+    fn about_disks(id: &str, from: Timestamp) -> Silence {
+        silence(id, vec![matcher("alertname", "Disk.*", true)], from)
+    }
+
+    fn changed(
+        known: &[Silence],
+        posted: Silence,
+        now: Timestamp,
+    ) -> Result<Vec<Silence>, SilenceFault> {
+        change(known, posted, "new".into(), 3, now)
+    }
+
+    #[test]
+    fn it_holds_from_its_start_up_to_and_including_its_end() {
+        let silence = about_disks("a", NOW);
+        let labels = Labels::from_pairs([("alertname", "DiskFull")]);
+        assert!(!silence.holds(&labels, NOW.minus(Duration::from_millis(1))));
+        assert!(silence.holds(&labels, NOW) && silence.holds(&labels, NOW.plus(HOUR)));
+        assert!(!silence.holds(&labels, NOW.plus(HOUR + Duration::from_millis(1))));
+        assert!(!silence.holds(&Labels::from_pairs([("alertname", "LoadHigh")]), NOW));
+    }
+
+    #[test]
+    fn a_new_one_begins_now_at_the_earliest() {
+        let posted = about_disks("", NOW.minus(HOUR / 2));
+        let stored = changed(&[], posted, NOW).unwrap();
+        assert_eq!((stored[0].id.as_str(), stored[0].starts_at), ("new", NOW));
+    }
+
+    #[test]
+    fn an_active_one_is_prolonged_in_place_when_its_start_stays() {
+        let old = about_disks("a", NOW);
+        let later = NOW.plus(HOUR / 2);
+        let longer = Silence { ends_at: NOW.plus(HOUR * 2), ..old.clone() };
+        let stored = changed(std::slice::from_ref(&old), longer, later).unwrap();
+        assert_eq!((stored.len(), stored[0].id.as_str()), (1, "a"));
+        let moved = Silence { starts_at: NOW.plus(HOUR / 4), ..old.clone() };
+        let stored = changed(std::slice::from_ref(&old), moved, later).unwrap();
+        assert_eq!((stored[0].id.as_str(), stored[0].ends_at), ("a", later));
+        assert_eq!((stored[1].id.as_str(), stored[1].starts_at), ("new", later));
+    }
+
+    #[test]
+    fn other_matchers_make_another_silence() {
+        let old = about_disks("a", NOW);
+        let other = silence("a", vec![matcher("alertname", "Load", false)], NOW);
+        let ids: Vec<_> = changed(&[old], other, NOW).unwrap().into_iter().map(|s| s.id).collect();
+        assert_eq!(ids, ["a", "new"]);
+    }
+
+    #[test]
+    fn a_pending_one_may_be_moved_but_not_into_the_past() {
+        let old = about_disks("a", NOW.plus(HOUR));
+        let sooner = about_disks("a", NOW.plus(HOUR / 2));
+        assert_eq!(changed(std::slice::from_ref(&old), sooner, NOW).unwrap()[0].id, "a");
+        let past = about_disks("a", NOW.minus(HOUR / 2));
+        assert_eq!(changed(&[old], past, NOW).unwrap()[1].id, "new");
+    }
+
+    #[test]
+    fn an_expired_one_is_not_brought_back_but_made_anew() {
+        let old = about_disks("a", NOW.minus(HOUR * 2));
+        let again = about_disks("a", NOW);
+        let stored = changed(&[old], again, NOW).unwrap();
+        assert_eq!((stored.len(), stored[0].id.as_str()), (1, "new"));
+    }
+
+    #[test]
+    fn ending_twice_ends_once() {
+        let silence = about_disks("a", NOW);
+        let ended = expire(&silence, NOW.plus(HOUR / 2)).unwrap();
+        assert_eq!(ended.state(NOW.plus(HOUR)), SilenceState::Expired);
+        assert!(expire(&ended, NOW.plus(HOUR)).is_none());
+        let pending = about_disks("b", NOW.plus(HOUR));
+        assert_eq!(expire(&pending, NOW).map(|s| (s.starts_at, s.ends_at)), Some((NOW, NOW)));
+    }
+
+    #[test]
+    fn what_could_do_harm_or_nothing_is_refused_with_the_reason() {
+        let fault = |posted: Silence| changed(&[], posted, NOW).unwrap_err();
+        let good = about_disks("", NOW);
+        assert_eq!(fault(Silence { ends_at: NOW, ..good.clone() }), SilenceFault::Reversed);
+        assert_eq!(fault(about_disks("", NOW.minus(HOUR * 2))), SilenceFault::InThePast);
+        let all = silence("", vec![matcher("team", ".*", true)], NOW);
+        assert_eq!(fault(all), SilenceFault::MatchesEverything);
+        assert_eq!(fault(about_disks("gone", NOW)), SilenceFault::Unknown("gone".into()));
+        let long = Silence { comment: "x".repeat(5000), ..good.clone() };
+        assert_eq!(fault(long), SilenceFault::TooLong("comment", "4096 bytes"));
+        let known = vec![good.clone(), good.clone(), good.clone()];
+        assert_eq!(changed(&known, good, NOW).unwrap_err(), SilenceFault::TooMany(3));
+        let broken = PostableSilence {
+            id: None,
+            matchers: vec![matcher("a", "(", true)],
+            starts_at: NOW,
+            ends_at: NOW,
+            created_by: String::new(),
+            comment: String::new(),
+        };
+        assert!(matches!(Silence::read(broken, NOW), Err(SilenceFault::Matcher { .. })));
+    }
+
+    #[test]
+    fn a_list_is_narrowed_by_what_the_matchers_name() {
+        let silence = silence("a", vec![matcher("team", "db", false)], NOW);
+        let filter = |value: &str| [Matcher::equal("team", value)];
+        assert!(silence.is_about(&filter("db")) && !silence.is_about(&filter("web")));
+        assert!(!silence.is_about(&[Matcher::equal("host", "a")]));
+    }
+}
