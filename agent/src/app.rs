@@ -1,9 +1,10 @@
 //! How the parts meet.
 
+use std::collections::BTreeMap;
+use std::future::pending;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use daemon::{Clock, Context, StartError};
 use model::Timestamp;
 use nix::sys::signal::{Signal, raise};
@@ -11,14 +12,17 @@ use nix::sys::signal::{Signal, raise};
 use crate::batch::Batcher;
 use crate::collect::{Source, collector};
 use crate::config::Config;
+use crate::desired::{Desired, Plans};
 use crate::heartbeat::Heartbeat;
 use crate::host::system::Identity;
+use crate::jobs::{Jobs, Tools};
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::receive::{self, Receiver};
 use crate::rounds::{Found, Make, Rounds};
 use crate::send::Sender;
 use crate::slots::{self, Verdict};
+use crate::status::{self, Reporter};
 use crate::upgrade::{Started, Upgrader};
 
 /// Starts the agent: spool, sender, local listener, heartbeats, collectors.
@@ -35,16 +39,30 @@ pub async fn start(config: Config, started: Started, ctx: &Context) -> anyhow::R
     let sender = Sender::new(&config.transfer, &endpoint, outbox.clone(), ctx, metrics.clone());
     ctx.spawn("send", sender.run());
 
+    let (desired, link) = Desired::new(config.clone(), &endpoint, ctx, metrics.clone());
+    let plans = link.plans.clone();
+    ctx.spawn("desired", desired.run());
+
     let receiver = Receiver {
         outbox: outbox.clone(),
         limits: config.push.clone(),
-        labels: config.labels.clone(),
+        endpoint: endpoint.clone(),
+        plans: plans.clone(),
         clock: ctx.clock.clone(),
         metrics: metrics.clone(),
     };
-    ctx.listen(config.listen, receive::routes(receiver)).await?;
-
     let (upgrader, offers) = Upgrader::new(&config.upgrade, &endpoint, started, ctx);
+    let reporter = Reporter {
+        ctx: ctx.clone(),
+        config: config.clone(),
+        endpoint: endpoint.clone(),
+        metrics: metrics.clone(),
+        plans: plans.clone(),
+        upgrader: upgrader.clone(),
+        started: ctx.clock.now(),
+    };
+    ctx.listen(config.listen, receive::routes(receiver).merge(status::routes(reporter))).await?;
+
     let upgrades = upgrader.clone();
     ctx.spawn("upgrade", async move {
         upgrades.run(offers).await;
@@ -54,14 +72,24 @@ pub async fn start(config: Config, started: Started, ctx: &Context) -> anyhow::R
         }
     });
     if !config.hbs.addresses.is_empty() {
-        let (labels, root) = (config.labels.clone(), config.root.clone());
-        let upgrader = upgrader.clone();
-        let heartbeat =
-            Heartbeat::new(&config.hbs, &endpoint, labels, root, ctx, metrics.clone(), upgrader);
+        let (metrics, upgrader) = (metrics.clone(), upgrader.clone());
+        let heartbeat = Heartbeat::new(&config, &endpoint, ctx, metrics, link, upgrader);
         ctx.spawn("heartbeat", heartbeat.run());
     }
 
     let offset = slots::send_offset(&endpoint, config.transfer.spread);
+    let tools = Tools::new(config.clone(), ctx.http.clone(), metrics.clone());
+    let jobs = Jobs::new(
+        tools,
+        &endpoint,
+        plans.clone(),
+        outbox.clone(),
+        ctx.clock.clone(),
+        metrics.clone(),
+        offset,
+    );
+    ctx.spawn_graceful("jobs", |stop| jobs.run(stop));
+
     let rounds = rounds(&config, &endpoint, metrics.clone());
     tracing::info!(
         host.name = endpoint,
@@ -70,13 +98,17 @@ pub async fn start(config: Config, started: Started, ctx: &Context) -> anyhow::R
     );
     let clock = ctx.clock.clone();
     ctx.spawn("collect", async move {
+        let batcher = Batcher::default();
         let mut loops =
-            CollectLoop { rounds, batcher: Batcher::default(), outbox, clock, metrics, last: None };
+            CollectLoop { endpoint, plans, rounds, batcher, outbox, clock, metrics, last: None };
+        loops.follow_plan();
         loops.rounds.run_all().await;
         upgrader.collected();
-        while loops.one_slot().await {
-            loops.clock.sleep(offset).await;
-            loops.outbox.wake();
+        loop {
+            if loops.one_slot().await {
+                loops.clock.sleep(offset).await;
+                loops.outbox.wake();
+            }
         }
     });
     Ok(())
@@ -101,8 +133,7 @@ pub fn endpoint(config: &Config) -> anyhow::Result<String> {
 
 /// The collectors that the configuration asks for.
 pub fn rounds(config: &Arc<Config>, endpoint: &str, metrics: Arc<Metrics>) -> Rounds {
-    let mut common: Vec<_> = config.labels.clone().into_iter().collect();
-    common.push((model::ENDPOINT.to_owned(), endpoint.to_owned()));
+    let common = common_labels(&config.labels, endpoint);
     let source =
         Source { root: config.root.clone(), config: config.clone(), metrics: metrics.clone() };
     let make: Make = Arc::new(move |group| collector(group, &source));
@@ -137,6 +168,8 @@ fn unusable(folder: &Path, error: &std::io::Error) -> StartError {
 }
 
 struct CollectLoop {
+    endpoint: String,
+    plans: Plans,
     rounds: Rounds,
     batcher: Batcher,
     outbox: Outbox,
@@ -146,13 +179,30 @@ struct CollectLoop {
 }
 
 impl CollectLoop {
-    // Waits for the next slot and takes it; `false` when nothing is to be measured at all.
+    // Waits for the next slot and takes it; `false` when the plan changed before.
     async fn one_slot(&mut self) -> bool {
-        let Some(shortest) = self.rounds.intervals().min() else { return false };
-        let Some(slot) = slots::next(self.clock.now(), self.rounds.intervals()) else {
+        let slot = slots::next(self.clock.now(), self.rounds.intervals());
+        let clock = &self.clock;
+        let come = async {
+            match slot {
+                Some(slot) => clock.sleep_until(slot).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = come => {}
+            changed = self.plans.changed() => {
+                if changed.is_err() {
+                    // Nobody makes plans any more: the agent is about to stop.
+                    pending::<()>().await;
+                }
+                self.follow_plan();
+                return false;
+            }
+        }
+        let (Some(slot), Some(shortest)) = (slot, self.rounds.intervals().min()) else {
             return false;
         };
-        self.clock.sleep_until(slot).await;
         if self.clock.now() < slot {
             return true;
         }
@@ -170,6 +220,11 @@ impl CollectLoop {
         true
     }
 
+    fn follow_plan(&mut self) {
+        let plan = self.plans.borrow_and_update().clone();
+        self.rounds.change(&plan.groups, common_labels(&plan.labels, &self.endpoint));
+    }
+
     async fn put(&mut self, slot: Timestamp, found: Vec<Found>) {
         if !found.is_empty() {
             self.outbox.put(self.batcher.encode(slot, found)).await;
@@ -177,26 +232,8 @@ impl CollectLoop {
     }
 }
 
-/// Reads the arguments' configuration file, puts the settings of an upgrade over it, and the flags over both.
-///
-/// # Errors
-/// When the file has faults: all of them, with their keys.
-pub fn load(
-    file: Option<&Path>,
-    overlay: Option<&Path>,
-    change: impl FnOnce(&mut Config),
-) -> anyhow::Result<Config> {
-    // A host that has opted out of upgrades cannot be opted in by one.
-    let mut config = match overlay {
-        Some(overlay) => daemon::load_config_under(file, overlay, &["upgrade"], Config::validate)?,
-        None => daemon::load_config(file, Config::validate)?,
-    };
-    change(&mut config);
-    let mut faults = daemon::Faults::default();
-    config.validate(&mut faults);
-    if faults.list().is_empty() {
-        return Ok(config);
-    }
-    Err(StartError::usage(faults.list().join("\n")))
-        .context("the flags do not fit the configuration")
+fn common_labels(labels: &BTreeMap<String, String>, endpoint: &str) -> Vec<(String, String)> {
+    let mut common: Vec<_> = labels.clone().into_iter().collect();
+    common.push((model::ENDPOINT.to_owned(), endpoint.to_owned()));
+    common
 }

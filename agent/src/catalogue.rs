@@ -5,6 +5,7 @@
 //! time.
 
 mod list;
+pub mod on_demand;
 mod shortage;
 
 use std::time::Duration;

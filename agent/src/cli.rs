@@ -1,24 +1,25 @@
 //! The command line.
 
-use std::collections::BTreeMap;
+mod ask;
+mod configuration;
+mod diagnose;
+mod measure;
+
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use daemon::{CommonArgs, ExitReason, RuntimeKind, StartError};
 
 use crate::app;
-use crate::catalogue::Group;
-use crate::config::{Config, GroupSettings};
-use crate::inventory::Inventory;
-use crate::metrics::Metrics;
-use crate::rounds::{Found, Rounds};
+use crate::config::Config;
+use crate::config::layers::Layered;
 use crate::upgrade::command::{LaunchFlags, UpgradeCommand};
 use crate::version::version;
+use ask::PushArgs;
+use configuration::ConfigCommand;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,6 +32,9 @@ Examples:
   saker-agent check --config /etc/saker/agent.toml
       check the file and every collector
 
+Without --config, /etc/saker/agent.toml is read if it is there; then the *.toml files of the folder beside it
+whose name ends in .d, such as /etc/saker/agent.d.
+
 Exit codes: 0 done, 1 a failure while running, 2 wrong arguments or configuration,
   3 a busy port or an unusable folder.";
 
@@ -42,6 +46,9 @@ pub struct Cli {
     common: CommonArgs,
     #[command(flatten)]
     flags: Flags,
+    /// Print JSON for machines.
+    #[arg(long, global = true)]
+    json: bool,
     #[command(flatten)]
     launch: LaunchFlags,
     #[command(subcommand)]
@@ -87,24 +94,55 @@ impl Flags {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Measure and send until stopped (the default).
+    #[command(after_help = "Example:\n  saker-agent run --config /etc/saker/agent.toml")]
     Run,
     /// Measure once and print the samples.
+    #[command(after_help = "Example:\n  saker-agent collect filesystem --json")]
     Collect {
         /// One group, such as cpu or filesystem; all that are on, when left out.
         group: Option<String>,
     },
     /// Check the configuration and run every collector once.
+    ///
+    /// Ends with 0 when all is well, 1 when a collector fails, 2 when the configuration has faults.
+    #[command(after_help = "Example:\n  saker-agent check --config /etc/saker/agent.toml")]
     Check {
-        /// For a new agent that has yet to be started: a host with nothing to measure in some group passes.
+        /// For a new agent that has yet to be started: a host on which some collector fails passes, but the
+        /// data directory must be writable. Nothing is sent, and a running agent is not disturbed.
         #[arg(long)]
         preflight: bool,
     },
+    /// Ask the running agent how it is.
+    ///
+    /// Ends with 0 when it lacks nothing, else with 1.
+    #[command(
+        after_help = "Example:\n  saker-agent status\n  saker-agent status --listen 127.0.0.1:1988 --json"
+    )]
+    Status,
+    /// Hand a sample to the running agent.
+    #[command(
+        after_help = "Example:\n  saker-agent push -m queue.length -v 17 -t queue=mail -t idc=bj"
+    )]
+    Push(PushArgs),
     /// See, pin, or take back upgrades of this host.
+    #[command(after_help = "Example:\n  saker-agent upgrade status")]
     Upgrade {
+        /// What to do.
         #[command(subcommand)]
         command: UpgradeCommand,
     },
+    /// Show or check the configuration, or take over that of Open-Falcon's agent.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Write all that helps to understand a fault into a folder, without secrets.
+    #[command(after_help = "Example:\n  saker-agent diagnose --out /tmp/saker-agent-diagnosis")]
+    Diagnose {
+        /// The folder; it must not exist yet.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
     /// Print the version.
+    #[command(after_help = "Example:\n  saker-agent version --json")]
     Version,
 }
 
@@ -126,86 +164,56 @@ impl Cli {
         let load = || {
             let overlay = self.launch.overlay().map(PathBuf::as_path);
             let change = |config: &mut Config| self.flags.clone().apply(config);
-            app::load(self.common.config.as_deref(), overlay, change)
+            Layered::load(self.common.config.as_deref(), overlay, change)
         };
+        if !matches!(self.command, None | Some(Command::Run)) {
+            daemon::init_log(&self.common)?;
+        }
         match self.command {
             None | Some(Command::Run) => {
-                let config = load()?;
+                let config = load()?.config;
                 let started = self.launch.started(self.common.config.clone());
                 let start =
                     async move |ctx: &daemon::Context| app::start(config, started, ctx).await;
                 Ok(daemon::run("agent", RuntimeKind::CurrentThread, &self.common, start))
             }
             Some(Command::Collect { ref group }) => {
-                daemon::init_log(&self.common)?;
-                collect(load()?, group.as_deref())
+                measure::collect(load()?.config, group.as_deref(), self.json)
             }
             Some(Command::Check { preflight }) => {
-                daemon::init_log(&self.common)?;
-                let code = check(load()?)?;
-                Ok(if preflight { ExitReason::Clean.into() } else { code })
+                measure::check(load()?.config, preflight, self.json)
             }
             Some(Command::Upgrade { ref command }) => {
-                let text = command.run(&load()?.upgrade)?;
-                io::stdout().write_all(text.as_bytes())?;
+                let text = command.run(&load()?.config.upgrade)?;
+                match self.json {
+                    true => writeln!(io::stdout(), "{}", serde_json::json!({ "text": text }))?,
+                    false => io::stdout().write_all(text.as_bytes())?,
+                }
                 Ok(ExitReason::Clean.into())
             }
-            Some(Command::Version) => {
-                writeln!(io::stdout(), "saker-agent {}", version())?;
-                Ok(ExitReason::Clean.into())
-            }
+            Some(Command::Status) => ask::status(&load()?.config, self.json),
+            Some(Command::Push(ref args)) => ask::push(&load()?.config, args, self.json),
+            Some(Command::Config(ref command)) => command.run(load, self.json),
+            Some(Command::Diagnose { ref out }) => diagnose::write(&load()?, out, self.json),
+            Some(Command::Version) => write_version(self.json),
         }
     }
 }
 
-/// Shares and rates are differences: two rounds this far apart.
-const BETWEEN_ROUNDS: Duration = Duration::from_secs(1);
-
-type Faults = BTreeMap<Group, String>;
-
-async fn two_rounds(rounds: &mut Rounds) -> (Vec<Found>, Faults) {
-    rounds.run_all().await;
-    tokio::time::sleep(BETWEEN_ROUNDS).await;
-    (rounds.run_all().await, rounds.faults())
-}
-
-fn measure(config: Arc<Config>) -> anyhow::Result<(Vec<Found>, Faults)> {
-    let endpoint = app::endpoint(&config)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let found = runtime.block_on(async {
-        let mut rounds = app::rounds(&config, &endpoint, Arc::new(Metrics::default()));
-        two_rounds(&mut rounds).await
-    });
-    runtime.shutdown_background();
-    Ok(found)
-}
-
-fn collect(mut config: Config, group: Option<&str>) -> anyhow::Result<ExitCode> {
-    if let Some(name) = group {
-        let wanted = Group::named(name).ok_or_else(|| {
-            let names: Vec<_> = Group::ALL.into_iter().map(Group::as_str).collect();
-            StartError::usage(format!("there is no group {name:?}; there are {}", names.join(", ")))
-        })?;
-        for group in Group::ALL {
-            let interval = config.groups.get(&group).and_then(|settings| settings.interval);
-            config.groups.insert(group, GroupSettings { enabled: Some(group == wanted), interval });
-        }
+fn write_version(json: bool) -> anyhow::Result<ExitCode> {
+    let version = version();
+    if json {
+        let arch = std::env::consts::ARCH;
+        writeln!(io::stdout(), "{}", serde_json::json!({ "version": version, "arch": arch }))?;
+    } else {
+        writeln!(io::stdout(), "saker-agent {version}")?;
     }
-    let (found, _) = measure(Arc::new(config))?;
-    let mut out = io::stdout().lock();
-    for reading in found.iter().flat_map(|found| &found.readings) {
-        writeln!(out, "{} {}", reading.labels, reading.value)?;
-    }
-    let is_empty = found.is_empty();
-    Ok(if is_empty { ExitReason::Failed } else { ExitReason::Clean }.into())
+    Ok(ExitReason::Clean.into())
 }
 
-fn check(config: Config) -> anyhow::Result<ExitCode> {
-    let config = Arc::new(config);
-    let (found, faults) = measure(config.clone())?;
-    let inventory = Inventory::new(&config, &found, &faults);
-    write!(io::stdout().lock(), "configuration ok\n{inventory}")?;
-    Ok(if inventory.is_whole() { ExitReason::Clean } else { ExitReason::Failed }.into())
+// What the small commands wait on.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
 #[cfg(test)]
@@ -255,10 +263,23 @@ mod tests {
 
     #[test]
     fn a_flag_that_does_not_fit_is_named() {
-        let error =
-            app::load(None, None, |config| config.transfer.addresses = vec!["a:1".to_owned()])
-                .unwrap_err();
-        assert!(format!("{error:#}").contains("transfer.addresses"), "{error:#}");
-        assert_eq!(StartError::reason_of(&error), ExitReason::Usage);
+        let bad = |config: &mut Config| config.transfer.addresses = vec!["a:1".to_owned()];
+        let error = Layered::load(None, None, bad).unwrap_err();
+        assert!(error.to_string().contains("transfer.addresses"), "{error}");
+        assert_eq!(StartError::reason_of(&error.into()), ExitReason::Usage);
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        let cli = <Cli as clap::CommandFactory>::command();
+        for command in cli.get_subcommands() {
+            let leaves: Vec<_> = command.get_subcommands().collect();
+            let has_one = |command: &clap::Command| command.get_after_help().is_some();
+            let all = if leaves.is_empty() || has_one(command) { vec![command] } else { leaves };
+            for command in all {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("saker-agent "), "{}", command.get_name());
+            }
+        }
     }
 }

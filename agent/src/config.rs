@@ -1,5 +1,9 @@
 //! The configuration: `agent.toml`.
 
+pub mod import;
+mod jobs;
+pub mod layers;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +14,8 @@ use model::{ENDPOINT, METRIC_NAME, is_label_name};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Group;
+
+pub use jobs::{CheckSettings, INTERVAL_MAX, Limits, Plugins, ScrapeSettings};
 
 /// Everything the agent can be told. A key that is not set has the default of `agent.example.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +45,14 @@ pub struct Config {
     pub groups: BTreeMap<Group, GroupSettings>,
     /// Time servers.
     pub ntp: Ntp,
+    /// Checks besides those of hbs.
+    pub checks: Vec<CheckSettings>,
+    /// Plugins.
+    pub plugins: Plugins,
+    /// Exporters that are scraped besides those of hbs.
+    pub scrape: Vec<ScrapeSettings>,
+    /// Limits of checks and scrapes.
+    pub limits: Limits,
     /// How the agent upgrades itself.
     pub upgrade: Upgrade,
 }
@@ -58,6 +72,10 @@ impl Default for Config {
             collect: Collect::default(),
             groups: BTreeMap::new(),
             ntp: Ntp::default(),
+            checks: Vec::new(),
+            plugins: Plugins::default(),
+            scrape: Vec::new(),
+            limits: Limits::default(),
             upgrade: Upgrade::default(),
         }
     }
@@ -229,6 +247,12 @@ pub struct GroupSettings {
 #[serde(transparent)]
 pub struct Interval(#[serde(with = "model::duration_text")] pub Duration);
 
+impl From<Duration> for Interval {
+    fn from(span: Duration) -> Self {
+        Self(span)
+    }
+}
+
 /// Time servers. Without any there is no `sys_ntp_offset`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -354,6 +378,7 @@ impl Config {
         if self.ntp.servers.len() > 4 {
             faults.add("ntp.servers", "at most 4 are asked; name the best ones");
         }
+        jobs::validate(self, faults);
     }
 
     fn validate_groups(&self, faults: &mut Faults) {

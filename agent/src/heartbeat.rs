@@ -13,14 +13,16 @@ use reqwest::Url;
 use tokio::net::{UdpSocket, lookup_host};
 use wire::heartbeat::{HeartbeatReply, HeartbeatRequest, PATH};
 
-use crate::config::Hbs;
+use crate::config::Config;
+use crate::desired::Link;
 use crate::host::system::Identity;
 use crate::metrics::Metrics;
 use crate::upgrade::Upgrader;
 use crate::version::version;
 
-/// The reply of an hbs has some hundred bytes; what is longer is not read to its end.
-const REPLY_BYTES_MAX: usize = 1 << 20;
+/// A reply with a wanted state of hundreds of plugin files has some hundred KiB; what is longer is not read to
+/// its end.
+const REPLY_BYTES_MAX: usize = 4 << 20;
 
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
 const INTERVAL_MAX: Duration = Duration::from_secs(600);
@@ -37,6 +39,7 @@ pub struct Heartbeat {
     timeout: Duration,
     ctx: Context,
     metrics: Arc<Metrics>,
+    desired: Link,
     upgrader: Upgrader,
     is_away: bool,
 }
@@ -44,25 +47,26 @@ pub struct Heartbeat {
 impl Heartbeat {
     /// Heartbeats of the host `endpoint` with the labels of its configuration.
     pub fn new(
-        config: &Hbs,
+        config: &Config,
         endpoint: &str,
-        labels: BTreeMap<String, String>,
-        root: PathBuf,
         ctx: &Context,
         metrics: Arc<Metrics>,
+        desired: Link,
         upgrader: Upgrader,
     ) -> Self {
+        let told = desired.plans.borrow().heartbeat_interval;
         let url = |address: &String| format!("{}{PATH}", address.trim_end_matches('/'));
         Self {
             endpoint: endpoint.to_owned(),
-            labels,
-            root,
-            urls: config.addresses.iter().map(url).collect(),
+            labels: config.labels.clone(),
+            root: config.root.clone(),
+            urls: config.hbs.addresses.iter().map(url).collect(),
             current: 0,
-            interval: config.interval,
-            timeout: config.timeout,
+            interval: told.map_or(config.hbs.interval, bounded),
+            timeout: config.hbs.timeout,
             ctx: ctx.clone(),
             metrics,
+            desired,
             upgrader,
             is_away: false,
         }
@@ -87,7 +91,7 @@ impl Heartbeat {
             match self.post(&self.urls[self.current]).await {
                 Ok(Answer { clock_offset_millis, interval }) => {
                     self.metrics.heartbeat(Some(clock_offset_millis));
-                    self.interval = interval;
+                    self.interval = interval.unwrap_or(self.interval);
                     if std::mem::take(&mut self.is_away) {
                         self.ctx.has("hbs");
                         tracing::info!(hbs.url = self.urls[self.current], "hbs answers again");
@@ -131,20 +135,27 @@ impl Heartbeat {
         if let Some(offer) = reply.upgrade {
             self.upgrader.offer(offer);
         }
+        let interval = reply.desired.as_ref().map(|desired| {
+            bounded(Duration::from_secs(u64::from(desired.heartbeat_interval_seconds)))
+        });
+        if reply.desired.is_some() {
+            self.desired.states.send_replace(reply.desired);
+        }
         Ok(Answer {
             clock_offset_millis: clock_offset_millis(sent, reply.server_time, self.ctx.clock.now()),
-            interval: interval(reply.desired.unwrap_or_default().heartbeat_interval_seconds),
+            interval,
         })
     }
 
     // Read anew each time: memory, processors and the kernel can change under a running agent.
     fn request(&self, ip: String, sent_at: Timestamp) -> HeartbeatRequest {
         let Identity { os, kernel, boot_id, cpus, memory_bytes, .. } = Identity::read(&self.root);
+        let plan = self.desired.plans.borrow().clone();
         HeartbeatRequest {
             host: HostId(self.endpoint.clone()),
             ip,
             agent_version: version().to_owned(),
-            plugin_version: String::new(),
+            plugin_version: plan.plugin_version.clone(),
             os,
             kernel,
             arch: std::env::consts::ARCH.to_owned(),
@@ -153,8 +164,8 @@ impl Heartbeat {
             memory_bytes,
             sent_at,
             labels: self.labels.clone(),
-            desired_hash: String::new(),
-            desired_faults: Vec::new(),
+            desired_hash: plan.hash.clone(),
+            desired_faults: plan.faults.clone(),
             upgrade: self.upgrader.report(),
             upgradable: self.upgrader.is_upgradable(),
         }
@@ -164,12 +175,12 @@ impl Heartbeat {
 struct Answer {
     /// How far the local clock is ahead of that of hbs.
     clock_offset_millis: i64,
-    interval: Duration,
+    interval: Option<Duration>,
 }
 
 // A mistake in hbs must neither flood it nor make the fleet fall silent.
-fn interval(told_seconds: u32) -> Duration {
-    Duration::from_secs(u64::from(told_seconds)).clamp(INTERVAL_MIN, INTERVAL_MAX)
+fn bounded(interval: Duration) -> Duration {
+    interval.clamp(INTERVAL_MIN, INTERVAL_MAX)
 }
 
 fn clock_offset_millis(sent: Timestamp, server: Timestamp, received: Timestamp) -> i64 {
@@ -202,7 +213,8 @@ mod tests {
 
     #[test]
     fn hbs_names_the_interval_within_reason() {
-        assert_eq!([0, 45, 86_400].map(|told| interval(told).as_secs()), [1, 45, 600]);
+        let bounded = |told| bounded(Duration::from_secs(told)).as_secs();
+        assert_eq!([0, 45, 86_400].map(bounded), [1, 45, 600]);
     }
 
     #[tokio::test]

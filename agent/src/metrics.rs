@@ -10,6 +10,7 @@ use prometheus_client::registry::{Metric, Registry};
 use wire::falcon_json::SampleFault;
 
 use crate::catalogue::Group;
+use crate::plugin::run::RunError;
 
 type Labelled<C> = Family<[(&'static str, &'static str); 1], C>;
 type Seconds = Counter<f64, AtomicU64>;
@@ -67,6 +68,37 @@ impl CollectFault {
     }
 }
 
+/// What kind of job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobKind {
+    /// A check.
+    Check,
+    /// A plugin.
+    Plugin,
+    /// A scrape.
+    Scrape,
+}
+
+impl JobKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Check, Self::Plugin, Self::Scrape];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Plugin => "plugin",
+            Self::Scrape => "scrape",
+        }
+    }
+
+    const fn reasons(self) -> &'static [&'static str] {
+        match self {
+            Self::Check | Self::Scrape => &["failed"],
+            Self::Plugin => &RunError::REASONS,
+        }
+    }
+}
+
 /// The metrics. All counters are there from the start, so that a first increase can be seen.
 #[derive(Debug)]
 pub struct Metrics {
@@ -84,6 +116,10 @@ pub struct Metrics {
     spool_bytes: Gauge,
     spool_write_failures: Counter,
     heartbeats: Labelled<Counter>,
+    job_runs: Labelled<Counter>,
+    job_skips: Labelled<Counter>,
+    job_failures: Family<[(&'static str, &'static str); 2], Counter>,
+    desired_faults: Gauge,
     hbs_clock_offset_millis: AtomicI64,
 }
 
@@ -132,6 +168,14 @@ impl Metrics {
             ),
             spool_write_failures: add(r, "agent_spool_write_failures", write_failures),
             heartbeats: add(r, "agent_heartbeats", "Heartbeats by their outcome"),
+            job_runs: add(r, "agent_job_runs", "Checks, plugins and scrapes begun"),
+            job_skips: add(r, "agent_job_skipped", "Slots of jobs that still ran from before"),
+            job_failures: add(r, "agent_job_failures", "Checks, plugins and scrapes that failed"),
+            desired_faults: add(
+                r,
+                "agent_desired_faults",
+                "Parts of the state that hbs wants which cannot be done",
+            ),
             hbs_clock_offset_millis: AtomicI64::new(NO_OFFSET),
         };
         metrics.touch();
@@ -165,6 +209,11 @@ impl Metrics {
     /// A sample of a local program was refused.
     pub fn push_refused(&self, fault: SampleFault) {
         self.push_refused_samples.get_or_create(&[("reason", fault.as_str())]).inc();
+    }
+
+    /// Lines of a pushed Prometheus text were refused.
+    pub fn push_lines_refused(&self, lines: usize) {
+        self.push_refused_samples.get_or_create(&[("reason", "line")]).inc_by(lines as u64);
     }
 
     /// Transfer has taken a request.
@@ -227,7 +276,35 @@ impl Metrics {
         (millis != NO_OFFSET).then_some(millis as f64)
     }
 
+    /// A job has begun.
+    pub fn job_began(&self, kind: JobKind) {
+        self.job_runs.get_or_create(&[("kind", kind.as_str())]).inc();
+    }
+
+    /// A job still ran when its next slot came.
+    pub fn job_skipped(&self, kind: JobKind) {
+        self.job_skips.get_or_create(&[("kind", kind.as_str())]).inc();
+    }
+
+    /// A job failed.
+    pub fn job_failed(&self, kind: JobKind, reason: &'static str) {
+        self.job_failures.get_or_create(&[("kind", kind.as_str()), ("reason", reason)]).inc();
+    }
+
+    /// So many parts of the state that hbs wants cannot be done.
+    pub fn set_desired_faults(&self, faults: usize) {
+        self.desired_faults.set(i64::try_from(faults).unwrap_or(i64::MAX));
+    }
+
     fn touch(&self) {
+        for kind in JobKind::ALL {
+            drop(self.job_runs.get_or_create(&[("kind", kind.as_str())]));
+            drop(self.job_skips.get_or_create(&[("kind", kind.as_str())]));
+            for reason in kind.reasons() {
+                let labels = [("kind", kind.as_str()), ("reason", *reason)];
+                drop(self.job_failures.get_or_create(&labels));
+            }
+        }
         for group in Group::ALL {
             drop(self.collector_rounds.get_or_create(&of(group)));
             drop(self.collector_seconds.get_or_create(&of(group)));
@@ -242,6 +319,7 @@ impl Metrics {
         for fault in SampleFault::ALL {
             drop(self.push_refused_samples.get_or_create(&[("reason", fault.as_str())]));
         }
+        self.push_lines_refused(0);
         for outcome in ["answered", "failed"] {
             drop(self.heartbeats.get_or_create(&[("outcome", outcome)]));
         }

@@ -1,7 +1,10 @@
-//! Takes samples from programs on this host: `POST /v1/push` with Open-Falcon's JSON.
+//! Takes samples from programs on this host: `POST /v1/push` with Open-Falcon's JSON, or with Prometheus text
+//! if its content type says so, and `POST /v1/push/prometheus` with text.
 //!
 //! The answer is the original's, byte for byte, also when every sample of the list was refused; `?verbose=1`
 //! asks for the reasons. Unlike the original, "success" means that the samples are on disk and will be sent.
+
+mod prometheus;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,16 +12,19 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use daemon::Clock;
-use model::{Labels, Series};
+use model::{Labels, Metadata, Series};
 use serde::{Deserialize, Serialize};
+use wire::exposition::LineFault;
 use wire::falcon_json::{self, DecodeError, FalconSample, SampleFault};
 
 use crate::batch;
 use crate::config::Push;
+use crate::desired::Plans;
+use crate::identity::Host;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 
@@ -29,8 +35,10 @@ pub struct Receiver {
     pub outbox: Outbox,
     /// The limits.
     pub limits: Push,
-    /// Labels of the host's configuration, for samples that do not have them.
-    pub labels: BTreeMap<String, String>,
+    /// The host's name, for Prometheus text, which does not have it.
+    pub endpoint: String,
+    /// The labels of the host, for samples that do not have them.
+    pub plans: Plans,
     /// The time.
     pub clock: Clock,
     /// Counts.
@@ -43,6 +51,8 @@ pub fn routes(receiver: Receiver) -> Router {
     // The original answers a GET as it answers a push without a body.
     Router::new()
         .route("/v1/push", post(push).get(blank))
+        .route("/v1/push/prometheus", post(push_text).put(push_text).get(blank))
+        .route("/health", get(async || "ok"))
         .layer(body_limit)
         .with_state(Arc::new(receiver))
 }
@@ -53,12 +63,25 @@ struct PushQuery {
     verbose: Option<String>,
 }
 
+impl PushQuery {
+    fn is_verbose(&self) -> bool {
+        self.verbose.as_deref().is_some_and(|value| value != "0")
+    }
+}
+
 #[derive(Debug, Serialize)]
-struct VerboseReply {
+struct VerboseReply<R> {
     msg: &'static str,
     total: usize,
     accepted: usize,
-    refused: Vec<Refused>,
+    refused: Vec<R>,
+}
+
+#[derive(Debug, Serialize)]
+struct RefusedLine {
+    /// Its number, from 1.
+    line: usize,
+    reason: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,11 +98,15 @@ async fn blank() -> Response {
 async fn push(
     State(receiver): State<Arc<Receiver>>,
     Query(query): Query<PushQuery>,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let is_verbose = query.verbose.is_some_and(|value| value != "0");
     if body.is_empty() {
         return blank().await;
+    }
+    let is_verbose = query.is_verbose();
+    if prometheus::is_text(&headers) {
+        return receiver.take_text(&body, is_verbose).await;
     }
     match receiver.take(&body).await {
         Ok(taken) if is_verbose => axum::Json(taken.into_reply()).into_response(),
@@ -97,6 +124,17 @@ async fn push(
     }
 }
 
+async fn push_text(
+    State(receiver): State<Arc<Receiver>>,
+    Query(query): Query<PushQuery>,
+    body: Bytes,
+) -> Response {
+    if body.is_empty() {
+        return blank().await;
+    }
+    receiver.take_text(&body, query.is_verbose()).await
+}
+
 #[derive(Debug, Default)]
 struct Taken {
     accepted: usize,
@@ -104,7 +142,7 @@ struct Taken {
 }
 
 impl Taken {
-    fn into_reply(self) -> VerboseReply {
+    fn into_reply(self) -> VerboseReply<Refused> {
         let refused = self
             .refused
             .into_iter()
@@ -122,6 +160,7 @@ impl Taken {
 impl Receiver {
     async fn take(&self, body: &[u8]) -> Result<Taken, DecodeError> {
         let decoded = falcon_json::decode(body, self.clock.now(), self.limits.samples_max)?;
+        let plan = self.plans.borrow().clone();
         let mut taken = Taken { accepted: 0, refused: decoded.refused };
         let mut series = Vec::with_capacity(decoded.samples.len());
         let mut metadata = BTreeMap::new();
@@ -135,7 +174,7 @@ impl Receiver {
             while gaps.next_if_eq(&index).is_some() {
                 index += 1;
             }
-            match to_series(sample, &self.labels) {
+            match to_series(sample, &plan.labels) {
                 Ok(one) => {
                     metadata
                         .entry(one.labels.metric_name().to_owned())
@@ -151,13 +190,51 @@ impl Receiver {
         for (_, fault) in &taken.refused {
             self.metrics.push_refused(*fault);
         }
-        if !series.is_empty() {
-            self.metrics.pushed(series.len());
-            let metadata: Vec<_> = metadata.into_iter().collect();
-            self.outbox.put(batch::encode(&series, &metadata)).await;
-            self.outbox.wake();
-        }
+        self.keep(&series, metadata).await;
         Ok(taken)
+    }
+
+    // Whoever pushes text expects an error when none of it is of use; with Open-Falcon's JSON it is the
+    // original's "success".
+    async fn take_text(&self, body: &[u8], is_verbose: bool) -> Response {
+        let refuse = |status, text: String| (status, text).into_response();
+        let Ok(text) = std::str::from_utf8(body) else {
+            return refuse(StatusCode::BAD_REQUEST, "the body is no text\n".to_owned());
+        };
+        let most = self.limits.samples_max;
+        if text.lines().take(most + 1).count() > most {
+            let told = format!("the text has more than {most} lines; send less at once\n");
+            return refuse(StatusCode::PAYLOAD_TOO_LARGE, told);
+        }
+        let labels = self.plans.borrow().labels.clone();
+        let host = Host { endpoint: self.endpoint.clone(), labels };
+        let page = prometheus::read(text, &host, self.clock.now());
+        self.metrics.push_lines_refused(page.refused.len());
+        self.keep(&page.series, page.metadata).await;
+        if is_verbose {
+            let line = |fault: &LineFault| RefusedLine { line: fault.line, reason: fault.fault };
+            let refused: Vec<_> = page.refused.iter().map(line).collect();
+            let accepted = page.series.len();
+            let total = accepted + refused.len();
+            return axum::Json(VerboseReply { msg: "success", total, accepted, refused })
+                .into_response();
+        }
+        match page.refused.first() {
+            Some(fault) if page.series.is_empty() => {
+                refuse(StatusCode::BAD_REQUEST, format!("{fault}\n"))
+            }
+            _ => falcon_json::AGENT_PUSH_OK.into_response(),
+        }
+    }
+
+    async fn keep(&self, series: &[Series], metadata: BTreeMap<String, Metadata>) {
+        if series.is_empty() {
+            return;
+        }
+        self.metrics.pushed(series.len());
+        let metadata: Vec<_> = metadata.into_iter().collect();
+        self.outbox.put(batch::encode(series, &metadata)).await;
+        self.outbox.wake();
     }
 }
 

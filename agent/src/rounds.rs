@@ -42,6 +42,8 @@ pub type Make = Arc<dyn Fn(Group) -> Box<dyn Collector> + Send + Sync>;
 struct Crew {
     collector: Box<dyn Collector>,
     readings: Readings,
+    // Which of the common labels the readings have.
+    edition: u64,
 }
 
 struct Report {
@@ -72,10 +74,17 @@ pub struct Late {
     deadline: Instant,
 }
 
+impl Station {
+    const fn new(group: Group, interval: Duration) -> Self {
+        Self { group, interval, place: Place::Lost, fault: None }
+    }
+}
+
 /// The collectors of all groups that are measured.
 pub struct Rounds {
     stations: Vec<Station>,
     common: Vec<(String, String)>,
+    edition: u64,
     make: Make,
     worker: Option<Worker>,
     deadline: Duration,
@@ -99,14 +108,24 @@ impl Rounds {
         deadline: Duration,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let station = |&(group, interval): &(Group, Duration)| Station {
-            group,
-            interval,
-            place: Place::Lost,
-            fault: None,
-        };
+        let station = |&(group, interval): &(Group, Duration)| Station::new(group, interval);
         let stations = groups.iter().map(station).collect();
-        Self { stations, common, make, worker: None, deadline, started: Instant::now(), metrics }
+        let started = Instant::now();
+        Self { stations, common, edition: 0, make, worker: None, deadline, started, metrics }
+    }
+
+    /// Goes on with other groups, intervals and labels. Groups that stay keep what they need for differences.
+    pub fn change(&mut self, groups: &[(Group, Duration)], common: Vec<(String, String)>) {
+        if common != self.common {
+            self.common = common;
+            self.edition += 1;
+        }
+        let mut before = std::mem::take(&mut self.stations);
+        for &(group, interval) in groups {
+            let at = before.iter().position(|station| station.group == group);
+            let station = at.map(|at| Station { interval, ..before.swap_remove(at) });
+            self.stations.push(station.unwrap_or(Station::new(group, interval)));
+        }
     }
 
     /// The intervals of the groups.
@@ -195,11 +214,11 @@ impl Rounds {
     fn crew(&mut self, at: usize) -> Option<Crew> {
         let station = &mut self.stations[at];
         match std::mem::replace(&mut station.place, Place::Lost) {
-            Place::Here(crew) => Some(crew),
+            Place::Here(crew) => Some(self.up_to_date(crew)),
             Place::Away(mut report) => match report.try_recv() {
                 Ok(Report { mut crew, .. }) => {
                     crew.readings.clear();
-                    Some(crew)
+                    Some(self.up_to_date(crew))
                 }
                 Err(oneshot::error::TryRecvError::Empty) => {
                     station.place = Place::Away(report);
@@ -212,8 +231,19 @@ impl Rounds {
     }
 
     fn new_crew(&self, at: usize) -> Crew {
-        let common = self.common.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        Crew { collector: (self.make)(self.stations[at].group), readings: Readings::new(common) }
+        let collector = (self.make)(self.stations[at].group);
+        Crew { collector, readings: self.readings(), edition: self.edition }
+    }
+
+    fn up_to_date(&self, mut crew: Crew) -> Crew {
+        if crew.edition != self.edition {
+            (crew.readings, crew.edition) = (self.readings(), self.edition);
+        }
+        crew
+    }
+
+    fn readings(&self) -> Readings {
+        Readings::new(self.common.iter().map(|(name, value)| (name.as_str(), value.as_str())))
     }
 
     // Cancelled without loss: the collector stays away and can be waited for again.

@@ -32,7 +32,7 @@ impl From<QueryError> for ApiError {
             QueryError::Evaluate(EvalError::Cancelled) => ErrorKind::Canceled,
             QueryError::Evaluate(_) => ErrorKind::Execution,
             QueryError::TimedOut(_) => ErrorKind::Timeout,
-            QueryError::Interrupted => ErrorKind::Internal,
+            QueryError::Damaged(_) | QueryError::Interrupted => ErrorKind::Internal,
         };
         Self { kind, message: daemon::error_chain(&error) }
     }

@@ -1,15 +1,17 @@
 //! Every host that hbs knows, in memory. Pure: the time comes in, what must be stored goes out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use db::HostRow;
 use model::Timestamp;
+use serde::Deserialize;
 use serde_json::json;
 use wire::heartbeat::HeartbeatRequest;
 
-/// A host's row is written again after this time even if only its last sight changed, so that a restart of hbs does
-/// not take hosts for silent that were heard minutes ago.
+/// A host's sight is written again after this time even if nothing changed, so that a restart of hbs does not take
+/// hosts for silent that were heard minutes ago.
 const SIGHT_STORED_EVERY: Duration = Duration::from_secs(60);
 
 /// What became of a heartbeat.
@@ -29,25 +31,70 @@ pub(crate) enum Heard {
 #[derive(Debug)]
 pub(crate) struct Fleet {
     hosts: BTreeMap<String, Host>,
-    to_store: BTreeSet<String>,
+    to_store: BTreeMap<String, Stale>,
     hosts_max: usize,
-    started_at: Timestamp,
 }
 
+/// A host.
 #[derive(Debug)]
-struct Host {
-    row: HostRow,
+pub(crate) struct Host {
+    /// As it is stored.
+    pub(crate) row: HostRow,
+    /// Its own labels, from the row's facts.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// What it said last of the state that it was given.
+    pub(crate) reported: Reported,
+    /// How far its clock is ahead of ours, in milliseconds; nothing while it has not said.
+    pub(crate) skew_millis: Option<i64>,
+    /// When this hbs heard it, rather than another one.
+    heard_here_at: Option<Timestamp>,
     stored_at: Timestamp,
+    /// The hash of its desired state, by the mark of the snapshot that it was computed from.
+    desired: Option<(u64, Arc<str>)>,
+}
+
+/// What a host says of the state that it was given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Reported {
+    /// The hash of the state that it has applied.
+    pub(crate) desired_hash: String,
+    /// What it could not apply.
+    pub(crate) desired_faults: Vec<String>,
+}
+
+/// What of a row must be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stale {
+    Sight,
+    Row,
+}
+
+/// What must be written.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Batch {
+    /// Hosts that are new or say something new.
+    pub(crate) rows: Vec<HostRow>,
+    /// When the others were heard, in milliseconds since the epoch.
+    pub(crate) sights: Vec<(String, i64)>,
+}
+
+/// When a host was heard, as hbs tell each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sight {
+    /// The host.
+    pub(crate) host: String,
+    /// When.
+    pub(crate) seen_at: Timestamp,
+    /// How far its clock was ahead.
+    pub(crate) skew_millis: Option<i64>,
 }
 
 impl Fleet {
     /// The fleet as it was stored, at the start of hbs.
-    pub(crate) fn new(stored: Vec<HostRow>, hosts_max: usize, started_at: Timestamp) -> Self {
-        let known = stored.into_iter().map(|row| {
-            let stored_at = Timestamp::from_millis(row.seen_at);
-            (row.name.clone(), Host { row, stored_at })
-        });
-        Self { hosts: known.collect(), to_store: BTreeSet::new(), hosts_max, started_at }
+    pub(crate) fn new(stored: Vec<HostRow>, hosts_max: usize) -> Self {
+        let mut fleet = Self { hosts: BTreeMap::new(), to_store: BTreeMap::new(), hosts_max };
+        fleet.learn(stored);
+        fleet
     }
 
     /// Notes a heartbeat.
@@ -58,34 +105,98 @@ impl Fleet {
         now: Timestamp,
     ) -> Heard {
         let name = &heartbeat.host.0;
-        let seen = seen_row(heartbeat, peer_ip, now);
-        let Some(host) = self.hosts.get_mut(name) else {
-            if self.hosts.len() >= self.hosts_max {
-                return Heard::Full;
+        let row = seen_row(heartbeat, peer_ip, now);
+        let is_full = self.hosts.len() >= self.hosts_max;
+        let heard = match self.hosts.get_mut(name) {
+            None if is_full => return Heard::Full,
+            None => {
+                self.hosts.insert(name.to_owned(), Host::new(row));
+                self.to_store.insert(name.to_owned(), Stale::Row);
+                Heard::New
             }
-            self.hosts.insert(name.to_owned(), Host { row: seen, stored_at: now });
-            self.to_store.insert(name.to_owned());
-            return Heard::New;
+            Some(host) if host.says_the_same(&row) => {
+                host.row.seen_at = host.row.seen_at.max(row.seen_at);
+                if now.since(host.stored_at) >= SIGHT_STORED_EVERY {
+                    host.stored_at = now;
+                    self.to_store.entry(name.to_owned()).or_insert(Stale::Sight);
+                }
+                Heard::Same
+            }
+            Some(host) => {
+                host.row = HostRow { first_seen_at: host.row.first_seen_at, ..row };
+                host.stored_at = now;
+                self.to_store.insert(name.to_owned(), Stale::Row);
+                Heard::Changed
+            }
         };
-        let row = HostRow { first_seen_at: host.row.first_seen_at, ..seen };
-        let same = HostRow { seen_at: host.row.seen_at, ..row.clone() } == host.row;
-        host.row = row;
-        if !same || now.since(host.stored_at) >= SIGHT_STORED_EVERY {
-            host.stored_at = now;
-            self.to_store.insert(name.to_owned());
+        if let Some(host) = self.hosts.get_mut(name) {
+            host.note(heartbeat, now);
         }
-        if same { Heard::Same } else { Heard::Changed }
+        heard
     }
 
-    /// Takes the rows that must be written now. Give them back with [`Fleet::store_again`] if that fails.
-    pub(crate) fn take_to_store(&mut self) -> Vec<HostRow> {
-        let names = std::mem::take(&mut self.to_store);
-        names.iter().filter_map(|name| self.hosts.get(name)).map(|host| host.row.clone()).collect()
+    /// Takes over what others have stored: hosts that are new here, and later news of known ones.
+    pub(crate) fn learn(&mut self, rows: Vec<HostRow>) {
+        for row in rows {
+            match self.hosts.get_mut(&row.name) {
+                Some(host) if host.row.seen_at >= row.seen_at => {}
+                // What is waiting to be written here goes before what was written before it.
+                Some(host)
+                    if !host.says_the_same(&row) && !self.to_store.contains_key(&row.name) =>
+                {
+                    *host = Host::new(row);
+                }
+                Some(host) => host.row.seen_at = row.seen_at,
+                None => {
+                    self.hosts.insert(row.name.clone(), Host::new(row));
+                }
+            }
+        }
     }
 
-    /// These rows could not be written; the next round takes them again, with what was heard since.
-    pub(crate) fn store_again(&mut self, rows: Vec<HostRow>) {
-        self.to_store.extend(rows.into_iter().map(|row| row.name));
+    /// Takes over when another hbs heard hosts that are known here.
+    pub(crate) fn learn_sights(&mut self, sights: impl IntoIterator<Item = Sight>) {
+        for sight in sights {
+            if let Some(host) = self.hosts.get_mut(&sight.host)
+                && sight.seen_at.millis() > host.row.seen_at
+            {
+                host.row.seen_at = sight.seen_at.millis();
+                host.skew_millis = sight.skew_millis;
+            }
+        }
+    }
+
+    /// The hosts that this hbs itself heard since a moment.
+    pub(crate) fn sights_since(&self, moment: Timestamp) -> Vec<Sight> {
+        let heard = self.hosts.values().filter_map(|host| {
+            let seen_at = host.heard_here_at.filter(|at| *at >= moment)?;
+            let skew_millis = host.skew_millis;
+            Some(Sight { host: host.row.name.clone(), seen_at, skew_millis })
+        });
+        heard.collect()
+    }
+
+    /// Takes what must be written now. Give it back with [`Fleet::store_again`] if that fails.
+    pub(crate) fn take_to_store(&mut self) -> Batch {
+        let mut batch = Batch::default();
+        for (name, stale) in std::mem::take(&mut self.to_store) {
+            match (self.hosts.get(&name), stale) {
+                (Some(host), Stale::Row) => batch.rows.push(host.row.clone()),
+                (Some(host), Stale::Sight) => batch.sights.push((name, host.row.seen_at)),
+                (None, _) => {}
+            }
+        }
+        batch
+    }
+
+    /// This could not be written; the next round takes it again, with what was heard since.
+    pub(crate) fn store_again(&mut self, batch: Batch) {
+        for row in batch.rows {
+            self.to_store.insert(row.name, Stale::Row);
+        }
+        for (name, _) in batch.sights {
+            self.to_store.entry(name).or_insert(Stale::Sight);
+        }
     }
 
     /// Forgets a host; `false` when it is not known.
@@ -94,29 +205,114 @@ impl Fleet {
         self.hosts.remove(name).is_some()
     }
 
-    /// How long each host has been silent. During `grace` after the start of hbs, hosts that it has not heard itself
-    /// are left out: it cannot know whether they or it was away.
-    pub(crate) fn ages(&self, now: Timestamp, grace: Duration) -> Vec<(&str, Duration)> {
-        let in_grace = now.since(self.started_at) < grace;
-        let known = self
-            .hosts
-            .values()
-            .filter(|host| !in_grace || host.row.seen_at >= self.started_at.millis());
+    /// Forgets the hosts that are not stored any more, because another hbs was told to forget them. Those heard since
+    /// `moment` may not be stored yet.
+    pub(crate) fn forget_others(&mut self, stored: &BTreeSet<String>, moment: Timestamp) {
+        self.hosts
+            .retain(|name, host| stored.contains(name) || host.row.seen_at >= moment.millis());
+    }
+
+    /// How long each host has been silent. During `grace` after `since`, the start of hbs or of its time as the one
+    /// that writes this, hosts not heard since are left out: nobody knows whether they or hbs was away.
+    pub(crate) fn ages(
+        &self,
+        now: Timestamp,
+        since: Timestamp,
+        grace: Duration,
+    ) -> impl Iterator<Item = (&Host, Duration)> {
+        let in_grace = now.since(since) < grace;
+        let known = self.hosts.values();
         known
-            .map(|host| {
-                (host.row.name.as_str(), now.since(Timestamp::from_millis(host.row.seen_at)))
-            })
-            .collect()
+            .filter(move |host| !in_grace || host.row.seen_at >= since.millis())
+            .map(move |host| (host, host.age(now)))
+    }
+
+    /// The hash of a host's desired state, if it was computed from this snapshot.
+    pub(crate) fn desired_hash(&self, name: &str, mark: u64) -> Option<Arc<str>> {
+        let (of, hash) = self.hosts.get(name)?.desired.as_ref()?;
+        (*of == mark).then(|| hash.clone())
+    }
+
+    /// Keeps the hash of a host's desired state.
+    pub(crate) fn keep_desired_hash(&mut self, name: &str, mark: u64, hash: &str) {
+        if let Some(host) = self.hosts.get_mut(name) {
+            host.desired = Some((mark, hash.into()));
+        }
     }
 
     /// All hosts, by name.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = &HostRow> {
-        self.hosts.values().map(|host| &host.row)
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.values()
+    }
+
+    /// The hosts behind a name, by name.
+    pub(crate) fn hosts_after(&self, name: &str) -> impl Iterator<Item = &Host> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let after = if name.is_empty() { Unbounded } else { Excluded(name) };
+        self.hosts.range::<str, _>((after, Unbounded)).map(|(_, host)| host)
+    }
+
+    /// A host by its name.
+    pub(crate) fn host(&self, name: &str) -> Option<&Host> {
+        self.hosts.get(name)
     }
 
     /// How many hosts are known.
     pub(crate) fn len(&self) -> usize {
         self.hosts.len()
+    }
+
+    /// How many hosts wait to be written.
+    pub(crate) fn waiting(&self) -> usize {
+        self.to_store.len()
+    }
+}
+
+impl Host {
+    fn new(row: HostRow) -> Self {
+        #[derive(Default, Deserialize)]
+        struct Facts {
+            #[serde(default)]
+            labels: BTreeMap<String, String>,
+        }
+        let facts: Facts = serde_json::from_str(&row.facts).unwrap_or_default();
+        Self {
+            stored_at: Timestamp(row.seen_at),
+            row,
+            labels: facts.labels,
+            reported: Reported::default(),
+            skew_millis: None,
+            heard_here_at: None,
+            desired: None,
+        }
+    }
+
+    fn note(&mut self, heartbeat: &HeartbeatRequest, now: Timestamp) {
+        self.heard_here_at = Some(now);
+        if self.labels != heartbeat.labels {
+            self.labels.clone_from(&heartbeat.labels);
+            self.desired = None;
+        }
+        let sent = heartbeat.sent_at.millis();
+        self.skew_millis = (sent != 0).then(|| sent.saturating_sub(now.millis()));
+        self.reported.desired_hash.clone_from(&heartbeat.desired_hash);
+        self.reported.desired_faults.clone_from(&heartbeat.desired_faults);
+    }
+
+    fn says_the_same(&self, row: &HostRow) -> bool {
+        let said = |row: &HostRow| -> [usize; 4] {
+            [row.ip.len(), row.agent_version.len(), row.plugin_version.len(), row.facts.len()]
+        };
+        said(&self.row) == said(row)
+            && self.row.ip == row.ip
+            && self.row.agent_version == row.agent_version
+            && self.row.plugin_version == row.plugin_version
+            && self.row.facts == row.facts
+    }
+
+    /// How long it has been silent.
+    pub(crate) fn age(&self, now: Timestamp) -> Duration {
+        now.since(Timestamp(self.row.seen_at))
     }
 }
 
@@ -133,13 +329,19 @@ fn seen_row(heartbeat: &HeartbeatRequest, peer_ip: &str, now: Timestamp) -> Host
     let ip = if heartbeat.ip.is_empty() { peer_ip } else { &heartbeat.ip };
     HostRow {
         name: heartbeat.host.0.clone(),
-        ip: ip.to_owned(),
-        agent_version: heartbeat.agent_version.clone(),
-        plugin_version: heartbeat.plugin_version.clone(),
+        ip: cut(ip).to_owned(),
+        agent_version: cut(&heartbeat.agent_version).to_owned(),
+        plugin_version: cut(&heartbeat.plugin_version).to_owned(),
         facts: facts.to_string(),
         first_seen_at: now.millis(),
         seen_at: now.millis(),
     }
+}
+
+/// What fits the column: one host's nonsense must not keep its batch from being stored.
+fn cut(text: &str) -> &str {
+    const COLUMN_CHARS: usize = 64;
+    text.char_indices().nth(COLUMN_CHARS).map_or(text, |(end, _)| &text[..end])
 }
 
 #[cfg(test)]
@@ -154,66 +356,128 @@ mod tests {
     }
 
     fn fleet() -> Fleet {
-        Fleet::new(Vec::new(), 2, Timestamp(0))
+        Fleet::new(Vec::new(), 2)
     }
 
-    fn stored(fleet: &mut Fleet) -> Vec<(String, i64)> {
-        fleet.take_to_store().into_iter().map(|row| (row.name, row.seen_at)).collect()
+    fn hear(fleet: &mut Fleet, host: &str, version: &str, now: i64) -> Heard {
+        fleet.hear(&heartbeat(host, version), "::1", Timestamp(now))
+    }
+
+    type Sights = Vec<(String, i64)>;
+
+    /// Names and times of the rows, and of the sights, that are to be stored.
+    fn stored(fleet: &mut Fleet) -> (Sights, Sights) {
+        let batch = fleet.take_to_store();
+        (batch.rows.into_iter().map(|row| (row.name, row.seen_at)).collect(), batch.sights)
+    }
+
+    fn ages(fleet: &Fleet, now: i64, since: i64) -> Vec<(String, u64)> {
+        let ages = fleet.ages(Timestamp(now), Timestamp(since), GRACE);
+        ages.map(|(host, age)| (host.row.name.clone(), age.as_secs())).collect()
     }
 
     #[test]
-    fn a_row_is_written_when_it_is_new_or_changed_and_once_a_minute() {
+    fn a_row_is_written_when_it_is_new_or_changed_and_its_sight_once_a_minute() {
         let mut fleet = fleet();
-        assert_eq!(fleet.hear(&heartbeat("a", "1"), "::1", Timestamp(0)), Heard::New);
-        assert_eq!(stored(&mut fleet), [("a".to_owned(), 0)]);
-        assert_eq!(fleet.hear(&heartbeat("a", "1"), "::1", Timestamp(30_000)), Heard::Same);
-        assert!(stored(&mut fleet).is_empty());
-        assert_eq!(fleet.hear(&heartbeat("a", "2"), "::1", Timestamp(31_000)), Heard::Changed);
-        assert_eq!(stored(&mut fleet), [("a".to_owned(), 31_000)]);
-        assert_eq!(fleet.hear(&heartbeat("a", "2"), "::1", Timestamp(91_000)), Heard::Same);
-        assert_eq!(stored(&mut fleet), [("a".to_owned(), 91_000)]);
+        let a = |at: i64| vec![("a".to_owned(), at)];
+        assert_eq!(hear(&mut fleet, "a", "1", 0), Heard::New);
+        assert_eq!(stored(&mut fleet), (a(0), vec![]));
+        assert_eq!(hear(&mut fleet, "a", "1", 30_000), Heard::Same);
+        assert_eq!(stored(&mut fleet), (vec![], vec![]));
+        assert_eq!(hear(&mut fleet, "a", "2", 31_000), Heard::Changed);
+        assert_eq!(stored(&mut fleet), (a(31_000), vec![]));
+        assert_eq!(hear(&mut fleet, "a", "2", 91_000), Heard::Same);
+        assert_eq!(stored(&mut fleet), (vec![], a(91_000)));
     }
 
     #[test]
-    fn rows_that_could_not_be_written_are_taken_again_with_later_news() {
+    fn what_could_not_be_written_is_taken_again_with_later_news() {
         let mut fleet = fleet();
-        fleet.hear(&heartbeat("a", "1"), "::1", Timestamp(0));
-        let rows = fleet.take_to_store();
-        fleet.hear(&heartbeat("a", "1"), "::1", Timestamp(5_000));
-        fleet.store_again(rows);
-        assert_eq!(stored(&mut fleet), [("a".to_owned(), 5_000)]);
+        hear(&mut fleet, "a", "1", 0);
+        let batch = fleet.take_to_store();
+        hear(&mut fleet, "a", "1", 5_000);
+        fleet.store_again(batch);
+        assert_eq!(stored(&mut fleet).0, [("a".to_owned(), 5_000)]);
+        hear(&mut fleet, "a", "1", 70_000);
+        let sights = fleet.take_to_store();
+        hear(&mut fleet, "a", "2", 71_000);
+        fleet.store_again(sights);
+        assert_eq!(stored(&mut fleet).0, [("a".to_owned(), 71_000)], "the row and not the sight");
     }
 
     #[test]
     fn more_hosts_than_the_limit_are_refused_and_known_ones_go_on() {
         let mut fleet = fleet();
-        fleet.hear(&heartbeat("a", "1"), "::1", Timestamp(0));
-        fleet.hear(&heartbeat("b", "1"), "::1", Timestamp(0));
-        assert_eq!(fleet.hear(&heartbeat("c", "1"), "::1", Timestamp(0)), Heard::Full);
-        assert_eq!(fleet.hear(&heartbeat("a", "1"), "::1", Timestamp(1)), Heard::Same);
+        hear(&mut fleet, "a", "1", 0);
+        hear(&mut fleet, "b", "1", 0);
+        assert_eq!(hear(&mut fleet, "c", "1", 0), Heard::Full);
+        assert_eq!(hear(&mut fleet, "a", "1", 1), Heard::Same);
         assert!(fleet.forget("a") && !fleet.forget("a"));
-        assert_eq!(fleet.hear(&heartbeat("c", "1"), "::1", Timestamp(2)), Heard::New);
+        assert_eq!(hear(&mut fleet, "c", "1", 2), Heard::New);
     }
 
     #[test]
     fn a_restart_of_hbs_does_not_make_hosts_look_silent() {
         let mut before = fleet();
-        before.hear(&heartbeat("a", "1"), "::1", Timestamp(0));
-        before.hear(&heartbeat("b", "1"), "::1", Timestamp(0));
-        let mut after = Fleet::new(before.take_to_store(), 2, Timestamp(600_000));
-        after.hear(&heartbeat("a", "1"), "::1", Timestamp(610_000));
-        let ages = |fleet: &Fleet, now| -> Vec<(String, u64)> {
-            let ages = fleet.ages(Timestamp(now), GRACE);
-            ages.into_iter().map(|(name, age)| (name.to_owned(), age.as_secs())).collect()
-        };
-        assert_eq!(ages(&after, 620_000), [("a".to_owned(), 10)]);
-        assert_eq!(ages(&after, 690_000), [("a".to_owned(), 80), ("b".to_owned(), 690)]);
+        hear(&mut before, "a", "1", 0);
+        hear(&mut before, "b", "1", 0);
+        let mut after = Fleet::new(before.take_to_store().rows, 2);
+        hear(&mut after, "a", "1", 610_000);
+        assert_eq!(ages(&after, 620_000, 600_000), [("a".to_owned(), 10)]);
+        let both = [("a".to_owned(), 80), ("b".to_owned(), 690)];
+        assert_eq!(ages(&after, 690_000, 600_000), both);
     }
 
     #[test]
-    fn the_address_is_the_hosts_own_word_or_else_the_sockets() {
+    fn what_another_hbs_heard_is_taken_over_when_it_is_newer() {
+        let mut other = fleet();
+        hear(&mut other, "a", "2", 50_000);
+        hear(&mut other, "b", "1", 50_000);
+        let rows = other.take_to_store().rows;
         let mut fleet = fleet();
-        fleet.hear(&heartbeat("a", "1"), "192.0.2.7", Timestamp(0));
-        assert_eq!(fleet.rows().next().map(|row| row.ip.as_str()), Some("192.0.2.7"));
+        hear(&mut fleet, "a", "1", 10_000);
+        fleet.take_to_store();
+        fleet.learn(rows.clone());
+        let versions: Vec<&str> =
+            fleet.hosts().map(|host| host.row.agent_version.as_str()).collect();
+        assert_eq!(versions, ["2", "1"]);
+        hear(&mut fleet, "a", "3", 60_000);
+        fleet.learn(rows);
+        assert_eq!(fleet.host("a").expect("known").row.agent_version, "3", "older news are none");
+        fleet.learn_sights(other.sights_since(Timestamp(50_000)));
+        assert_eq!(ages(&fleet, 70_000, 0), [("a".to_owned(), 10), ("b".to_owned(), 20)]);
+    }
+
+    #[test]
+    fn a_host_that_another_hbs_forgot_is_gone_unless_it_was_just_heard() {
+        let mut fleet = fleet();
+        hear(&mut fleet, "old", "1", 0);
+        hear(&mut fleet, "new", "1", 100_000);
+        fleet.forget_others(&BTreeSet::new(), Timestamp(40_000));
+        assert_eq!(fleet.hosts().map(|host| host.row.name.as_str()).collect::<Vec<_>>(), ["new"]);
+    }
+
+    #[test]
+    fn a_hash_is_kept_for_its_snapshot_until_the_labels_change() {
+        let mut fleet = fleet();
+        hear(&mut fleet, "a", "1", 0);
+        fleet.keep_desired_hash("a", 7, "hash");
+        assert_eq!(fleet.desired_hash("a", 7).as_deref(), Some("hash"));
+        assert_eq!(fleet.desired_hash("a", 8), None);
+        let labelled = HeartbeatRequest {
+            labels: BTreeMap::from([("role".into(), "db".into())]),
+            ..heartbeat("a", "1")
+        };
+        fleet.hear(&labelled, "::1", Timestamp(1));
+        assert_eq!(fleet.desired_hash("a", 7), None);
+    }
+
+    #[test]
+    fn the_address_is_the_hosts_own_word_or_else_the_sockets_and_fits_its_column() {
+        let mut fleet = fleet();
+        fleet.hear(&heartbeat("a", &"é".repeat(99)), "192.0.2.7", Timestamp(0));
+        let row = &fleet.host("a").expect("heard").row;
+        assert_eq!(row.ip, "192.0.2.7");
+        assert_eq!(row.agent_version.chars().count(), 64);
     }
 }

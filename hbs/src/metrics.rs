@@ -1,10 +1,17 @@
 //! Every metric of hbs.
 
+use std::fmt;
+
 use daemon::Context;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
-use prometheus_client::metrics::counter::Counter;
+use db::Db;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric,
+};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Metric, Registry};
 
 /// What became of a heartbeat, as a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -26,47 +33,96 @@ struct ByResult {
 pub(crate) struct Metrics {
     heartbeats: Family<ByResult, Counter>,
     pub(crate) hosts: Gauge,
+    pub(crate) hosts_silent: Gauge,
+    pub(crate) hosts_waiting: Gauge,
     pub(crate) hosts_stored: Counter,
+    pub(crate) hosts_purged: Counter,
     pub(crate) store_failures: Counter,
+    pub(crate) upkeep_failures: Counter,
     pub(crate) age_export_failures: Counter,
+    pub(crate) leader: Gauge,
+    pub(crate) groups: Gauge,
+    pub(crate) snapshot_generation: Gauge,
+    pub(crate) snapshot_failures: Counter,
+    pub(crate) changes_refused: Counter,
+    pub(crate) rpc_connections: Gauge,
+    pub(crate) rpc_malformed: Counter,
 }
 
 impl Metrics {
     /// Registers all of them, touched with zero.
-    pub(crate) fn register(context: &Context) -> Self {
-        let metrics = Self::default();
+    pub(crate) fn register(context: &Context, db: &Db) -> Self {
+        let all = Self::default();
         use HeartbeatResult::{Changed, Full, Malformed, New, Same};
         for result in [New, Changed, Same, Malformed, Full] {
-            drop(metrics.heartbeats.get_or_create(&ByResult { result }));
+            drop(all.heartbeats.get_or_create(&ByResult { result }));
         }
         let mut registry = context.registry();
-        registry.register(
-            "hbs_heartbeats",
-            "Heartbeats by what became of them",
-            metrics.heartbeats.clone(),
-        );
-        registry.register("hbs_hosts", "Hosts that hbs knows", metrics.hosts.clone());
-        registry.register(
-            "hbs_hosts_stored",
-            "Host rows written to the database",
-            metrics.hosts_stored.clone(),
-        );
-        registry.register(
-            "hbs_store_failures",
-            "Batches of host rows that could not be written and are tried again",
-            metrics.store_failures.clone(),
-        );
-        registry.register(
-            "hbs_age_export_failures",
-            "Rounds of agent_heartbeat_age_seconds that transfer did not take",
-            metrics.age_export_failures.clone(),
-        );
+        let r = &mut *registry;
+        add(r, "hbs_heartbeats", "Heartbeats by what became of them", &all.heartbeats);
+        add(r, "hbs_hosts", "Hosts that hbs knows", &all.hosts);
+        add(r, "hbs_hosts_silent", "Hosts not heard for hbs.silent_after", &all.hosts_silent);
+        let help = "Hosts whose news wait to be written to the database";
+        add(r, "hbs_hosts_waiting", help, &all.hosts_waiting);
+        add(r, "hbs_hosts_stored", "Host rows written to the database", &all.hosts_stored);
+        let help = "Hosts forgotten because they were silent for hbs.purge_after";
+        add(r, "hbs_hosts_purged", help, &all.hosts_purged);
+        let help = "Batches of host rows that could not be written and are tried again";
+        add(r, "hbs_store_failures", help, &all.store_failures);
+        let help = "Rounds of upkeep of the hosts that failed and are tried again";
+        add(r, "hbs_upkeep_failures", help, &all.upkeep_failures);
+        let help = "Rounds of agent_heartbeat_age_seconds and its like that transfer did not take";
+        add(r, "hbs_age_export_failures", help, &all.age_export_failures);
+        let help = "Whether this hbs holds the lease of those that share the hosts";
+        add(r, "hbs_leader", help, &all.leader);
+        add(r, "hbs_groups", "Host groups", &all.groups);
+        let help = "Number of the latest change in the snapshot that this hbs goes by";
+        add(r, "hbs_snapshot_generation", help, &all.snapshot_generation);
+        let help = "Rounds in which the snapshot of the groups could not be renewed or shared";
+        add(r, "hbs_snapshot_failures", help, &all.snapshot_failures);
+        let help = "Changes refused because they came from elsewhere and without a token";
+        add(r, "hbs_changes_refused", help, &all.changes_refused);
+        let help = "Connections of Open-Falcon's JSON-RPC";
+        add(r, "hbs_rpc_connections", help, &all.rpc_connections);
+        let help = "What came by JSON-RPC and was no call that hbs knows";
+        add(r, "hbs_rpc_malformed", help, &all.rpc_malformed);
+        r.register_collector(Box::new(Conflicts(db.clone())));
         drop(registry);
-        metrics
+        all
     }
 
     /// Counts a heartbeat.
     pub(crate) fn count(&self, result: HeartbeatResult) {
         self.heartbeats.get_or_create(&ByResult { result }).inc();
+    }
+}
+
+fn add(registry: &mut Registry, name: &str, help: &str, metric: &(impl Metric + Clone)) {
+    registry.register(name, help, metric.clone());
+}
+
+/// How often transactions were in each other's way, read when somebody asks.
+#[derive(Debug)]
+struct Conflicts(Db);
+
+impl Collector for Conflicts {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let db::Statistics { deadlocks, lock_timeouts, duplicate_keys, given_up } =
+            self.0.statistics();
+        let counts = [
+            ("hbs_db_deadlocks", "Transactions tried again after a deadlock.", deadlocks),
+            ("hbs_db_lock_timeouts", "Transactions tried again after a lock.", lock_timeouts),
+            (
+                "hbs_db_duplicate_keys",
+                "Transactions tried again because another one inserted the same key.",
+                duplicate_keys,
+            ),
+            ("hbs_db_given_up", "Transactions given up after five tries.", given_up),
+        ];
+        for (name, help, count) in counts {
+            let metric = ConstCounter::new(count);
+            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
+        }
+        Ok(())
     }
 }

@@ -35,17 +35,28 @@ pub(crate) struct StorageConfig {
     /// How far behind the newest sample of its series a sample may come.
     #[serde(with = "model::duration_text")]
     pub(crate) out_of_order_window: Duration,
-    /// Most series at a time; samples of further ones are refused and counted.
+    /// Most series in memory at a time; samples of further ones are refused and counted.
     pub(crate) series_max: usize,
+    /// Samples leave memory for a block on disk in pieces of this length.
+    #[serde(with = "model::duration_text")]
+    pub(crate) block_span: Duration,
+    /// Most bytes of all blocks together; the oldest are deleted first. 0 for no bound.
+    pub(crate) retention_bytes: u64,
+    /// Most memory for what was read of blocks.
+    pub(crate) block_cache_bytes_max: usize,
 }
 
 impl Default for StorageConfig {
     fn default() -> Self {
         let limits = storage::Limits::default();
+        let local = storage::LocalConfig::new("");
         Self {
             retention: limits.retention,
             out_of_order_window: limits.out_of_order_window,
             series_max: limits.series_max,
+            block_span: local.block_span,
+            retention_bytes: local.block_bytes_max,
+            block_cache_bytes_max: local.block_cache_bytes_max,
         }
     }
 }
@@ -93,6 +104,12 @@ impl Config {
         }
         if self.storage.series_max == 0 {
             faults.add("storage.series_max", "must be at least 1");
+        }
+        if self.storage.block_span < Duration::from_secs(60) {
+            faults.add(
+                "storage.block_span",
+                "must be at least 1m, or there are more blocks than samples in them",
+            );
         }
         self.db.validate(faults);
         self.state.validate(faults);

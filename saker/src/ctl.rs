@@ -1,5 +1,7 @@
 //! `saker ctl`: asks a running Saker over HTTP.
 
+mod hosts;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use daemon::{Clock, CommonArgs, ExitReason, StartError, http_client, init_log};
 use model::Labels;
 use serde_json::Value;
 
+use self::hosts::{GroupsArgs, HostsArgs};
 use crate::table::{say, table};
 
 /// What to ask.
@@ -20,9 +23,15 @@ pub(crate) enum Command {
     /// Evaluate a PromQL expression now.
     #[command(after_help = "Example:\n  saker ctl query 'topk(3, rate(net_if_in_bytes[5m]))'")]
     Query(QueryArgs),
-    /// The hosts that hbs knows.
-    #[command(after_help = "Example:\n  saker ctl hosts --json")]
+    /// The hosts that hbs knows, or what one of them is told and why.
+    #[command(
+        after_help = "Examples:\n  saker ctl hosts --group corp.pay --silent\n  saker ctl hosts web-01"
+    )]
     Hosts(HostsArgs),
+    /// The groups of hosts, or one of them, or a change of one.
+    #[command(after_help = "Examples:\n  saker ctl groups corp.pay.web\n  \
+        saker ctl groups corp.pay.web --put web.json\n  saker ctl groups corp.pay.web --add web-01")]
+    Groups(GroupsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -52,16 +61,6 @@ pub(crate) struct QueryArgs {
     json: bool,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct HostsArgs {
-    /// The hbs to ask.
-    #[arg(long, default_value = "http://127.0.0.1:6031")]
-    url: String,
-    /// Output for machines: the API's own answer.
-    #[arg(long)]
-    json: bool,
-}
-
 /// Asks and prints the answer.
 pub(crate) fn run(common: &CommonArgs, command: Command) -> ExitCode {
     let outcome = init_log(common).map_err(anyhow::Error::from).and_then(|()| {
@@ -71,7 +70,8 @@ pub(crate) fn run(common: &CommonArgs, command: Command) -> ExitCode {
             match command {
                 Command::Status(args) => status(&http, &args).await,
                 Command::Query(args) => query(&http, &args).await,
-                Command::Hosts(args) => hosts(&http, &args).await,
+                Command::Hosts(args) => hosts::hosts(&http, &args).await,
+                Command::Groups(args) => hosts::groups(&http, &args).await,
             }
         })
     });
@@ -159,42 +159,6 @@ async fn query(http: &reqwest::Client, args: &QueryArgs) -> anyhow::Result<Strin
 fn sample_row(sample: &Value) -> Vec<String> {
     let labels: Labels = serde_json::from_value(sample["metric"].clone()).unwrap_or_default();
     vec![labels.to_string(), sample["value"][1].as_str().unwrap_or("?").to_owned()]
-}
-
-async fn hosts(http: &reqwest::Client, args: &HostsArgs) -> anyhow::Result<String> {
-    let mut hosts = Vec::new();
-    let mut after = String::new();
-    loop {
-        let url = format!("{}/api/v1/hosts", args.url.trim_end_matches('/'));
-        let answer =
-            http.get(&url).query(&[("after", after.as_str()), ("limit", "1000")]).send().await;
-        let answer = answer.with_context(|| format!("ask {url}"))?;
-        let status = answer.status();
-        let page = answer.json().await.ok().filter(|page: &Value| page["hosts"].is_array());
-        let mut page = page.ok_or_else(|| no_answer(&url, status, "an hbs"))?;
-        if let Value::Array(list) = page["hosts"].take() {
-            hosts.extend(list);
-        }
-        let Some(next) = page["next_after"].as_str() else { break };
-        after = next.to_owned();
-    }
-    if args.json {
-        return Ok(Value::Array(hosts).to_string());
-    }
-    let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
-    let rows: Vec<_> = hosts
-        .iter()
-        .map(|host| {
-            let age = host["heartbeat_age_seconds"].as_f64().unwrap_or_default();
-            vec![
-                text(&host["name"]),
-                text(&host["ip"]),
-                text(&host["agent_version"]),
-                format!("{age:.0}s"),
-            ]
-        })
-        .collect();
-    Ok(table(&["HOST", "ADDRESS", "AGENT", "SILENT FOR"], &rows))
 }
 
 fn no_answer(url: &str, status: reqwest::StatusCode, what: &str) -> anyhow::Error {

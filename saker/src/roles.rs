@@ -12,6 +12,8 @@ use crate::config::Config;
 use crate::data_dir;
 
 const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
+/// How often the store is asked whether something is to go into blocks.
+const COMPACT_EVERY: Duration = Duration::from_secs(30);
 
 /// Runs the roles until a signal comes.
 pub(crate) fn run(common: &CommonArgs, command: RunCommand) -> ExitCode {
@@ -69,7 +71,8 @@ async fn transfer_role(
 }
 
 async fn hbs_role(config: &Config, db: Db, context: &Context) -> anyhow::Result<()> {
-    hbs::start(config.hbs.clone(), hbs::Deps { db }, &context.for_role("hbs")).await?;
+    let deps = hbs::Deps { state: config.state.open(&db)?, db };
+    hbs::start(config.hbs.clone(), deps, &context.for_role("hbs")).await?;
     Ok(())
 }
 
@@ -116,18 +119,40 @@ async fn open_storage(config: &Config, context: &Context) -> anyhow::Result<Stor
         series_max: config.storage.series_max,
         ..Limits::default()
     };
-    let local = LocalConfig { limits, ..LocalConfig::new(config.data_dir.join("samples")) };
+    let local = LocalConfig {
+        limits,
+        block_span: config.storage.block_span,
+        block_bytes_max: config.storage.retention_bytes,
+        block_cache_bytes_max: config.storage.block_cache_bytes_max,
+        ..LocalConfig::new(config.data_dir.join("samples"))
+    };
     let storage = Storage::open(local, context.clock.now())
         .await
         .map_err(|error| not_openable(error.into()))?;
     let (maintained, clock) = (storage.clone(), context.clock.clone());
     context.spawn_graceful("storage", move |stop: Stop| maintain(maintained, clock, stop));
+    let (compacted, clock) = (storage.clone(), context.clock.clone());
+    context.spawn("storage blocks", compact(compacted, clock));
     Ok(storage)
 }
 
 /// What is in the data directory cannot be used: its surroundings are at fault, not the process.
 fn not_openable(error: anyhow::Error) -> anyhow::Error {
     StartError::environment(format!("{error:#}")).into()
+}
+
+/// Apart from the other upkeep: writing a large block must not hold up the syncing of the log. The
+/// stop does not wait for it: closing the store ends what is under way.
+async fn compact(storage: Storage, clock: Clock) {
+    loop {
+        clock.sleep(COMPACT_EVERY).await;
+        if let Err(error) = storage.compact(clock.now()).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "upkeep of the blocks of the store failed; it is tried again"
+            );
+        }
+    }
 }
 
 async fn maintain(storage: Storage, clock: Clock, stop: Stop) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use daemon::{Context, Stop, TcpSettings};
+use model::Relabel;
 use storage::Storage;
 
 use crate::config::Config;
@@ -19,7 +20,6 @@ use crate::metrics::Metrics;
 use crate::names::OriginalNames;
 use crate::outlet::Outlet;
 use crate::receive::{json_rpc, line};
-use crate::relabel::Relabel;
 use crate::store_metrics;
 use crate::tokens::Tokens;
 
@@ -56,7 +56,9 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
         }
         None => OriginalNames::restore(&[], config.falcon_names_max),
     };
-    let relabel = Relabel::new(&config.relabel).context("compile transfer.relabel")?;
+    let relabel = Relabel::new(&config.relabel)
+        .map_err(anyhow::Error::msg)
+        .context("compile transfer.relabel")?;
     let tokens = Tokens::load(&config, context.clock.now())?;
     tokens.names().for_each(|name| metrics.received_with(name, 0));
     let destinations = destination::open_all(&config, &deps.queue_dir).await?;

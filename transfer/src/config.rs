@@ -7,10 +7,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use daemon::Faults;
+use model::RelabelRule;
+use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 pub use self::destination::{Destination, TokenConfig};
-use crate::relabel::RelabelRule;
 use crate::route::{DESTINATIONS_MAX, Hash, HashBy};
 
 /// The section `[transfer]`.
@@ -174,7 +175,7 @@ impl Config {
             }
         }
         for (at, rule) in self.relabel.iter().enumerate() {
-            for fault in rule.faults() {
+            for fault in rule.faults::<Regex>() {
                 faults.add(&format!("transfer.relabel[{at}]"), fault);
             }
         }

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use daemon::Clock;
-use model::{Labels, METRIC_NAME, Metadata, Series, Timestamp};
+use model::{Labels, METRIC_NAME, Metadata, Relabel, Series, Timestamp};
 use storage::{Batch, Refusal, WriteOutcome};
 use wire::known::Known;
 
@@ -16,7 +16,6 @@ use crate::metrics::{Metrics, Protocol};
 use crate::names::OriginalNames;
 use crate::outlet::{Outlet, OutletError};
 use crate::reason::{Reason, Refusals};
-use crate::relabel::Relabel;
 use crate::tokens::{TokenId, Tokens};
 use crate::trace::{Passed, Trace};
 

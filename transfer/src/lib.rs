@@ -20,7 +20,6 @@ mod queue;
 mod quota;
 mod reason;
 mod receive;
-mod relabel;
 mod route;
 mod store_metrics;
 mod tokens;
@@ -28,6 +27,6 @@ mod trace;
 
 pub use app::{Addresses, Deps, start};
 pub use config::{Config, Destination, TokenConfig};
+pub use model::{Action, RelabelRule};
 pub use queue::WhenFull;
-pub use relabel::{Action, RelabelRule};
 pub use route::{Hash, HashBy};

@@ -7,7 +7,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use storage::{Stats, Storage};
+use storage::{BlockStats, Stats, Storage};
 
 /// Puts the figures of the store on the `/metrics` page of transfer.
 pub(crate) fn register(storage: &Storage, context: &Context) {
@@ -24,8 +24,11 @@ impl Collector for StoreMetrics {
 }
 
 fn encode(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    gauge(encoder, "transfer_store_series", "Series in the store.", stats.series as u64)?;
-    gauge(encoder, "transfer_store_samples", "Samples in the store.", stats.samples)?;
+    gauge(encoder, "transfer_store_series", "Series in memory.", stats.series as u64)?;
+    gauge(encoder, "transfer_store_samples", "Samples in memory.", stats.samples)?;
+    if let Some(blocks) = &stats.blocks {
+        encode_blocks(blocks, encoder)?;
+    }
     let Some(wal) = &stats.wal else { return Ok(()) };
     gauge(encoder, "transfer_store_wal_bytes", "Bytes of the write-ahead log on disk.", wal.bytes)?;
     gauge(
@@ -42,6 +45,59 @@ fn encode(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let lost: u64 = wal.replay.faults.iter().map(|fault| fault.bytes_lost).sum();
     let help = "Bytes of the write-ahead log that could not be read at the start.";
     gauge(encoder, "transfer_store_wal_lost_bytes", help, lost)
+}
+
+fn encode_blocks(blocks: &BlockStats, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let gauges = [
+        ("transfer_store_blocks", "Blocks on disk.", blocks.blocks as u64),
+        ("transfer_store_block_bytes", "Bytes of the blocks on disk.", blocks.bytes),
+        ("transfer_store_block_samples", "Samples in the blocks on disk.", blocks.samples),
+        (
+            "transfer_store_block_cache_bytes",
+            "Memory that holds what was read of blocks.",
+            blocks.cache_bytes as u64,
+        ),
+    ];
+    for (name, help, value) in gauges {
+        gauge(encoder, name, help, value)?;
+    }
+    let counters = [
+        ("transfer_store_blocks_cut", "Blocks cut from memory.", blocks.cut_total),
+        (
+            "transfer_store_compactions",
+            "Times that several blocks were merged into one.",
+            blocks.compacted_total,
+        ),
+        (
+            "transfer_store_blocks_deleted",
+            "Blocks deleted because of their age or the size of all.",
+            blocks.deleted_total,
+        ),
+        (
+            "transfer_store_block_failures",
+            "Cuts, merges and deletions of blocks that failed; they are tried again.",
+            blocks.failed_total,
+        ),
+        (
+            "transfer_store_blocks_damaged",
+            "Blocks that were set aside because of damage.",
+            blocks.damaged_total,
+        ),
+        (
+            "transfer_store_block_cache_hits",
+            "Pages of blocks that were found in memory.",
+            blocks.cache_hits_total,
+        ),
+        (
+            "transfer_store_block_cache_misses",
+            "Pages of blocks that were read from disk.",
+            blocks.cache_misses_total,
+        ),
+    ];
+    for (name, help, value) in counters {
+        counter(encoder, name, help, value)?;
+    }
+    Ok(())
 }
 
 fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {

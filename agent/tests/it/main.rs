@@ -2,8 +2,11 @@
 //! process.
 #![expect(clippy::unwrap_used, reason = "a wrong assumption of a test fails the test")]
 
+mod commands;
+mod desired;
 mod fixtures;
 mod heartbeat;
+mod jobs;
 mod kernels;
 mod outage;
 mod process;

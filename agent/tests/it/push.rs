@@ -68,6 +68,46 @@ async fn one_bad_sample_costs_only_itself_and_has_a_reason_on_request() {
     agent.ctx.stop().await;
 }
 
+async fn post_text(agent: &Agent, path: &str, kind: &str, body: &str) -> (StatusCode, String) {
+    let url = format!("{}{path}", agent.url);
+    let request = agent.ctx.http.post(url).header("content-type", kind).body(body.to_owned());
+    let response = request.send().await.unwrap();
+    (response.status(), response.text().await.unwrap())
+}
+
+#[tokio::test]
+async fn prometheus_text_is_taken_by_its_path_or_by_its_content_type() {
+    let agent = Agent::start(|config| {
+        config.endpoint = Some("h".into());
+        config.labels.insert("idc".into(), "bj".into());
+    })
+    .await;
+    let text = "# TYPE jobs_total counter\njobs_total{queue=\"a\"} 3\n";
+    let (status, told) = post_text(&agent, "/v1/push/prometheus", "text/plain", text).await;
+    assert_eq!((status, told.as_str()), (StatusCode::OK, "success"));
+    let kind = "text/plain; version=0.0.4";
+    let (_, told) = post_text(&agent, "/v1/push?verbose=1", kind, "other 4 5000\nbad\n").await;
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&told).unwrap(),
+        serde_json::json!({ "msg": "success", "total": 2, "accepted": 1, "refused": [
+            { "line": 2, "reason": "a sample is a name, labels in braces if any, and a value" },
+        ]})
+    );
+    let (status, told) = post_text(&agent, "/v1/push/prometheus", "text/plain", "bad\n").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(told.starts_with("line 1: "), "{told}");
+    let taken = agent.neighbour.has_taken(2).await;
+    let all: Vec<_> = taken.iter().flat_map(|request| &request.series).collect();
+    let find = |name: &str| *all.iter().find(|one| one.labels.metric_name() == name).unwrap();
+    assert_eq!(
+        find("jobs_total").labels.to_string(),
+        r#"jobs_total{endpoint="h", idc="bj", queue="a"}"#
+    );
+    assert_eq!(find("jobs_total").samples[0].timestamp, START);
+    assert_eq!(find("other").samples[0].timestamp.millis(), 5000);
+    agent.ctx.stop().await;
+}
+
 #[tokio::test]
 async fn a_sample_without_a_time_gets_the_time_of_its_arrival() {
     let agent = Agent::start(|_| {}).await;

@@ -26,7 +26,10 @@ impl Collector for Gated {
         if let Some(gate) = gate {
             let _ = gate.recv();
         }
-        assert!(self.metric != "load.15min", "a collector that panics");
+        if self.metric == "load.15min" {
+            // Without the hook, whose trace takes longer than the deadline of these tests.
+            std::panic::resume_unwind(Box::new("a collector that panics"));
+        }
         out.add(self.metric, 1.0);
         Ok(())
     }

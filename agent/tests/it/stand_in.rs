@@ -1,5 +1,6 @@
 //! Stand-ins for transfer and hbs: real HTTP on a free port, answers that a test can change.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,11 +10,11 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use daemon::{Clock, Context};
 use model::{Metadata, Series};
 use testkit::eventually;
-use wire::heartbeat::HeartbeatRequest;
+use wire::heartbeat::{DesiredState, HeartbeatRequest};
 use wire::remote_write::{Limits, decode};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -31,6 +32,8 @@ struct Inner {
     asked: usize,
     taken: Vec<Request>,
     heartbeats: Vec<HeartbeatRequest>,
+    desired: Option<DesiredState>,
+    files: BTreeMap<String, String>,
 }
 
 /// A transfer and an hbs in one.
@@ -47,6 +50,7 @@ impl StandIn {
         let routes = Router::new()
             .route("/api/v1/write", post(write))
             .route(wire::heartbeat::PATH, post(heartbeat))
+            .route("/v1/plugins/{sha256}", get(plugin_file))
             .with_state(inner.clone());
         let ctx = Context::new("stand-in", Clock::System).unwrap();
         let address = ctx.listen(SocketAddr::from(([127, 0, 0, 1], 0)), routes).await.unwrap();
@@ -68,6 +72,25 @@ impl StandIn {
 
     pub(crate) fn heartbeats(&self) -> Vec<HeartbeatRequest> {
         self.inner.lock().unwrap().heartbeats.clone()
+    }
+
+    /// Wants this state of the host from now on.
+    pub(crate) fn desire(&self, state: DesiredState) {
+        self.inner.lock().unwrap().desired = Some(state);
+    }
+
+    /// Hands out a file of a plugin.
+    pub(crate) fn offer_file(&self, sha256: &str, content: &str) {
+        self.inner.lock().unwrap().files.insert(sha256.to_owned(), content.to_owned());
+    }
+
+    /// The last value of a series, by its name and labels without those that say whose it is.
+    pub(crate) fn value(&self, labels: &str) -> Option<f64> {
+        let taken = self.taken();
+        let series = taken.iter().rev().flat_map(|request| request.series.iter().rev());
+        let mut found =
+            series.filter(|one| one.labels.without(&["endpoint"]).to_string() == labels);
+        found.next().map(|one| one.samples[0].value)
     }
 
     /// Waits until so many requests were taken.
@@ -99,10 +122,26 @@ async fn write(
 
 async fn heartbeat(State(inner): State<Arc<Mutex<Inner>>>, body: Bytes) -> Response {
     let request = HeartbeatRequest::decode(&body).unwrap();
+    let mut inner = inner.lock().unwrap();
+    let desired = match &inner.desired {
+        Some(state) if state.hash == request.desired_hash => serde_json::Value::Null,
+        Some(state) => serde_json::to_value(state).unwrap(),
+        None => serde_json::json!({ "heartbeat_interval_seconds": 45 }),
+    };
     let reply = serde_json::json!({
         "server_time": request.sent_at.millis() - 5000,
-        "desired": { "heartbeat_interval_seconds": 45 },
+        "desired": desired,
     });
-    inner.lock().unwrap().heartbeats.push(request);
+    inner.heartbeats.push(request);
     axum::Json(reply).into_response()
+}
+
+async fn plugin_file(
+    State(inner): State<Arc<Mutex<Inner>>>,
+    axum::extract::Path(sha256): axum::extract::Path<String>,
+) -> Response {
+    match inner.lock().unwrap().files.get(&sha256) {
+        Some(content) => content.clone().into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
 }

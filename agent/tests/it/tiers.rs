@@ -23,19 +23,46 @@ pub(crate) struct Agent {
     pub(crate) neighbour: StandIn,
     pub(crate) url: String,
     _tree: Tree,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 impl Agent {
     pub(crate) async fn start(change: impl FnOnce(&mut Config)) -> Self {
-        let (tree, data) = (Tree::copy("linux-3.10"), tempfile::tempdir().unwrap());
-        let neighbour = StandIn::start().await;
+        Self::start_with(StandIn::start().await, tempfile::tempdir().unwrap(), change).await
+    }
+
+    /// An agent whose neighbour and data directory are there already.
+    pub(crate) async fn start_with(
+        neighbour: StandIn,
+        data: tempfile::TempDir,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let tree = Tree::copy("linux-3.10");
         let mut config = config(&tree.path(), data.path(), &neighbour.url);
         change(&mut config);
         let url = format!("http://{}", config.listen);
         let ctx = context_at(START);
         app::start(config, Started::default(), &ctx).await.unwrap();
-        Self { ctx, neighbour, url, _tree: tree, _data: data }
+        Self { ctx, neighbour, url, _tree: tree, data }
+    }
+
+    /// Stops it; what is left is its data directory.
+    pub(crate) async fn stop(self) -> tempfile::TempDir {
+        self.ctx.stop().await;
+        self.data
+    }
+
+    /// Moves the clock on until `found` is something.
+    pub(crate) async fn advance_until<T>(
+        &self,
+        what: &str,
+        found: impl Fn(&Self) -> Option<T>,
+    ) -> T {
+        let tick = async || {
+            self.ctx.clock.advance(Duration::from_secs(1));
+            found(self)
+        };
+        eventually(what, PATIENCE, tick).await
     }
 }
 

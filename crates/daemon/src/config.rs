@@ -70,50 +70,6 @@ where
     Ok(parse_config(&path.display().to_string(), &text, validate)?)
 }
 
-/// Like [`load_config`], with the settings of a second file over those of the first, key by key. The second may not
-/// have the sections named in `protected`.
-pub fn load_config_under<T>(
-    file: Option<&Path>,
-    over: &Path,
-    protected: &[&str],
-    validate: fn(&T, &mut Faults),
-) -> Result<T, StartError>
-where
-    T: DeserializeOwned + Default,
-{
-    let read = |path: &Path| -> Result<toml::Table, StartError> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            let path = path.display();
-            StartError::usage(format!("cannot read the configuration {path}: {error}"))
-        })?;
-        Ok(parse_config(&path.display().to_string(), &text, |_, _| {})?)
-    };
-    let mut table = file.map(read).transpose()?.unwrap_or_default();
-    let upper = read(over)?;
-    let mut faults = Faults::default();
-    for key in protected.iter().filter(|key| upper.contains_key(**key)) {
-        faults.add(key, "may only be set in the host's own configuration");
-    }
-    let over = over.display().to_string();
-    if !faults.0.is_empty() {
-        return Err(ConfigError { file: over, faults: faults.0 }.into());
-    }
-    put_over(&mut table, upper);
-    let below = file.map(|file| file.display().to_string()).unwrap_or_default();
-    Ok(parse_config(&format!("{over} over {below}"), &table.to_string(), validate)?)
-}
-
-fn put_over(table: &mut toml::Table, upper: toml::Table) {
-    for (key, value) in upper {
-        match (table.get_mut(&key), value) {
-            (Some(toml::Value::Table(below)), toml::Value::Table(value)) => put_over(below, value),
-            (_, value) => {
-                table.insert(key, value);
-            }
-        }
-    }
-}
-
 /// Like [`load_config`] for text that is already at hand; `name` is what errors call it.
 pub fn parse_config<T>(
     name: &str,
@@ -235,28 +191,6 @@ mod tests {
     fn a_syntax_error_is_told_once() {
         assert_eq!(faults("port = \nname = 3").len(), 1);
         assert_eq!(faults("[inner").len(), 1);
-    }
-
-    #[test]
-    fn a_second_file_goes_over_the_first_key_by_key() {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| {
-            let path = dir.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            path
-        };
-        let below = write("below.toml", "port = 5\nname = \"a\"\n[inner]\nsize = 1\n");
-        let over = write("over.toml", "name = \"b\"\n");
-        let load = |over: &Path, protected: &[&str]| {
-            load_config_under::<Config>(Some(&below), over, protected, validate)
-        };
-        let config = load(&over, &["inner"]).expect("valid");
-        assert_eq!((config.port, config.name.as_str(), config.inner.size), (5, "b", 1));
-        let over = write("over.toml", "prot = 5\n[inner]\nsize = 2\n");
-        let told = load(&over, &["inner"]).expect_err("inner is protected").to_string();
-        assert!(told.contains("over.toml") && told.contains("inner: may only be set"), "{told}");
-        let told = load(&over, &[]).expect_err("prot is unknown").to_string();
-        assert!(told.contains("unknown field `prot`"), "{told}");
     }
 
     #[test]

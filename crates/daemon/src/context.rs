@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use model::Timestamp;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -61,7 +62,20 @@ impl Context {
 
     /// Says on `/-/ready` that the role lacks something, and why. It serves what it can all the same.
     pub fn lacks(&self, what: &'static str, why: impl Into<String>) {
-        self.shared.lacking_mut().insert(what, why.into());
+        let why = why.into();
+        let mut last = self.shared.last_lack.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some((self.clock.now(), format!("{what}: {why}")));
+        self.shared.lacking_mut().insert(what, why);
+    }
+
+    /// What the role lacks now, and why.
+    pub fn lacking(&self) -> BTreeMap<&'static str, String> {
+        self.shared.lacking()
+    }
+
+    /// The last thing that the role lacked and why, also when it has it again.
+    pub fn last_lack(&self) -> Option<(Timestamp, String)> {
+        self.shared.last_lack.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes back what [`Context::lacks`] said.
@@ -168,11 +182,17 @@ pub(crate) struct Shared {
     role: &'static str,
     registry: Mutex<Registry>,
     lacking: Mutex<BTreeMap<&'static str, String>>,
+    last_lack: Mutex<Option<(Timestamp, String)>>,
 }
 
 impl Shared {
     fn new(role: &'static str) -> Arc<Self> {
-        Arc::new(Self { role, registry: Mutex::default(), lacking: Mutex::default() })
+        Arc::new(Self {
+            role,
+            registry: Mutex::default(),
+            lacking: Mutex::default(),
+            last_lack: Mutex::default(),
+        })
     }
 
     pub(crate) fn role(&self) -> &'static str {
@@ -351,6 +371,8 @@ mod tests {
             (503, "alarm: connection refused\n")
         );
         context.has("alarm");
+        let last = context.last_lack().map(|(_, why)| why);
+        assert_eq!(last.as_deref(), Some("alarm: connection refused"));
         assert_eq!(get("/-/ready").await.unwrap().status(), 200);
         assert!(get("/version").await.unwrap().text().await.unwrap().contains(r#""role":"judge""#));
         assert!(

@@ -20,7 +20,7 @@ mod tcp;
 
 pub use args::CommonArgs;
 pub use clock::Clock;
-pub use config::{ConfigError, Faults, load_config, load_config_under, parse_config};
+pub use config::{ConfigError, Faults, load_config, parse_config};
 pub use context::{Context, Stop};
 pub use exit::{ExitReason, StartError, error_chain};
 pub use http_client::http_client;

@@ -8,9 +8,13 @@
 //! UPDATE`, which locks too much (MySQL bug 58637).
 
 pub mod alerts;
+mod audit;
+mod bundles;
 mod config;
 mod error;
+mod groups;
 mod hosts;
+mod maintenance;
 mod migrate;
 mod pool;
 mod record;
@@ -19,14 +23,23 @@ mod silences;
 mod state;
 mod statement;
 mod transaction;
+mod upgrades;
 mod upsert;
 
 pub use alerts::Alerts;
+pub use audit::{Audit, AuditEntry};
+pub use bundles::{Bundles, FileRow};
 pub use config::DbConfig;
 pub use error::DbError;
+pub use groups::{GroupRow, Groups, MemberBy, MemberRow};
 pub use hosts::{HostRow, Hosts};
+pub use maintenance::{MaintenanceOf, MaintenanceRow, Maintenances};
 pub use pool::Db;
 pub use rules::{RuleGroupRow, RuleGroups};
 pub use silences::{SilenceRow, Silences};
 pub use state::{EventRow, LeaseRow, StateTables};
 pub use transaction::Statistics;
+pub use upgrades::{
+    Admission, Admitted, GroupLimit, HostPhase, HostReport, UpgradeHostRow, UpgradePlanRow,
+    UpgradeTally, Upgrades,
+};

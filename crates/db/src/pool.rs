@@ -14,7 +14,8 @@ use crate::record::Record;
 use crate::statement::Statement;
 use crate::transaction::{Counters, Transaction, Tries, in_time};
 use crate::{
-    Alerts, DbConfig, DbError, Hosts, RuleGroups, Silences, StateTables, Statistics, migrate,
+    Alerts, Audit, Bundles, DbConfig, DbError, Groups, Hosts, Maintenances, RuleGroups, Silences,
+    StateTables, Statistics, Upgrades, migrate,
 };
 
 // One writer at a time is SQLite's nature; the other connections let reads go on beside it.
@@ -124,6 +125,26 @@ impl Db {
         Hosts { db: self }
     }
 
+    /// Host groups and their members.
+    pub fn groups(&self) -> Groups<'_> {
+        Groups { db: self }
+    }
+
+    /// Sets of plugin files.
+    pub fn bundles(&self) -> Bundles<'_> {
+        Bundles { db: self }
+    }
+
+    /// Maintenance windows.
+    pub fn maintenances(&self) -> Maintenances<'_> {
+        Maintenances { db: self }
+    }
+
+    /// Who changed what.
+    pub fn audit(&self) -> Audit<'_> {
+        Audit { db: self }
+    }
+
     /// Rule groups created by API.
     pub fn rule_groups(&self) -> RuleGroups<'_> {
         RuleGroups { db: self }
@@ -142,6 +163,11 @@ impl Db {
     /// The tables behind the embedded shared state.
     pub fn state(&self) -> StateTables<'_> {
         StateTables { db: self }
+    }
+
+    /// The rollout of an agent version.
+    pub fn upgrades(&self) -> Upgrades<'_> {
+        Upgrades { db: self }
     }
 
     /// How often transactions were in each other's way so far.

@@ -10,6 +10,7 @@ mod labels;
 mod matcher;
 mod metadata;
 mod pattern;
+mod relabel;
 mod sample;
 mod selection;
 mod timestamp;
@@ -23,6 +24,7 @@ pub use labels::{
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metadata::{Metadata, MetricKind, canonical_name};
 pub use pattern::{PatternError, PatternScope, compile_pattern};
+pub use relabel::{Action, Pattern, Relabel, RelabelRule};
 pub use sample::{STALE_NAN_BITS, Sample, Series, is_stale, stale_nan};
 pub use selection::Selection;
 pub use timestamp::Timestamp;

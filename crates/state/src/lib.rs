@@ -1,5 +1,5 @@
-//! Shared state in verbs: leases, documents, and queues that hand events out with a lease and an
-//! acknowledgement.
+//! Shared state in verbs: leases, documents, queues that hand events out with a lease and an
+//! acknowledgement, and the places of hosts that are upgraded.
 //!
 //! [`State`] is embedded or Redis, behind the same verbs. Embedded keeps everything in the SQL
 //! store, so what a verb answered survives kill -9. Redis is for services on several machines.
@@ -14,12 +14,17 @@ mod error;
 mod events;
 mod leases;
 mod redis;
+mod upgrades;
 
 use std::sync::Arc;
 
 use db::Db;
 
 pub use crate::redis::RedisConfig;
+pub use db::{
+    Admission, Admitted, GroupLimit, HostPhase, HostReport, UpgradeHostRow, UpgradePlanRow,
+    UpgradeTally,
+};
 pub use error::StateError;
 pub use events::Event;
 pub use leases::Lease;

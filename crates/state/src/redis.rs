@@ -6,6 +6,7 @@
 mod documents;
 mod leases;
 mod queues;
+mod upgrades;
 
 use std::fmt;
 use std::time::Duration;
@@ -20,6 +21,8 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 // A verb fails soon while the server is away; the next verb connects anew.
 const RECONNECTS_PER_VERB: usize = 1;
+/// The beginning of every key unless it is set.
+const DEFAULT_PREFIX: &str = "saker";
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where Redis is. `Debug` shows no password.
@@ -36,7 +39,7 @@ pub struct RedisConfig {
 impl RedisConfig {
     /// The server at this address, with everything else as it is by default.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), password: None, prefix: "saker".to_owned() }
+        Self { url: url.into(), password: None, prefix: DEFAULT_PREFIX.to_owned() }
     }
 
     /// Says what is wrong with the address, without connecting.
@@ -83,6 +86,20 @@ struct Scripts {
     take_events: Script,
     ack_event: Script,
     return_event: Script,
+    upgrade_plan: Script,
+    upgrade_admit: Script,
+    upgrade_report: Script,
+    upgrade_tally: Script,
+}
+
+/// A script behind what all scripts of upgrades share.
+macro_rules! upgrade_script {
+    ($name:literal) => {
+        Script::new(concat!(
+            include_str!("redis/upgrade.lua"),
+            include_str!(concat!("redis/upgrade_", $name, ".lua"))
+        ))
+    };
 }
 
 impl RedisStore {
@@ -104,6 +121,10 @@ impl RedisStore {
             take_events: Script::new(include_str!("redis/take_events.lua")),
             ack_event: Script::new(include_str!("redis/ack_event.lua")),
             return_event: Script::new(include_str!("redis/return_event.lua")),
+            upgrade_plan: upgrade_script!("plan"),
+            upgrade_admit: upgrade_script!("admit"),
+            upgrade_report: upgrade_script!("report"),
+            upgrade_tally: upgrade_script!("tally"),
         };
         Ok(Self { connection, prefix: config.prefix.clone(), scripts })
     }

@@ -43,6 +43,15 @@ impl Chunk {
         usize::from(self.count)
     }
 
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether it is the same chunk, not one that is equal.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.bytes, &other.bytes)
+    }
+
     pub(crate) fn overlaps(&self, start: i64, end: i64) -> bool {
         self.first <= end && self.last >= start
     }
@@ -112,9 +121,14 @@ impl OpenChunk {
     pub(crate) fn seal(&mut self) -> Option<Chunk> {
         let (first, last) = self.span()?;
         let chunk = Chunk { first, last, count: self.count, bytes: Arc::from(self.bits.bytes()) };
+        self.clear();
+        Some(chunk)
+    }
+
+    /// Forgets the samples.
+    pub(crate) fn clear(&mut self) {
         self.bits.clear();
         self.count = 0;
-        Some(chunk)
     }
 
     /// Gives memory back that an empty chunk keeps for its next samples.
@@ -184,7 +198,7 @@ pub(crate) struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    fn new(first: i64, count: u16, bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(first: i64, count: u16, bytes: &'a [u8]) -> Self {
         let bits = BitReader::new(bytes);
         Self {
             bits,

@@ -38,19 +38,35 @@ pub struct LocalConfig {
     pub limits: Limits,
     /// A segment of the write-ahead log is finished when it has reached this many bytes.
     pub segment_bytes_max: u64,
-    /// A segment of the write-ahead log is finished when it is this old, so that retention can
-    /// delete it in time.
+    /// A segment of the write-ahead log is finished when it is this old, so that it can be deleted
+    /// soon after its samples are in blocks.
     pub segment_span: Duration,
+    /// Samples leave memory for a block in pieces of this length, once they are older than the
+    /// out-of-order window. Up to the window and twice this length are in memory, and are read back
+    /// at a start.
+    pub block_span: Duration,
+    /// Most bytes of all blocks together; the oldest are deleted first. 0 for no bound.
+    pub block_bytes_max: u64,
+    /// Most memory for what was read of blocks.
+    pub block_cache_bytes_max: usize,
 }
 
 impl LocalConfig {
+    /// No block is longer than an eighth of the retention, so that little is kept beyond it.
+    pub(crate) fn block_span_max(&self) -> Duration {
+        self.limits.retention / 8
+    }
+
     /// Defaults for a directory.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
             limits: Limits::default(),
             segment_bytes_max: 64 << 20,
-            segment_span: Duration::from_secs(6 * 3600),
+            segment_span: Duration::from_secs(3600),
+            block_span: Duration::from_secs(2 * 3600),
+            block_bytes_max: 0,
+            block_cache_bytes_max: 64 << 20,
         }
     }
 }

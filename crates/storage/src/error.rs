@@ -72,6 +72,9 @@ pub enum ReadError {
     /// The task that read was cancelled or panicked.
     #[error("the read was interrupted")]
     Interrupted,
+    /// A block is damaged. It has been set aside, and the next read goes on without its samples.
+    #[error("{0}; the block has been set aside, what is asked next is answered without it")]
+    Damaged(String),
     /// The selection has more samples than the caller wants to hold.
     #[error("the selection has more than {limit} samples: narrow its matchers or its span")]
     TooManySamples {
@@ -99,7 +102,23 @@ pub enum MaintainError {
         /// The cause.
         source: io::Error,
     },
-    /// The task was cancelled or panicked.
+    /// A block could not be written, merged or deleted. What was to go into it stays where it is.
+    #[error("cannot write, merge or delete the block {path}")]
+    Block {
+        /// Its folder.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A block that was to be merged is damaged, and has been set aside.
+    #[error("{path} is damaged: {what}; the block has been set aside")]
+    Damaged {
+        /// The damaged file, where it was.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The task was cancelled or panicked, or the store was closed meanwhile.
     #[error("upkeep was interrupted")]
     Interrupted,
 }

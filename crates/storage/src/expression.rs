@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use model::Series;
+use model::{Selection, Series};
 use promql::{EvalError, Expr, Output, Params, Plan, PlanError};
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::head::Head;
 use crate::query::Stop;
+use crate::reading::Store;
 use crate::storage::Reader;
 
 // A query within all of these is answered on the thread that asks. Others wait for that thread meanwhile, so what it
@@ -29,6 +29,9 @@ pub enum QueryError {
     /// The evaluation failed.
     #[error(transparent)]
     Evaluate(EvalError),
+    /// A block is damaged. It has been set aside, and the next query goes on without its samples.
+    #[error("{0}; the block has been set aside, the next query is answered without it")]
+    Damaged(String),
     /// The time allowed was over.
     #[error("query timed out in query execution after {} s: narrow its selectors or its range", .0.as_secs_f64())]
     TimedOut(Duration),
@@ -61,7 +64,7 @@ pub async fn query_then<T: Send + 'static>(
         // A timer would take a millisecond to notice, which is enough for some answers and not for others.
         return Err(QueryError::TimedOut(timeout));
     }
-    if let Some(output) = answer_at_once(reader.head(), expr, &params) {
+    if let Some(output) = answer_at_once(reader.store(), expr, &params) {
         return Ok(then(output));
     }
     let limit = params.limits.samples_max;
@@ -69,7 +72,7 @@ pub async fn query_then<T: Send + 'static>(
     let abandoned = SetOnDrop(Arc::default());
     let seen = abandoned.0.clone();
     let answering = reader
-        .ask(move |head| answer(head, &plan, limit, &|| seen.load(Ordering::Relaxed)).map(then));
+        .ask(move |store| answer(store, &plan, limit, &|| seen.load(Ordering::Relaxed)).map(then));
     match tokio::time::timeout(timeout, answering).await {
         Ok(answered) => answered.map_err(|_| QueryError::Interrupted)?,
         Err(_) => Err(QueryError::TimedOut(timeout)),
@@ -78,7 +81,7 @@ pub async fn query_then<T: Send + 'static>(
 
 /// Answers a small query on the thread that asks, which costs half of what two changes of threads do. `None` when it
 /// turns out not to be small: then nothing is lost but [`AT_ONCE_TIME_MAX`].
-fn answer_at_once(head: &Head, expr: &Expr, params: &Params) -> Option<Output> {
+fn answer_at_once(store: &Store, expr: &Expr, params: &Params) -> Option<Output> {
     let steps = params.end.since(params.start).as_millis() / params.step.as_millis().max(1);
     if !params.step.is_zero() && steps > AT_ONCE_STEPS_MAX {
         return None;
@@ -87,17 +90,20 @@ fn answer_at_once(head: &Head, expr: &Expr, params: &Params) -> Option<Output> {
     let limit = AT_ONCE_SAMPLES_MAX.min(params.limits.samples_max);
     small.limits.samples_max = limit;
     let plan = promql::plan(expr, small).ok()?;
-    if !plan.selections().iter().all(|selection| head.is_narrow(selection, AT_ONCE_SERIES_MAX)) {
+    let is_small = |selection: &Selection| {
+        store.is_recent(selection) && store.head.is_narrow(selection, AT_ONCE_SERIES_MAX)
+    };
+    if !plan.selections().iter().all(is_small) {
         return None;
     }
     let begun = Instant::now();
     // Whatever went wrong is told by the one who has all the limits and all the time.
-    answer(head, &plan, limit, &|| begun.elapsed() > AT_ONCE_TIME_MAX).ok()
+    answer(store, &plan, limit, &|| begun.elapsed() > AT_ONCE_TIME_MAX).ok()
 }
 
 /// Fetches what the plan names and evaluates it.
 fn answer(
-    head: &Head,
+    store: &Store,
     plan: &Plan,
     limit: usize,
     cancelled: &dyn Fn() -> bool,
@@ -105,9 +111,10 @@ fn answer(
     let mut inputs: Vec<Vec<Series>> = Vec::with_capacity(plan.selections().len());
     let mut left = limit;
     for (selection, hints) in plan.selections().iter().zip(plan.hints()) {
-        let input = head.select(selection, hints, left, cancelled).map_err(|stop| match stop {
+        let input = store.select(selection, hints, left, cancelled).map_err(|stop| match stop {
             Stop::TooManySamples => QueryError::Evaluate(EvalError::TooManySamples { limit }),
             Stop::Cancelled => QueryError::Evaluate(EvalError::Cancelled),
+            Stop::Damaged(text) => QueryError::Damaged(text),
         })?;
         left = left.saturating_sub(input.iter().map(|series| series.samples.len()).sum());
         inputs.push(input);
@@ -224,7 +231,7 @@ mod tests {
         let expr = promql::parse("up").expect("it is PromQL");
         let plan = promql::plan(&expr, Params::instant(NOW)).expect("it fits");
         let answered =
-            reader.ask(move |head| answer(head, &plan, 1_000, &|| true)).await.expect("it ran");
+            reader.ask(move |store| answer(store, &plan, 1_000, &|| true)).await.expect("it ran");
         assert!(
             matches!(answered, Err(QueryError::Evaluate(EvalError::Cancelled))),
             "{answered:?}"
@@ -236,7 +243,7 @@ mod tests {
         let reader = reader().await;
         let at_once = |text: &str, params: &Params| {
             let expr = promql::parse(text).expect("it is PromQL");
-            answer_at_once(reader.head(), &expr, params)
+            answer_at_once(reader.store(), &expr, params)
         };
         let instant = Params::instant(NOW);
         assert!(at_once("no_such_metric", &instant).is_some());

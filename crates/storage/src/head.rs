@@ -8,10 +8,12 @@ use model::{Labels, Metadata, Sample, Series, Timestamp};
 use parking_lot::RwLock;
 
 use crate::batch::{Batch, Refusal, WriteOutcome};
+use crate::blocks::Blocks;
 use crate::config::Limits;
+use crate::cut::Leaving;
 use crate::index::SeriesId;
 use crate::registry::Registry;
-use crate::samples::{Admission, Verdict};
+use crate::samples::{Admission, Past, Verdict};
 
 // A series without a sample for this long is sealed and its spare memory given back.
 const SILENT_MILLIS: i64 = 3_600_000;
@@ -28,6 +30,7 @@ pub(crate) struct Head {
     pub(crate) metadata: RwLock<BTreeMap<String, Metadata>>,
     horizon: AtomicI64,
     swept: AtomicI64,
+    newest: AtomicI64,
     samples: AtomicU64,
 }
 
@@ -58,6 +61,7 @@ impl Head {
             metadata: RwLock::default(),
             horizon: AtomicI64::new(i64::MIN),
             swept: AtomicI64::new(i64::MIN),
+            newest: AtomicI64::new(i64::MIN),
             samples: AtomicU64::new(0),
         }
     }
@@ -75,13 +79,19 @@ impl Head {
         self.horizon.load(Ordering::Relaxed)
     }
 
+    /// Milliseconds of the newest sample that was ever stored here.
+    pub(crate) fn newest(&self) -> i64 {
+        self.newest.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn move_horizon(&self, now: Timestamp) {
         // Also backwards: a clock that was wrong for a while must not refuse samples for good.
         self.horizon.store(now.minus(self.limits.retention).millis(), Ordering::Relaxed);
     }
 
-    /// Judges a batch. New series are entered; [`Head::apply`] or [`Head::abandon`] must follow.
-    pub(crate) fn plan(&self, batch: Batch) -> Plan {
+    /// Judges a batch, by what the blocks hold as well. New series are entered; [`Head::apply`] or
+    /// [`Head::abandon`] must follow.
+    pub(crate) fn plan(&self, batch: Batch, blocks: Option<&Blocks>) -> Plan {
         let mut plan = Plan {
             series: Vec::new(),
             metadata: Vec::new(),
@@ -91,7 +101,7 @@ impl Head {
         self.plan_metadata(batch.metadata, &mut plan);
         self.number(batch.series, &mut plan);
         join_repeated(&mut plan.series);
-        self.judge(&mut plan);
+        self.judge(&mut plan, blocks);
         let is_used = |id: &SeriesId| plan.series.binary_search_by_key(id, |(id, _)| *id).is_ok();
         let mut unused = plan.fresh.extract_if(.., |id| !is_used(id)).collect();
         self.remove_empty(&mut unused);
@@ -104,11 +114,14 @@ impl Head {
             self.metadata.write().extend(plan.metadata);
         }
         let registry = self.registry.read();
+        let mut newest = i64::MIN;
         for (id, series) in &plan.series {
             let Some(stored) = registry.get(*id) else { continue };
             let mut samples = stored.samples.lock();
             series.samples.iter().for_each(|sample| samples.store(*sample));
+            newest = newest.max(series.samples.last().map_or(newest, |s| s.timestamp.millis()));
         }
+        self.newest.fetch_max(newest, Ordering::Relaxed);
         self.samples.fetch_add(plan.outcome.stored as u64, Ordering::Relaxed);
         plan.outcome
     }
@@ -138,13 +151,36 @@ impl Head {
         self.metadata.write().extend(metadata);
         let horizon = self.horizon();
         let registry = self.registry.read();
-        let mut count = 0;
+        let (mut count, mut newest) = (0, i64::MIN);
         for (id, sample) in rows.iter().filter(|(_, sample)| sample.timestamp.millis() >= horizon) {
             let Some(series) = registry.get(*id) else { continue };
             series.samples.lock().store(*sample);
+            newest = newest.max(sample.timestamp.millis());
             count += 1;
         }
+        self.newest.fetch_max(newest, Ordering::Relaxed);
         self.samples.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// The chunks of all series that lie before a millisecond; they stay for now.
+    pub(crate) fn split(&self, before: i64) -> Vec<Leaving> {
+        let ids = self.registry.read().ids();
+        let mut leaving = Vec::new();
+        for id in ids {
+            let Some(series) = self.registry.read().get(id).cloned() else { continue };
+            let chunks = series.samples.lock().split(before);
+            if !chunks.is_empty() {
+                leaving.push(Leaving { series, chunks });
+            }
+        }
+        leaving
+    }
+
+    /// Drops chunks that [`Head::split`] answered.
+    pub(crate) fn remove_chunks(&self, leaving: &[Leaving]) {
+        let removed: usize =
+            leaving.iter().map(|one| one.series.samples.lock().remove(&one.chunks)).sum();
+        self.samples.fetch_sub(removed as u64, Ordering::Relaxed);
     }
 
     /// Whether the last sweep is long enough ago for another one.
@@ -240,7 +276,7 @@ impl Head {
     }
 
     /// Keeps the samples that are to be stored and counts the others.
-    fn judge(&self, plan: &mut Plan) {
+    fn judge(&self, plan: &mut Plan, blocks: Option<&Blocks>) {
         let window = i64::try_from(self.limits.out_of_order_window.as_millis()).unwrap_or(i64::MAX);
         let admission = Admission { window, horizon: self.horizon() };
         let registry = self.registry.read();
@@ -256,7 +292,8 @@ impl Head {
             if !series.samples.is_sorted_by_key(|sample| sample.timestamp) {
                 series.samples.sort_by_key(|sample| sample.timestamp);
             }
-            stored.samples.lock().admit(&mut series.samples, &admission, count);
+            let past = blocks.map_or_else(Past::default, |blocks| past_of(blocks, series));
+            stored.samples.lock().admit(&mut series.samples, &admission, &past, count);
             outcome.stored += series.samples.len();
             !series.samples.is_empty()
         });
@@ -276,6 +313,16 @@ impl Head {
             is_empty
         })
         .collect()
+    }
+}
+
+/// What the blocks hold of a series, whose samples are in order of time.
+fn past_of(blocks: &Blocks, series: &Series) -> Past {
+    match (series.samples.first(), series.samples.last()) {
+        (Some(first), Some(last)) => {
+            blocks.past(&series.labels, first.timestamp.millis(), last.timestamp.millis())
+        }
+        _ => Past::default(),
     }
 }
 

@@ -148,7 +148,7 @@ impl Index {
 }
 
 /// All ids of the lists, ascending.
-fn union(lists: &[&[SeriesId]]) -> Vec<SeriesId> {
+pub(crate) fn union(lists: &[&[SeriesId]]) -> Vec<SeriesId> {
     let mut ids = lists.concat();
     if lists.len() > 1 {
         // Lists of one label have no id in common, but `a|a` names one value twice.
@@ -167,7 +167,7 @@ fn entry<'a, V: Default>(map: &'a mut BTreeMap<Box<str>, V>, key: &str) -> &'a m
 }
 
 /// Keeps of `ids` those that are in one of the lists, or those that are in none.
-fn keep_by(ids: &mut Vec<SeriesId>, lists: &[&[SeriesId]], present: bool) {
+pub(crate) fn keep_by(ids: &mut Vec<SeriesId>, lists: &[&[SeriesId]], present: bool) {
     let mut found = vec![false; ids.len()];
     for list in lists {
         let mut rest = *list;

@@ -2,7 +2,8 @@
 //!
 //! A store is a head of compressed chunks in memory, with an index of labels. On disk stands a
 //! write-ahead log before it: a batch is acknowledged when the log has it, and opening the store
-//! replays the log.
+//! replays the log. What is older than some hours leaves the head for immutable blocks on disk,
+//! and the log is cut behind it.
 
 mod storage;
 
@@ -22,11 +23,25 @@ mod retention;
 mod wal;
 
 mod expression;
+mod reading;
+
 mod head;
 mod looks;
 mod query;
 
+mod blocks;
+mod compact;
+mod cut;
+
+mod block;
+mod block_index;
+mod block_meta;
+mod block_write;
+mod page;
+mod step;
+
 mod bits;
+mod bytes;
 mod chunk;
 mod index;
 mod registry;
@@ -36,5 +51,5 @@ pub use batch::{Batch, Refusal, Refused, WriteOutcome};
 pub use config::{Limits, LocalConfig};
 pub use error::{MaintainError, OpenError, ReadError, WriteError};
 pub use expression::{QueryError, query, query_then};
-pub use stats::{ReplayReport, Stats, WalFault, WalStats};
+pub use stats::{BlockFault, BlockStats, ReplayReport, Stats, WalFault, WalStats};
 pub use storage::{Reader, Storage, Writer};

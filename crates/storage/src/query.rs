@@ -12,12 +12,14 @@ use crate::registry::HeadSeries;
 use crate::samples::Snapshot;
 
 /// Why a selection was not read to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// It has more samples than the caller wants to hold.
     TooManySamples,
     /// The caller does not want it any more.
     Cancelled,
+    /// A block is damaged; the text says which and how.
+    Damaged(String),
 }
 
 impl Head {
@@ -158,6 +160,6 @@ impl Head {
 }
 
 /// Zero stands for "no limit", as in the Prometheus HTTP API.
-fn at_most(limit: usize) -> usize {
+pub(crate) fn at_most(limit: usize) -> usize {
     if limit == 0 { usize::MAX } else { limit }
 }

@@ -17,6 +17,7 @@
 
 use model::{Labels, Metadata, MetricKind, Sample, Series};
 
+use crate::bytes::{Input, put, put_signed, put_text, unzigzag, zigzag};
 use crate::index::SeriesId;
 
 // The row has other than one sample, and says how many.
@@ -135,7 +136,7 @@ impl Decoder {
         record.declared.clear();
         record.samples.clear();
         record.metadata.clear();
-        let mut input = Input { bytes };
+        let mut input = Input::of(bytes);
         for _ in 0..input.take()? {
             let mut pairs = Vec::new();
             for _ in 0..input.take()? {
@@ -152,7 +153,7 @@ impl Decoder {
         for _ in 0..input.take()? {
             record.metadata.push(input.metadata()?);
         }
-        input.bytes.is_empty().then_some(())
+        input.is_empty().then_some(())
     }
 
     fn row(
@@ -176,23 +177,6 @@ impl Decoder {
         }
         Some(())
     }
-}
-
-fn put(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn put_signed(out: &mut Vec<u8>, number: i64) {
-    put(out, zigzag(number));
-}
-
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    put(out, text.len() as u64);
-    out.extend_from_slice(text.as_bytes());
 }
 
 fn put_xor(out: &mut Vec<u8>, xor: u64) {
@@ -227,57 +211,14 @@ const KINDS: [MetricKind; 5] = [
     MetricKind::Summary,
 ];
 
-fn zigzag(number: i64) -> u64 {
-    (number << 1 ^ number >> 63) as u64
-}
-
-fn unzigzag(number: u64) -> i64 {
-    (number >> 1) as i64 ^ -((number & 1) as i64)
-}
-
-#[derive(Debug)]
-struct Input<'a> {
-    bytes: &'a [u8],
-}
-
-impl<'a> Input<'a> {
-    fn byte(&mut self) -> Option<u8> {
-        let (first, rest) = self.bytes.split_first()?;
-        self.bytes = rest;
-        Some(*first)
-    }
-
-    fn take(&mut self) -> Option<u64> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(number);
-            }
-        }
-        None
-    }
-
-    fn signed(&mut self) -> Option<i64> {
-        self.take().map(unzigzag)
-    }
-
-    fn text(&mut self) -> Option<&'a str> {
-        let length = usize::try_from(self.take()?).ok()?;
-        let (text, rest) = self.bytes.split_at_checked(length)?;
-        self.bytes = rest;
-        std::str::from_utf8(text).ok()
-    }
-
+impl Input<'_> {
     fn xor(&mut self) -> Option<u64> {
         let control = self.byte()?;
         if control == 0 {
             return Some(0);
         }
         let (trailing, length) = (u32::from(control >> 4), usize::from(control & 0xf));
-        let (significant, rest) = self.bytes.split_at_checked(length)?;
-        self.bytes = rest;
+        let significant = self.bytes(length)?;
         let mut word = [0; 8];
         word.get_mut(..length)?.copy_from_slice(significant);
         u64::from_le_bytes(word).checked_shl(trailing * 8)

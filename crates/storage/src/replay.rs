@@ -6,19 +6,23 @@ use std::path::{Path, PathBuf};
 
 use model::{Sample, Timestamp};
 
+use crate::block_meta::Cut;
 use crate::frame::Frames;
 use crate::head::Head;
 use crate::index::SeriesId;
 use crate::record::{Decoder, Record};
 use crate::retention::FinishedSegment;
 use crate::stats::{ReplayReport, WalFault};
+use crate::wal::segment_number;
 
-/// Reads segments, oldest first, into an empty head. Damage costs the rest of its segment and
+/// Reads segments, oldest first, into an empty head, but for what is in blocks already: `cut` says up
+/// to where. Damage costs the rest of its segment and
 /// nothing else: the segments after it declare their series themselves. Fails only when a segment
 /// cannot be opened at all.
 pub(crate) fn replay(
     paths: Vec<PathBuf>,
     head: &Head,
+    cut: Option<Cut>,
     now: Timestamp,
 ) -> Result<(Vec<FinishedSegment>, ReplayReport), (PathBuf, io::Error)> {
     let mut report = ReplayReport::default();
@@ -34,11 +38,16 @@ pub(crate) fn replay(
         if let Some(error) = unreadable {
             tracing::warn!(wal.path = %path.display(), %error, "cannot read a segment to its end");
         }
-        let mut segment = FinishedSegment { path, bytes: bytes.len() as u64, newest: None };
-        if let Some((offset, reason)) = read(&bytes, head, &mut segment, &mut report) {
+        let number = segment_number(&path).unwrap_or_default();
+        let bytes_read = bytes.len() as u64;
+        let mut segment =
+            FinishedSegment { number, path, bytes: bytes_read, newest: None, is_damaged: false };
+        let in_blocks = cut.filter(|cut| number <= cut.segment).map_or(i64::MIN, |cut| cut.before);
+        if let Some((offset, reason)) = read(&bytes, head, in_blocks, &mut segment, &mut report) {
             report_fault(&mut segment, offset, reason, at == last, &mut report);
             // What could not be read may have been as new as now.
-            segment.newest = Some(now.millis());
+            segment.newest = segment.newest.max(Some(now.millis()));
+            segment.is_damaged = true;
         }
         report.segments += 1;
         report.bytes += segment.bytes;
@@ -47,10 +56,12 @@ pub(crate) fn replay(
     Ok((segments, report))
 }
 
-/// Reads one segment; answers where it stopped and why, when that is not the end.
+/// Reads one segment, whose samples before `in_blocks` are left out; answers where it stopped and
+/// why, when that is not the end.
 fn read(
     bytes: &[u8],
     head: &Head,
+    in_blocks: i64,
     segment: &mut FinishedSegment,
     report: &mut ReplayReport,
 ) -> Option<(usize, &'static str)> {
@@ -76,6 +87,9 @@ fn read(
         rows.clear();
         for (number, sample) in &record.samples {
             segment.newest = segment.newest.max(Some(sample.timestamp.millis()));
+            if sample.timestamp.millis() < in_blocks {
+                continue;
+            }
             rows.extend(ids.get(*number as usize).copied().flatten().map(|id| (id, *sample)));
         }
         head.restore(&rows, record.metadata.drain(..));

@@ -50,6 +50,15 @@ impl Admission {
     }
 }
 
+/// What is stored of a series outside memory.
+#[derive(Debug, Default)]
+pub(crate) struct Past {
+    /// Milliseconds of the newest sample, when it was asked for.
+    pub(crate) newest: Option<i64>,
+    /// The samples of the span in question, in order of time.
+    pub(crate) samples: Vec<Sample>,
+}
+
 /// Chunks in order of time, and beside them what came late.
 #[derive(Debug, Default)]
 pub(crate) struct SeriesSamples {
@@ -77,12 +86,14 @@ pub(crate) struct Snapshot {
 }
 
 impl SeriesSamples {
-    /// Milliseconds of the newest sample. What came late is always older.
+    /// Milliseconds of the newest sample. What came late is older, but may be all that is left when
+    /// the rest has gone into a block.
     pub(crate) fn newest(&self) -> Option<i64> {
         self.open
             .span()
             .map(|(_, last)| last)
             .or_else(|| self.sealed.last().map(|chunk| chunk.last))
+            .or_else(|| self.late.as_deref().and_then(Late::newest))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -107,11 +118,12 @@ impl SeriesSamples {
         &self,
         samples: &mut Vec<Sample>,
         admission: &Admission,
+        past: &Past,
         mut refused: impl FnMut(Verdict),
     ) {
         let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return };
         let (first, last) = (first.timestamp.millis(), last.timestamp.millis());
-        let newest = self.newest();
+        let newest = self.newest().max(past.newest);
         let is_newer = newest.is_none_or(|newest| first > newest);
         let ascends = samples.is_sorted_by(|left, right| left.timestamp < right.timestamp);
         if is_newer && ascends && first >= admission.horizon {
@@ -124,9 +136,8 @@ impl SeriesSamples {
         let stored = snapshot.samples(first, last);
         let mut accepted: Option<Sample> = None;
         samples.retain(|sample| {
-            let at = stored.binary_search_by_key(&sample.timestamp, |stored| stored.timestamp).ok();
-            let present = at
-                .map(|at| stored[at])
+            let present = at_moment(stored, *sample)
+                .or_else(|| at_moment(&past.samples, *sample))
                 .or(accepted.filter(|accepted| accepted.timestamp == sample.timestamp));
             let verdict = admission.judge(*sample, newest, present.map(|present| present.value));
             if verdict != Verdict::Store {
@@ -184,11 +195,47 @@ impl SeriesSamples {
             dropped += self.open.len();
             self.open = OpenChunk::default();
         }
-        if self.late.as_deref().is_some_and(|late| late.sealed.is_empty() && late.sorted.is_empty())
-        {
-            self.late = None;
-        }
+        self.late.take_if(|late| late.is_empty());
         dropped
+    }
+
+    /// Gives every sample before a millisecond a chunk that ends before it, and answers these chunks.
+    /// They stay until [`SeriesSamples::remove`].
+    pub(crate) fn split(&mut self, before: i64) -> Vec<Chunk> {
+        if self.open.span().is_some_and(|(first, _)| first < before) {
+            let samples: Vec<Sample> = self.open.samples().collect();
+            let (old, new) = samples.split_at(below(&samples, before));
+            self.open.clear();
+            self.sealed.extend(Chunk::from_samples(old));
+            new.iter().for_each(|sample| self.open.push(*sample));
+        }
+        split_chunks(&mut self.sealed, before);
+        let mut leaving: Vec<Chunk> =
+            self.sealed.iter().take_while(|chunk| chunk.last < before).cloned().collect();
+        if let Some(late) = &mut self.late {
+            let sorted = late.sorted.drain(..below(&late.sorted, before)).collect::<Vec<_>>();
+            late.sealed.extend(Chunk::from_samples(&sorted));
+            split_chunks(&mut late.sealed, before);
+            leaving.extend(late.sealed.iter().filter(|chunk| chunk.last < before).cloned());
+        }
+        leaving
+    }
+
+    /// Drops chunks that [`SeriesSamples::split`] answered; answers how many samples went.
+    pub(crate) fn remove(&mut self, leaving: &[Chunk]) -> usize {
+        let mut removed = 0;
+        let mut stays = |chunk: &Chunk| {
+            let stays = !leaving.iter().any(|gone| gone.is(chunk));
+            removed += if stays { 0 } else { chunk.len() };
+            stays
+        };
+        self.sealed.retain(&mut stays);
+        self.sealed.shrink_to_fit();
+        if let Some(late) = &mut self.late {
+            late.sealed.retain(&mut stays);
+        }
+        self.late.take_if(|late| late.is_empty());
+        removed
     }
 
     /// Puts what a query over the span needs into `snapshot`, whatever was there before. Sealed
@@ -213,7 +260,35 @@ impl SeriesSamples {
     }
 }
 
+/// Cuts chunks in two that reach from before a millisecond to it or beyond.
+fn split_chunks(chunks: &mut Vec<Chunk>, before: i64) {
+    let mut at = 0;
+    while let Some(chunk) = chunks.get(at) {
+        if chunk.first < before && chunk.last >= before {
+            let samples: Vec<Sample> = chunk.samples().collect();
+            let (old, new) = samples.split_at(below(&samples, before));
+            let parts = [Chunk::from_samples(old), Chunk::from_samples(new)];
+            chunks.splice(at..=at, parts.into_iter().flatten());
+        }
+        at += 1;
+    }
+}
+
+/// How many of the samples are before a millisecond.
+fn below(samples: &[Sample], before: i64) -> usize {
+    samples.partition_point(|sample| sample.timestamp.millis() < before)
+}
+
 impl Late {
+    fn newest(&self) -> Option<i64> {
+        let sorted = self.sorted.last().map(|sample| sample.timestamp.millis());
+        self.sealed.iter().map(|chunk| chunk.last).max().max(sorted)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.sealed.is_empty() && self.sorted.is_empty()
+    }
+
     fn insert(&mut self, sample: Sample) {
         let at = self.sorted.binary_search_by_key(&sample.timestamp, |stored| stored.timestamp);
         if let Err(at) = at {
@@ -250,6 +325,12 @@ impl Snapshot {
         self.decoded.clear();
         self.overlapping = false;
     }
+}
+
+/// The stored sample at the moment of another one.
+fn at_moment(stored: &[Sample], sample: Sample) -> Option<Sample> {
+    let at = stored.binary_search_by_key(&sample.timestamp, |stored| stored.timestamp).ok()?;
+    stored.get(at).copied()
 }
 
 fn within(sorted: &[Sample], start: i64, end: i64) -> &[Sample] {
@@ -324,7 +405,51 @@ mod tests {
         assert_eq!(times(&samples, 0, 99), [10, 20, 30]);
     }
 
+    #[test]
+    fn what_is_in_a_block_counts_as_stored() {
+        let past = Past { newest: Some(500), samples: vec![Sample::new(410, 410.0)] };
+        let mut verdicts = Vec::new();
+        let mut batch = [399, 410, 450, 501].map(|at| Sample::new(at, at as f64)).to_vec();
+        stored(&[450]).admit(&mut batch, &ADMISSION, &past, |verdict| verdicts.push(verdict));
+        assert_eq!(batch, [Sample::new(501, 501.0)]);
+        let too_old = Verdict::Refuse(Refusal::TooOld);
+        assert_eq!(verdicts, [too_old, Verdict::Unchanged, Verdict::Unchanged]);
+    }
+
+    #[test]
+    fn what_came_late_may_be_all_that_stays() {
+        let mut samples = stored(&[10, 40]);
+        let leaving = samples.split(50);
+        samples.store(Sample::new(30, 0.0));
+        assert_eq!((samples.remove(&leaving), samples.newest()), (2, Some(30)));
+        samples.store(Sample::new(35, 0.0));
+        samples.store(Sample::new(20, 0.0));
+        assert_eq!(times(&samples, 0, 99), [20, 30, 35]);
+    }
+
     proptest! {
+        #[test]
+        fn a_split_parts_old_from_new_and_changes_nothing(at in prop::collection::vec(0i64..2_000, 1..600), before in 0i64..2_000, more in prop::collection::vec(0i64..2_000, 0..200)) {
+            let mut samples = SeriesSamples::default();
+            let mut all = std::collections::BTreeSet::new();
+            let new = at.iter().filter(|at| all.insert(**at)).copied().collect::<Vec<_>>();
+            new.iter().for_each(|at| samples.store(Sample::new(*at, *at as f64)));
+            let leaving = samples.split(before);
+            let mut left: Vec<i64> = leaving.iter().flat_map(|chunk| chunk.samples()).map(|s| s.timestamp.millis()).collect();
+            left.sort_unstable();
+            prop_assert_eq!(&left, &all.range(..before).copied().collect::<Vec<_>>());
+            prop_assert_eq!(times(&samples, 0, 2_000), all.iter().copied().collect::<Vec<_>>());
+            // Samples that arrive meanwhile stay.
+            let mut stay = all.split_off(&before);
+            for at in more.into_iter().filter(|at| !all.contains(at) && !stay.contains(at)).collect::<std::collections::BTreeSet<_>>() {
+                samples.store(Sample::new(at, at as f64));
+                stay.insert(at);
+            }
+            prop_assert_eq!(samples.remove(&leaving), left.len());
+            prop_assert_eq!(samples.newest(), stay.last().copied());
+            prop_assert_eq!(times(&samples, 0, 2_000), stay.into_iter().collect::<Vec<_>>());
+        }
+
         #[test]
         fn any_order_of_arrival_reads_as_a_sorted_list(at in prop::collection::vec(0i64..2_000, 1..600), from in 0i64..2_000, span in 0i64..2_000) {
             let mut samples = SeriesSamples::default();
@@ -332,7 +457,7 @@ mod tests {
             let all = Admission { window: 10_000, horizon: i64::MIN };
             for at in at {
                 let mut row = vec![Sample::new(at, at as f64)];
-                samples.admit(&mut row, &all, |verdict| assert_eq!(verdict, Verdict::Unchanged));
+                samples.admit(&mut row, &all, &Past::default(), |verdict| assert_eq!(verdict, Verdict::Unchanged));
                 prop_assert_eq!(!row.is_empty(), expected.insert(at));
                 row.into_iter().for_each(|sample| samples.store(sample));
             }

@@ -18,6 +18,46 @@ pub struct Stats {
     pub refused_total: Vec<(Refusal, u64)>,
     /// Figures of the write-ahead log; `None` for a store in memory.
     pub wal: Option<WalStats>,
+    /// Figures of the blocks; `None` for a store in memory.
+    pub blocks: Option<BlockStats>,
+}
+
+/// The blocks on disk in figures.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BlockStats {
+    /// Blocks.
+    pub blocks: usize,
+    /// Bytes of all blocks.
+    pub bytes: u64,
+    /// Samples in all blocks; one that is in two counts twice until they are merged.
+    pub samples: u64,
+    /// Blocks cut from memory since the start.
+    pub cut_total: u64,
+    /// Times that several blocks were merged into one since the start.
+    pub compacted_total: u64,
+    /// Blocks deleted by retention since the start.
+    pub deleted_total: u64,
+    /// Cuts, merges and deletions that failed since the start.
+    pub failed_total: u64,
+    /// Blocks set aside because of damage since the start.
+    pub damaged_total: u64,
+    /// Memory that the cache of pages takes, in bytes.
+    pub cache_bytes: usize,
+    /// Pages that were found in the cache since the start.
+    pub cache_hits_total: u64,
+    /// Pages that were read from disk since the start.
+    pub cache_misses_total: u64,
+    /// Blocks that were set aside.
+    pub faults: Vec<BlockFault>,
+}
+
+/// A block that was set aside.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockFault {
+    /// Where its folder is now.
+    pub path: PathBuf,
+    /// Which file of it, and what is wrong with it.
+    pub reason: String,
 }
 
 /// A write-ahead log in figures.

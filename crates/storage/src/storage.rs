@@ -8,9 +8,10 @@ use tokio::task::spawn_blocking;
 use crate::batch::{Batch, WriteOutcome};
 use crate::config::{Limits, LocalConfig};
 use crate::error::{MaintainError, OpenError, ReadError, WriteError};
-use crate::head::Head;
 use crate::local::Local;
 use crate::memory::Memory;
+use crate::query::Stop;
+use crate::reading::Store;
 use crate::stats::Stats;
 
 /// A store of samples. Clones share it.
@@ -38,10 +39,10 @@ enum Backend {
 }
 
 impl Backend {
-    fn head(&self) -> &Head {
+    fn store(&self) -> &Store {
         match self {
-            Self::Memory(memory) => &memory.head,
-            Self::Local(local) => &local.head,
+            Self::Memory(memory) => &memory.store,
+            Self::Local(local) => &local.store,
         }
     }
 }
@@ -83,6 +84,14 @@ impl Storage {
             Backend::Local(local) => local.maintain(now),
         };
         spawn_blocking(upkeep).await.map_err(|_| MaintainError::Interrupted)?
+    }
+
+    /// Upkeep of what is on disk, to be called about once a minute, apart from
+    /// [`Storage::maintain`]: it may take as long as it takes to write a block. Moves what is old
+    /// enough from memory into a block, merges small blocks, deletes expired ones.
+    pub async fn compact(&self, now: Timestamp) -> Result<(), MaintainError> {
+        let Backend::Local(local) = self.backend.clone() else { return Ok(()) };
+        spawn_blocking(move || local.compact(now)).await.map_err(|_| MaintainError::Interrupted)?
     }
 
     /// Brings everything to disk, refuses further writes and lets go of the directory. Reading
@@ -132,8 +141,8 @@ impl Reader {
     ) -> Result<Vec<Series>, ReadError> {
         let selection = selection.clone();
         let found =
-            self.ask(move |head| head.select(&selection, &[], samples_max, &|| false)).await?;
-        found.map_err(|_| ReadError::TooManySamples { limit: samples_max })
+            self.ask(move |store| store.select(&selection, &[], samples_max, &|| false)).await?;
+        found.map_err(|stop| read_error(stop, samples_max))
     }
 
     /// The label sets of all selections together, sorted, at most `limit` (0: all). Each
@@ -145,7 +154,8 @@ impl Reader {
         limit: usize,
     ) -> Result<Vec<Labels>, ReadError> {
         let selections = selections.to_vec();
-        self.ask(move |head| head.series(&selections, limit)).await
+        let found = self.ask(move |store| store.series(&selections, limit)).await?;
+        found.map_err(|stop| read_error(stop, usize::MAX))
     }
 
     /// Names of labels, sorted, at most `limit` (0: all). Without selections: of all series,
@@ -158,7 +168,8 @@ impl Reader {
         limit: usize,
     ) -> Result<Vec<String>, ReadError> {
         let selections = selections.to_vec();
-        self.ask(move |head| head.label_names(&selections, (start, end), limit)).await
+        let names = move |store: &Store| store.label_names(&selections, (start, end), limit);
+        self.ask(names).await?.map_err(|stop| read_error(stop, usize::MAX))
     }
 
     /// Values of a label, sorted, at most `limit` (0: all). Without selections: of all series,
@@ -172,7 +183,9 @@ impl Reader {
         limit: usize,
     ) -> Result<Vec<String>, ReadError> {
         let (name, selections) = (name.to_owned(), selections.to_vec());
-        self.ask(move |head| head.label_values(&name, &selections, (start, end), limit)).await
+        let values =
+            move |store: &Store| store.label_values(&name, &selections, (start, end), limit);
+        self.ask(values).await?.map_err(|stop| read_error(stop, usize::MAX))
     }
 
     /// Metadata of one metric name, or of all, sorted by name, at most `limit` (0: all).
@@ -182,20 +195,28 @@ impl Reader {
         limit: usize,
     ) -> Result<Vec<(String, Metadata)>, ReadError> {
         let metric = metric.map(str::to_owned);
-        self.ask(move |head| head.metadata(metric.as_deref(), limit)).await
+        self.ask(move |store| store.head.metadata(metric.as_deref(), limit)).await
     }
 
-    /// What is in memory, for questions that take next to no time.
-    pub(crate) fn head(&self) -> &Head {
-        self.backend.head()
+    /// The store itself, for questions that take next to no time.
+    pub(crate) fn store(&self) -> &Store {
+        self.backend.store()
     }
 
     /// Answers on a thread that may take its time: a wide question would stall the runtime's own.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Head) -> T + Send + 'static,
+        question: impl FnOnce(&Store) -> T + Send + 'static,
     ) -> Result<T, ReadError> {
         let backend = self.backend.clone();
-        spawn_blocking(move || question(backend.head())).await.map_err(|_| ReadError::Interrupted)
+        spawn_blocking(move || question(backend.store())).await.map_err(|_| ReadError::Interrupted)
+    }
+}
+
+fn read_error(stop: Stop, limit: usize) -> ReadError {
+    match stop {
+        Stop::TooManySamples => ReadError::TooManySamples { limit },
+        Stop::Cancelled => ReadError::Interrupted,
+        Stop::Damaged(text) => ReadError::Damaged(text),
     }
 }

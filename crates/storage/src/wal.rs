@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use model::{Metadata, Series, Timestamp};
 
+use crate::block_meta::Cut;
 use crate::config::LocalConfig;
 use crate::error::{MaintainError, WriteError};
 use crate::frame::{self, FRAME_HEADER_BYTES, RECORD_BYTES_MAX, SEGMENT_HEADER};
 use crate::index::SeriesId;
 use crate::record::Encoder;
-use crate::retention::{FinishedSegment, take_expired};
+use crate::retention::{FinishedSegment, take_served};
+use crate::step::step;
 
 // The names of metrics that a new segment repeats are spread over records of this many.
 const METADATA_PER_RECORD: usize = 1_000;
@@ -44,6 +46,7 @@ enum State {
 
 #[derive(Debug)]
 struct ActiveSegment {
+    number: u64,
     path: PathBuf,
     file: Arc<File>,
     bytes: u64,
@@ -71,20 +74,20 @@ impl Unsynced {
 
 impl Wal {
     /// Goes on after the segments that replay has read. They are never appended to: the next batch
-    /// begins a new one.
+    /// begins a new one, with a number from `next` on.
     pub(crate) fn new(
         config: &LocalConfig,
         dir: PathBuf,
         read: Vec<FinishedSegment>,
+        next: u64,
         now: Timestamp,
     ) -> Self {
-        let last = read.last().and_then(|segment| segment_number(&segment.path));
         Self {
             dir,
             segment_bytes_max: config.segment_bytes_max,
             segment_span: config.segment_span,
             now,
-            next_number: last.map_or(1, |number| number + 1),
+            next_number: next.max(read.last().map_or(1, |segment| segment.number + 1)),
             active: None,
             finished: read,
             unsynced: Vec::new(),
@@ -159,16 +162,27 @@ impl Wal {
         self.unsynced.extend(files);
     }
 
-    /// Removes segments whose samples have all outlived the retention.
-    pub(crate) fn remove_expired(&mut self, horizon: i64) -> Result<(), MaintainError> {
+    /// Ends the active segment; answers the number of the last one. What is appended from now on
+    /// goes into later ones.
+    pub(crate) fn rotate(&mut self) -> u64 {
+        self.finish();
+        self.next_number - 1
+    }
+
+    /// Removes segments whose samples have all outlived the retention, or are in blocks.
+    pub(crate) fn remove_served(
+        &mut self,
+        horizon: i64,
+        cut: Option<Cut>,
+    ) -> Result<(), MaintainError> {
         let mut result = Ok(());
-        for segment in take_expired(&mut self.finished, self.active.is_some(), horizon) {
+        for segment in take_served(&mut self.finished, self.active.is_some(), horizon, cut) {
             match fs::remove_file(&segment.path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
                     result = Err(MaintainError::Remove { path: segment.path.clone(), source });
                     self.finished.push(segment);
                 }
-                _ => {}
+                _ => step("segment removed"),
             }
         }
         // A segment that could not be removed was put at the end; names ascend with age.
@@ -205,6 +219,7 @@ impl Wal {
         self.next_number += 1;
         self.encoder.reset();
         let mut active = ActiveSegment {
+            number: self.next_number - 1,
             path,
             file: Arc::new(file),
             bytes: 0,
@@ -240,6 +255,8 @@ impl Wal {
             self.unsynced.push(Unsynced { path: active.path.clone(), file: active.file });
         }
         self.finished.push(FinishedSegment {
+            number: active.number,
+            is_damaged: false,
             path: active.path,
             bytes: active.bytes,
             newest: active.newest,
@@ -270,7 +287,8 @@ fn segment_name(number: u64) -> String {
     format!("{number:010}.wal")
 }
 
-fn segment_number(path: &Path) -> Option<u64> {
+/// The number of a segment.
+pub(crate) fn segment_number(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.strip_suffix(".wal")?.parse().ok()
 }
 

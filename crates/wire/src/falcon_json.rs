@@ -179,8 +179,30 @@ impl Decoded<'_> {
     }
 }
 
+/// What a sample has that does not say so itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fill<'a> {
+    /// Its host; empty for none.
+    pub endpoint: &'a str,
+    /// Its step in seconds; 0 for none.
+    pub step: i64,
+}
+
 /// Decodes a list of samples that arrived at `now`. `null` is an empty list, as in the original.
 pub fn decode(body: &[u8], now: Timestamp, samples_max: usize) -> Result<Decoded<'_>, DecodeError> {
+    decode_filled(body, Fill::default(), now, samples_max)
+}
+
+/// As [`decode`] for a list whose samples may lack their host and step: what a plugin prints.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_filled<'a>(
+    body: &'a [u8],
+    fill: Fill<'a>,
+    now: Timestamp,
+    samples_max: usize,
+) -> Result<Decoded<'a>, DecodeError> {
     let items = match loose::list(body, samples_max) {
         // One item may hold what the parser refuses, a number out of range for example. Then the
         // list is cut into items first, at the price of a second pass.
@@ -197,7 +219,7 @@ pub fn decode(body: &[u8], now: Timestamp, samples_max: usize) -> Result<Decoded
     let items = items.ok_or(DecodeError::TooManySamples { max: samples_max })?;
     let mut decoded = Decoded::default();
     for (at, item) in items.into_iter().enumerate() {
-        match check(item, now) {
+        match check(item, fill, now) {
             Ok(sample) => decoded.samples.push(sample),
             Err(fault) => decoded.refused.push((at, fault)),
         }
@@ -205,11 +227,15 @@ pub fn decode(body: &[u8], now: Timestamp, samples_max: usize) -> Result<Decoded
     Ok(decoded)
 }
 
-fn check(item: Item<'_>, now: Timestamp) -> Result<FalconSample<'_>, SampleFault> {
+fn check<'a>(
+    item: Item<'a>,
+    fill: Fill<'a>,
+    now: Timestamp,
+) -> Result<FalconSample<'a>, SampleFault> {
     let Item::Object(fields) = item else {
         return Err(SampleFault::NotAnObject);
     };
-    let unchecked = Unchecked {
+    let mut unchecked = Unchecked {
         endpoint: fields.endpoint.text()?,
         metric: fields.metric.text()?,
         counter_type: fields.counter_type.text()?,
@@ -218,6 +244,12 @@ fn check(item: Item<'_>, now: Timestamp) -> Result<FalconSample<'_>, SampleFault
         timestamp: fields.timestamp.integer()?,
         value: fields.value.and_then(loose::read_value),
     };
+    if unchecked.endpoint.is_empty() {
+        unchecked.endpoint = Cow::Borrowed(fill.endpoint);
+    }
+    if unchecked.step == 0 {
+        unchecked.step = fill.step;
+    }
     unchecked.check(now)
 }
 
@@ -612,6 +644,21 @@ mod tests {
             Err(SampleFault::TagCollision)
         );
         assert_eq!(known.len(), 4);
+    }
+
+    #[test]
+    fn what_a_plugin_leaves_out_is_filled_in() {
+        let body = br#"[{"metric":"m","value":1,"counterType":"GAUGE"},
+            {"endpoint":"b","metric":"m","value":1,"counterType":"GAUGE","step":5,"timestamp":9}]"#;
+        let fill = Fill { endpoint: "a", step: 60 };
+        let decoded = decode_filled(body, fill, NOW, 10).expect("it is a list");
+        let told = |at: usize| {
+            let sample: &FalconSample<'_> = &decoded.samples[at];
+            (sample.endpoint.as_ref(), sample.step, sample.timestamp)
+        };
+        assert_eq!(told(0), ("a", 60, NOW));
+        assert_eq!(told(1), ("b", 5, Timestamp::from_seconds(9)));
+        assert_eq!(decode(body, NOW, 10).expect("it is a list").refused.len(), 1);
     }
 
     proptest! {

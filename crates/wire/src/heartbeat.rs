@@ -3,6 +3,7 @@
 //! Fields are only ever added. Both sides ignore fields they do not know and take a default for
 //! those that are missing, so agents and hbs of different versions understand each other.
 
+mod check;
 mod desired;
 mod upgrade;
 
@@ -12,11 +13,9 @@ use model::{HostId, Timestamp};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use desired::{
-    Check, DesiredState, MetricsFormat, PluginBundle, PluginFile, PluginRun, ProcessMatch,
-    ScrapeJob,
-};
-pub use upgrade::{UpgradeKind, UpgradeOffer, UpgradePhase, UpgradeReport};
+pub use check::{Check, CheckError, ProcessMatch};
+pub use desired::{DesiredState, MetricsFormat, PluginBundle, PluginFile, PluginRun, ScrapeJob};
+pub use upgrade::{UpgradeArgs, UpgradeKind, UpgradeOffer, UpgradePhase, UpgradeReport};
 
 /// Where the agent posts it.
 pub const PATH: &str = "/v1/heartbeat";
@@ -118,6 +117,30 @@ pub struct HeartbeatReply {
     pub server_time: Timestamp,
 }
 
+impl Default for HeartbeatRequest {
+    /// Nothing said but that upgrades are welcome; not valid without a host.
+    fn default() -> Self {
+        Self {
+            host: HostId(String::new()),
+            ip: String::new(),
+            agent_version: String::new(),
+            plugin_version: String::new(),
+            os: String::new(),
+            kernel: String::new(),
+            arch: String::new(),
+            boot_id: String::new(),
+            cpus: 0,
+            memory_bytes: 0,
+            sent_at: Timestamp::default(),
+            labels: BTreeMap::new(),
+            desired_hash: String::new(),
+            desired_faults: Vec::new(),
+            upgrade: None,
+            upgradable: true,
+        }
+    }
+}
+
 impl HeartbeatRequest {
     /// Reads and checks a body.
     pub fn decode(body: &[u8]) -> Result<Self, HeartbeatError> {
@@ -129,7 +152,8 @@ impl HeartbeatRequest {
         Ok(request)
     }
 
-    fn check(&self) -> Result<(), HeartbeatError> {
+    /// Checks what [`HeartbeatRequest::decode`] checks, for one that came in other bytes.
+    pub fn check(&self) -> Result<(), HeartbeatError> {
         if self.host.0.is_empty() {
             return Err(HeartbeatError::Field { field: "host", fault: "must not be empty" });
         }

@@ -13,6 +13,8 @@ pub mod falcon_json;
 
 pub mod json_rpc;
 
+pub mod falcon_hbs;
+
 pub mod line;
 
 pub mod opentsdb;

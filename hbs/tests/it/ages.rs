@@ -35,7 +35,10 @@ async fn transfer(context: &Context) -> (String, Written) {
 
 fn ages(written: &Written, host: &str) -> Vec<Sample> {
     let written = written.lock().unwrap();
-    let of_host = written.iter().filter(|series| series.labels.get("endpoint") == Some(host));
+    let of_host = written.iter().filter(|series| {
+        series.labels.metric_name() == "agent_heartbeat_age_seconds"
+            && series.labels.get("endpoint") == Some(host)
+    });
     of_host.flat_map(|series| series.samples.clone()).collect()
 }
 

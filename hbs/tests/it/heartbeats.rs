@@ -1,6 +1,11 @@
 //! What agents and operators get.
 
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use hbs::Config;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::hbs::{Hbs, NOW};
@@ -82,4 +87,25 @@ async fn a_host_beyond_the_limit_is_refused_by_name() {
     let answer = hbs.post(&json!({ "host": "b" })).await;
     assert_eq!(answer.status(), 429);
     assert!(answer.text().await.unwrap().contains("hbs.hosts_max"));
+}
+
+#[tokio::test]
+async fn a_heartbeat_may_be_packed_with_gzip() {
+    let hbs = Hbs::start(Config::default()).await;
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(br#"{"host":"web-01"}"#).unwrap();
+    let request = hbs.request(Method::POST, "/v1/heartbeat").header("content-encoding", "gzip");
+    let answer = request.body(packed.finish().unwrap()).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(hbs.json("/api/v1/hosts").await["hosts"][0]["name"], "web-01");
+}
+
+#[tokio::test]
+async fn a_bomb_of_gzip_is_refused_by_its_size() {
+    let hbs = Hbs::start(Config::default()).await;
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    packed.write_all(&vec![b' '; 1 << 20]).unwrap();
+    let request = hbs.request(Method::POST, "/v1/heartbeat").header("content-encoding", "gzip");
+    let answer = request.body(packed.finish().unwrap()).send().await.unwrap();
+    assert_eq!(answer.status(), 413);
 }

@@ -2,5 +2,15 @@
 #![cfg(test)]
 
 mod ages;
+mod bundles;
+mod groups;
 mod hbs;
 mod heartbeats;
+mod hosts;
+mod install;
+mod rollout;
+mod rpc;
+mod several;
+mod upgrade_calls;
+mod upgrade_files;
+mod upgrades;

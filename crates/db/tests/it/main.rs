@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod alerts;
+mod groups;
 mod hosts;
 mod mariadb;
 mod notifications;
@@ -42,6 +43,14 @@ on_both_databases!(
     hosts::a_known_host_is_updated_and_keeps_its_first_sight,
     hosts::thousands_of_hosts_are_recorded_at_once,
     hosts::of_a_host_that_comes_twice_the_last_counts,
+    hosts::sights_are_recorded_without_the_rest_of_the_row,
+    hosts::silent_hosts_are_purged_with_their_memberships,
+    groups::a_change_is_counted_and_audited_with_it,
+    groups::members_are_by_hand_and_by_rule_beside_each_other,
+    groups::the_hosts_of_a_group_are_a_range_that_is_read_in_pages,
+    groups::a_bundle_keeps_its_files_until_they_are_old_and_unused,
+    groups::a_window_is_listed_until_it_is_over_and_ended_once,
+    groups::the_audit_is_read_backwards_in_pages,
     rules::a_group_is_created_changed_and_removed,
     rules::names_and_bodies_are_data_and_never_sql,
     rules::one_group_stored_by_many_at_once_has_a_version_for_each,

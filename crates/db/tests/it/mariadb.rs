@@ -32,7 +32,7 @@ async fn the_schema_is_made_once_and_a_newer_one_is_refused() {
     }
     server.sql("INSERT INTO saker._sqlx_migrations VALUES (9999, 'later', NOW(), TRUE, x'00', 1)");
     let refused = Db::connect(&config).await;
-    assert!(matches!(refused, Err(DbError::Newer { found: 9999, known: 7 })), "{refused:?}");
+    assert!(matches!(refused, Err(DbError::Newer { found: 9999, .. })), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,7 +37,7 @@ async fn a_database_of_a_newer_version_is_refused() {
         .unwrap();
     connection.close().await.unwrap();
     let refused = Db::open(&path).await;
-    assert!(matches!(refused, Err(DbError::Newer { found: 9999, known: 7 })), "{refused:?}");
+    assert!(matches!(refused, Err(DbError::Newer { found: 9999, .. })), "{refused:?}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use model::{MetricKind, canonical_name, format_duration};
-use saker_agent::catalogue::{Group, Metric};
+use saker_agent::catalogue::{Group, Metric, on_demand};
 use serde_json::json;
 use testkit::{eventually, get_text};
 
@@ -58,6 +58,7 @@ async fn page(stack: &Stack) -> Option<String> {
     for group in Group::ALL {
         measurements(&mut page, group);
     }
+    checks(&mut page);
     page.push_str("\n## What every process says of itself\n\nOn its `/metrics`, as OpenMetrics.\n");
     for (role, url) in [
         ("agent", stack.agent_url()),
@@ -87,6 +88,15 @@ fn measurements(page: &mut String, group: Group) {
         let Metric { unit, help, needs, .. } = metric;
         let needs = if needs.is_empty() { String::new() } else { format!(" Needs {needs}.") };
         let _ = writeln!(page, "| `{name}` | {labels} | {kind} | {unit} | {help}{needs} |");
+    }
+}
+
+fn checks(page: &mut String) {
+    page.push_str("\n### checks: only where hbs or the configuration asks for them\n\n");
+    page.push_str("| metric | labels | kind | unit | meaning |\n|---|---|---|---|---|\n");
+    for (Metric { original, unit, help, .. }, labels) in on_demand::METRICS {
+        let (name, labels) = (canonical_name(original), code_list(labels.iter().copied()));
+        let _ = writeln!(page, "| `{name}` | {labels} | gauge | {unit} | {help} |");
     }
 }
 

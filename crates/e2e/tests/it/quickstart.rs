@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_secs(30);
 #[tokio::test]
 async fn quickstart_comes_up_refuses_a_second_run_and_ends_cleanly() {
     // It uses the default ports; somebody's own Saker is not disturbed.
-    if [6060, 8433, 4444, 6031, 6081, 9912, 8080, 1988]
+    if [6060, 8433, 4444, 6030, 6031, 6081, 9912, 8080, 1988]
         .iter()
         .any(|&port| TcpStream::connect(("127.0.0.1", port)).is_ok())
     {

@@ -175,7 +175,7 @@ impl Stack {
             "data_dir = {data:?}\n\
              [transfer]\nlisten = \"127.0.0.1:{transfer}\"\n\
              rpc_listen = \"127.0.0.1:0\"\nline_listen = \"127.0.0.1:0\"\n\
-             [hbs]\nlisten = \"127.0.0.1:{hbs}\"\ntransfer_url = \"http://127.0.0.1:{transfer}\"\n\
+             [hbs]\nlisten = \"127.0.0.1:{hbs}\"\nrpc_listen = \"127.0.0.1:0\"\ntransfer_url = \"http://127.0.0.1:{transfer}\"\n\
              [judge]\nlisten = \"127.0.0.1:{judge}\"\nalarm_urls = [\"http://127.0.0.1:{alarm}\"]\nrule_files = [{rules:?}]\n\
              [apiproxy]\nlisten = \"127.0.0.1:{apiproxy}\"\n\
              [alarm]\nlisten = \"127.0.0.1:{alarm}\"\n\

@@ -6,7 +6,7 @@ use std::time::Duration;
 use testkit::Fault;
 use wire::heartbeat::UpgradePhase::{self, Confirmed, Failed, RolledBack};
 
-use crate::upgrade_host::{Host, NEW, OLD, agent, script};
+use crate::upgrade_host::{Host, NEW, OLD, Settings, agent, script};
 
 async fn check(host: &Host, rollout: &str, phase: UpgradePhase, reason: &str) {
     let (_, report) = host.ended(rollout).await;
@@ -58,7 +58,8 @@ async fn a_release_that_crashes_at_start_is_rolled_back_after_three_starts() {
 
 #[tokio::test]
 async fn a_release_that_hangs_at_start_is_rolled_back() {
-    let host = Host::with(Duration::from_secs(4), "").await;
+    let host =
+        Host::with(Settings { start_timeout: Duration::from_secs(4), ..Settings::default() }).await;
     host.offer("hang", &script("exec /bin/sleep 600"));
     check(&host, "hang", RolledBack, "it ended 3 times").await;
     host.stop().await;
@@ -66,7 +67,8 @@ async fn a_release_that_hangs_at_start_is_rolled_back() {
 
 #[tokio::test]
 async fn a_release_that_never_reaches_hbs_is_rolled_back_and_not_called_bad() {
-    let host = Host::with(Duration::from_secs(15), "contact_timeout = \"3s\"\n").await;
+    let host =
+        Host::with(Settings { upgrade: "contact_timeout = \"3s\"\n", ..Settings::default() }).await;
     let real = host.file("deaf-agent");
     crate::upgrade_host::write_program(&real, &agent(NEW));
     let run = format!("exec {} \"$@\" --hbs http://127.0.0.1:1", real.display());
@@ -114,7 +116,7 @@ async fn damage_on_the_disk_is_seen_at_the_next_start() {
 /// Fault 9, as the operator of one host sees it.
 #[tokio::test]
 async fn a_host_whose_configuration_says_no_is_left_alone() {
-    let host = Host::with(Duration::from_secs(15), "enabled = false\n").await;
+    let host = Host::with(Settings { upgrade: "enabled = false\n", ..Settings::default() }).await;
     host.offer("unwanted", &agent(NEW));
     check(&host, "unwanted", UpgradePhase::Refused, "upgrade.enabled").await;
     assert!(host.files.asked().is_empty());

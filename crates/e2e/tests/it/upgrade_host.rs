@@ -43,6 +43,26 @@ struct Hbs {
     heard: Vec<HeartbeatRequest>,
 }
 
+/// How a host differs from others.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// Its name.
+    pub(crate) endpoint: &'static str,
+    /// How long its agent may take until it is ready.
+    pub(crate) start_timeout: Duration,
+    /// More of `[upgrade]`.
+    pub(crate) upgrade: &'static str,
+    /// A real hbs instead of the stand-in.
+    pub(crate) hbs: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let start_timeout = Duration::from_secs(15);
+        Self { endpoint: "host", start_timeout, upgrade: "", hbs: None }
+    }
+}
+
 /// The host and its neighbours.
 pub(crate) struct Host {
     pub(crate) files: FileServer,
@@ -56,11 +76,11 @@ pub(crate) struct Host {
 impl Host {
     /// A host whose package has [`OLD`]; its agent is up when this returns.
     pub(crate) async fn start() -> Self {
-        Self::with(Duration::from_secs(15), "").await
+        Self::with(Settings::default()).await
     }
 
-    /// [`Host::start`] with the time an agent may take until it is ready, and more of `[upgrade]`.
-    pub(crate) async fn with(start_timeout: Duration, settings: &str) -> Self {
+    /// [`Host::start`] for a host that differs. With a real hbs it returns at once.
+    pub(crate) async fn with(settings: Settings) -> Self {
         let context = Context::new("e2e", Clock::System).unwrap();
         let files = FileServer::start(&context).await;
         let hbs = Arc::new(Mutex::new(Hbs::default()));
@@ -75,19 +95,25 @@ impl Host {
         write_program(&layout.baseline, &agent(OLD));
         fs::write(path("package/version"), OLD).unwrap();
         let config = format!(
-            "endpoint = \"host\"\nlisten = \"127.0.0.1:{}\"\ndata_dir = {:?}\n\
+            "endpoint = {:?}\nlisten = \"127.0.0.1:{}\"\ndata_dir = {:?}\n\
              [transfer]\naddresses = [\"http://127.0.0.1:1\"]\n\
-             [hbs]\naddresses = [\"http://{address}\"]\ninterval = \"1s\"\n\
-             [upgrade]\ndir = {:?}\nkeys = {:?}\nsoak = \"100ms\"\n{settings}",
+             [hbs]\naddresses = [{:?}]\ninterval = \"1s\"\n\
+             [upgrade]\ndir = {:?}\nkeys = {:?}\nsoak = \"100ms\"\n{}",
+            settings.endpoint,
             free_port(),
             path("data"),
+            settings.hbs.clone().unwrap_or_else(|| format!("http://{address}")),
             layout.base,
             path("keys"),
+            settings.upgrade,
         );
         fs::write(path("agent.toml"), config).unwrap();
         let starts = Arc::new(AtomicU32::new(0));
         let host = Self { files, layout, starts, hbs, context, dir };
-        host.supervise(start_timeout);
+        host.supervise(settings.start_timeout);
+        if settings.hbs.is_some() {
+            return host;
+        }
         host.heard("the first heartbeat", |request| request.agent_version == OLD).await;
         host
     }
@@ -240,14 +266,11 @@ pub(crate) fn agent(version: &str) -> Vec<u8> {
     let mark = "saker-agent version stamp: ";
     let found = Command::new("grep").args(["-abo", mark]).arg(&file).output().unwrap().stdout;
     let found = String::from_utf8_lossy(&found).into_owned();
-    assert!(!found.is_empty(), "the agent has no stamp");
-    for line in found.lines() {
-        let offset: usize = line.split(':').next().unwrap().parse().unwrap();
-        let at = offset + mark.len();
-        let room = bytes[at..].iter().position(|byte| *byte == 0).unwrap().max(version.len());
-        bytes[at..at + room].fill(0);
-        bytes[at..at + version.len()].copy_from_slice(version.as_bytes());
-    }
+    assert_eq!(found.lines().count(), 1, "the agent has one stamp");
+    let offset: usize = found.split(':').next().unwrap().parse().unwrap();
+    let stamp = &mut bytes[offset + mark.len()..][..100];
+    stamp.fill(0);
+    stamp[..version.len()].copy_from_slice(version.as_bytes());
     bytes
 }
 

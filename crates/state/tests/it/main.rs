@@ -7,6 +7,7 @@ mod events;
 mod history;
 mod leases;
 mod redis;
+mod upgrades;
 mod world;
 
 use testkit::{MariaDb, Redis};
@@ -63,8 +64,26 @@ on_every_backend!(
     events::a_returned_event_waits_for_its_moment,
     events::pushing_the_same_id_twice_is_one_event_until_it_is_done,
     events::of_many_takers_each_gets_other_events,
+    upgrades::the_limit_is_never_passed_by_many_who_ask_at_once,
+    upgrades::a_dead_hosts_place_returns_after_its_lease_and_only_its_own,
+    upgrades::a_host_that_talks_keeps_its_place_but_not_for_ever,
+    upgrades::leases_last_while_nobody_could_renew_them,
+    upgrades::who_asks_by_an_older_revision_gets_no_place,
+    upgrades::of_many_who_change_the_plan_one_wins,
+    upgrades::a_wave_starts_as_many_hosts_as_it_may,
+    upgrades::a_host_is_offered_a_rollout_twice_at_most_and_rests_in_between,
+    upgrades::an_offer_that_was_lost_on_its_way_is_repeated_once,
+    upgrades::a_group_has_places_of_its_own,
+    upgrades::another_rollout_begins_anew_while_places_stay,
+    upgrades::the_hosts_are_told_in_numbers_and_by_name,
     history::never_two_holders_that_both_write,
 );
+
+#[tokio::test(flavor = "multi_thread")]
+async fn never_two_holders_that_both_write_while_the_server_is_paused_and_killed() {
+    let Some(mut server) = Redis::start().await else { return };
+    history::never_two_holders_while_the_server_is_paused_and_killed(&mut server).await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_case_holds_embedded_in_mariadb() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use model::Timestamp;
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
-use state::{RedisConfig, State, StateError};
+use state::{Admission, Admitted, HostPhase, RedisConfig, State, StateError};
 use testkit::{Redis, eventually};
 
 const TTL: Duration = Duration::from_secs(600);
@@ -159,4 +159,76 @@ async fn nothing_stays_of_a_queue_that_was_worked_off() {
     }
     let keys: Vec<String> = connection(&server).await.keys("*").await.unwrap();
     assert_eq!(keys, Vec::<String>::new());
+}
+
+fn asks(host: &str) -> Admission<'_> {
+    Admission {
+        host,
+        revision: 1,
+        wave: 0,
+        in_flight_max: 2,
+        started_max: None,
+        attempts_max: 2,
+        lease_millis: 180_000,
+        rest_millis: 0,
+        is_idle: false,
+        groups: &[],
+    }
+}
+
+#[tokio::test]
+async fn who_is_upgraded_is_the_set_that_runbooks_read() {
+    let Some(server) = Redis::start_with(&["--cluster-enabled", "yes"]).await else { return };
+    own_all_slots(&server).await;
+    let (state, mut connection) = (state(&server), connection(&server).await);
+    assert!(state.save_upgrade_plan(0, "r1", b"plan").await.unwrap());
+    assert_eq!(state.admit_upgrade(&asks("a"), Timestamp(0)).await.unwrap(), Admitted::Given(1));
+    let members: Vec<String> = connection.smembers("agent_upgrade_set").await.unwrap();
+    assert_eq!(members, ["a"]);
+    let keys: Vec<String> = connection.keys("*").await.unwrap();
+    let slot = async |key: &str| -> i64 {
+        let mut connection = connection.clone();
+        redis::cmd("CLUSTER").arg("KEYSLOT").arg(key).query_async(&mut connection).await.unwrap()
+    };
+    assert!(keys.iter().any(|key| key == "{agent_upgrade_set}:lease"), "{keys:?}");
+    for key in &keys {
+        assert_eq!(slot(key).await, 9739, "{key}");
+    }
+}
+
+/// Fault of the original: who was put into the set and never left it held its place for ever.
+#[tokio::test]
+async fn a_name_that_was_put_into_the_set_by_hand_counts_and_gets_an_end() {
+    let Some(server) = Redis::start().await else { return };
+    let (state, mut connection) = (state(&server), connection(&server).await);
+    state.save_upgrade_plan(0, "r1", b"plan").await.unwrap();
+    let _: i64 = connection.sadd("agent_upgrade_set", &["x", "y"]).await.unwrap();
+    assert_eq!(state.admit_upgrade(&asks("a"), Timestamp(0)).await.unwrap(), Admitted::Full);
+    let ends: Vec<(String, i64)> =
+        connection.zrange_withscores("{agent_upgrade_set}:lease", 0, -1).await.unwrap();
+    assert_eq!(ends.len(), 2, "{ends:?}");
+    let _: i64 = connection.zadd("{agent_upgrade_set}:lease", "x", 1).await.unwrap();
+    assert_eq!(state.admit_upgrade(&asks("a"), Timestamp(0)).await.unwrap(), Admitted::Given(1));
+    // A set that was removed by hand does not let more hosts in than there are leases.
+    let _: i64 = connection.del("agent_upgrade_set").await.unwrap();
+    assert_eq!(state.admit_upgrade(&asks("b"), Timestamp(0)).await.unwrap(), Admitted::Full);
+}
+
+/// Fault 7 of the original (open-falcon.md 5.2): the task was in one process' memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_survives_a_killed_server_and_asks_nothing_of_one_that_is_away() {
+    // With the default a server whose disk is slow answers up to two seconds before it writes.
+    let Some(mut server) = Redis::start_with(&["--appendfsync", "always"]).await else { return };
+    let before = state(&server);
+    before.save_upgrade_plan(0, "r1", b"plan").await.unwrap();
+    assert_eq!(before.admit_upgrade(&asks("a"), Timestamp(0)).await.unwrap(), Admitted::Given(1));
+    server.kill();
+    assert!(before.admit_upgrade(&asks("b"), Timestamp(0)).await.is_err(), "no place is given");
+    server.start_again().await;
+    let other = state(&server);
+    let plan = other.upgrade_plan().await.unwrap().expect("it was stored");
+    assert_eq!((plan.rollout.as_str(), plan.body.as_slice()), ("r1", &b"plan"[..]));
+    assert_eq!(other.admit_upgrade(&asks("a"), Timestamp(0)).await.unwrap(), Admitted::InFlight);
+    let tally = other.upgrade_tally(180_000, Timestamp(0)).await.unwrap();
+    assert_eq!((tally.in_flight, tally.counts), (1, vec![(0, HostPhase::Offered, 1)]));
 }

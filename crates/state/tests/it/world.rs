@@ -51,7 +51,26 @@ impl World {
         }
     }
 
-    /// Lets time pass. Redis measures leases by its own clock, so there every lease is made older
+    /// Longer steps of embedded state look as if nobody had looked; Redis' own clock stands almost.
+    pub(crate) fn watched_step(&self) -> Duration {
+        match &self.place {
+            Place::Redis { .. } => Duration::MAX,
+            Place::Sqlite { .. } | Place::Mariadb => Duration::from_secs(5),
+        }
+    }
+
+    /// Lets time pass while nobody looks at the upgrades.
+    pub(crate) async fn unwatched(&mut self, span: Duration) {
+        self.pass(span).await;
+        let Place::Redis { config } = &self.place else { return };
+        let client = ::redis::Client::open(config.url.as_str()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let key = format!("{{{}:agent_upgrade_set}}:plan", config.prefix);
+        let mut forget = ::redis::cmd("HSET");
+        let () = forget.arg(key).arg("looked").arg(0).query_async(&mut connection).await.unwrap();
+    }
+
+    /// Lets time pass. Redis measures leases by its own clock, so there everything is made older
     /// by as much; as that clock runs on, a test must not tell moments apart that are less than a
     /// second from each other.
     pub(crate) async fn pass(&mut self, span: Duration) {
@@ -61,6 +80,27 @@ impl World {
             "for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':{lease/*')) do \
                local left = redis.call('PTTL', key) \
                if left > 0 then redis.call('PEXPIRE', key, math.max(left - ARGV[2], 0)) end \
+             end \
+             for _, kind in ipairs({ ':lease', ':group:*' }) do \
+               local keys = '{' .. ARGV[1] .. ':agent_upgrade_set}' .. kind \
+               for _, key in ipairs(redis.call('KEYS', keys)) do \
+                 for _, host in ipairs(redis.call('ZRANGE', key, 0, -1)) do \
+                   redis.call('ZINCRBY', key, -ARGV[2], host) \
+                 end \
+               end \
+             end \
+             for _, key in ipairs(redis.call('KEYS', '{' .. ARGV[1] .. ':agent_upgrade_set}:hosts')) do \
+               local all = redis.call('HGETALL', key) \
+               for n = 1, #all, 2 do \
+                 local a, b, c, d, e, f = string.match(all[n + 1], \
+                   '^([a-z_]+)|(%d+)|(%d+)|(%d+)|(%d+)|(.*)$') \
+                 redis.call('HSET', key, all[n], string.format('%s|%s|%s|%d|%d|%s', a, b, c, \
+                   d - ARGV[2], e - ARGV[2], f)) \
+               end \
+             end \
+             local plan = '{' .. ARGV[1] .. ':agent_upgrade_set}:plan' \
+             if redis.call('EXISTS', plan) == 1 then \
+               redis.call('HSET', plan, 'looked', redis.call('TIME')[1] * 1000) \
              end",
         );
         let client = ::redis::Client::open(config.url.as_str()).unwrap();

@@ -5,10 +5,11 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-use storage::{LocalConfig, WriteError};
+use storage::{Limits, LocalConfig, WriteError};
 
-use crate::support::{content, expected, open, open_with, round, write};
+use crate::support::{NOW, content, expected, open, open_with, round, write};
 
 const DIR: &str = "SAKER_STORAGE_TEST_DIR";
 const FIRST_ROUND: &str = "SAKER_STORAGE_TEST_FIRST_ROUND";
@@ -18,9 +19,16 @@ fn setting(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-/// Small segments, so that some rounds die near a segment's end.
+/// Small segments and blocks, so that some rounds die near a segment's end, or while a block is cut
+/// or merged.
 fn config(dir: &Path) -> LocalConfig {
-    LocalConfig { segment_bytes_max: 64 << 10, ..LocalConfig::new(dir) }
+    let out_of_order_window = Duration::from_secs(30);
+    LocalConfig {
+        limits: Limits { out_of_order_window, ..Limits::default() },
+        segment_bytes_max: 64 << 10,
+        block_span: Duration::from_secs(40),
+        ..LocalConfig::new(dir)
+    }
 }
 
 fn writer_process(dir: &Path, first_round: usize) -> Child {
@@ -43,6 +51,7 @@ async fn writer_that_is_killed() {
     for number in first.. {
         write(&storage, round(HOSTS, number)).await;
         writeln!(std::io::stdout(), "stored {number}").unwrap();
+        storage.compact(NOW.plus(Duration::from_secs(number as u64 * 10))).await.unwrap();
     }
 }
 
@@ -76,8 +85,11 @@ async fn kill_9_at_any_moment_loses_no_acknowledged_sample() {
             found == expected(HOSTS, rounds),
             "a sample of the first {rounds} rounds is lost or changed"
         );
+        assert_eq!(storage.stats().blocks.unwrap().faults, []);
         storage.close().await.unwrap();
     }
+    let storage = open_with(config(dir.path())).await;
+    assert!(storage.stats().blocks.unwrap().blocks > 1, "blocks were cut meanwhile");
 }
 
 /// Does nothing unless the test below started it, with a bound on the size of files.

@@ -1,5 +1,7 @@
 //! Behaviour of the store through its public ends.
+#![cfg(test)]
 
+mod blocks;
 mod crash;
 mod damage;
 mod random;

@@ -15,6 +15,8 @@ const WINDOW_MILLIS: i64 = 1_000;
 enum Step {
     /// Rows of series, time and value.
     Write(Vec<(usize, i64, u8)>),
+    /// Blocks are cut, merged and deleted.
+    Compact,
     Restart,
     Close,
 }
@@ -92,17 +94,22 @@ async fn check(steps: &[Step]) {
     let config = || LocalConfig {
         limits: Limits { out_of_order_window: Duration::from_millis(1_000), ..Limits::default() },
         segment_bytes_max: 400,
+        block_span: Duration::from_millis(400),
         ..LocalConfig::new(dir.path())
     };
     let mut storage = open_with(config()).await;
     let mut plain = Plain::default();
-    for step in steps {
+    for (number, step) in steps.iter().enumerate() {
         match step {
+            Step::Compact => {
+                let now = NOW.plus(Duration::from_millis(number as u64 * 300));
+                storage.compact(now).await.expect("the disk works");
+            }
             Step::Write(rows) => assert_eq!(written(&storage, rows).await, plain.write(rows)),
             Step::Close => storage.close().await.expect("the disk works"),
             Step::Restart => {}
         }
-        if !matches!(step, Step::Write(_)) {
+        if matches!(step, Step::Close | Step::Restart) {
             drop(storage);
             storage = open_with(config()).await;
         }
@@ -113,7 +120,7 @@ async fn check(steps: &[Step]) {
 /// Time goes on from step to step, and rows lie around it.
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let rows = prop::collection::vec((0usize..6, -2_000i64..500, 0u8..2), 1..30);
-    let step = prop_oneof![6 => rows.prop_map(Step::Write), 1 => Just(Step::Restart), 1 => Just(Step::Close)];
+    let step = prop_oneof![6 => rows.prop_map(Step::Write), 3 => Just(Step::Compact), 1 => Just(Step::Restart), 1 => Just(Step::Close)];
     prop::collection::vec(step, 1..25).prop_map(|mut steps| {
         for (number, step) in steps.iter_mut().enumerate() {
             if let Step::Write(rows) = step {

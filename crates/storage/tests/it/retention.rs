@@ -41,13 +41,13 @@ async fn expired_segments_are_deleted_and_the_rest_is_whole() {
     let config = || LocalConfig { limits: limits(), ..LocalConfig::new(dir.path()) };
     let storage = open_with(config()).await;
     for hour in 0..40 {
-        // Segments are six hours long by default.
+        // Segments are an hour long by default.
         storage.maintain(after(hour)).await.unwrap();
         write(&storage, batch("m", &[(hour as i64 * HOUR, hour as f64)])).await;
         write(&storage, batch(&format!("once_{hour}"), &[(hour as i64 * HOUR, 1.0)])).await;
     }
     storage.maintain(after(40)).await.unwrap();
-    assert_eq!(segments(dir.path()).len(), 2);
+    assert_eq!(segments(dir.path()).len(), 10);
     assert!(storage.stats().series < 15, "{} series", storage.stats().series);
     drop(storage);
 

@@ -24,7 +24,8 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
         Err(DecodeError::TooManyPoints { max }) => {
-            assert!(max == POINTS_MAX && given.is_ok_and(|given| given.len() > max));
+            // What is beyond the limit is not looked at closely.
+            assert!(max == POINTS_MAX && given.map_or(true, |given| given.len() > max));
         }
         Err(DecodeError::NotJson(_)) => assert!(given.is_err()),
     }

@@ -90,6 +90,30 @@ pub struct UpgradeOffer {
     pub allow_downgrade: bool,
 }
 
+/// An offer as Open-Falcon's agents and runbooks know it: five fields in this order, and no more.
+/// All empty, it says that nothing is to be done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeArgs {
+    /// What is changed.
+    #[serde(rename = "type")]
+    pub kind: UpgradeKind,
+    /// Base address of the files.
+    pub wgeturl: String,
+    /// The version offered.
+    pub version: String,
+    /// MD5 of the agent's file in hex; may be empty.
+    pub binfile_md5: String,
+    /// MD5 of the configuration's file in hex; may be empty.
+    pub cfgfile_md5: String,
+}
+
+impl From<UpgradeOffer> for UpgradeArgs {
+    fn from(offer: UpgradeOffer) -> Self {
+        let UpgradeOffer { kind, wgeturl, version, binfile_md5, cfgfile_md5, .. } = offer;
+        Self { kind, wgeturl, version, binfile_md5, cfgfile_md5 }
+    }
+}
+
 /// How far a host has come with an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -162,6 +186,27 @@ mod tests {
             r#"{"rollout":"r","type":3,"wgeturl":"http://a","version":"1","lease_seconds":9}"#;
         let error = serde_json::from_str::<UpgradeOffer>(text).expect_err("there is no type 3");
         assert!(error.to_string().starts_with("type is 0 (binary)"), "{error}");
+    }
+
+    #[test]
+    fn the_bytes_of_the_seeds_arguments_stay_what_they_are() {
+        let idle = r#"{"type":0,"wgeturl":"","version":"","binfile_md5":"","cfgfile_md5":""}"#;
+        assert_eq!(serde_json::to_string(&UpgradeArgs::default()).expect("it is plain"), idle);
+        let offer = UpgradeOffer {
+            kind: UpgradeKind::Both,
+            wgeturl: "http://a/f".into(),
+            version: "7.1".into(),
+            binfile_md5: "b".into(),
+            cfgfile_md5: "c".into(),
+            sha256: "not known to them".into(),
+            ..UpgradeOffer::default()
+        };
+        let text = serde_json::to_string(&UpgradeArgs::from(offer)).expect("it is plain");
+        let golden = concat!(
+            r#"{"type":2,"wgeturl":"http://a/f","version":"7.1","#,
+            r#""binfile_md5":"b","cfgfile_md5":"c"}"#
+        );
+        assert_eq!(text, golden);
     }
 
     #[test]

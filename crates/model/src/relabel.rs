@@ -2,16 +2,17 @@
 //! in, labels out, or nothing when a rule drops the series.
 
 use md5::{Digest, Md5};
-use model::{Labels, PatternError, PatternScope};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
+
+use crate::{Labels, PatternScope, compile_pattern};
 
 const DEFAULT_SEPARATOR: &str = ";";
 const DEFAULT_REGEX: &str = "(.*)";
 const DEFAULT_REPLACEMENT: &str = "$1";
 
-/// One rule, `[[transfer.relabel]]` in the configuration. What is left out has Prometheus' default.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// One rule, such as `[[transfer.relabel]]` in the configuration. What is left out has Prometheus' default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RelabelRule {
     /// Labels whose values are joined to what `regex` is matched against.
@@ -73,10 +74,10 @@ pub enum Action {
 }
 
 impl RelabelRule {
-    /// What is wrong with the rule; empty when nothing is.
-    pub(crate) fn faults(&self) -> Vec<String> {
+    /// What is wrong with the rule, its regex compiled as `P`; empty when nothing is.
+    pub fn faults<P: Pattern>(&self) -> Vec<String> {
         let mut faults = Vec::new();
-        if let Err(error) = self.compile_regex() {
+        if let Err(error) = self.compile_regex::<P>() {
             faults.push(format!("regex {:?} cannot be used: {error}", self.regex));
         }
         let word = self.action.as_str();
@@ -126,8 +127,8 @@ impl RelabelRule {
             .collect()
     }
 
-    fn compile_regex(&self) -> Result<Regex, PatternError> {
-        model::compile_pattern(&self.regex, PatternScope::Whole)
+    fn compile_regex<P: Pattern>(&self) -> Result<P, String> {
+        P::compile(&self.regex)
     }
 }
 
@@ -156,13 +157,56 @@ impl Action {
     }
 }
 
-/// The rules, ready for use.
-#[derive(Debug, Default)]
-pub(crate) struct Relabel(Vec<(RelabelRule, Regex)>);
+/// The engine of the regular expressions. Central services take [`Regex`]; the agent, which has to stay small,
+/// brings one without the tables of Unicode.
+pub trait Pattern: Sized {
+    /// Reads an expression that has to match all of a text; the error says in words what is wrong with it.
+    ///
+    /// # Errors
+    /// When it is no expression, or one that would be too large.
+    fn compile(expression: &str) -> Result<Self, String>;
+    /// Whether the expression matches `text`.
+    fn is_match(&self, text: &str) -> bool;
+    /// The two templates with the groups of the match of `text`; `None` when there is none.
+    fn expand(&self, text: &str, templates: [&str; 2]) -> Option<[String; 2]>;
+}
 
-impl Relabel {
+impl Pattern for Regex {
+    fn compile(expression: &str) -> Result<Self, String> {
+        compile_pattern(expression, PatternScope::Whole).map_err(|error| error.to_string())
+    }
+
+    fn is_match(&self, text: &str) -> bool {
+        Self::is_match(self, text)
+    }
+
+    fn expand(&self, text: &str, templates: [&str; 2]) -> Option<[String; 2]> {
+        let groups = self.captures(text)?;
+        Some(templates.map(|template| {
+            let mut expanded = String::new();
+            groups.expand(template, &mut expanded);
+            expanded
+        }))
+    }
+}
+
+/// The rules, ready for use.
+#[derive(Debug)]
+pub struct Relabel<P = Regex>(Vec<(RelabelRule, P)>);
+
+impl<P> Default for Relabel<P> {
+    /// No rules: every series passes unchanged.
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<P: Pattern> Relabel<P> {
     /// Rules that [`RelabelRule::faults`] has nothing against.
-    pub(crate) fn new(rules: &[RelabelRule]) -> Result<Self, PatternError> {
+    ///
+    /// # Errors
+    /// When an expression cannot be read: what is wrong with it.
+    pub fn new(rules: &[RelabelRule]) -> Result<Self, String> {
         rules
             .iter()
             .map(|rule| Ok((rule.clone(), rule.compile_regex()?)))
@@ -171,12 +215,12 @@ impl Relabel {
     }
 
     /// Whether every series passes unchanged.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The labels after all rules; `None` when one of them drops the series.
-    pub(crate) fn apply(&self, labels: &Labels) -> Option<Labels> {
+    pub fn apply(&self, labels: &Labels) -> Option<Labels> {
         let mut labels = labels.clone();
         for (rule, regex) in &self.0 {
             labels = rule.apply(regex, labels)?;
@@ -186,7 +230,7 @@ impl Relabel {
 }
 
 impl RelabelRule {
-    fn apply(&self, regex: &Regex, labels: Labels) -> Option<Labels> {
+    fn apply<P: Pattern>(&self, regex: &P, labels: Labels) -> Option<Labels> {
         let kept = |keep: bool, labels| if keep { Some(labels) } else { None };
         let target = || labels.get(&self.target_label).unwrap_or("");
         match self.action {
@@ -222,21 +266,16 @@ impl RelabelRule {
         joined
     }
 
-    fn replace(&self, regex: &Regex, labels: Labels) -> Labels {
-        let source = self.source(&labels);
-        let Some(groups) = regex.captures(&source) else { return labels };
-        let (mut target, mut value) = (String::new(), String::new());
-        groups.expand(&self.target_label, &mut target);
-        groups.expand(&self.replacement, &mut value);
+    fn replace<P: Pattern>(&self, regex: &P, labels: Labels) -> Labels {
+        let expanded = regex.expand(&self.source(&labels), [&self.target_label, &self.replacement]);
+        let Some([target, value]) = expanded else { return labels };
         if target.is_empty() { labels } else { labels.with(&target, &value) }
     }
 
-    fn map_names(&self, regex: &Regex, labels: &Labels) -> Labels {
+    fn map_names<P: Pattern>(&self, regex: &P, labels: &Labels) -> Labels {
         let mut mapped = labels.edit();
         for (name, value) in labels.iter() {
-            let Some(groups) = regex.captures(name) else { continue };
-            let mut target = String::new();
-            groups.expand(&self.replacement, &mut target);
+            let Some([target, _]) = regex.expand(name, [&self.replacement, ""]) else { continue };
             if !target.is_empty() {
                 mapped.set(&target, value);
             }
@@ -271,8 +310,8 @@ mod tests {
 
     fn relabelled(toml: &str, pairs: &[(&str, &str)]) -> Option<String> {
         let rule = rule(toml);
-        assert_eq!(rule.faults(), Vec::<String>::new(), "{toml}");
-        let relabel = Relabel::new(&[rule]).expect("the rule has no fault");
+        assert_eq!(rule.faults::<Regex>(), Vec::<String>::new(), "{toml}");
+        let relabel = Relabel::<Regex>::new(&[rule]).expect("the rule has no fault");
         relabel.apply(&Labels::from_pairs(pairs.iter().copied())).map(|labels| labels.to_string())
     }
 
@@ -368,7 +407,7 @@ mod tests {
             rule("action = 'labeldrop'\nregex = 'idc'"),
             rule("action = 'drop'\nsource_labels = ['zone']\nregex = 'sh'"),
         ];
-        let relabel = Relabel::new(&rules).expect("they have no fault");
+        let relabel = Relabel::<Regex>::new(&rules).expect("they have no fault");
         let apply = |idc: &str| relabel.apply(&Labels::from_pairs([("idc", idc)]));
         assert_eq!(apply("bj"), Some(Labels::from_pairs([("zone", "bj")])));
         assert_eq!(apply("sh"), None);
@@ -376,7 +415,7 @@ mod tests {
 
     #[test]
     fn faults_are_all_named() {
-        let faults = |toml: &str| rule(toml).faults();
+        let faults = |toml: &str| rule(toml).faults::<Regex>();
         assert_eq!(faults("regex = '('").len(), 2, "the regex, and no target");
         assert_eq!(faults("action = 'lowercase'"), ["lowercase needs target_label"]);
         let hashmod = "action = 'hashmod'\ntarget_label = '$1'";
@@ -425,7 +464,7 @@ mod tests {
                 ..RelabelRule::default()
             };
             let labels = Labels::from_pairs(pairs);
-            if let Ok(relabel) = Relabel::new(&[rule]) {
+            if let Ok(relabel) = Relabel::<Regex>::new(&[rule]) {
                 let _ = relabel.apply(&labels);
             }
         }
