@@ -1,6 +1,6 @@
-//! Regular expressions of Go, in which PromQL, relabelling rules and rule templates are written, for the `regex`
-//! crate. Both have the same semantics (leftmost-first, linear time) and nearly the same syntax; what is not the same
-//! is written anew here, and what Go refuses is refused with Go's words.
+//! Regular expressions of Go, in which PromQL, relabelling rules and rule templates are written, for
+//! the `regex` crate. Both have the same semantics (leftmost-first, linear time) and nearly the same
+//! syntax; what is not the same is written anew here, and what Go refuses is refused in Go's words.
 
 mod class;
 
@@ -45,9 +45,10 @@ impl PatternError {
     }
 }
 
-/// Compiles a regular expression of Go (`regexp/syntax` with Perl flags). Refused is what Go refuses, and what is
-/// nested deeper than 200 levels or takes more than 1 MiB once compiled. Groups keep their numbers, and their names
-/// where the `regex` crate can have them: a name that occurs again or begins with a digit is left out.
+/// Compiles a regular expression of Go (`regexp/syntax` with Perl flags). Refused is what Go refuses,
+/// and what is nested deeper than 200 levels or takes more than 1 MiB once compiled. Groups keep
+/// their numbers, and their names where the `regex` crate can have them: a name that occurs again or
+/// begins with a digit is left out.
 pub fn compile_pattern(pattern: &str, scope: PatternScope) -> Result<Regex, PatternError> {
     compile_within(pattern, scope, PATTERN_BYTES_MAX)
 }

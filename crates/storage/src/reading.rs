@@ -11,6 +11,7 @@ use crate::block_index::{Entry, IndexReader};
 use crate::blocks::Blocks;
 use crate::cut::in_order;
 use crate::head::Head;
+use crate::looks;
 use crate::page::Damage;
 use crate::query::{Stop, at_most};
 
@@ -28,8 +29,8 @@ impl Store {
     }
 
     /// The series of a selection that have a sample in its span, at most `samples_max` samples.
-    /// With `hints`, samples of the head that none of these uses looks at may be left out.
-    /// `cancelled` is asked before every series.
+    /// With `hints`, samples that none of these uses looks at may be left out. `cancelled` is asked
+    /// before every series.
     pub(crate) fn select(
         &self,
         selection: &Selection,
@@ -46,7 +47,7 @@ impl Store {
         let read = recent.iter().map(|series| series.samples.len()).sum::<usize>();
         let mut gathered = Gathered { left: samples_max - read, ..Gathered::default() };
         for block in older {
-            gathered.read(&block, selection, cancelled).map_err(|stop| match stop {
+            gathered.read(&block, selection, hints, cancelled).map_err(|stop| match stop {
                 BlockStop::Stop(stop) => stop,
                 BlockStop::Damage(damage) => self.damaged(&block, &damage),
             })?;
@@ -222,6 +223,7 @@ impl Gathered {
         &mut self,
         block: &Block,
         selection: &Selection,
+        hints: &[Hint],
         cancelled: &dyn Fn() -> bool,
     ) -> Result<(), BlockStop> {
         let (start, end) = (selection.start.millis(), selection.end.millis());
@@ -234,10 +236,11 @@ impl Gathered {
             index.entry(id, &mut entry)?;
             samples.clear();
             reader.read(&entry, start, end, &mut samples)?;
-            let left = self.left.checked_sub(samples.len());
+            let seen = looks::seen(&samples, hints);
+            let left = self.left.checked_sub(seen.len());
             self.left = left.ok_or(BlockStop::Stop(Stop::TooManySamples))?;
-            if !samples.is_empty() {
-                self.add(index.labels(&entry.labels)?, &samples);
+            if !seen.is_empty() {
+                self.add(index.labels(&entry.labels)?, &seen);
             }
         }
         Ok(())

@@ -140,8 +140,9 @@ impl Reader {
         samples_max: usize,
     ) -> Result<Vec<Series>, ReadError> {
         let selection = selection.clone();
-        let read = move |store: &Store| store.select(&selection, &[], samples_max, &|| false);
-        self.ask(read).await?.map_err(|stop| read_error(stop, samples_max))
+        let found =
+            self.ask(move |store| store.select(&selection, &[], samples_max, &|| false)).await?;
+        found.map_err(|stop| read_error(stop, samples_max))
     }
 
     /// The label sets of all selections together, sorted, at most `limit` (0: all). Each

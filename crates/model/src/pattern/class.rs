@@ -29,7 +29,8 @@ const POSIX: [(&str, &str); 14] = [
     ("xdigit", "0-9A-Fa-f"),
 ];
 
-/// Scripts whose name has four letters. All other words of four letters are codes of scripts, which Go does not know.
+/// Scripts whose name has four letters. All other words of four letters are codes of scripts, which
+/// Go does not know.
 const SCRIPTS_OF_FOUR: [&str; 8] = ["ahom", "cham", "kawi", "lisu", "modi", "newa", "thai", "toto"];
 
 type Rest<'p, T> = Result<(T, &'p str), PatternError>;

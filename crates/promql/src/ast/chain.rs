@@ -1,5 +1,6 @@
-//! Chains of operators that group to the left: `a + b - c` and so on for thousands of operands. A chain is a tree as
-//! deep as it is long, so whatever recurses would need a stack to match; this is how it is walked without.
+//! Chains of operators that group to the left: `a + b - c` and so on for thousands of operands. A
+//! chain is a tree as deep as it is long, so whatever recurses would need a stack to match; this is
+//! how it is walked without.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! Chains of operators that group to the left, planned link by link: a chain may be much longer than the stack is
-//! deep.
+//! Chains of operators that group to the left, planned link by link: a chain may be much longer than
+//! the stack is deep.
 
 use super::shared::{self, Shared};
 use super::{BinaryNode, Grid, Node, NodeKind, Planner, pinned};
