@@ -8,7 +8,7 @@ use model::Sample;
 use crate::block_index::{ChunkPlace, Entry, IndexReader};
 use crate::block_meta::{CHUNKS_FILE, INDEX_FILE, Meta};
 use crate::chunk::Decoder;
-use crate::page::{Damage, PageCache, PageFile, PageReader};
+use crate::page::{Damage, PageCache, PageFile, PageReader, Reading};
 
 /// A block that is open. In memory it is its `meta`; all else is read when it is asked for.
 #[derive(Debug)]
@@ -39,12 +39,12 @@ impl Block {
         self.index.bytes() + self.chunks.bytes()
     }
 
-    pub(crate) fn index(&self) -> IndexReader<'_> {
-        IndexReader::new(&self.meta, &self.index)
+    pub(crate) fn index(&self, reading: Reading) -> IndexReader<'_> {
+        IndexReader::new(&self.meta, &self.index, reading)
     }
 
-    pub(crate) fn samples(&self) -> SampleReader<'_> {
-        SampleReader { chunks: PageReader::new(&self.chunks), buffer: Vec::new() }
+    pub(crate) fn samples(&self, reading: Reading) -> SampleReader<'_> {
+        SampleReader { chunks: PageReader::new(&self.chunks, reading), buffer: Vec::new() }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::block_meta::Meta;
 use crate::block_write::{LabelIds, ROW_BYTES};
 use crate::bytes::Input;
 use crate::index::{keep_by, union};
-use crate::page::{Damage, PageFile, PageReader};
+use crate::page::{Damage, PageFile, PageReader, Reading};
 
 // Symbols that are kept during one question: names and values that most series share.
 const SYMBOLS_KEPT_MAX: usize = 10_000;
@@ -55,8 +55,8 @@ pub(crate) struct ChunkPlace {
 }
 
 impl<'a> IndexReader<'a> {
-    pub(crate) fn new(meta: &'a Meta, file: &'a PageFile) -> Self {
-        let reader = || PageReader::new(file);
+    pub(crate) fn new(meta: &'a Meta, file: &'a PageFile, reading: Reading) -> Self {
+        let reader = || PageReader::new(file, reading);
         Self {
             meta,
             texts: reader(),

@@ -15,7 +15,7 @@ use crate::block::Block;
 use crate::block_index::Entry;
 use crate::block_meta::Cut;
 use crate::error::MaintainError;
-use crate::page::{Damage, PageCache};
+use crate::page::{Damage, PageCache, Reading};
 use crate::samples::Past;
 use crate::stats::{BlockFault, BlockStats};
 use crate::step::step;
@@ -243,12 +243,12 @@ fn look_up(
     (first, last): (i64, i64),
     past: &mut Past,
 ) -> Result<(), Damage> {
-    let mut index = block.index();
+    let mut index = block.index(Reading::Again);
     let Some(id) = index.find(labels)? else { return Ok(()) };
     let mut entry = Entry::default();
     index.entry(id, &mut entry)?;
     past.newest = past.newest.max(entry.chunks.last().map(|chunk| chunk.last));
-    block.samples().read(&entry, first, last, &mut past.samples)
+    block.samples(Reading::Again).read(&entry, first, last, &mut past.samples)
 }
 
 /// Number and state of a folder: `0000000001` is a block, `0000000001.deleted` is not.

@@ -13,7 +13,7 @@ use crate::block_write::{BlockWriter, LabelIds};
 use crate::blocks::Blocks;
 use crate::cut::{discard, in_order};
 use crate::error::MaintainError;
-use crate::page::Damage;
+use crate::page::{Damage, Reading};
 
 /// Three blocks of one size become one of the next.
 const GROWTH: i64 = 3;
@@ -120,7 +120,7 @@ fn fill(
     let failed = |source| MaintainError::Block { path: dir.to_owned(), source };
     let mut texts: Vec<Vec<String>> = Vec::with_capacity(sources.len());
     for block in sources {
-        let symbols = block.index().all_symbols();
+        let symbols = block.index(Reading::Once).all_symbols();
         texts.push(symbols.map_err(|damage| damaged(block, damage))?);
     }
     let symbols: BTreeSet<&str> = texts.iter().flatten().map(String::as_str).collect();
@@ -169,8 +169,8 @@ impl<'a> Source<'a> {
         Self {
             series: block.meta.series,
             next: 0,
-            index: block.index(),
-            samples: block.samples(),
+            index: block.index(Reading::Once),
+            samples: block.samples(Reading::Once),
             numbers,
             entry: Entry::default(),
             current: None,

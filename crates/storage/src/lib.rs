@@ -39,6 +39,7 @@ mod block_meta;
 mod block_write;
 mod page;
 mod step;
+mod worker;
 
 mod bits;
 mod bytes;

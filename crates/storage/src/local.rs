@@ -21,6 +21,7 @@ use crate::replay::replay;
 use crate::stats::{Counters, ReplayReport, Stats, WalStats};
 use crate::step::step;
 use crate::wal::{self, Unsynced, Wal};
+use crate::worker::Worker;
 
 #[derive(Debug)]
 pub(crate) struct Local {
@@ -37,6 +38,7 @@ pub(crate) struct Local {
     /// blocks are worked on.
     cut_before: Mutex<i64>,
     closing: AtomicBool,
+    pub(crate) worker: Worker,
     lock: Mutex<Option<DirLock>>,
 }
 
@@ -82,6 +84,7 @@ impl Local {
             wal: Mutex::new(wal),
             cut_before: Mutex::new(cut.map_or(i64::MIN, |cut| cut.before)),
             closing: AtomicBool::new(false),
+            worker: Worker::start().map_err(|source| failed(config.dir.clone(), source))?,
             lock: Mutex::new(Some(lock)),
         })
     }

@@ -16,6 +16,9 @@ use thiserror::Error;
 /// single chunk does not cost much.
 pub(crate) const PAGE_BYTES: usize = 16 << 10;
 
+// Pages that had to go while somebody was reading them cannot be used again; there are few.
+const VACANT_MAX: usize = 16;
+
 /// A file does not hold what was once written to it.
 #[derive(Debug, Clone, Error)]
 #[error("{path} is damaged: {what}")]
@@ -120,7 +123,7 @@ impl PageFile {
         Damage::new(&self.path, what)
     }
 
-    fn page(&self, number: usize) -> Result<Arc<[u8]>, Damage> {
+    fn page(&self, number: usize, reading: Reading) -> Result<Arc<[u8]>, Damage> {
         if let Some(page) = self.cache.get((self.id, number)) {
             return Ok(page);
         }
@@ -129,30 +132,42 @@ impl PageFile {
         };
         let start = number as u64 * PAGE_BYTES as u64;
         let length = (self.pages.bytes - start).min(PAGE_BYTES as u64) as usize;
-        let mut page = vec![0; length];
+        let mut page = self.cache.room(length);
+        let room = Arc::get_mut(&mut page).expect("nobody has seen it yet");
         self.file
-            .read_exact_at(&mut page, start)
+            .read_exact_at(room, start)
             .map_err(|error| self.nonsense(&format!("byte {start} cannot be read: {error}")))?;
         if crc32fast::hash(&page) != *checksum {
             let what = format!("the checksum of the {length} bytes from {start} on differs");
             return Err(self.nonsense(&what));
         }
-        let page: Arc<[u8]> = page.into();
-        self.cache.put((self.id, number), Arc::clone(&page));
+        if reading == Reading::Again {
+            self.cache.put((self.id, number), Arc::clone(&page));
+        }
         Ok(page)
     }
+}
+
+/// What a reader expects of the pages that it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Somebody will ask for them again.
+    Again,
+    /// They are read one after the other, and the file is deleted afterwards.
+    Once,
 }
 
 /// Reads a file here and there; holds the page it read last, so that neighbours cost no look-up.
 #[derive(Debug)]
 pub(crate) struct PageReader<'a> {
     file: &'a PageFile,
+    reading: Reading,
     current: Option<(usize, Arc<[u8]>)>,
 }
 
 impl<'a> PageReader<'a> {
-    pub(crate) fn new(file: &'a PageFile) -> Self {
-        Self { file, current: None }
+    pub(crate) fn new(file: &'a PageFile, reading: Reading) -> Self {
+        Self { file, reading, current: None }
     }
 
     pub(crate) fn file(&self) -> &'a PageFile {
@@ -174,7 +189,7 @@ impl<'a> PageReader<'a> {
             let number = (at / PAGE_BYTES as u64) as usize;
             let page = match &self.current {
                 Some((current, page)) if *current == number => page,
-                _ => &self.current.insert((number, self.file.page(number)?)).1,
+                _ => &self.current.insert((number, self.file.page(number, self.reading)?)).1,
             };
             let from = (at % PAGE_BYTES as u64) as usize;
             let to = page.len().min(from + (end - at) as usize);
@@ -203,6 +218,9 @@ struct Kept {
     pages: HashMap<Key, Cached>,
     turns: VecDeque<Key>,
     bytes: usize,
+    /// The room of pages that had to go, for those that come: pages that come and go among small
+    /// things that stay would tear memory to pieces.
+    vacant: Vec<Arc<[u8]>>,
 }
 
 #[derive(Debug)]
@@ -238,6 +256,12 @@ impl PageCache {
         }
     }
 
+    /// Room for a page that nobody else holds.
+    fn room(&self, length: usize) -> Arc<[u8]> {
+        let vacant = (length == PAGE_BYTES).then(|| self.kept.lock().vacant.pop()).flatten();
+        vacant.unwrap_or_else(|| std::iter::repeat_n(0, length).collect())
+    }
+
     fn get(&self, key: Key) -> Option<Arc<[u8]>> {
         let mut kept = self.kept.lock();
         let Some(cached) = kept.pages.get_mut(&key) else {
@@ -266,8 +290,12 @@ impl PageCache {
                     kept.turns.push_back(key);
                 }
                 _ => {
-                    let gone = kept.pages.remove(&key).map_or(0, |cached| cached.page.len());
-                    kept.bytes -= gone;
+                    let Some(Cached { mut page, .. }) = kept.pages.remove(&key) else { continue };
+                    kept.bytes -= page.len();
+                    let is_free = page.len() == PAGE_BYTES && Arc::get_mut(&mut page).is_some();
+                    if is_free && kept.vacant.len() < VACANT_MAX {
+                        kept.vacant.push(page);
+                    }
                 }
             }
         }
@@ -302,7 +330,7 @@ mod tests {
         let cache = Arc::new(PageCache::new(3 * PAGE_BYTES));
         let file = PageFile::open(&path, pages, &cache).unwrap();
         for number in [0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0] {
-            file.page(number).unwrap();
+            file.page(number, Reading::Again).unwrap();
             assert!(cache.figures().bytes <= 3 * PAGE_BYTES);
         }
         assert_eq!((cache.figures().hits, cache.figures().misses), (6, 7));
@@ -318,8 +346,10 @@ mod tests {
         let cache = Arc::new(PageCache::new(0));
         let file = PageFile::open(&path, pages.clone(), &cache).unwrap();
         let mut out = Vec::new();
-        PageReader::new(&file).read(0, PAGE_BYTES, &mut out).unwrap();
-        let error = PageReader::new(&file).read(PAGE_BYTES as u64 - 1, 2, &mut out).unwrap_err();
+        PageReader::new(&file, Reading::Again).read(0, PAGE_BYTES, &mut out).unwrap();
+        let error = PageReader::new(&file, Reading::Again)
+            .read(PAGE_BYTES as u64 - 1, 2, &mut out)
+            .unwrap_err();
         assert!(
             error.to_string().contains("the checksum of the 16384 bytes from 16384 on differs"),
             "{error}"
@@ -330,11 +360,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_once_takes_no_room_in_the_cache() {
+        let (_dir, path, pages) = written(&bytes(3 * PAGE_BYTES), 1 << 20);
+        let cache = Arc::new(PageCache::new(1 << 20));
+        let file = PageFile::open(&path, pages, &cache).unwrap();
+        let mut out = Vec::new();
+        PageReader::new(&file, Reading::Once).read(0, 3 * PAGE_BYTES, &mut out).unwrap();
+        assert_eq!((out.len(), cache.figures().bytes), (3 * PAGE_BYTES, 0));
+    }
+
+    #[test]
     fn bytes_beyond_the_end_are_damage_and_not_a_panic() {
         let (_dir, path, pages) = written(&bytes(100), 100);
         let file = PageFile::open(&path, pages, &Arc::new(PageCache::new(0))).unwrap();
         for (start, length) in [(101, 0), (100, 1), (0, 101), (u64::MAX, 2)] {
-            PageReader::new(&file).read(start, length, &mut Vec::new()).unwrap_err();
+            PageReader::new(&file, Reading::Again)
+                .read(start, length, &mut Vec::new())
+                .unwrap_err();
         }
     }
 
@@ -347,7 +389,7 @@ mod tests {
             let (a, b) = (from.index(length + 1), to.index(length + 1));
             let (from, to) = (a.min(b), a.max(b));
             let mut out = Vec::new();
-            PageReader::new(&file).read(from as u64, to - from, &mut out).unwrap();
+            PageReader::new(&file, Reading::Again).read(from as u64, to - from, &mut out).unwrap();
             prop_assert_eq!(&out, &all[from..to]);
         }
     }

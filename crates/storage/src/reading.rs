@@ -12,7 +12,7 @@ use crate::blocks::Blocks;
 use crate::cut::in_order;
 use crate::head::Head;
 use crate::looks;
-use crate::page::Damage;
+use crate::page::{Damage, Reading};
 use crate::query::{Stop, at_most};
 
 /// Where samples are: the newest in the head, the others in blocks.
@@ -151,7 +151,8 @@ impl Store {
         mut ask: impl FnMut(&mut IndexReader<'_>) -> Result<(), Damage>,
     ) -> Result<(), Stop> {
         for block in self.older(Timestamp::MIN, Timestamp::MAX) {
-            ask(&mut block.index()).map_err(|damage| self.damaged(&block, &damage))?;
+            ask(&mut block.index(Reading::Again))
+                .map_err(|damage| self.damaged(&block, &damage))?;
         }
         Ok(())
     }
@@ -170,7 +171,7 @@ impl Store {
             return Ok(());
         }
         for block in self.older(start, end) {
-            let mut index = block.index();
+            let mut index = block.index(Reading::Again);
             let entries = present(&mut index, selection, start.millis(), end.millis());
             entries
                 .and_then(|entries| take(&mut index, &entries))
@@ -227,7 +228,7 @@ impl Gathered {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<(), BlockStop> {
         let (start, end) = (selection.start.millis(), selection.end.millis());
-        let (mut index, mut reader) = (block.index(), block.samples());
+        let (mut index, mut reader) = (block.index(Reading::Again), block.samples(Reading::Again));
         let (mut entry, mut samples) = (Entry::default(), Vec::new());
         for id in index.resolve(&selection.matchers)? {
             if cancelled() {

@@ -91,7 +91,9 @@ impl Storage {
     /// enough from memory into a block, merges small blocks, deletes expired ones.
     pub async fn compact(&self, now: Timestamp) -> Result<(), MaintainError> {
         let Backend::Local(local) = self.backend.clone() else { return Ok(()) };
-        spawn_blocking(move || local.compact(now)).await.map_err(|_| MaintainError::Interrupted)?
+        let worked = Arc::clone(&local);
+        let work = move || worked.compact(now);
+        local.worker.run(work).await.unwrap_or(Err(MaintainError::Interrupted))
     }
 
     /// Brings everything to disk, refuses further writes and lets go of the directory. Reading
