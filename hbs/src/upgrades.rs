@@ -32,7 +32,7 @@ use beat::Said;
 use metrics::{Answer, Metrics};
 
 /// A heartbeat waits no longer for the shared state.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(4);
 /// Of two canaries none has a group with the other in common; groups are remembered for so long.
 const CANARY_HOLD: Duration = Duration::from_secs(7 * 86_400);
 const REASON_CHARS_MAX: usize = 200;

@@ -75,9 +75,14 @@ impl Hbs {
     }
 
     pub(crate) async fn status(&self) -> Value {
-        let answer: Value = serde_json::from_str(&self.get("/agent/upgrade").await).unwrap();
-        assert_eq!(answer["msg"], "success");
-        answer["data"].clone()
+        // On a machine that is busy with other tests the state may be called away for a moment.
+        eventually("the status is known", SOON, async || {
+            let answer = self.request("GET", "/agent/upgrade").send().await.ok()?;
+            let mut answer = answer.error_for_status().ok()?.json::<Value>().await.ok()?;
+            assert_eq!(answer["msg"], "success");
+            Some(answer["data"].take())
+        })
+        .await
     }
 
     pub(crate) async fn until(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
