@@ -117,6 +117,11 @@ impl OpenChunk {
         Decoder::new(self.first, self.count, self.bits.bytes())
     }
 
+    /// The newest sample, which is at hand without decoding.
+    pub(crate) fn newest(&self) -> Option<Sample> {
+        (self.count > 0).then(|| Sample::new(self.last, f64::from_bits(self.value)))
+    }
+
     /// Turns the samples into a finished chunk and starts anew. `None` when there are none.
     pub(crate) fn seal(&mut self) -> Option<Chunk> {
         let (first, last) = self.span()?;

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use model::Sample;
+use model::{Sample, Selection};
 use promql::Hint;
 
 /// The samples that some look sees. `hints` are all uses of the samples; with more than one nothing is left out.
@@ -34,6 +34,15 @@ pub(crate) fn seen<'s>(samples: &'s [Sample], hints: &[Hint]) -> Cow<'s, [Sample
         look = look.saturating_add(step);
     }
     Cow::Owned(kept)
+}
+
+/// The time of the only look at a selection, when that sees nothing but the newest sample up to then: what most
+/// rules ask for. A series whose newest sample is not after it need not be decoded.
+pub(crate) fn only(selection: &Selection, hints: &[Hint]) -> Option<i64> {
+    let [hint] = hints else { return None };
+    let looks_once = hint.step.is_zero() && hint.start == hint.end && hint.ahead.is_zero();
+    let is_only = hint.newest_only && looks_once && hint.end == selection.end;
+    is_only.then(|| hint.end.millis())
 }
 
 /// How often a query looks.

@@ -37,17 +37,28 @@ impl Head {
         let picked = self.registry.read().resolve(&selection.matchers);
         let mut found = Vec::with_capacity(picked.len());
         let mut left = samples_max;
+        let only_look = looks::only(selection, hints);
         // Used for one series after the other: what is kept of each is as large as it must be.
         let mut snapshot = Snapshot::default();
         for series in picked {
             if cancelled() {
                 return Err(Stop::Cancelled);
             }
-            series.samples.lock().snapshot(start, end, &mut snapshot);
-            let samples = looks::seen(snapshot.samples(start, end), hints);
+            let stored = series.samples.lock();
+            let samples = if let Some(look) = only_look
+                && let Some(newest) = stored.newest_open()
+                && newest.timestamp.millis() <= look
+            {
+                drop(stored);
+                if newest.timestamp.millis() < start { Vec::new() } else { vec![newest] }
+            } else {
+                stored.snapshot(start, end, &mut snapshot);
+                drop(stored);
+                looks::seen(snapshot.samples(start, end), hints).into_owned()
+            };
             left = left.checked_sub(samples.len()).ok_or(Stop::TooManySamples)?;
             if !samples.is_empty() {
-                found.push(Series { labels: series.labels.clone(), samples: samples.into_owned() });
+                found.push(Series { labels: series.labels.clone(), samples });
             }
         }
         Ok(found)

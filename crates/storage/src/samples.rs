@@ -96,6 +96,11 @@ impl SeriesSamples {
             .or_else(|| self.late.as_deref().and_then(Late::newest))
     }
 
+    /// The newest sample of all, if it is in the open chunk. What came late is older.
+    pub(crate) fn newest_open(&self) -> Option<Sample> {
+        self.open.newest()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.newest().is_none()
     }

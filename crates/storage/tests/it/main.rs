@@ -4,6 +4,7 @@
 mod blocks;
 mod crash;
 mod damage;
+mod looks;
 mod random;
 mod reading;
 mod restart;
