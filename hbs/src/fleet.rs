@@ -205,11 +205,15 @@ impl Fleet {
         self.hosts.remove(name).is_some()
     }
 
-    /// Forgets the hosts that are not stored any more, because another hbs was told to forget them. Those heard since
-    /// `moment` may not be stored yet.
+    /// Forgets the hosts that are not stored any more, because another hbs was told to forget them. Those that wait to
+    /// be stored are not among them, nor those heard since `moment`, which may be on their way.
     pub(crate) fn forget_others(&mut self, stored: &BTreeSet<String>, moment: Timestamp) {
-        self.hosts
-            .retain(|name, host| stored.contains(name) || host.row.seen_at >= moment.millis());
+        let waiting = &self.to_store;
+        self.hosts.retain(|name, host| {
+            stored.contains(name)
+                || waiting.contains_key(name)
+                || host.row.seen_at >= moment.millis()
+        });
     }
 
     /// How long each host has been silent. During `grace` after `since`, the start of hbs or of its time as the one
@@ -449,12 +453,15 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_another_hbs_forgot_is_gone_unless_it_was_just_heard() {
-        let mut fleet = fleet();
+    fn a_host_that_another_hbs_forgot_is_gone_unless_it_was_just_heard_or_waits_to_be_stored() {
+        let mut fleet = Fleet::new(Vec::new(), 3);
         hear(&mut fleet, "old", "1", 0);
         hear(&mut fleet, "new", "1", 100_000);
+        fleet.take_to_store();
+        hear(&mut fleet, "waiting", "1", 0);
         fleet.forget_others(&BTreeSet::new(), Timestamp(40_000));
-        assert_eq!(fleet.hosts().map(|host| host.row.name.as_str()).collect::<Vec<_>>(), ["new"]);
+        let left: Vec<&str> = fleet.hosts().map(|host| host.row.name.as_str()).collect();
+        assert_eq!(left, ["new", "waiting"]);
     }
 
     #[test]

@@ -348,7 +348,7 @@ fn check_halt(halted: &Value) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_is_upgraded_within_its_limit_while_hbs_and_redis_are_killed() {
     let size = Size {
-        agents: 200,
+        agents: 300,
         in_flight_max: 20,
         idle: Duration::from_secs(2),
         busy: Duration::from_millis(500),
