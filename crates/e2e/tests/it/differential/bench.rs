@@ -1,4 +1,4 @@
-//! The data that the drivers of `shared/bench` send, computed the same way: a hundred series a host, named and
+//! The data that the load driver `bench` sends, computed the same way: a hundred series a host, named and
 //! labelled as a host agent would, with the same value for the same host, series and round. One host in 97 starts again
 //! at round 30, and one in 89 is away from round 20 to 25. And the expressions for it: those for the other data with
 //! names and hosts of this one.
