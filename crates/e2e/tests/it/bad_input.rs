@@ -86,7 +86,10 @@ async fn a_database_that_is_none_is_named() {
         .unwrap();
     let path = config(
         &folder,
-        &format!("data_dir = {:?}\n[hbs]\nlisten = \"127.0.0.1:0\"\n", folder.path()),
+        &format!(
+            "data_dir = {:?}\n[hbs]\nlisten = \"127.0.0.1:0\"\nrpc_listen = \"127.0.0.1:0\"\n",
+            folder.path()
+        ),
     );
     let (code, text) = saker(&["hbs", "--config", &path]).await;
     assert_eq!(code, 3, "{text}");

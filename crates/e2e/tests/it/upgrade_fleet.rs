@@ -25,8 +25,9 @@ impl Hbs {
         let files = dir.path().join("files");
         fs::create_dir(&files).unwrap();
         let url = format!("127.0.0.1:{}", free_port());
+        let rpc = format!("127.0.0.1:{}", free_port());
         let config = format!(
-            "data_dir = {:?}\n[hbs]\nlisten = {url:?}\nheartbeat_interval = \"1s\"\n\
+            "data_dir = {:?}\n[hbs]\nlisten = {url:?}\nrpc_listen = {rpc:?}\nheartbeat_interval = \"1s\"\n\
              transfer_url = \"http://127.0.0.1:1\"\n\
              [hbs.upgrade]\nfiles = {files:?}\nlease = \"30s\"\nspread = \"0s\"\n",
             dir.path().join("data"),
