@@ -1,7 +1,7 @@
 //! The desired state in the words of Open-Falcon's agents. Pure.
 
 use wire::falcon_hbs::{BuiltinMetric, BuiltinMetricsReply};
-use wire::heartbeat::{Check, DesiredState, PluginRun, ProcessMatch};
+use wire::heartbeat::{Check, DesiredState, PluginRun};
 
 use crate::digest::md5_hex;
 
@@ -25,31 +25,17 @@ pub(crate) fn builtin_metrics(
     BuiltinMetricsReply { metrics, checksum, timestamp }
 }
 
-/// Nothing for a check that they do not know, or whose tags their syntax cannot hold.
+/// Nothing for a check that they do not know, which are those of several metrics, or whose tags their syntax cannot
+/// hold.
 fn builtin_metric(check: &Check) -> Option<BuiltinMetric> {
-    let (metric, tags) = match check {
-        Check::PortListen { port } => ("net.port.listen", format!("port={port}")),
-        Check::ProcNum(process) => ("proc.num", process_tags(process)?),
-        Check::DirectorySize { path } => ("du.bs", format!("path={}", plain(path)?)),
-        Check::UrlHealth { url, timeout } => {
-            ("url.check.health", format!("url={},timeout={timeout}", plain(url)?))
-        }
-        Check::ProcUsage(_) => return None,
-    };
-    Some(BuiltinMetric { metric: metric.to_owned(), tags })
-}
-
-fn process_tags(process: &ProcessMatch) -> Option<String> {
-    let tags = [("name", &process.name), ("cmdline", &process.cmdline)];
-    let mut parts = Vec::new();
-    for (key, value) in tags.into_iter().filter(|(_, value)| !value.is_empty()) {
-        parts.push(format!("{key}={}", plain(value)?));
+    let [metric] = check.metrics() else { return None };
+    let tags = check.tags();
+    let is_plain = |(_, value): &(&str, String)| !value.contains([',', '=']);
+    if !tags.iter().all(is_plain) {
+        return None;
     }
-    Some(parts.join(","))
-}
-
-fn plain(text: &str) -> Option<&str> {
-    (!text.contains([',', '='])).then_some(text)
+    let tags: Vec<String> = tags.iter().map(|(tag, value)| format!("{tag}={value}")).collect();
+    Some(BuiltinMetric { metric: (*metric).to_owned(), tags: tags.join(",") })
 }
 
 /// The plugins in their syntax. Their agents run only files whose names begin with the seconds between two runs.
