@@ -38,11 +38,13 @@ const FUNCTIONS: [(&str, Naive); 15] = [
     ("increase", |s, edges| extrapolated(s, edges, true)),
 ];
 
-/// As the documentation of Prometheus describes it, word by word.
+/// As the documentation of Prometheus describes it, word by word. Times are seconds, as there: in
+/// milliseconds the products round otherwise, and a series right at the edge gets another answer.
 fn extrapolated(samples: &[Sample], (start, end): (i64, i64), counter: bool) -> Option<f64> {
     if samples.len() < 2 {
         return None;
     }
+    let seconds = |from: i64, to: i64| (to - from) as f64 / 1000.0;
     let (first, last) = (samples[0], samples[samples.len() - 1]);
     let mut change = last.value - first.value;
     for pair in samples.windows(2) {
@@ -50,16 +52,16 @@ fn extrapolated(samples: &[Sample], (start, end): (i64, i64), counter: bool) -> 
             change += pair[0].value;
         }
     }
-    let covered = (last.timestamp.millis() - first.timestamp.millis()) as f64;
+    let covered = seconds(first.timestamp.millis(), last.timestamp.millis());
     let gap = covered / (samples.len() - 1) as f64;
-    let mut before = (first.timestamp.millis() - start) as f64;
+    let mut before = seconds(start, first.timestamp.millis());
     if before >= gap * 1.1 {
         before = gap / 2.0;
     }
     if counter && change > 0.0 && first.value >= 0.0 {
         before = before.min(covered * first.value / change);
     }
-    let mut after = (end - last.timestamp.millis()) as f64;
+    let mut after = seconds(last.timestamp.millis(), end);
     if after >= gap * 1.1 {
         after = gap / 2.0;
     }
