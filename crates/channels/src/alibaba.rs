@@ -176,12 +176,8 @@ mod tests {
 
     #[test]
     fn a_call_is_signed_as_the_provider_reads_it() {
-        let call = Call {
-            host: "dyvmsapi.aliyuncs.com",
-            action: "SingleCallByTts",
-            nonce: "n",
-            now: NOW,
-        };
+        let call =
+            Call { host: "dyvmsapi.aliyuncs.com", action: "SingleCallByTts", nonce: "n", now: NOW };
         let fields = vec![
             ("CalledNumber", "13800000000"),
             ("TtsCode", "TTS_1"),

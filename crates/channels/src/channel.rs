@@ -218,9 +218,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_request_shows_nothing_that_may_be_a_secret() {
-        let request =
-            Request::form("https://x.example/?key=hunter2", &[("token", "hunter2")])
-                .with("Authorization", "Bearer hunter2");
+        let request = Request::form("https://x.example/?key=hunter2", &[("token", "hunter2")])
+            .with("Authorization", "Bearer hunter2");
         assert!(!format!("{request:?}").contains("hunter2"));
         let access = Access { token: "hunter2".to_owned(), holds: Duration::from_secs(1) };
         assert!(!format!("{access:?}").contains("hunter2"));

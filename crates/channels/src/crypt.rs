@@ -111,7 +111,8 @@ mod tests {
     const LARK: &str = "AAECAwQFBgcICQoLDA0OD7ZYCqOg7o/7g7vvjsV1fSbebR/uClPl+47s+mFtFoQL83HP/bW0oFilC8wa1oqi\
                         XNRlXxcGscrdxhKAOjQIuU0=";
     const AES_KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
-    const WECOM: &str = "gdMKu9O/zqaXEdvZuG7ST+sW3NHYHqmCJVzLTD16AV6pyuKBkEZKr2xX1atrSRYmNa5q31YVHZYc6+iYKkweVA==";
+    const WECOM: &str =
+        "gdMKu9O/zqaXEdvZuG7ST+sW3NHYHqmCJVzLTD16AV6pyuKBkEZKr2xX1atrSRYmNa5q31YVHZYc6+iYKkweVA==";
 
     fn iv() -> [u8; 16] {
         std::array::from_fn(|index| u8::try_from(index).unwrap())

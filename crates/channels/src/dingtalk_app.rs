@@ -127,7 +127,8 @@ fn variables(message: &Message, is_plain: bool) -> Map<String, Value> {
     variables.insert("status".to_owned(), kind);
     let open = message.buttons.iter().find(|button| button.action.is_none());
     variables.insert("url".to_owned(), json!(open.map_or("", |button| button.url.as_str())));
-    let actions = message.buttons.iter().filter_map(|button| Some((button, button.action.as_ref()?)));
+    let actions =
+        message.buttons.iter().filter_map(|button| Some((button, button.action.as_ref()?)));
     for (position, (button, action)) in actions.enumerate() {
         let number = position + 1;
         variables.insert(format!("label_{number}"), json!(button.label));

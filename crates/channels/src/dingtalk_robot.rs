@@ -109,7 +109,9 @@ mod tests {
     fn a_request_is_signed_for_its_moment() {
         let request = request(&robot(), &message(), "", how());
         assert!(request.url.starts_with("https://oapi.dingtalk.com/robot/send?access_token=t&"));
-        assert!(request.url.contains("&timestamp=1700000000000&sign=aZLLrriXgn05YbwaGR7knYsLeJADjr9NwLaNNKpxh4g%3D"));
+        assert!(request.url.contains(
+            "&timestamp=1700000000000&sign=aZLLrriXgn05YbwaGR7knYsLeJADjr9NwLaNNKpxh4g%3D"
+        ));
     }
 
     #[test]
@@ -140,7 +142,8 @@ mod tests {
 
     #[test]
     fn its_codes_mean_what_the_platform_says() {
-        let read = |body: &str| robot().read(&Reply { status: 200, wait: None, body: body.as_bytes() });
+        let read =
+            |body: &str| robot().read(&Reply { status: 200, wait: None, body: body.as_bytes() });
         assert_eq!(read(r#"{"errcode":0,"errmsg":"ok"}"#), Answer::Sent { id: None });
         assert!(matches!(
             read(r#"{"errcode":130101,"errmsg":"send too fast"}"#),

@@ -1,11 +1,9 @@
 //! A program on alarm's own host. What it is and its arguments stand in the settings; the message reaches it as
 //! JSON on its standard input and nowhere else, so nothing in an alert can become a command.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::path::PathBuf;
 
 use crate::answer::{Answer, Fault, Reply, Whose};
 use crate::channel::{Channel, How, Limits, Parcel, Run};

@@ -138,12 +138,9 @@ mod tests {
 
     #[test]
     fn a_person_is_addressed_by_the_kind_of_the_id() {
-        for (to, kind) in [
-            ("", "chat_id"),
-            ("ou_1", "open_id"),
-            ("ann@example.com", "email"),
-            ("ann", "user_id"),
-        ] {
+        for (to, kind) in
+            [("", "chat_id"), ("ou_1", "open_id"), ("ann@example.com", "email"), ("ann", "user_id")]
+        {
             let request = request(&app(), &message(), to, how());
             assert!(request.url.ends_with(&format!("receive_id_type={kind}")), "{}", request.url);
             assert_eq!(request.header("Authorization"), Some("Bearer tok"));

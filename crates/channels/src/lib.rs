@@ -3,17 +3,23 @@
 
 pub mod alibaba;
 pub mod answer;
+pub mod callback;
 pub mod channel;
+pub mod compose;
 pub mod crypt;
 pub mod dingtalk_app;
 pub mod dingtalk_robot;
 pub mod exec;
 pub mod feishu_app;
 pub mod feishu_bot;
+pub mod handle;
 pub mod legacy_form;
+pub mod link;
 pub mod mail;
 mod markdown;
 pub mod message;
+pub mod mute;
+pub mod next;
 pub mod pagerduty;
 mod secret;
 pub mod sign;
@@ -27,6 +33,7 @@ pub mod twilio;
 pub mod webhook;
 pub mod wecom_app;
 pub mod wecom_webhook;
+pub mod window;
 mod words;
 
 pub use answer::{Answer, Fault, Reply, Whose};

@@ -15,12 +15,8 @@ use crate::message::{Kind, Message, cut};
 use crate::secret::Secret;
 use crate::sign;
 
-const LIMITS: Limits = Limits {
-    per_minute: 120,
-    per_second: 0,
-    reserved_per_minute: 30,
-    text_bytes_max: 200_000,
-};
+const LIMITS: Limits =
+    Limits { per_minute: 120, per_second: 0, reserved_per_minute: 30, text_bytes_max: 200_000 };
 
 /// How the connection to the relay is protected.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,7 +137,9 @@ fn page(message: &Message) -> String {
         .buttons
         .iter()
         .filter(|button| button.url.starts_with("http"))
-        .map(|button| format!("<a href=\"{}\">{}</a> &nbsp; ", html(&button.url), html(&button.label)))
+        .map(|button| {
+            format!("<a href=\"{}\">{}</a> &nbsp; ", html(&button.url), html(&button.label))
+        })
         .collect();
     format!(
         "<!doctype html><html lang=\"{}\"><meta charset=\"utf-8\"><body style=\"font-family:sans-serif\">\
@@ -217,10 +215,7 @@ mod tests {
         for code in [421, 451, 0] {
             assert!(matches!(read(&relay(), code, ""), Answer::Later { .. }), "{code}");
         }
-        assert!(matches!(
-            read(&relay(), 550, ""),
-            Answer::Refused { whose: Whose::Recipient, .. }
-        ));
+        assert!(matches!(read(&relay(), 550, ""), Answer::Refused { whose: Whose::Recipient, .. }));
         assert!(matches!(read(&relay(), 535, ""), Answer::Refused { whose: Whose::Bot, .. }));
     }
 

@@ -90,7 +90,10 @@ mod tests {
         let begin = body(&service(), &message(), "", how());
         let over = Message { kind: Kind::Resolved, key: "k2".to_owned(), ..message() };
         let end = body(&service(), &over, "", how());
-        assert_eq!((&begin["event_action"], &end["event_action"]), (&json!("trigger"), &json!("resolve")));
+        assert_eq!(
+            (&begin["event_action"], &end["event_action"]),
+            (&json!("trigger"), &json!("resolve"))
+        );
         assert_eq!(begin["dedup_key"], end["dedup_key"]);
         assert_eq!(begin["payload"]["severity"], "critical");
         assert_eq!(begin["payload"]["source"], "web-03");

@@ -13,7 +13,8 @@ use crate::sign;
 use crate::spoken::{short, spoken};
 
 const LIMITS: Limits = Limits::none(2_000);
-const CLASSES: Classes = Classes { cool_down: Duration::from_secs(60), codes: &[("", Class::Later)] };
+const CLASSES: Classes =
+    Classes { cool_down: Duration::from_secs(60), codes: &[("", Class::Later)] };
 
 /// A provider.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -71,7 +71,8 @@ impl Channel for Slack {
             body["text"] = json!(text);
         } else {
             let hears = !self.token.is_empty();
-            body["attachments"] = json!([{ "color": colour(message), "blocks": blocks(message, hears) }]);
+            body["attachments"] =
+                json!([{ "color": colour(message), "blocks": blocks(message, hears) }]);
         }
         if !to.is_empty() {
             body["channel"] = json!(to);
@@ -171,7 +172,8 @@ mod tests {
             Some("Bearer xoxb-1")
         );
         let hook = Slack { token: Secret::default(), ..app() };
-        let button = &body(&hook, &message(), "", how())["attachments"][0]["blocks"][1]["elements"][0];
+        let button =
+            &body(&hook, &message(), "", how())["attachments"][0]["blocks"][1]["elements"][0];
         assert_eq!(button["url"], "http://alarm.example/m/x");
     }
 

@@ -127,7 +127,9 @@ impl Spec {
     /// Whether it hears when a button is pressed; elsewhere buttons are signed links.
     pub fn hears(&self) -> bool {
         match self {
-            Self::DingTalkApp(_) | Self::FeishuApp(_) | Self::WeComApp(_) | Self::Telegram(_) => true,
+            Self::DingTalkApp(_) | Self::FeishuApp(_) | Self::WeComApp(_) | Self::Telegram(_) => {
+                true
+            }
             Self::Slack(slack) => !slack.token.is_empty(),
             _ => false,
         }
@@ -248,10 +250,13 @@ mod tests {
 
     #[test]
     fn an_unknown_key_and_a_relative_program_are_faults() {
-        assert!(toml::from_str::<Spec>("kind = \"webhook\"\nurl = \"http://x/\"\nurk = 1").is_err());
+        assert!(
+            toml::from_str::<Spec>("kind = \"webhook\"\nurl = \"http://x/\"\nurk = 1").is_err()
+        );
         let exec: Spec = toml::from_str("kind = \"exec\"\nprogram = \"page\"").unwrap();
         assert_eq!(exec.faults()[0].0, "program");
-        let hook: Spec = toml::from_str("kind = \"webhook\"\nurl = \"file:///etc/passwd\"").unwrap();
+        let hook: Spec =
+            toml::from_str("kind = \"webhook\"\nurl = \"file:///etc/passwd\"").unwrap();
         assert_eq!(hook.faults()[0].0, "url");
     }
 }

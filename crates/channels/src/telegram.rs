@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::answer::{Answer, Class, Classes, Fault, Reply, Whose};
+use crate::answer::{Answer, Classes, Fault, Reply, Whose};
 use crate::channel::{Channel, How, Limits, Parcel, Request};
 use crate::markdown::{html, html_facts};
 use crate::message::{Message, cut};

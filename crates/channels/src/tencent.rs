@@ -226,7 +226,8 @@ mod tests {
             fault("AuthFailure.SignatureFailure"),
             Answer::Refused { whose: Whose::Bot, .. }
         ));
-        let each = r#"{"Response":{"SendStatusSet":[{"Code":"LimitExceeded.PhoneNumberDailyLimit"}]}}"#;
+        let each =
+            r#"{"Response":{"SendStatusSet":[{"Code":"LimitExceeded.PhoneNumberDailyLimit"}]}}"#;
         assert!(matches!(read(&channel, 200, each), Answer::Limited { .. }));
     }
 }

@@ -175,7 +175,8 @@ mod tests {
         let channel = account(PhoneUse::Call);
         let sent = read(&channel, 201, r#"{"sid":"CA1","status":"queued"}"#);
         assert_eq!(sent, Answer::Sent { id: Some("CA1".to_owned()) });
-        let code = |code: u32| read(&channel, 400, &format!("{{\"code\":{code},\"message\":\"x\"}}"));
+        let code =
+            |code: u32| read(&channel, 400, &format!("{{\"code\":{code},\"message\":\"x\"}}"));
         assert!(matches!(code(20429), Answer::Later { .. }));
         assert!(matches!(code(20003), Answer::Refused { whose: Whose::Bot, .. }));
         for number in [21211, 21610, 30006] {

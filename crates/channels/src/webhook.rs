@@ -72,7 +72,8 @@ mod tests {
         let sent = body(&hook(), &message(), "", how());
         assert_eq!((&sent["version"], &sent["status"]), (&"4".into(), &"firing".into()));
         assert_eq!(sent["alerts"][0]["labels"]["endpoint"], "web-03");
-        let request = request(&hook(), &Message { key: "a b\r\n".to_owned(), ..message() }, "", how());
+        let request =
+            request(&hook(), &Message { key: "a b\r\n".to_owned(), ..message() }, "", how());
         assert_eq!(request.header("Idempotency-Key"), Some("a-b--"));
         assert_eq!(request.header("Authorization"), Some("hunter2"));
         assert!(!format!("{:?}", hook()).contains("hunter2"));

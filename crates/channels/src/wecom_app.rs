@@ -102,9 +102,7 @@ impl Channel for WeComApp {
                 fault: Fault::new("invaliduser", invalid),
                 whose: Whose::Recipient,
             },
-            Answer::Sent { .. } => {
-                Answer::Sent { id: body["msgid"].as_str().map(str::to_owned) }
-            }
+            Answer::Sent { .. } => Answer::Sent { id: body["msgid"].as_str().map(str::to_owned) },
             other => other,
         }
     }
@@ -186,8 +184,7 @@ mod tests {
             let answer = read(&app(), 200, &format!("{{\"errcode\":{code}}}"));
             assert!(matches!(answer, Answer::Later { .. }), "{code}");
         }
-        for (code, whose) in
-            [(60020, Whose::Bot), (301_002, Whose::Bot), (81013, Whose::Recipient)]
+        for (code, whose) in [(60020, Whose::Bot), (301_002, Whose::Bot), (81013, Whose::Recipient)]
         {
             let answer = read(&app(), 200, &format!("{{\"errcode\":{code}}}"));
             assert!(matches!(answer, Answer::Refused { whose: of, .. } if of == whose), "{code}");

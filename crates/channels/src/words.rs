@@ -17,7 +17,6 @@ pub enum Language {
 /// A word or a sentence of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Word {
-    Firing,
     Recovered,
     Since,
     Until,
@@ -29,18 +28,12 @@ pub(crate) enum Word {
     Endpoint,
     Recipient,
     Counter,
-    MuteAt,
-    Mute,
     Unmute,
     Open,
     Digest,
-    More,
     Test,
     TestText,
-    Message,
-    Hour,
-    Firings,
-    Recoveries,
+    Severity,
 }
 
 impl Language {
@@ -68,6 +61,16 @@ impl Language {
         }
     }
 
+    /// "Unmute".
+    pub fn unmute(self) -> &'static str {
+        self.word(Word::Unmute)
+    }
+
+    /// "Open".
+    pub fn open(self) -> &'static str {
+        self.word(Word::Open)
+    }
+
     /// "and 3 more".
     pub fn and_more(self, count: u64) -> String {
         match self {
@@ -88,7 +91,6 @@ impl Language {
 
 const fn both(word: Word) -> (&'static str, &'static str) {
     match word {
-        Word::Firing => ("firing", "告警"),
         Word::Recovered => ("recovered", "已恢复"),
         Word::Since => ("Since", "开始时间"),
         Word::Until => ("Until", "恢复时间"),
@@ -100,20 +102,14 @@ const fn both(word: Word) -> (&'static str, &'static str) {
         Word::Endpoint => ("Endpoint", "主机"),
         Word::Recipient => ("To", "接收人"),
         Word::Counter => ("Counter", "监控项"),
-        Word::MuteAt => ("Mute at", "屏蔽地址"),
-        Word::Mute => ("Mute", "屏蔽"),
         Word::Unmute => ("Unmute", "取消屏蔽"),
         Word::Open => ("Open", "查看"),
         Word::Digest => ("digest", "汇总"),
-        Word::More => ("more", "更多"),
         Word::Test => ("test", "测试"),
         Word::TestText => {
             ("This is a test of the receiver. Nothing is wrong.", "这是一条测试消息,没有故障。")
         }
-        Word::Message => ("Message", "消息"),
-        Word::Hour => ("h", "小时"),
-        Word::Firings => ("Firing", "触发"),
-        Word::Recoveries => ("Recovered", "恢复"),
+        Word::Severity => ("Severity", "级别"),
     }
 }
 
