@@ -13,6 +13,7 @@ mod documents;
 mod error;
 mod events;
 mod leases;
+mod mutes;
 mod redis;
 mod upgrades;
 
@@ -28,6 +29,7 @@ pub use db::{
 pub use error::StateError;
 pub use events::Event;
 pub use leases::Lease;
+pub use mutes::StoredMute;
 
 use crate::redis::RedisStore;
 

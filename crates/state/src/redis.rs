@@ -5,6 +5,7 @@
 
 mod documents;
 mod leases;
+mod mutes;
 mod queues;
 mod upgrades;
 

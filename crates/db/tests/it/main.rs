@@ -5,6 +5,7 @@ mod alerts;
 mod groups;
 mod hosts;
 mod mariadb;
+mod messages;
 mod notifications;
 mod rules;
 mod search;
@@ -71,4 +72,8 @@ on_both_databases!(
     state::of_many_who_take_a_lease_at_once_one_holds_it,
     state::a_document_is_written_by_the_latest_holder_only,
     state::an_event_is_taken_by_one_of_many,
+    messages::a_message_is_stored_once_and_open_until_it_is_settled,
+    messages::what_failed_is_counted_and_listed_until_it_is_forgotten,
+    messages::a_mute_is_replaced_ended_and_forgotten,
+    messages::of_many_who_claim_a_name_at_once_one_gets_it,
 );
