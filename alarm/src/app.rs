@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use channels::link::LinkKeys;
 use daemon::{Clock, Context};
 use db::Db;
 use state::State;
@@ -13,7 +14,11 @@ use crate::config::Config;
 use crate::http::{self, Api};
 use crate::intake;
 use crate::metrics::Metrics;
-use crate::notify::{Notifier, Receiver};
+use crate::mutes::MuteBook;
+use crate::notify::messages::Metrics as MessageMetrics;
+use crate::notify::office::{Office, Opening};
+use crate::notify::{Notifier, Receiver, Way, sender};
+use crate::people::{self, People};
 use crate::queue::{self, Queue};
 use crate::silences::Silences;
 use crate::upkeep::Upkeep;
@@ -52,6 +57,13 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     let silences = Silences::new(common.db.clone(), config.silences_max);
     // Before the first notification: one that is silenced cannot be taken back.
     silences.load().await.context("read the silences")?;
+    let (office, people) = open_office(&config, &common, deps.state.clone(), ctx).await?;
+    for receiver in &receivers {
+        // Messages of an earlier run are sent also if nothing new happens.
+        if let Way::Bots(team) = &receiver.way {
+            office.employ(team);
+        }
+    }
     for (receiver, queue) in receivers.iter().zip(&queues) {
         let notifier = Notifier {
             common: common.clone(),
@@ -61,6 +73,7 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
             external_url: config.external_url.clone(),
             repeat_interval: config.repeat_interval,
             silences: silences.clone(),
+            office: office.clone(),
         };
         ctx.spawn_graceful("notify", move |stop| notifier.run(stop));
     }
@@ -88,5 +101,37 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     let started_at = common.clock.now();
     let api =
         http::routes(Arc::new(Api { common, config, receivers, intake, silences, started_at }));
-    ctx.listen(listen, api.merge(web)).await
+    ctx.listen(listen, api.merge(people::routes(Arc::new(people))).merge(web)).await
+}
+
+/// Mutes, the office with its senders, and what people do with messages.
+async fn open_office(
+    config: &Config,
+    common: &Common,
+    state: State,
+    ctx: &Context,
+) -> anyhow::Result<(Office, People)> {
+    let mut mutes_config = config.mutes.clone();
+    mutes_config.read_secrets().context("read the secrets of alarm.mutes")?;
+    let mutes = MuteBook::new(state.clone());
+    // Best before the first message; without the shared state the role starts all the same.
+    if let Err(error) = mutes.load(common.clock.now()).await {
+        tracing::error!(error = daemon::error_chain(&error), "starting without the mutes");
+    }
+    ctx.spawn("mutes", mutes.clone().follow(common.clock.clone()));
+    let keys = mutes_config.link_keys.iter().map(|key| (key.id, key.key.clone())).collect();
+    let opening = Opening {
+        common: common.clone(),
+        state,
+        http: ctx.http.clone(),
+        mutes,
+        links: LinkKeys { keys },
+        metrics: MessageMetrics::register(&mut ctx.registry()),
+        zone: config.time_zone().context("find alarm.time_zone")?,
+        external_url: config.external_url.clone(),
+    };
+    let (office, hired) = Office::open(opening);
+    ctx.spawn("senders", sender::run(office.clone(), hired, ctx.clone()));
+    ctx.spawn("messages", office.clone().look_after(config.retention));
+    Ok((office.clone(), People { office, config: mutes_config }))
 }

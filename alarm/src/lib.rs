@@ -5,11 +5,18 @@ mod config;
 mod severity;
 
 mod app;
+mod delivery_http;
+mod hooks;
 mod http;
 mod intake;
 mod merge;
 mod metrics;
+mod mute_http;
+mod mute_page;
+mod mutes;
+mod notification;
 mod notify;
+mod people;
 mod pipeline;
 mod queue;
 mod route;
@@ -20,4 +27,6 @@ mod upkeep;
 mod web;
 
 pub use app::{Deps, start};
-pub use config::{Config, ReceiverConfig, SecretUrl};
+pub use config::{
+    BotConfig, Config, LinkKeyConfig, MutesConfig, PersonConfig, ReceiverConfig, SecretUrl,
+};

@@ -1,9 +1,15 @@
 //! One task a receiver: takes tickets from its queue, asks the pipeline, sends, and records what came of it.
 
+mod desk;
 mod log;
+pub(crate) mod messages;
+pub(crate) mod office;
+pub(crate) mod sender;
+mod transport;
 pub(crate) mod webhook;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -17,24 +23,37 @@ use reqwest::Url;
 
 use crate::app::Common;
 use crate::config::ReceiverConfig;
+use crate::notification::Notification;
 use crate::pipeline::{self, Candidate, Reason, Round};
 use crate::queue::{Queue, Ticket};
 use crate::route::parse_matcher;
 use crate::silences::Silences;
 use log::{after_attempt, after_refusal, message_key};
+use office::{Office, Team};
 use webhook::Answer;
 
 // Tickets that come back by themselves (retries) and those of other instances ring no bell here.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 // A ticket whose task died comes back after twice the timeout of an attempt and this.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
+/// "Accepted", as HTTP has it: the message is in the store and on its way.
+const QUEUED: u16 = 202;
 const STORE_RETRY: Duration = Duration::from_secs(5);
+
+/// How a receiver is told.
+#[derive(Debug, Clone)]
+pub(crate) enum Way {
+    /// A webhook, which is told as part of the attempt.
+    Webhook(Url),
+    /// Bots: the message is stored and sent by their sender.
+    Bots(Arc<Team>),
+}
 
 /// A receiver as the settings describe it, ready for use.
 #[derive(Debug, Clone)]
 pub(crate) struct Receiver {
     pub(crate) name: String,
-    pub(crate) url: Url,
+    pub(crate) way: Way,
     pub(crate) send_resolved: bool,
     pub(crate) matchers: Vec<Matcher>,
     pub(crate) timeout: Duration,
@@ -46,13 +65,36 @@ impl Receiver {
     /// Fails on what `Config::validate` reports.
     pub(crate) fn from_config(config: &ReceiverConfig) -> anyhow::Result<Self> {
         let name = config.name.clone();
-        let url = Url::parse(&config.webhook_url.0)
-            .with_context(|| format!("webhook_url of receiver {name}"))?;
+        let way = match config.bots.as_slice() {
+            [] => Way::Webhook(
+                Url::parse(&config.webhook_url.0)
+                    .with_context(|| format!("webhook_url of receiver {name}"))?,
+            ),
+            _ => Way::Bots(Arc::new(Team::from_config(config)?)),
+        };
         let matchers =
             config.matchers.iter().map(|text| parse_matcher(text)).collect::<Result<_, _>>();
         let matchers = matchers.with_context(|| format!("matchers of receiver {name}"))?;
         let ReceiverConfig { send_resolved, timeout, retry_for, concurrency, .. } = *config;
-        Ok(Self { name, url, send_resolved, matchers, timeout, retry_for, concurrency })
+        Ok(Self { name, way, send_resolved, matchers, timeout, retry_for, concurrency })
+    }
+
+    /// Makes one attempt. What goes to bots is accepted once it is in the store; its sender does the rest.
+    pub(crate) async fn send(
+        &self,
+        office: &Office,
+        http: &reqwest::Client,
+        notification: &Notification,
+    ) -> Answer {
+        match &self.way {
+            Way::Webhook(url) => webhook::send(http, url, self.timeout, notification).await,
+            Way::Bots(team) => match office.submit(team, notification).await {
+                Ok(()) => Answer::Accepted { code: QUEUED },
+                Err(error) => {
+                    Answer::Temporary { code: 0, detail: format!("{error:#}"), retry_after: None }
+                }
+            },
+        }
     }
 }
 
@@ -66,6 +108,7 @@ pub(crate) struct Notifier {
     pub(crate) external_url: String,
     pub(crate) repeat_interval: Duration,
     pub(crate) silences: Silences,
+    pub(crate) office: Office,
 }
 
 /// All tickets at hand about one alert: one look at its state serves them all.
@@ -237,9 +280,8 @@ impl Notifier {
         let began_at = self.common.clock.now();
         let stopwatch = tokio::time::Instant::now();
         let key = message_key(&alert, told.as_ref());
-        let answer =
-            webhook::send(&self.http, &self.receiver, &alert, &self.external_url, &key, began_at)
-                .await;
+        let notification = self.notification(&alert, key, errand, began_at);
+        let answer = self.receiver.send(&self.office, &self.http, &notification).await;
         let took = stopwatch.elapsed();
         let attempt = after_attempt(&alert, told, &self.receiver, &answer, began_at, took);
         self.common.db.alerts().record(&attempt.told, Some(&attempt.delivery)).await?;
@@ -254,6 +296,39 @@ impl Notifier {
             DeliveryResult::Retrying | DeliveryResult::Skipped => {}
         }
         Ok(attempt.again)
+    }
+
+    fn notification(
+        &self,
+        stored: &StoredAlert,
+        key: String,
+        errand: &Errand,
+        at: Timestamp,
+    ) -> Notification {
+        let is_over = stored.status == db::alerts::AlertStatus::Resolved;
+        // A firing alert whose lease has just run out must not be told as resolved.
+        let ends_at = match is_over {
+            true => stored.alert.ends_at,
+            false => stored.alert.ends_at.max(at.plus(Duration::from_millis(1))),
+        };
+        let alert = model::Alert { ends_at, ..stored.alert.clone() };
+        let status = match is_over {
+            true => wire::alert::FiringStatus::Resolved,
+            false => wire::alert::FiringStatus::Firing,
+        };
+        Notification {
+            key,
+            receiver: self.receiver.name.clone(),
+            group_key: format!("{{}}:{{fingerprint=\"{}\"}}", alert.fingerprint()),
+            group_labels: alert.labels.clone(),
+            status,
+            alerts: vec![alert],
+            left_out: 0,
+            external_url: self.external_url.clone(),
+            priority: stored.priority,
+            at,
+            event_at: errand.at,
+        }
     }
 
     fn log_given_up(&self, alert: &StoredAlert, told: &Told, answer: &Answer) {

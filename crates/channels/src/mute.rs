@@ -71,9 +71,29 @@ pub struct Mute {
 }
 
 impl Mute {
+    /// A mute of which only the joined name is known, because an older program made it.
+    pub fn joined(joined: String, until: Timestamp) -> Self {
+        Self {
+            user: String::new(),
+            counter: joined,
+            subject: None,
+            until,
+            seconds: 0,
+            actor: String::new(),
+            made_at: Timestamp(0),
+        }
+    }
+
     /// Whether it holds for a person and a subject at `now`.
     pub fn holds(&self, user: &str, subject: &Subject, now: Timestamp) -> bool {
-        if self.user != user || self.until <= now {
+        if self.until <= now {
+            return false;
+        }
+        if self.user.is_empty() {
+            let is_it = |counter: &str| self.counter == format!("{user}_{counter}");
+            return is_it(&subject.counter()) || is_it(&subject.metric);
+        }
+        if self.user != user {
             return false;
         }
         match &self.subject {
@@ -105,8 +125,8 @@ impl Mutes {
 
     /// The mute that keeps a person from hearing of a subject.
     pub fn holding(&self, user: &str, subject: &Subject, now: Timestamp) -> Option<&Mute> {
-        let own = self.by_user.get(user)?;
-        let held = own.iter().filter(|mute| mute.holds(user, subject, now));
+        let lists = [user, ""].into_iter().filter_map(|name| self.by_user.get(name));
+        let held = lists.flatten().filter(|mute| mute.holds(user, subject, now));
         held.max_by_key(|mute| mute.until)
     }
 
@@ -178,6 +198,16 @@ mod tests {
         let exact = mute("ann", Some(meant.clone()), "a_b_c");
         assert!(exact.holds("ann", &meant, Timestamp(1)));
         assert!(!exact.holds("ann", &other, Timestamp(1)));
+    }
+
+    #[test]
+    fn a_mute_of_an_older_program_holds_by_its_joined_name() {
+        let mutes = Mutes::of([Mute::joined("ann_web-03_cpu".to_owned(), Timestamp(10_000))]);
+        let muted = subject("web-03", "cpu");
+        assert!(mutes.holding("ann", &muted, Timestamp(1)).is_some());
+        assert!(mutes.holding("bob", &muted, Timestamp(1)).is_none());
+        let everywhere = Mutes::of([Mute::joined("ann_cpu".to_owned(), Timestamp(10_000))]);
+        assert!(everywhere.holding("ann", &muted, Timestamp(1)).is_some());
     }
 
     proptest! {

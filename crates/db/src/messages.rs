@@ -167,15 +167,23 @@ impl Messages<'_> {
         messages: &[MessageRow],
         alerts: &[Fingerprint],
     ) -> Result<(), DbError> {
-        in_transaction!(self.db, "store messages", tx => {
-            MESSAGES.store(tx, messages.iter().map(|row| (row.id.clone(), values(row)))).await?;
-            let links = messages.iter().flat_map(|row| alerts.iter().map(move |alert| (row, alert)));
-            let links = links.map(|(row, alert)| {
+        // Collected first: the closures would have the future depend on their lifetimes.
+        let rows: Vec<(String, Vec<Value>)> =
+            messages.iter().map(|row| (row.id.clone(), values(row))).collect();
+        let mut links: Vec<(String, Vec<Value>)> = Vec::new();
+        for row in messages {
+            for alert in alerts {
                 let alert = alert.to_string();
                 let key = format!("{}{alert}", row.id);
-                (key, vec![alert.into(), row.id.as_str().into(), row.created_at.0.into()])
-            });
-            ALERTS.store(tx, links).await
+                links.push((
+                    key,
+                    vec![alert.into(), row.id.as_str().into(), row.created_at.0.into()],
+                ));
+            }
+        }
+        in_transaction!(self.db, "store messages", tx => {
+            MESSAGES.store(tx, rows.iter().cloned()).await?;
+            ALERTS.store(tx, links.iter().cloned()).await
         })
     }
 
@@ -208,16 +216,17 @@ impl Messages<'_> {
         messages: &[MessageRow],
         attempts: &[AttemptRow],
     ) -> Result<(), DbError> {
+        let mut rows: Vec<(String, Vec<Value>)> = Vec::new();
+        for (position, attempt) in attempts.iter().enumerate() {
+            // The same attempt is stored once, however often the transaction is tried.
+            let key = format!("{}{}-{position}", attempt.message_id, attempt.tried_at.0);
+            rows.push((key, attempt_values(attempt)));
+        }
         in_transaction!(self.db, "note the state of messages", tx => {
             for message in messages {
                 settle_one(tx, message).await?;
             }
-            let rows = attempts.iter().enumerate().map(|(position, attempt)| {
-                // The same attempt is stored once, however often the transaction is tried.
-                let key = format!("{}{}-{position}", attempt.message_id, attempt.tried_at.0);
-                (key, attempt_values(attempt))
-            });
-            ATTEMPTS.store(tx, rows).await
+            ATTEMPTS.store(tx, rows.iter().cloned()).await
         })
     }
 
