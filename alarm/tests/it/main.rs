@@ -6,6 +6,9 @@
 mod api;
 mod delivery;
 mod harness;
+mod muting;
 mod restart;
+mod robots;
+mod sending;
 mod silences;
 mod web;
