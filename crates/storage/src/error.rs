@@ -60,6 +60,9 @@ pub enum WriteError {
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,
+    /// The writer's guard said no, see [`Writer::guarded`](crate::Writer::guarded).
+    #[error("writing is not allowed any more: the right to it has ended meanwhile")]
+    NotAllowed,
     /// The task that wrote was cancelled or panicked; whether the batch is stored is unknown.
     /// Writing it again is harmless.
     #[error("the write was interrupted; writing the batch again is harmless")]

@@ -1,5 +1,6 @@
 //! The entry types: a store, and its two ends.
 
+use std::fmt;
 use std::sync::Arc;
 
 use model::{Labels, Metadata, Selection, Series, Timestamp};
@@ -24,6 +25,17 @@ pub struct Storage {
 #[derive(Debug, Clone)]
 pub struct Writer {
     backend: Backend,
+    gate: Option<Gate>,
+}
+
+/// Says whether writing is allowed now.
+#[derive(Clone)]
+struct Gate(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gate")
+    }
 }
 
 /// Where samples come out. Clones share the store.
@@ -64,7 +76,7 @@ impl Storage {
 
     /// The end that writes.
     pub fn writer(&self) -> Writer {
-        Writer { backend: self.backend.clone() }
+        Writer { backend: self.backend.clone(), gate: None }
     }
 
     /// The end that reads.
@@ -113,15 +125,25 @@ impl Storage {
 }
 
 impl Writer {
+    /// The same store, written only while `is_allowed` says so, which is asked right before each write.
+    pub fn guarded(&self, is_allowed: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { gate: Some(Gate(Arc::new(is_allowed))), ..self.clone() }
+    }
+
     /// Stores a batch. Once this has returned, the accepted samples survive the death of the
     /// process, and about a second later (see [`Storage::maintain`]) also a power cut. One bad
     /// sample never costs the others; a sample that is there already with the same value is no
     /// fault. When the future is dropped, the batch may be stored or not.
     pub async fn write(&self, batch: Batch) -> Result<WriteOutcome, WriteError> {
-        let backend = self.backend.clone();
-        let write = move || match &backend {
-            Backend::Memory(memory) => Ok(memory.write(batch)),
-            Backend::Local(local) => local.write(batch),
+        let (backend, gate) = (self.backend.clone(), self.gate.clone());
+        let write = move || {
+            if gate.is_some_and(|gate| !(gate.0)()) {
+                return Err(WriteError::NotAllowed);
+            }
+            match &backend {
+                Backend::Memory(memory) => Ok(memory.write(batch)),
+                Backend::Local(local) => local.write(batch),
+            }
         };
         spawn_blocking(write).await.map_err(|_| WriteError::Interrupted)?
     }
