@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::remote::RemoteError;
+
 /// Why a store on disk cannot be opened. A damaged write-ahead log is not among the reasons: it is
 /// opened with what can be read, and [`ReplayReport`](crate::ReplayReport) names the rest.
 #[derive(Debug, Error)]
@@ -57,6 +59,9 @@ pub enum WriteError {
         /// The bound.
         bytes_max: usize,
     },
+    /// A remote store did not take it; some of it may be stored, and writing it again is harmless.
+    #[error(transparent)]
+    Remote(RemoteError),
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,
@@ -75,6 +80,9 @@ pub enum ReadError {
     /// The task that read was cancelled or panicked.
     #[error("the read was interrupted")]
     Interrupted,
+    /// A remote store did not answer.
+    #[error(transparent)]
+    Remote(RemoteError),
     /// A block is damaged. It has been set aside, and the next read goes on without its samples.
     #[error("{0}; the block has been set aside, what is asked next is answered without it")]
     Damaged(String),
