@@ -118,7 +118,20 @@ async fn apiproxy_role(
     storage: &Storage,
     context: &Context,
 ) -> anyhow::Result<()> {
-    let deps = apiproxy::Deps::plain(storage.reader());
+    let centres = config.apiproxy.datacenters.iter().map(|centre| {
+        let remote = centre.remote(stores::password(&centre.token_file)?);
+        let reader = match remote {
+            Some(remote) => Storage::remote(&remote, context.http.clone())?.reader(),
+            None => storage.reader(),
+        };
+        let (name, labels) = (centre.name.clone(), centre.labels.clone());
+        Ok(apiproxy::DataCentre { name, reader, labels, timeout: centre.timeout })
+    });
+    let centres: Vec<apiproxy::DataCentre> = centres.collect::<anyhow::Result<_>>()?;
+    let deps = match centres.is_empty() {
+        true => apiproxy::Deps::plain(storage.reader()),
+        false => apiproxy::Deps { centres },
+    };
     apiproxy::start(config.apiproxy.clone(), deps, &context.for_role("apiproxy")).await?;
     Ok(())
 }
