@@ -27,7 +27,7 @@ impl Default for Continuity {
 impl Continuity {
     /// Of a rule whose state was found at this moment.
     pub(crate) fn begun(now: Timestamp) -> Self {
-        Self { begun: now, looked: None, last: None, settling: None }
+        Self { begun: now, looked: Some(now), last: None, settling: None }
     }
 
     /// Notes that somebody looks now, whatever comes of it. Answers for how long nobody looked before, when

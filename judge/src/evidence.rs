@@ -107,3 +107,95 @@ pub(crate) fn advance(
     step.events.sort_by(|a, b| a.0.cmp(&b.0));
     step
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rule_file::{Defaults, read_file};
+
+    fn rule(fields: &str) -> Rule {
+        let text = format!(
+            "groups: [{{name: g, rules: [{{alert: A, expr: x > 90, labels: {{team: t}}, {fields}}}]}}]"
+        );
+        let groups = read_file("r.yml", &text, &Defaults::default()).expect("the rule is valid");
+        groups.into_iter().next().expect("one group").rules.remove(0)
+    }
+
+    fn element() -> Labels {
+        Labels::from_pairs([("__name__", "x"), ("endpoint", "a"), ("team", "other")])
+    }
+
+    fn alert() -> Labels {
+        Labels::from_pairs([("alertname", "A"), ("endpoint", "a"), ("team", "t")])
+    }
+
+    /// What was found: `y` the element, `n` another one, `e` the query failed, `-` not asked.
+    fn found(rule: &Rule, letter: char) -> Option<Found> {
+        let other = Labels::from_pairs([("endpoint", "b")]);
+        match letter {
+            'y' => Some(Ok(BTreeSet::from([key(rule, &element())]))),
+            'n' => Some(Ok(BTreeSet::from([other]))),
+            'e' => Some(Err("timeout".to_owned())),
+            _ => None,
+        }
+    }
+
+    fn check(fields: &str, cases: &[(char, char, Absence)]) {
+        let rule = rule(fields);
+        let (active_at, fired_at) = (Timestamp(0), Timestamp(0));
+        for (recovered, present, expected) in cases {
+            let evidence =
+                Evidence { recovered: found(&rule, *recovered), present: found(&rule, *present) };
+            let of = |phase| evidence.absence(&rule, &alert(), phase);
+            let firing = of(Phase::Firing { active_at, fired_at });
+            assert_eq!(firing, *expected, "{fields}: recovered {recovered}, present {present}");
+            assert_eq!(
+                of(Phase::Pending { active_at }),
+                Absence::Over,
+                "pending needs the condition"
+            );
+            let failed = [recovered, present].contains(&&'e');
+            assert_eq!(evidence.trouble().is_some(), failed);
+        }
+    }
+
+    const OVER: Absence = Absence::Over;
+    const OPEN: Absence = Absence::Open;
+
+    #[test]
+    fn without_fields_of_ours_absence_is_the_end() {
+        check("for: 1m", &[('-', '-', OVER)]);
+    }
+
+    #[test]
+    fn with_a_recover_expr_only_its_answer_is_the_end() {
+        let cases = [('y', '-', OVER), ('n', '-', OPEN), ('e', '-', OPEN)];
+        check("recover_expr: x < 80", &cases);
+    }
+
+    #[test]
+    fn missing_data_keeps_what_fires() {
+        let cases = [('-', 'y', OVER), ('-', 'n', OPEN), ('-', 'e', OPEN)];
+        check("no_data: keep", &cases);
+        check("no_data: alert after 5m", &cases);
+    }
+
+    #[test]
+    fn missing_data_ends_what_fires_where_the_rule_says_so() {
+        check("no_data: ok", &[('-', '-', OVER)]);
+        let cases = [
+            ('n', 'n', OVER),
+            ('n', 'y', OPEN),
+            ('y', 'y', OVER),
+            ('n', 'e', OPEN),
+            ('e', 'n', OVER),
+        ];
+        check("no_data: ok, recover_expr: x < 80", &cases);
+    }
+
+    #[test]
+    fn both_together_need_data_and_recovery() {
+        let cases = [('y', 'y', OVER), ('n', 'y', OPEN), ('n', 'n', OPEN), ('y', 'e', OPEN)];
+        check("no_data: keep, recover_expr: x < 80", &cases);
+    }
+}

@@ -30,6 +30,13 @@ mod continuity;
 mod group;
 mod no_data;
 
+#[cfg(test)]
+mod alert_extensions;
+#[cfg(test)]
+mod alert_outages;
+#[cfg(test)]
+mod alert_sentences;
+
 mod deliver;
 mod outbox;
 

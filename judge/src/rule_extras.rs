@@ -180,3 +180,114 @@ fn recover_query(text: &str) -> Result<Query, String> {
 fn is_notifications(most: u32) -> bool {
     (1..=NOTIFICATIONS_MAX).contains(&most)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rule_file::{Defaults, Fault, read_file};
+    use crate::rules::{Rule, RuleKind};
+
+    fn read(rule: &str) -> Result<Rule, Vec<String>> {
+        let text = format!("groups:\n- name: g\n  rules:\n  - {rule}\n");
+        let groups = read_file("r.yml", &text, &Defaults::default());
+        let faults = |faults: Vec<Fault>| faults.iter().map(Fault::to_string).collect::<Vec<_>>();
+        groups.map_err(faults).map(|mut groups| groups.remove(0).rules.remove(0))
+    }
+
+    fn rule(rule: &str) -> Rule {
+        read(rule).expect("the rule is valid")
+    }
+
+    fn check_fault(rule: &str, expected: &str) {
+        let faults = read(rule).expect_err(expected);
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].starts_with("r.yml:4: ") && faults[0].contains(expected), "{faults:?}");
+    }
+
+    #[test]
+    fn a_rule_of_prometheus_has_none_of_them() {
+        let rule = rule("{alert: A, expr: up == 0, for: 1m, labels: {severity: page}}");
+        assert_eq!(rule.extras, Extras::default());
+    }
+
+    #[test]
+    fn all_fields_are_read() {
+        let rule = rule(
+            "{alert: A, expr: x > 90, recover_expr: x < 80, no_data: alert after 10m, priority: p1, \
+             max_notifications: 3, runbook: 'http://wiki/{{ $labels.endpoint }}', \
+             active_times: [{from: '09:00', to: '18:00', weekdays: ['mon:fri'], zone: '+08:00'}]}",
+        );
+        assert_eq!(rule.extras.recover.as_ref().expect("it has one").text, "x < 80");
+        assert_eq!(rule.extras.no_data_alert(), Some(Duration::from_secs(600)));
+        assert_ne!(rule.extras.active_times, ActiveTimes::default());
+        let labels: Vec<_> =
+            rule.labels.iter().map(|(name, text)| (name.as_str(), text.source())).collect();
+        assert_eq!(labels, [("severity", "P1")]);
+        let RuleKind::Alerting { annotations, .. } = &rule.kind else { panic!("it is an alert") };
+        let annotations: Vec<_> =
+            annotations.iter().map(|(name, text)| (name.as_str(), text.source())).collect();
+        let expected =
+            [("max_notifications", "3"), ("runbook_url", "http://wiki/{{ $labels.endpoint }}")];
+        assert_eq!(annotations, expected);
+    }
+
+    #[test]
+    fn missing_data_is_kept_ended_or_told() {
+        for (text, policy) in [
+            ("keep", NoDataPolicy::Keep),
+            ("ok", NoDataPolicy::Ok),
+            ("alert", NoDataPolicy::Alert(Duration::ZERO)),
+            ("alert after 1h30m", NoDataPolicy::Alert(Duration::from_secs(5400))),
+        ] {
+            let rule = rule(&format!("{{alert: A, expr: x > 1, no_data: {text}}}"));
+            assert_eq!(rule.extras.no_data.expect("it has one").policy, policy);
+        }
+    }
+
+    #[test]
+    fn the_priority_of_a_rule_goes_before_the_severity_of_its_group() {
+        let text = "groups: [{name: g, labels: {severity: info}, rules: [{alert: A, expr: up, priority: 0}]}]";
+        let groups = read_file("r.yml", text, &Defaults::default()).expect("valid");
+        assert_eq!(groups[0].rules[0].labels[0].1.source(), "P0");
+    }
+
+    #[test]
+    fn a_rule_reads_what_its_recover_expr_reads() {
+        let text = "groups: [{name: g, rules: [{record: calm, expr: up}, \
+                    {alert: A, expr: 'x > 1 # hot', recover_expr: calm == 1}, \
+                    {alert: B, expr: 'time() > bool 1', recover_expr: calm == 1}]}]";
+        let groups = read_file("r.yml", text, &Defaults::default()).expect("valid");
+        assert_eq!(groups[0].batches(), [vec![0], vec![1, 2]]);
+    }
+
+    #[test]
+    fn faults_name_their_field_and_line() {
+        let with = |field: &str| format!("{{alert: A, expr: x > 1, {field}}}");
+        for (field, expected) in [
+            ("recover_expr: 'x <'", "`recover_expr`: 1:"),
+            ("recover_expr: 'x[5m]'", "`recover_expr`: it gives a range vector"),
+            ("recover_expr: '1'", "`recover_expr`: it gives a scalar"),
+            ("no_data: maybe", "`no_data`: \"maybe\" is not known"),
+            ("no_data: alert after soon", "`no_data`: \"soon\" is not a duration"),
+            ("priority: P7", "`priority`: \"P7\" is not a priority"),
+            ("priority: P1, labels: {severity: page}", "keep one"),
+            ("no_data: alert, labels: {no_data: x}", "choose another name"),
+            ("max_notifications: 0", "`max_notifications`: must be from 1"),
+            ("runbook: 'a', annotations: {runbook_url: b}", "given twice"),
+            ("runbook: '{{ nope }}'", "no function \"nope\""),
+            ("active_times: [{from: '9'}]", "`active_times`: window 1"),
+        ] {
+            check_fault(&with(field), expected);
+        }
+        check_fault("{alert: A, expr: absent(x), no_data: keep}", "asks for missing data itself");
+        check_fault("{record: a, expr: x, no_data: keep}", "`no_data` is for alerting rules only");
+    }
+
+    #[test]
+    fn fields_nobody_knows_stay_errors() {
+        for field in ["no_dta: keep", "active_times: [{start: '09:00'}]", "max_notifications: many"]
+        {
+            assert!(read(&format!("{{alert: A, expr: up, {field}}}")).is_err(), "{field}");
+        }
+    }
+}

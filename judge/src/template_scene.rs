@@ -13,7 +13,7 @@ use model::{Labels, Timestamp};
 
 /// Bytes that the functions of one rendering may be given and give, all together. A text that doubles itself
 /// in a loop ends here and not when the memory does.
-pub(crate) const WORK_BYTES_MAX: usize = 4 << 20;
+pub(crate) const WORK_BYTES_MAX: usize = 1 << 20;
 /// Templates that one rendering may call, counted with every repetition.
 pub(crate) const CALLS_MAX: usize = 10_000;
 /// Values within values, as by `args` of `args`.
