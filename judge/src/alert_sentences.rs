@@ -83,7 +83,7 @@ impl Bench {
         self.outbox.publish(&Arc::from("db;g"), &told, self.now);
         let batch = self.outbox.batch(self.now);
         self.outbox.delivered(&batch, self.now);
-        batch.iter().map(|(_, told)| told.at(self.now, LIMITS.resend_delay)).collect()
+        batch.iter().map(|(_, told, ends_at)| told.alert(*ends_at)).collect()
     }
 
     /// Another judge goes on with what was stored.

@@ -41,7 +41,8 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     let metrics = Metrics::register(context, &config.alarm_urls, config.outbox_alerts_max);
     let source = RuleSource::open(context.clone(), db.clone(), config.clone(), metrics.clone());
     let rules = Arc::new(source.await.map_err(|faults| StartError::usage(all_of(&faults)))?);
-    let delivery = Delivery::new(&config.alarm_urls, config.outbox_limits(), metrics.clone());
+    let (limits, owner) = (config.outbox_limits(), config.owner());
+    let delivery = Delivery::new(&config.alarm_urls, limits, metrics.clone(), &owner);
     let links = config.links();
     let surroundings = Surroundings {
         external_labels: config.external_labels.clone(),
