@@ -38,6 +38,8 @@ mod alert_outages;
 mod alert_sentences;
 
 mod deliver;
+#[cfg(test)]
+mod deliver_soak;
 mod outbox;
 
 mod expand;

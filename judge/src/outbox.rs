@@ -70,6 +70,8 @@ pub(crate) struct Outbox {
     /// Alerts by the time when half of the lease that they were sent with is over.
     expiring: BTreeSet<(Timestamp, Fingerprint)>,
     pace: Pace,
+    /// Counts what groups said, to tell what a group no longer says.
+    round: u64,
     by_group: HashMap<Arc<str>, HashSet<Fingerprint>>,
 }
 
@@ -84,6 +86,7 @@ struct Entry {
     delivered: Option<(Timestamp, News)>,
     place: (Lane, Timestamp),
     half_lease: Option<Timestamp>,
+    round: u64,
 }
 
 /// In this order they are sent.
@@ -131,6 +134,7 @@ impl Outbox {
             order: BTreeSet::new(),
             expiring: BTreeSet::new(),
             pace: Pace::default(),
+            round: 0,
             by_group: HashMap::new(),
         }
     }
@@ -144,15 +148,22 @@ impl Outbox {
         now: Timestamp,
     ) -> usize {
         self.undo_future(now);
-        let mut left_over = self.by_group.remove(group).unwrap_or_default();
+        self.round += 1;
         let mut without_room = 0;
         for told in alerts {
             let fingerprint = Fingerprint(told.labels.hash());
-            left_over.remove(&fingerprint);
             without_room += usize::from(!self.put(fingerprint, group, told, now));
         }
+        let is_left_over = |key: &&Fingerprint| {
+            self.entries.get(key).is_none_or(|entry| entry.round != self.round)
+        };
+        let of_group = self.by_group.get(group).into_iter().flatten();
+        let left_over: Vec<Fingerprint> = of_group.filter(is_left_over).copied().collect();
         for fingerprint in left_over {
             self.drop_entry(fingerprint);
+        }
+        if self.by_group.get(group).is_some_and(HashSet::is_empty) {
+            self.by_group.remove(group);
         }
         without_room
     }
@@ -301,41 +312,48 @@ impl Outbox {
         told: &Arc<Told>,
         now: Timestamp,
     ) -> bool {
-        let before = self.entries.get(&fingerprint);
-        let speaks_other =
-            before.is_some_and(|entry| entry.group != *group && entry.told.news == News::Firing);
-        if speaks_other {
+        let length = self.entries.len();
+        let news = if group.as_ref() == OWN_GROUP { Lane::Own } else { Lane::Transition };
+        let Some(entry) = self.entries.get_mut(&fingerprint) else {
+            if length >= self.limits.alerts_max {
+                return false;
+            }
+            let (told, group, place) = (told.clone(), group.clone(), (news, now));
+            let (delivered, half_lease, round) = (None, None, self.round);
+            self.order.insert((place.0, place.1, fingerprint));
+            self.by_group.entry(group.clone()).or_default().insert(fingerprint);
+            let entry =
+                Entry { told, group, confirmed_at: now, delivered, place, half_lease, round };
+            self.entries.insert(fingerprint, entry);
+            return true;
+        };
+        let is_others = entry.group != *group;
+        if is_others && entry.told.news == News::Firing {
             // The same alert fires by another group's rule, which goes on speaking for it: an end here is not
             // the end of it, and two that take turns would tell a new start each time.
             return true;
         }
-        if before.is_none() && self.entries.len() >= self.limits.alerts_max {
-            return false;
-        }
-        let delivered = before.and_then(|entry| entry.delivered);
-        let news = if group.as_ref() == OWN_GROUP { Lane::Own } else { Lane::Transition };
-        let place = match before.map(|entry| entry.place) {
-            Some((Lane::Refresh, due)) if delivered == Some(told.key()) => (Lane::Refresh, due),
-            Some((Lane::Own | Lane::Transition, since)) => (news, since),
-            _ => (news, now),
+        let place = match entry.place {
+            (Lane::Refresh, due) if entry.delivered == Some(told.key()) => (Lane::Refresh, due),
+            (Lane::Refresh, _) => (news, now),
+            (_, since) => (news, since),
         };
-        // What ended needs no renewal of the lease: its end is on its way.
-        let half_lease = before.and_then(|entry| entry.half_lease);
-        let half_lease = half_lease.filter(|_| told.news == News::Firing);
-        if let Some(before) = before {
-            self.order.remove(&(before.place.0, before.place.1, fingerprint));
-            if let (Some(at), None) = (before.half_lease, half_lease) {
-                self.expiring.remove(&(at, fingerprint));
-            }
-            if let Some(others) = self.by_group.get_mut(&before.group) {
-                others.remove(&fingerprint);
-            }
+        if place != entry.place {
+            self.order.remove(&(entry.place.0, entry.place.1, fingerprint));
+            self.order.insert((place.0, place.1, fingerprint));
+            entry.place = place;
         }
-        self.order.insert((place.0, place.1, fingerprint));
-        self.by_group.entry(group.clone()).or_default().insert(fingerprint);
-        let (told, group, confirmed_at) = (told.clone(), group.clone(), now);
-        let entry = Entry { told, group, confirmed_at, delivered, place, half_lease };
-        self.entries.insert(fingerprint, entry);
+        if told.news != News::Firing {
+            // What ended needs no renewal of the lease: its end is on its way.
+            let half_lease = entry.half_lease.take();
+            half_lease.map(|at| self.expiring.remove(&(at, fingerprint)));
+        }
+        if is_others {
+            self.by_group.get_mut(&entry.group).map(|others| others.remove(&fingerprint));
+            self.by_group.entry(group.clone()).or_default().insert(fingerprint);
+            entry.group = group.clone();
+        }
+        (entry.told, entry.confirmed_at, entry.round) = (told.clone(), now, self.round);
         true
     }
 
