@@ -14,6 +14,7 @@ use wire::alert::PostableAlert;
 use crate::alert_state::RESOLVED_RETENTION;
 use crate::metrics::Metrics;
 use crate::outbox::{Limits, News, OWN_GROUP, Outbox, Parcel, Told, backoff};
+use crate::shard::Shard;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A refusal is quoted in the log up to here.
@@ -27,7 +28,7 @@ const LATE: &str = "JudgeNotificationsLate";
 pub(crate) struct Delivery {
     alarms: Arc<Vec<Alarm>>,
     metrics: Metrics,
-    instance: Arc<str>,
+    shard: Arc<Shard>,
 }
 
 #[derive(Debug)]
@@ -61,7 +62,12 @@ enum Outcome {
 
 impl Delivery {
     /// An empty outbox for every alarm.
-    pub(crate) fn new(urls: &[String], limits: Limits, metrics: Metrics, instance: &str) -> Self {
+    pub(crate) fn new(
+        urls: &[String],
+        limits: Limits,
+        metrics: Metrics,
+        shard: Arc<Shard>,
+    ) -> Self {
         let alarm = |url: &String| Alarm {
             url: url.trim_end_matches('/').to_owned(),
             limits,
@@ -69,8 +75,7 @@ impl Delivery {
             wake: Notify::new(),
             lateness: Mutex::new(Lateness::InTime),
         };
-        let alarms = Arc::new(urls.iter().map(alarm).collect());
-        Self { alarms, metrics, instance: Arc::from(instance) }
+        Self { alarms: Arc::new(urls.iter().map(alarm).collect()), metrics, shard }
     }
 
     /// Starts a sender for every alarm.
@@ -118,7 +123,7 @@ impl Delivery {
             let next = lateness.next(overdue > alarm.limits.resend_delay * 2, now);
             is_changed |= next != *lateness || matches!(next, Lateness::Late(_));
             *lateness = next;
-            told.extend(next.told(&alarm.url, &self.instance, alarm.limits.resend_delay));
+            told.extend(next.told(&alarm.url, self.shard.member(), alarm.limits.resend_delay));
         }
         if !is_changed {
             return;
@@ -137,6 +142,22 @@ impl Delivery {
         }
     }
 
+    /// Drops what is waiting of groups that other judges speak for now.
+    pub(crate) fn drop_departed(&self) {
+        for key in self.shard.departures() {
+            self.forget(&Arc::from(key.to_string()));
+        }
+    }
+
+    /// Before something is sent: whoever was stopped for longer than its lease first looks which groups are still its
+    /// own. While the shared state is away nobody can have taken them, and what was told goes on being told.
+    async fn make_sure(&self) {
+        if !self.shard.stands() {
+            drop(self.shard.look().await);
+        }
+        self.drop_departed();
+    }
+
     /// The alerts of a group with news that some alarm has not taken yet.
     pub(crate) fn undelivered(&self, group: &str) -> HashSet<Fingerprint> {
         self.alarms
@@ -149,6 +170,7 @@ impl Delivery {
         let alarm = &self.alarms[at];
         let mut failures = 0;
         loop {
+            self.make_sure().await;
             let now = clock.now();
             let batch = alarm.outbox().batch(now);
             if batch.is_empty() {

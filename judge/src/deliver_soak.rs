@@ -19,6 +19,8 @@ use wire::alert::PostableAlert;
 use crate::deliver::Delivery;
 use crate::metrics::Metrics;
 use crate::outbox::{Limits, News, Told};
+use crate::rules::RuleSet;
+use crate::shard::Shard;
 
 const ALERTS: usize = 50_000;
 const PER_REQUEST: usize = 100;
@@ -96,7 +98,8 @@ async fn no_end_leaves_while_the_rule_fires_however_slow_the_alarm_is() {
     let url = format!("http://{address}");
     let limits = Limits { resend_delay: MINUTE, alerts_max: 200_000, batch_max: PER_REQUEST };
     let metrics = Metrics::register(&context, std::slice::from_ref(&url), limits.alerts_max);
-    let delivery = Delivery::new(std::slice::from_ref(&url), limits, metrics, "judge-1");
+    let (shard, _folder) = shard(&clock).await;
+    let delivery = Delivery::new(std::slice::from_ref(&url), limits, metrics, shard);
 
     let mut all: Vec<_> = (0..ALERTS).map(|n| told(n, START, News::Firing)).collect();
     let group: Arc<str> = Arc::from("rules.yml;g");
@@ -125,6 +128,18 @@ async fn no_end_leaves_while_the_rule_fires_however_slow_the_alarm_is() {
     check_own(&sink);
     let age = metric(&context, &url, "judge_notifications_oldest_transition_seconds").await;
     assert!(age > 3_000.0, "{age}");
+}
+
+/// The part of a judge that is alone.
+async fn shard(clock: &Clock) -> (Arc<Shard>, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let db = db::Db::open(&folder.path().join("saker.db")).await.unwrap();
+    let rules = watch::Sender::new(Arc::new(RuleSet::new()));
+    // Longer than the test, or each step of the clock would look like a pause of the whole process.
+    let lease = MINUTE * 60 * 24;
+    let state = state::State::embedded(db);
+    let shard = Shard::new(state, clock.clone(), "judge-1".to_owned(), lease, rules.subscribe());
+    (Arc::new(shard), folder)
 }
 
 /// What `/metrics` says of the alarm.

@@ -17,6 +17,8 @@ mod scheduler;
 mod slot;
 mod tick;
 
+mod balance;
+mod circle;
 mod shard;
 
 mod alerting;
