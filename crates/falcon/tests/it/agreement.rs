@@ -128,14 +128,18 @@ proptest! {
     #[test]
     fn trouble_begins_and_ends_at_the_same_samples(rule in rule(), mut history in history(0.0)) {
         history.phase = 0;
-        let all = history.slots.len();
-        prop_assume!(all > 0 && !history.is_reset(all - 1, all));
+        history.steady();
         let mut judge = Judge::new(rule.clone(), history.is_counter);
         let mut theirs = Vec::new();
         let mut messages = 0;
-        for (slot, value) in history.slots.iter().enumerate() {
-            let judged = judge.take(history.time(slot), value.expect("no sample is missing"));
-            prop_assume!(judged.values.is_empty() || !rule.is_tie(&judged.values));
+        for slot in 0..history.slots.len() {
+            let value = history.slots[slot].expect("no sample is missing");
+            let judged = judge.take(history.time(slot), value);
+            // Where rounding decides, nothing is claimed of this and of what follows.
+            if !judged.values.is_empty() && rule.is_tie(&judged.values) {
+                history.slots.truncate(slot);
+                break;
+            }
             match judged.event {
                 Some(Event::Problem(1)) => {
                     theirs.push((slot, true));
@@ -150,7 +154,7 @@ proptest! {
                 None => {}
             }
         }
-        prop_assert_eq!(ours(&rule, &history), theirs);
+        prop_assert!(history.slots.is_empty() || ours(&rule, &history) == theirs);
     }
 }
 

@@ -35,6 +35,15 @@ impl History {
         slot + 1 >= count && self.slots[slot + 1 - count..=slot].iter().all(Option::is_some)
     }
 
+    /// Makes a counter one that never begins again.
+    pub(crate) fn steady(&mut self) {
+        let mut most = 0.0_f64;
+        for value in self.slots.iter_mut().flatten().filter(|_| self.is_counter) {
+            most = most.max(*value);
+            *value = most;
+        }
+    }
+
     /// Whether the counter began again in the `count` slots up to this one.
     pub(crate) fn is_reset(&self, slot: usize, count: usize) -> bool {
         let values: Vec<f64> =
