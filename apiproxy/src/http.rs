@@ -21,7 +21,7 @@ use crate::metrics::{Counted, Endpoint, Metrics};
 use crate::params::Params;
 use crate::query::Question;
 use crate::rules::Judge;
-use crate::{browse, query};
+use crate::{browse, falcon, query};
 
 /// A form holds a query and a few times; a longer one is refused.
 const FORM_BYTES_MAX: usize = 1 << 20;
@@ -33,9 +33,9 @@ const PROMETHEUS_VERSION: &str = "3.14.0";
 /// What the handlers share.
 #[derive(Debug)]
 pub(crate) struct App {
-    config: Config,
-    clock: Clock,
-    reader: Reader,
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) reader: Reader,
     metrics: Metrics,
     judge: Judge,
     turns: Semaphore,
@@ -68,6 +68,7 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .route("/api/v1/status/buildinfo", get(buildinfo))
         .route("/api/v1/rules", get(rules))
         .route("/api/v1/alerts", get(alerts))
+        .merge(falcon::routes())
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .with_state(app)
 }
@@ -158,7 +159,7 @@ impl App {
     }
 
     /// Runs a look-up when its turn has come, within the time that a query has.
-    async fn in_turn(
+    pub(crate) async fn in_turn(
         &self,
         work: impl Future<Output = Result<String, ApiError>>,
     ) -> Result<String, ApiError> {
@@ -190,13 +191,22 @@ impl App {
         endpoint: Endpoint,
         work: impl Future<Output = Result<String, ApiError>>,
     ) -> Response {
+        match self.counted(endpoint, work).await {
+            Ok(body) => json(StatusCode::OK, body),
+            Err(error) => error.into_response(),
+        }
+    }
+
+    /// Counts what comes of a request, and how long it took.
+    pub(crate) async fn counted(
+        &self,
+        endpoint: Endpoint,
+        work: impl Future<Output = Result<String, ApiError>>,
+    ) -> Result<String, ApiError> {
         let begun = Instant::now();
         let result = work.await;
         let error = result.as_ref().err().map(|error| error.kind);
         self.metrics.done(endpoint, error, begun.elapsed().as_secs_f64());
-        match result {
-            Ok(body) => json(StatusCode::OK, body),
-            Err(error) => error.into_response(),
-        }
+        result
     }
 }

@@ -5,6 +5,7 @@ mod app;
 mod browse;
 mod config;
 mod error;
+mod falcon;
 mod http;
 mod metrics;
 mod params;

@@ -23,10 +23,16 @@ pub(crate) enum Endpoint {
     Metadata,
     Rules,
     Alerts,
+    FalconEndpoints,
+    FalconCounters,
+    FalconHistory,
+    FalconLastPoint,
+    FalconInfo,
+    FalconGrafana,
 }
 
 impl Endpoint {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 16] = [
         Self::Query,
         Self::QueryRange,
         Self::FormatQuery,
@@ -37,6 +43,12 @@ impl Endpoint {
         Self::Metadata,
         Self::Rules,
         Self::Alerts,
+        Self::FalconEndpoints,
+        Self::FalconCounters,
+        Self::FalconHistory,
+        Self::FalconLastPoint,
+        Self::FalconInfo,
+        Self::FalconGrafana,
     ];
 }
 
@@ -53,6 +65,12 @@ impl EncodeLabelValue for Endpoint {
             Self::Metadata => "metadata",
             Self::Rules => "rules",
             Self::Alerts => "alerts",
+            Self::FalconEndpoints => "falcon_endpoints",
+            Self::FalconCounters => "falcon_counters",
+            Self::FalconHistory => "falcon_history",
+            Self::FalconLastPoint => "falcon_last_point",
+            Self::FalconInfo => "falcon_info",
+            Self::FalconGrafana => "falcon_grafana",
         };
         EncodeLabelValue::encode(&word, encoder)
     }

@@ -1,6 +1,7 @@
 //! apiproxy as Grafana and curl see it: real requests over HTTP, the store in memory.
 
 mod browse;
+mod falcon;
 mod grafana;
 mod hostile;
 mod parse;
