@@ -256,11 +256,11 @@ impl Api {
         let answer = answer.with_context(|| format!("ask {url}"))?;
         let status = answer.status();
         let text = answer.text().await.with_context(|| format!("read the answer of {url}"))?;
-        let value: Option<Value> = serde_json::from_str(&text).ok();
-        match value {
-            Some(value) if status.is_success() => Ok(Some(value)),
-            // A stranger says that it is not found, too, but not as JSON.
-            Some(_) if status == StatusCode::NOT_FOUND => Ok(None),
+        if status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        match serde_json::from_str(&text) {
+            Ok(value) if status.is_success() => Ok(Some(value)),
             _ => bail!("{url} answers {status}: {}", text.trim()),
         }
     }
