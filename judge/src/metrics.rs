@@ -57,6 +57,8 @@ pub(crate) struct Metrics {
     pub(crate) state_failures: Counter,
     pub(crate) reloads: Counter,
     pub(crate) reload_failures: Counter,
+    template_expansions: Counter,
+    template_failures: Counter,
 }
 
 /// One evaluation of a group, in figures.
@@ -127,6 +129,22 @@ impl Metrics {
             &self.reload_failures,
         );
         add(registry, "judge_alert_events", "What happened to alerts", &self.events);
+        self.register_templates(registry);
+    }
+
+    fn register_templates(&self, registry: &mut Registry) {
+        add(
+            registry,
+            "judge_template_text_expansions",
+            "Templates of labels and annotations that were rendered",
+            &self.template_expansions,
+        );
+        add(
+            registry,
+            "judge_template_text_expansion_failures",
+            "Templates that failed; their alerts have a text that says so in its place",
+            &self.template_failures,
+        );
     }
 
     fn register_groups(&self, registry: &mut Registry) {
@@ -255,6 +273,12 @@ impl Metrics {
         self.last_samples.get_or_create(&of).set(whole(figures.samples));
         self.pending.get_or_create(&of).set(whole(figures.pending));
         self.firing.get_or_create(&of).set(whole(figures.firing));
+    }
+
+    /// Notes renderings of templates and those of them that failed.
+    pub(crate) fn template_expansions(&self, expansions: u64, failures: u64) {
+        self.template_expansions.inc_by(expansions);
+        self.template_failures.inc_by(failures);
     }
 
     /// Notes what happened to an alert.
