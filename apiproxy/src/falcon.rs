@@ -7,6 +7,7 @@ mod grafana;
 mod history;
 mod names;
 
+use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
@@ -18,12 +19,13 @@ use axum::routing::{get, post};
 use model::{ENDPOINT, Labels, MatchOp, Matcher, Selection, Timestamp};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use storage::Reader;
 
 use crate::error::{self, ApiError};
 use crate::http::App;
 use crate::metrics::Endpoint;
 use crate::params::Params;
+use crate::partial;
+use crate::site::Ask;
 use names::{Names, Words, endpoint_id, page};
 
 /// Pairs of a host and a counter in one question.
@@ -49,32 +51,36 @@ pub(crate) fn routes() -> Router<Arc<App>> {
 type Asked = Result<Params, ApiError>;
 
 async fn history(State(app): State<Arc<App>>, body: Bytes) -> Response {
+    let ask = app.ask();
     let answer = app.in_turn(async {
         let question = read(&body, history::EXAMPLE)?;
-        history::history(&app.reader, &app.config, &question).await
+        history::history(&ask, &app.config, &question).await
     });
-    answered(app.counted(Endpoint::FalconHistory, answer).await)
+    answered(&app, Endpoint::FalconHistory, &ask, answer).await
 }
 
 async fn last_points(State(app): State<Arc<App>>, body: Bytes) -> Response {
     let now = app.clock.now();
+    let ask = app.ask();
     let answer = app.in_turn(async {
         let pairs: Vec<history::Pair> = read(&body, history::PAIRS_EXAMPLE)?;
-        history::last_points(&app.reader, &app.config, &pairs, now).await
+        history::last_points(&ask, &app.config, &pairs, now).await
     });
-    answered(app.counted(Endpoint::FalconLastPoint, answer).await)
+    answered(&app, Endpoint::FalconLastPoint, &ask, answer).await
 }
 
 async fn infos(State(app): State<Arc<App>>, body: Bytes) -> Response {
+    let ask = app.ask();
     let answer = app.in_turn(async {
         let pairs: Vec<history::Pair> = read(&body, history::PAIRS_EXAMPLE)?;
-        history::infos(&app.reader, &pairs).await
+        history::infos(&ask, &pairs).await
     });
-    answered(app.counted(Endpoint::FalconInfo, answer).await)
+    answered(&app, Endpoint::FalconInfo, &ask, answer).await
 }
 
 /// `GET /graph/endpoint?q=<regexes>&tags=k=v&limit=500&page=1`: the hosts whose names match.
 async fn endpoints(State(app): State<Arc<App>>, asked: Asked) -> Response {
+    let ask = app.ask();
     let answer = app.in_turn(async {
         let params = asked?;
         let words = words(&params, "q")?;
@@ -86,34 +92,33 @@ async fn endpoints(State(app): State<Arc<App>>, asked: Asked) -> Response {
             end: Timestamp::MAX,
         };
         let selections = if tags.is_empty() { Vec::new() } else { vec![of_tags()] };
-        let hosts = app
-            .reader
-            .label_values(ENDPOINT, &selections, Timestamp::MIN, Timestamp::MAX, 0)
-            .await?;
+        let hosts =
+            ask.label_values(ENDPOINT, &selections, (Timestamp::MIN, Timestamp::MAX), 0).await?;
         let (limit, number) = place(&params)?;
         let found = hosts.into_iter().filter(|host| words.match_text(host));
         let line = |host: String| json!({ "id": endpoint_id(&host), "endpoint": host });
         Ok(Value::from_iter(page(found, limit, number).into_iter().map(line)).to_string())
     });
-    answered(app.counted(Endpoint::FalconEndpoints, answer).await)
+    answered(&app, Endpoint::FalconEndpoints, &ask, answer).await
 }
 
 /// `GET /graph/endpointobj?endpoints=a&endpoints=b`: those of the hosts that are known.
 async fn endpoint_objects(State(app): State<Arc<App>>, asked: Asked) -> Response {
+    let ask = app.ask();
     let answer = app.in_turn(async {
         let params = asked?;
-        let known =
-            app.reader.label_values(ENDPOINT, &[], Timestamp::MIN, Timestamp::MAX, 0).await?;
+        let known = ask.label_values(ENDPOINT, &[], (Timestamp::MIN, Timestamp::MAX), 0).await?;
         let named: Vec<&str> = params.all("endpoints").chain(params.all("endpoints[]")).collect();
         let line = |host: &String| json!({ "id": endpoint_id(host), "endpoint": host });
         let found = known.iter().filter(|host| named.contains(&host.as_str()));
         Ok(Value::from_iter(found.map(line)).to_string())
     });
-    answered(app.counted(Endpoint::FalconEndpoints, answer).await)
+    answered(&app, Endpoint::FalconEndpoints, &ask, answer).await
 }
 
 /// `GET /graph/endpoint_counter?eid=1,2&metricQuery=<regexes>`: what is measured on hosts.
 async fn counters(State(app): State<Arc<App>>, asked: Asked) -> Response {
+    let ask = app.ask();
     let answer = app.in_turn(async {
         let params = asked?;
         let words = words(&params, "metricQuery")?;
@@ -124,13 +129,12 @@ async fn counters(State(app): State<Arc<App>>, asked: Asked) -> Response {
         if ids.len() > PAIRS_MAX {
             return Err(parameter("eid", format!("at most {PAIRS_MAX} ids a question")));
         }
-        let reader = &app.reader;
-        let hosts = reader.label_values(ENDPOINT, &[], Timestamp::MIN, Timestamp::MAX, 0).await?;
+        let hosts = ask.label_values(ENDPOINT, &[], (Timestamp::MIN, Timestamp::MAX), 0).await?;
         let hosts: Vec<String> =
             hosts.into_iter().filter(|host| ids.contains(&endpoint_id(host))).collect();
         let (limit, number) = place(&params)?;
-        let names = Names::new(reader.metadata(None, 0).await?);
-        let series = series_of(reader, &hosts, "").await?;
+        let names = Names::new(ask.metadata(None, 0).await?);
+        let series = series_of(&ask, &hosts, "").await?;
         let lines = series.iter().filter_map(|labels| {
             let counter = names.counter(labels);
             let metric = names.metric(labels.metric_name());
@@ -145,27 +149,29 @@ async fn counters(State(app): State<Arc<App>>, asked: Asked) -> Response {
         });
         Ok(Value::from_iter(page(lines, limit, number)).to_string())
     });
-    answered(app.counted(Endpoint::FalconCounters, answer).await)
+    answered(&app, Endpoint::FalconCounters, &ask, answer).await
 }
 
 /// The Grafana plug-in's tree: hosts, then the pieces of counters.
 async fn find(State(app): State<Arc<App>>, asked: Asked) -> Response {
-    let answer = app.in_turn(async { grafana::find(&app.reader, first(&asked?, "query")).await });
-    answered(app.counted(Endpoint::FalconGrafana, answer).await)
+    let ask = app.ask();
+    let answer = app.in_turn(async { grafana::find(&ask, first(&asked?, "query")).await });
+    answered(&app, Endpoint::FalconGrafana, &ask, answer).await
 }
 
 /// The Grafana plug-in's curves.
 async fn render(State(app): State<Arc<App>>, asked: Asked) -> Response {
     let now = app.clock.now();
+    let ask = app.ask();
     let answer = app.in_turn(async {
         let question = grafana::question(&asked?, now)?;
-        history::history(&app.reader, &app.config, &question).await
+        history::history(&ask, &app.config, &question).await
     });
-    answered(app.counted(Endpoint::FalconGrafana, answer).await)
+    answered(&app, Endpoint::FalconGrafana, &ask, answer).await
 }
 
 /// The series of hosts, sorted; with a name, of that metric alone.
-async fn series_of(reader: &Reader, hosts: &[String], name: &str) -> Result<Vec<Labels>, ApiError> {
+async fn series_of(ask: &Ask, hosts: &[String], name: &str) -> Result<Vec<Labels>, ApiError> {
     let mut found = Vec::new();
     for some in hosts.chunks(history::HOSTS_AT_ONCE) {
         let mut matchers = vec![any_of(some)?];
@@ -173,7 +179,7 @@ async fn series_of(reader: &Reader, hosts: &[String], name: &str) -> Result<Vec<
             matchers.push(Matcher::equal(model::METRIC_NAME, name));
         }
         let selection = Selection { matchers, start: Timestamp::MIN, end: Timestamp::MAX };
-        found.extend(reader.series(&[selection], 0).await?);
+        found.extend(ask.series(&[selection], 0).await?);
     }
     Ok(found)
 }
@@ -216,13 +222,19 @@ fn parameter(name: &str, fault: impl std::fmt::Display) -> ApiError {
 }
 
 /// The answer in the original's form.
-fn answered(result: Result<String, ApiError>) -> Response {
-    match result {
+async fn answered(
+    app: &App,
+    endpoint: Endpoint,
+    ask: &Ask,
+    work: impl Future<Output = Result<String, ApiError>>,
+) -> Response {
+    let response = match app.counted(endpoint, work).await {
         Ok(body) => error::json(StatusCode::OK, body),
         Err(error) => {
             let status = StatusCode::from_u16(error.kind.http_status());
             let body = json!({ "error": error.message }).to_string();
             error::json(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body)
         }
-    }
+    };
+    partial::marked(response, ask)
 }

@@ -10,7 +10,6 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use daemon::Clock;
-use storage::Reader;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use wire::prom_api::{self, ErrorKind, Notes};
@@ -21,7 +20,8 @@ use crate::metrics::{Counted, Endpoint, Metrics};
 use crate::params::Params;
 use crate::query::Question;
 use crate::rules::Judge;
-use crate::{browse, falcon, query};
+use crate::site::{Ask, Sites};
+use crate::{browse, falcon, federate, partial, query};
 
 /// A form holds a query and a few times; a longer one is refused.
 const FORM_BYTES_MAX: usize = 1 << 20;
@@ -35,7 +35,7 @@ const PROMETHEUS_VERSION: &str = "3.14.0";
 pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
-    pub(crate) reader: Reader,
+    pub(crate) sites: Arc<Sites>,
     metrics: Metrics,
     judge: Judge,
     turns: Semaphore,
@@ -45,12 +45,12 @@ impl App {
     pub(crate) fn new(
         config: Config,
         clock: Clock,
-        reader: Reader,
+        sites: Arc<Sites>,
         metrics: Metrics,
         judge: Judge,
     ) -> Self {
         let turns = Semaphore::new(config.queries_in_flight_max.min(Semaphore::MAX_PERMITS));
-        Self { config, clock, reader, metrics, judge, turns }
+        Self { config, clock, sites, metrics, judge, turns }
     }
 }
 
@@ -68,7 +68,9 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .route("/api/v1/status/buildinfo", get(buildinfo))
         .route("/api/v1/rules", get(rules))
         .route("/api/v1/alerts", get(alerts))
+        .route("/api/v1/datacenters", get(datacenters))
         .merge(falcon::routes())
+        .layer(axum::middleware::from_fn(partial::denied))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .with_state(app)
 }
@@ -77,12 +79,12 @@ type Asked = Result<Params, ApiError>;
 
 async fn instant_query(State(app): State<Arc<App>>, asked: Asked) -> Response {
     let question = asked.and_then(|params| query::instant(&params, app.clock.now(), &app.config));
-    app.measured(Endpoint::Query, app.answer(question)).await
+    app.answered(Endpoint::Query, question).await
 }
 
 async fn range_query(State(app): State<Arc<App>>, asked: Asked) -> Response {
     let question = asked.and_then(|params| query::range(&params, &app.config));
-    app.measured(Endpoint::QueryRange, app.answer(question)).await
+    app.answered(Endpoint::QueryRange, question).await
 }
 
 async fn format_query(State(app): State<Arc<App>>, asked: Asked) -> Response {
@@ -99,13 +101,15 @@ async fn parse_query(State(app): State<Arc<App>>, asked: Asked) -> Response {
 }
 
 async fn series(State(app): State<Arc<App>>, asked: Asked) -> Response {
-    let found = app.in_turn(async { browse::series(&app.reader, &asked?).await });
-    app.measured(Endpoint::Series, found).await
+    let ask = app.ask();
+    let found = app.in_turn(async { browse::series(&ask, &asked?).await });
+    partial::marked(app.measured(Endpoint::Series, found).await, &ask)
 }
 
 async fn labels(State(app): State<Arc<App>>, asked: Asked) -> Response {
-    let found = app.in_turn(async { browse::label_names(&app.reader, &asked?).await });
-    app.measured(Endpoint::Labels, found).await
+    let ask = app.ask();
+    let found = app.in_turn(async { browse::label_names(&ask, &asked?).await });
+    partial::marked(app.measured(Endpoint::Labels, found).await, &ask)
 }
 
 async fn label_values(
@@ -113,13 +117,15 @@ async fn label_values(
     Path(name): Path<String>,
     asked: Asked,
 ) -> Response {
-    let found = app.in_turn(async { browse::label_values(&app.reader, &name, &asked?).await });
-    app.measured(Endpoint::LabelValues, found).await
+    let ask = app.ask();
+    let found = app.in_turn(async { browse::label_values(&ask, &name, &asked?).await });
+    partial::marked(app.measured(Endpoint::LabelValues, found).await, &ask)
 }
 
 async fn metadata(State(app): State<Arc<App>>, asked: Asked) -> Response {
-    let found = app.in_turn(async { browse::metadata(&app.reader, &asked?).await });
-    app.measured(Endpoint::Metadata, found).await
+    let ask = app.ask();
+    let found = app.in_turn(async { browse::metadata(&ask, &asked?).await });
+    partial::marked(app.measured(Endpoint::Metadata, found).await, &ask)
 }
 
 async fn rules(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
@@ -128,6 +134,11 @@ async fn rules(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Respon
 
 async fn alerts(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
     app.measured(Endpoint::Alerts, app.judge.ask("alerts", query.as_deref())).await
+}
+
+async fn datacenters(State(app): State<Arc<App>>) -> Response {
+    let told = app.sites.told();
+    json(StatusCode::OK, prom_api::success(|out| prom_api::put_json(out, &told), &Notes::default()))
 }
 
 // No `features`: their presence would make Grafana take us for Mimir and its ruler.
@@ -144,18 +155,41 @@ async fn buildinfo() -> Response {
 }
 
 impl App {
-    /// Answers a query: waits for its turn, asks the store, writes the answer.
-    async fn answer(&self, question: Result<Question, ApiError>) -> Result<String, ApiError> {
-        let question = question?;
-        let begun = Instant::now();
+    /// A question to the data centres, with the time that a query has.
+    pub(crate) fn ask(&self) -> Arc<Ask> {
+        Arc::new(self.sites.ask(self.config.query_timeout))
+    }
+
+    async fn answered(&self, endpoint: Endpoint, asked: Result<Question, ApiError>) -> Response {
+        let timeout = asked.as_ref().map_or(Duration::ZERO, |question| question.timeout);
+        let ask = Arc::new(self.sites.ask(timeout));
+        let answer = async { self.answer(asked?, &ask).await };
+        partial::marked(self.measured(endpoint, answer).await, &ask)
+    }
+
+    /// Answers a query: waits for its turn, asks the data centres, writes the answer. One that concerns a single
+    /// store is answered by that store.
+    async fn answer(&self, question: Question, ask: &Arc<Ask>) -> Result<String, ApiError> {
         let _turn = self.take_turn(question.timeout).await?;
         let _counted = Counted::up(&self.metrics.in_flight);
-        let left = question.timeout.saturating_sub(begun.elapsed());
         let limit = question.limit();
-        let render = move |output| query::render(output, limit);
-        storage::query_then(&self.reader, &question.expr, question.params, left, render)
-            .await
-            .map_err(ApiError::from)
+        let Question { expr, params, .. } = question;
+        if let Some(place) = ask.sole(&expr) {
+            let render = move |output| query::render(output, limit);
+            let found = ask
+                .each(place, |site, left| {
+                    let (expr, params) = (&expr, params.clone());
+                    async move {
+                        let reader = &site.centre.reader;
+                        Ok(storage::query_then(reader, expr, params, left, render).await?)
+                    }
+                })
+                .await?;
+            return Ok(found.into_iter().map(|(_, body)| body).collect());
+        }
+        let mut output = federate::query(ask, &expr, &params).await?;
+        output.warnings.splice(0..0, ask.warnings());
+        Ok(query::render(output, limit))
     }
 
     /// Runs a look-up when its turn has come, within the time that a query has.

@@ -103,7 +103,7 @@ async fn apiproxy_role(
     storage: &Storage,
     context: &Context,
 ) -> anyhow::Result<()> {
-    let deps = apiproxy::Deps { reader: storage.reader() };
+    let deps = apiproxy::Deps::plain(storage.reader());
     apiproxy::start(config.apiproxy.clone(), deps, &context.for_role("apiproxy")).await?;
     Ok(())
 }

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use model::{ENDPOINT, Timestamp};
 use serde_json::{Value, json};
-use storage::Reader;
 
 use super::history::Question;
 use super::names::{Names, Words};
 use super::{parameter, series_of};
 use crate::error::ApiError;
 use crate::params::Params;
+use crate::site::Ask;
 
 /// Hosts shown to somebody who has typed nothing yet.
 const HOSTS_MAX: usize = 500;
@@ -19,7 +19,7 @@ const HOSTS_MAX: usize = 500;
 const SPAN_SECONDS: i64 = 3600;
 
 /// `metrics/find`: without `#` the hosts that match, behind it the next pieces of the host's counters.
-pub(super) async fn find(reader: &Reader, query: &str) -> Result<String, ApiError> {
+pub(super) async fn find(ask: &Ask, query: &str) -> Result<String, ApiError> {
     let mut pieces = query.trim_end_matches("#*").split('#');
     let host = pieces.next().unwrap_or("").replace('~', ".");
     let path: Vec<&str> = pieces.filter(|piece| !piece.is_empty()).collect();
@@ -27,13 +27,13 @@ pub(super) async fn find(reader: &Reader, query: &str) -> Result<String, ApiErro
     if !is_host {
         let words = if host == "*" { String::new() } else { host };
         let words = Words::parse(&words).map_err(|fault| parameter("query", fault))?;
-        let hosts = reader.label_values(ENDPOINT, &[], Timestamp::MIN, Timestamp::MAX, 0).await?;
+        let hosts = ask.label_values(ENDPOINT, &[], (Timestamp::MIN, Timestamp::MAX), 0).await?;
         let found = hosts.iter().filter(|host| words.match_text(host)).take(HOSTS_MAX);
         let line = |host: &String| json!({ "text": host.replace('.', "~"), "expandable": true });
         return Ok(Value::from_iter(found.map(line)).to_string());
     }
-    let names = Names::new(reader.metadata(None, 0).await?);
-    let series = series_of(reader, &[host], "").await?;
+    let names = Names::new(ask.metadata(None, 0).await?);
+    let series = series_of(ask, &[host], "").await?;
     let next = next_pieces(series.iter().map(|labels| names.counter(labels)), &path);
     let line = |(text, expandable)| json!({ "text": text, "expandable": expandable });
     Ok(Value::from_iter(next.into_iter().map(line)).to_string())

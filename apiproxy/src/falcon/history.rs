@@ -7,7 +7,6 @@ use std::time::Duration;
 use model::{ENDPOINT, Labels, METRIC_NAME, Matcher, Selection, Series, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use storage::Reader;
 use wire::falcon_json::{self, CounterType};
 use wire::prom_api::put_json;
 
@@ -16,6 +15,7 @@ use super::names::{Metric, Names};
 use super::{PAIRS_MAX, any_of, parameter, series_of};
 use crate::Config;
 use crate::error::ApiError;
+use crate::site::Ask;
 
 /// Hosts asked for in one look at the store.
 pub(super) const HOSTS_AT_ONCE: usize = 100;
@@ -55,14 +55,14 @@ type Found = HashMap<String, Series>;
 
 /// `POST /graph/history`. Counters that are not known are left out.
 pub(super) async fn history(
-    reader: &Reader,
+    ask: &Ask,
     config: &Config,
     question: &Question,
 ) -> Result<String, ApiError> {
     let how = Consolidation::parse(&question.consol_fun)
         .ok_or_else(|| parameter("consol_fun", "must be AVERAGE, MAX, MIN or LAST"))?;
     check_pairs(question.hostnames.len().saturating_mul(question.counters.len()))?;
-    let names = Names::new(reader.metadata(None, 0).await?);
+    let names = Names::new(ask.metadata(None, 0).await?);
     let mut samples_left = config.samples_max;
     let mut by_counter = Vec::new();
     for counter in &question.counters {
@@ -78,7 +78,7 @@ pub(super) async fn history(
             return Err(parameter("step", text));
         }
         let span = grid.span(gap_max(&metric));
-        let found = fetch(reader, &question.hostnames, &labels, span, &mut samples_left).await?;
+        let found = fetch(ask, &question.hostnames, &labels, span, &mut samples_left).await?;
         by_counter.push((counter, metric, grid, found));
     }
     let mut out = String::from("[");
@@ -108,19 +108,19 @@ pub(super) async fn history(
 
 /// `POST /graph/lastpoint`. A counter that is not known has its last point at second 0.
 pub(super) async fn last_points(
-    reader: &Reader,
+    ask: &Ask,
     config: &Config,
     pairs: &[Pair],
     now: Timestamp,
 ) -> Result<String, ApiError> {
     check_pairs(pairs.len())?;
-    let names = Names::new(reader.metadata(None, 0).await?);
+    let names = Names::new(ask.metadata(None, 0).await?);
     let mut samples_left = config.samples_max;
     let mut found: HashMap<&str, (Metric, Found)> = HashMap::new();
     for (counter, hosts) in by_counter(pairs) {
         let labels = falcon_json::counter_labels(counter);
         let span = (now.minus(LAST_POINT_AGE), now);
-        let series = fetch(reader, &hosts, &labels, span, &mut samples_left).await?;
+        let series = fetch(ask, &hosts, &labels, span, &mut samples_left).await?;
         found.insert(counter, (names.metric(labels.metric_name()), series));
     }
     let mut out = String::from("[");
@@ -144,13 +144,13 @@ pub(super) async fn last_points(
 }
 
 /// `POST /graph/info`: step and kind of counters; those that are not known are left out.
-pub(super) async fn infos(reader: &Reader, pairs: &[Pair]) -> Result<String, ApiError> {
+pub(super) async fn infos(ask: &Ask, pairs: &[Pair]) -> Result<String, ApiError> {
     check_pairs(pairs.len())?;
-    let names = Names::new(reader.metadata(None, 0).await?);
+    let names = Names::new(ask.metadata(None, 0).await?);
     let mut known: HashMap<&str, Vec<Labels>> = HashMap::new();
     for (counter, hosts) in by_counter(pairs) {
         let labels = falcon_json::counter_labels(counter);
-        known.insert(counter, series_of(reader, &hosts, labels.metric_name()).await?);
+        known.insert(counter, series_of(ask, &hosts, labels.metric_name()).await?);
     }
     let lines = pairs.iter().filter_map(|Pair { endpoint, counter }| {
         let labels = falcon_json::counter_labels(counter).with(ENDPOINT, endpoint);
@@ -186,7 +186,7 @@ fn by_counter(pairs: &[Pair]) -> HashMap<&str, Vec<String>> {
 /// The series of a counter on hosts. Labels that the fleet adds to all that a host sends do not hide a series: it
 /// is found by its tags as long as no other has them too.
 async fn fetch(
-    reader: &Reader,
+    ask: &Ask,
     hosts: &[String],
     labels: &Labels,
     (start, end): (Timestamp, Timestamp),
@@ -197,7 +197,7 @@ async fn fetch(
         let mut matchers = vec![any_of(some)?];
         matchers.extend(labels.iter().map(|(name, value)| Matcher::equal(name, value)));
         let selection = Selection { matchers, start, end };
-        for series in reader.select_at_most(&selection, *samples_left).await? {
+        for series in ask.select_at_most(&selection, *samples_left).await? {
             *samples_left = samples_left.saturating_sub(series.samples.len());
             let host = series.labels.get(ENDPOINT).unwrap_or("").to_owned();
             candidates.entry(host).or_default().push(series);

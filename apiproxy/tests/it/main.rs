@@ -2,6 +2,7 @@
 
 mod browse;
 mod falcon;
+mod federation;
 mod grafana;
 mod hostile;
 mod parse;

@@ -28,7 +28,7 @@ impl Service {
         let context = testkit::context_at(NOW).for_role("apiproxy");
         let mut config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
         change(&mut config);
-        let addr = apiproxy::start(config, Deps { reader: storage.reader() }, &context)
+        let addr = apiproxy::start(config, Deps::plain(storage.reader()), &context)
             .await
             .expect("port 0 is free");
         Self { context, addr }

@@ -47,8 +47,8 @@ pub struct Part {
 pub enum Merge {
     /// Different elements, or the same ones where sites hold the same series: each element once.
     Union,
-    /// Partial aggregates: all of them, told apart by [`SITE_LABEL`]. A series that is at two sites must be asked of
-    /// one of them only, or it counts twice.
+    /// Partial aggregates: all of them, told apart by [`SITE_LABEL`]. A series that is at two sites must not be asked
+    /// of both, or it counts twice.
     Partial,
 }
 
