@@ -1,5 +1,5 @@
-//! Makes series of what hbs knows of hosts: how long they have been silent, how far their clocks are off, which agent
-//! they run, which groups they are in, and whether they are being worked on.
+//! Makes series of what hbs knows of hosts: how long they have been silent, how far their clocks are
+//! off, which agent they run, which groups they are in, and whether they are being worked on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,8 @@ use crate::snapshot::Snapshot;
 
 /// Series in one request.
 const SERIES_MAX: usize = 10_000;
-/// An ended maintenance window is written as 0 for so long, so that queries need not wait for its last 1 to age.
+/// An ended maintenance window is written as 0 for so long, so that queries need not wait for its last 1
+/// to age.
 const ENDED_TOLD: Duration = Duration::from_secs(300);
 
 const AGE: &str = "agent_heartbeat_age_seconds";
@@ -34,8 +35,9 @@ const CATALOGUE: [(&str, &str, &str); 5] = [
     (GROUP, "1 for each group that the host is in, those above included", ""),
 ];
 
-/// Writes the series to transfer at every slot of the age interval, for ever: the leader those of all hosts, so that
-/// each series has one writer. A round that fails is counted and left out; the next one carries the truth anyway.
+/// Writes the series to transfer at every slot of the age interval, for ever: the leader those of all
+/// hosts, so that each series has one writer. A round that fails is counted and left out; the next one
+/// carries the truth anyway.
 pub(crate) async fn export(app: Arc<App>, context: Context) {
     loop {
         let interval = app.config.age_interval;

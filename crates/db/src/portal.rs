@@ -1,5 +1,5 @@
-//! Reads Open-Falcon's databases, which are not ours: nothing is written, no schema is expected, and every value
-//! comes as text.
+//! Reads Open-Falcon's databases, which are not ours: nothing is written, no schema is expected, and
+//! every value comes as text.
 
 use std::fmt;
 
@@ -39,8 +39,9 @@ impl Portal {
         Ok(Self { connection, config: config.clone() })
     }
 
-    /// All rows of a table, in order of its first column, with those of the columns that it has. `None` when there is
-    /// no such table. `progress` is told how many rows there are so far, every ten thousand.
+    /// All rows of a table, in order of its first column, with those of the columns that it has. `None`
+    /// when there is no such table. `progress` is told how many rows there are so far, every ten
+    /// thousand.
     ///
     /// # Errors
     /// When the server fails, takes longer than the timeout for a statement, or there are more than `rows_max` rows.

@@ -85,8 +85,8 @@ fn chain(portal: &Portal, template: i64) -> Option<Vec<i64>> {
     Some(chain)
 }
 
-/// The rules of a chain of templates: those of a lower one replace those of the higher ones with the same metric and
-/// tags.
+/// The rules of a chain of templates: those of a lower one replace those of the higher ones with the
+/// same metric and tags.
 fn inherited<'p>(
     chain: &[i64],
     of_template: &BTreeMap<i64, Vec<&'p Strategy>>,
@@ -150,11 +150,13 @@ mod tests {
                 "id": id, "tpl_name": format!("t{id}"), "parent_id": parent,
             })).collect()),
             "strategy": rows(rules.iter().map(|(id, template, metric)| json!({
-                "id": id, "tpl_id": template, "metric": metric, "tags": "b=1, a=2", "func": "all(#1)", "op": ">",
-                "right_value": "1",
+                "id": id, "tpl_id": template, "metric": metric, "tags": "b=1, a=2",
+                "func": "all(#1)", "op": ">", "right_value": "1",
             })).collect()),
             "host": rows(('a'..='e').map(|c| json!({ "id": ids(c), "hostname": c.to_string() })).collect()),
-            "grp": rows((1..=groups.len()).map(|id| json!({ "id": id, "grp_name": format!("g{id}") })).collect()),
+            "grp": rows((1..=groups.len()).map(|id| {
+                json!({ "id": id, "grp_name": format!("g{id}") })
+            }).collect()),
             "grp_host": rows(members.collect()),
             "grp_tpl": rows(bindings.collect()),
         });

@@ -12,21 +12,25 @@ pub(crate) fn general(portal: &Portal, options: &Options, collisions: &[Vec<&str
     let mut notes = vec![
         Note::new(
             "gap",
-            "rules look at the last N steps, where judge looked at the last N points however old. When a point is \
+            "rules look at the last N steps, where judge looked at the last N points however old. \
+             When a point is \
              missing, nothing is decided: what fires goes on firing until there are N points again",
         ),
         Note::new(
             "repeat",
-            "max_step is max_notifications; they come after alarm's repeat_interval, where judge waited for 300 s \
+            "max_step is max_notifications; they come after alarm's repeat_interval, where judge \
+             waited for 300 s \
              and a new point",
         ),
         Note::new(
             "maintenance",
-            "a host in maintenance gets no new alert; one that fires may end, where judge did not look at all",
+            "a host in maintenance gets no new alert; one that fires may end, where judge did not \
+             look at all",
         ),
     ];
     if options.format == Format::Prometheus {
-        let text = "recover_expr, no_data, max_notifications and active_times are left out: a missing point ends an \
+        let text = "recover_expr, no_data, max_notifications and active_times are left out: a missing \
+        point ends an \
                     alert, missing data is not told, and rules work at all hours";
         notes.push(Note::new("format", text));
     }
@@ -62,7 +66,8 @@ fn teams(portal: &Portal) -> Option<Note> {
     let first = *teams.first()?;
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let text = format!(
-        "alerts have the teams in the label teams, with commas between: give alarm a receiver for each of {}{more} with \
+        "alerts have the teams in the label teams, with commas between: give alarm a receiver for \
+         each of {}{more} with \
          a matcher such as teams=~\"(.*,)?{first}(,.*)?\"",
         teams.join(", ")
     );

@@ -32,8 +32,8 @@ pub struct Options {
     pub format: Format,
     /// Seconds between two samples of metrics of which nothing else is known.
     pub step_seconds: i64,
-    /// Where the clock hangs by which rules work only at some hours: a name such as `Asia/Shanghai`, `UTC`, or
-    /// `+08:00`.
+    /// Where the clock hangs by which rules work only at some hours: a name such as `Asia/Shanghai`,
+    /// `UTC`, or `+08:00`.
     pub time_zone: String,
 }
 
@@ -316,7 +316,8 @@ impl<'p> Work<'p> {
                 continue;
             }
             let text = format!(
-                "no group of hosts has it: template {} is bound to none, is missing or in a circle, or one below \
+                "no group of hosts has it: template {} is bound to none, is missing or in a circle, \
+                 or one below \
                  it replaces this rule",
                 strategy.template
             );

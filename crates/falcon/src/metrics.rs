@@ -1,5 +1,5 @@
-//! Whether a metric is a gauge or a counter, and how far apart its samples are: the portal database does not
-//! say, but what a rule means depends on it.
+//! Whether a metric is a gauge or a counter, and how far apart its samples are: the portal database does
+//! not say, but what a rule means depends on it.
 
 use std::collections::BTreeMap;
 
@@ -104,7 +104,7 @@ impl<'a> Metrics<'a> {
         let is_in = |list: &[&str]| {
             let fits =
                 |name: &&str| *name == metric || (name.ends_with('.') && metric.starts_with(*name));
-            list.iter().any(|name| fits(&name))
+            list.iter().any(fits)
         };
         let is_counter = is_in(&COUNTERS) && !is_in(&GAUGES_AMONG);
         let is_of_agent = is_counter || is_in(&GAUGES_AMONG) || is_in(&GAUGES);

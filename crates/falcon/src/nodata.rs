@@ -117,10 +117,12 @@ mod tests {
     fn portal() -> Portal {
         let export = json!({
             "mockcfg": [
-                { "id": 1, "obj_type": "group", "obj": "web\nnone", "metric": "agent.alive", "step": 60, "mock": "-1" },
-                { "id": 2, "obj_type": "host", "obj": "a\r\n\r\nx", "metric": "agent.alive", "step": 60, "mock": 1 },
-                { "id": 3, "obj_type": "other", "obj": "cluster", "metric": "qps", "tags": "m=a,n=b", "step": 60,
-                  "mock": 0 },
+                { "id": 1, "obj_type": "group", "obj": "web\nnone", "metric": "agent.alive",
+                  "step": 60, "mock": "-1" },
+                { "id": 2, "obj_type": "host", "obj": "a\r\n\r\nx", "metric": "agent.alive",
+                  "step": 60, "mock": 1 },
+                { "id": 3, "obj_type": "other", "obj": "cluster", "metric": "qps", "tags": "m=a,n=b",
+                  "step": 60, "mock": 0 },
             ],
             "grp": [{ "id": 1, "grp_name": "web" }],
             "host": [{ "id": 1, "hostname": "a" }, { "id": 2, "hostname": "b" }],

@@ -74,7 +74,8 @@ const AGGREGATOR: [&str; 8] =
 pub enum PortalError {
     /// It is not one object with the tables as its keys.
     #[error(
-        "the export must be one JSON object with a list of rows a table, as {{\"strategy\": [{{\"id\": 1, …}}], …}}"
+        "the export must be one JSON object with a list of rows a table, as \
+         {{\"strategy\": [{{\"id\": 1, …}}], …}}"
     )]
     NotAnObject,
     /// A table is something else than a list.
@@ -203,9 +204,9 @@ pub(crate) struct Counter {
 }
 
 impl Portal {
-    /// Reads an export: `{"strategy": [{"id": 1, "metric": "cpu.idle", …}], "tpl": […], …}` with the tables and
-    /// columns of [`TABLES`], and `endpoint_counter` (`counter`, `step`, `type`) of the graph database. Tables
-    /// that are missing are empty. Rows that cannot be used are told and left out.
+    /// Reads an export: `{"strategy": [{"id": 1, "metric": "cpu.idle", …}], "tpl": […], …}` with the
+    /// tables and columns of [`TABLES`], and `endpoint_counter` (`counter`, `step`, `type`) of the graph
+    /// database. Tables that are missing are empty. Rows that cannot be used are told and left out.
     ///
     /// # Errors
     /// When it is not of this form, or a table has more than two million rows.

@@ -19,9 +19,11 @@ pub(crate) fn receivers(portal: &Portal) -> (String, Vec<Entry>) {
             let matcher = format!("{ACTION_LABEL}=\"{id}\"");
             let (url, matcher) = (quoted(url), quoted(&matcher));
             text.push_str(&format!(
-                "[[alarm.receivers]]\nname = \"falcon-action-{id}\"\nwebhook_url = {url}\nmatchers = [{matcher}]\n\n"
+                "[[alarm.receivers]]\nname = \"falcon-action-{id}\"\nwebhook_url = {url}\n\
+                 matchers = [{matcher}]\n\n"
             ));
-            "its callback gets Alertmanager's JSON by POST, where it was a GET with endpoint, metric, status and so on"
+            "its callback gets Alertmanager's JSON by POST, where it was a GET with endpoint, metric, \
+             status and so on"
         } else {
             "its callback is no web address and is left out"
         };

@@ -61,8 +61,8 @@ impl Selector {
     }
 }
 
-/// The tags `k=v,k2=v2` as labels. As in the original: spaces do not count, pieces without `=` are passed over, the
-/// later of two wins.
+/// The tags `k=v,k2=v2` as labels. As in the original: spaces do not count, pieces without `=` are
+/// passed over, the later of two wins.
 pub(crate) fn labels_of(tags: &str) -> BTreeMap<String, String> {
     let tags: String = tags.chars().filter(|c| *c != ' ').collect();
     let pairs = tags.split(',').filter_map(|piece| piece.split_once('='));

@@ -53,8 +53,8 @@ struct Share<'p> {
 }
 
 impl<'p> Maker<'p> {
-    /// The rules for a strategy; more than one when missing data means different things on different hosts. The error
-    /// says why there is none.
+    /// The rules for a strategy; more than one when missing data means different things on different
+    /// hosts. The error says why there is none.
     pub(crate) fn strategy(&self, bound: &Bound<'p>) -> Result<Made, String> {
         let strategy = bound.strategy;
         let trigger = &strategy.trigger;
@@ -123,7 +123,8 @@ impl<'p> Maker<'p> {
         if let Some(rule) = joined.rules.first_mut() {
             rule.labels.insert(crate::rule::ORIGIN_LABEL.to_owned(), format!("u_{union}"));
         }
-        let text = "the first part gives name, labels and annotations; name, severity and limits of the others are dropped";
+        let text = "the first part gives name, labels and annotations; name, severity and limits of \
+                    the others are dropped";
         joined.notes.push(Note::new("combined", text));
         Ok(joined)
     }
@@ -217,7 +218,8 @@ impl<'p> Maker<'p> {
             return (None, tail);
         }
         if by_group {
-            let text = "missing data means different things on different hosts, so they are named one by one";
+            let text = "missing data means different things on different hosts, so they are named one \
+            by one";
             notes.push(Note::new("hosts", text));
         }
         (Some(share.hosts.iter().map(|host| (*host).to_owned()).collect()), String::new())
@@ -285,7 +287,8 @@ fn note_metric(metric: &str, known: Known, notes: &mut Vec<Note>) {
     }
     if known.is_mixed {
         let text = format!(
-            "series of {metric} differ in kind or step; the rule takes a {kind} every {} s, and on series with \
+            "series of {metric} differ in kind or step; the rule takes a {kind} every {} s, and on \
+             series with \
              shorter steps looks at the same time, which holds more points",
             known.step
         );
@@ -302,7 +305,8 @@ fn remarked(remark: Remark) -> Note {
     match remark {
         Remark::TooFewPointsKept => Note::new(
             "never_fired",
-            "judge kept 11 points, too few for this rule, unless its setting remain was raised: it fires now",
+            "judge kept 11 points, too few for this rule, unless its setting remain was raised: it \
+             fires now",
         ),
         Remark::DeviationOutOfReach => Note::new(
             "never_fires",

@@ -9,8 +9,8 @@ pub(crate) struct DayWindow {
 
 const DAY_MINUTES: u32 = 24 * 60;
 
-/// The window of `run_begin` and `run_end`; `None` for the whole day. The original's last minute still belongs to it, and
-/// an end that is left out is that of the day.
+/// The window of `run_begin` and `run_end`; `None` for the whole day. The original's last minute still
+/// belongs to it, and an end that is left out is that of the day.
 pub(crate) fn day_window(begin: &str, end: &str) -> Result<Option<DayWindow>, String> {
     let from = if begin.is_empty() { 0 } else { minute(begin)? };
     let last = if end.is_empty() { DAY_MINUTES - 1 } else { minute(end)? };

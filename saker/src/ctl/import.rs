@@ -34,7 +34,8 @@ pub(crate) enum ImportCommand {
         saker ctl import open-falcon --mysql mysql://falcon@db/falcon_portal --password-file pw \\\n    \
         --graph-mysql mysql://falcon@db/graph --export portal.json --out imported\n  \
         saker ctl import open-falcon --file portal.json --time-zone Asia/Shanghai --scope groups --apply\n  \
-        saker ctl import open-falcon --file portal.json --json | jq '.report.entries[] | select(.outcome == \"refused\")'"
+        saker ctl import open-falcon --file portal.json --json \\\n    \
+        | jq '.report.entries[] | select(.outcome == \"refused\")'"
     )]
     OpenFalcon(Box<OpenFalconArgs>),
 }
@@ -147,7 +148,8 @@ fn write(folder: &Path, import: &Import) -> anyhow::Result<Vec<PathBuf>> {
     let faults = judge::check_rule_files(&files);
     if let Some(first) = faults.first() {
         bail!(
-            "judge does not take {} of the rules that were written, which is a fault of this program; the first: {first}",
+            "judge does not take {} of the rules that were written, which is a fault of this program; \
+             the first: {first}",
             faults.len()
         );
     }

@@ -12,9 +12,12 @@ async fn every_value_comes_as_text_and_what_is_missing_is_left_out() {
     server.sql(
         "CREATE TABLE portal.grp (id INT UNSIGNED PRIMARY KEY, GRP_NAME VARCHAR(99) CHARACTER SET latin1, \
          create_at TIMESTAMP DEFAULT now(), come_from TINYINT, right_value DOUBLE, note BLOB); \
-         INSERT INTO portal.grp VALUES (10, 'b', NULL, 1, 0.5, x'ff61'), (9, 'é', now(), NULL, NULL, NULL); \
-         CREATE TABLE portal.endpoint_counter (id INT PRIMARY KEY, counter VARCHAR(255), step INT, type VARCHAR(16)); \
-         INSERT INTO portal.endpoint_counter VALUES (1, 'qps/a=1', 60, 'COUNTER'), (2, 'qps/a=2', 60, 'COUNTER'), \
+         INSERT INTO portal.grp VALUES (10, 'b', NULL, 1, 0.5, x'ff61'), (9, 'é', now(), NULL, NULL, \
+         NULL); \
+         CREATE TABLE portal.endpoint_counter (id INT PRIMARY KEY, counter VARCHAR(255), step INT, \
+         type VARCHAR(16)); \
+         INSERT INTO portal.endpoint_counter VALUES (1, 'qps/a=1', 60, 'COUNTER'), (2, 'qps/a=2', 60, \
+         'COUNTER'), \
          (3, 'cpu.idle', 10, 'GAUGE')",
     );
     let mut portal = Portal::connect(&DbConfig::new(&url)).await.unwrap();

@@ -16,11 +16,11 @@ use crate::portal::{imported, values, with_rule};
 enum Comparable {
     /// It must agree.
     Yes,
-    /// A point of the window is missing: nothing is decided, where the original took older points or, without
-    /// a new one, did not look.
+    /// A point of the window is missing: nothing is decided, where the original took older points or,
+    /// without a new one, did not look.
     Gap,
-    /// Rounding, a counter that began again, or a sample beside its slot that steps of a subquery have not reached:
-    /// nothing is claimed.
+    /// Rounding, a counter that began again, or a sample beside its slot that steps of a subquery have
+    /// not reached: nothing is claimed.
     No,
 }
 
@@ -97,8 +97,8 @@ fn compare(rule: &Rule, history: &History) -> Result<usize, TestCaseError> {
     Ok(compared)
 }
 
-/// The beginnings and ends of trouble by the imported rule: it begins when the expression holds, and ends when the
-/// expression for the end does.
+/// The beginnings and ends of trouble by the imported rule: it begins when the expression holds, and
+/// ends when the expression for the end does.
 fn ours(rule: &Rule, history: &History) -> Vec<(usize, bool)> {
     let said = said(rule, history);
     let mut is_firing = false;
@@ -171,8 +171,8 @@ fn a_rule_is_compared_from_its_first_decision_on() {
     check(&rule, 60, &[9.0, 9.0, 9.0, 9.0, 1.0], 3);
 }
 
-/// The exact condition: raw values of gauges are equal when they are equal, where the original took a difference
-/// of less than 0.0001 for none.
+/// The exact condition: raw values of gauges are equal when they are equal, where the original took a
+/// difference of less than 0.0001 for none.
 #[test]
 fn values_almost_equal_to_the_threshold_are_told_apart() {
     let rule =

@@ -1,10 +1,10 @@
-//! A straightforward model of the original judge, from its documented behaviour: the newest points of one series, one
-//! rule, and the events that come of it.
+//! A straightforward model of the original judge, from its documented behaviour: the newest points of
+//! one series, one rule, and the events that come of it.
 
 use std::collections::VecDeque;
 
-/// Points kept of a series. The original keeps 11 unless told otherwise; the model keeps enough for every rule of
-/// the tests, since one that never fires is remarked by the import and not compared.
+/// Points kept of a series. The original keeps 11 unless told otherwise; the model keeps enough for
+/// every rule of the tests, since one that never fires is remarked by the import and not compared.
 const POINTS_KEPT: usize = 64;
 /// Seconds between two messages of one trouble.
 const INTERVAL_MIN: i64 = 300;
@@ -80,7 +80,8 @@ impl Rule {
         }
     }
 
-    /// Whether rounding alone may decide: the value compared is the threshold but for an error of computation.
+    /// Whether rounding alone may decide: the value compared is the threshold but for an error of
+    /// computation.
     pub(crate) fn is_tie(&self, values: &[f64]) -> bool {
         let last = &values[..self.points];
         let count = last.len() as f64;

@@ -1,5 +1,5 @@
-//! Brings an import into hbs and judge by their APIs. What is there already stays as it is, so a second time changes
-//! nothing.
+//! Brings an import into hbs and judge by their APIs. What is there already stays as it is, so a second
+//! time changes nothing.
 
 use std::collections::BTreeSet;
 use std::fmt;
