@@ -12,6 +12,7 @@ use crate::alert_state::{ActiveAlert, Event, Timing};
 use crate::evidence::{self, Evidence};
 use crate::group::GroupRun;
 use crate::rule_file::{Defaults, read_group};
+use crate::shard::Leave;
 
 const INTERVAL: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_secs(180);
@@ -61,7 +62,7 @@ impl Pure {
         let text = format!("{{interval: 1m, rules: [{{alert: A, expr: x > 1, {fields}}}]}}");
         let group = read_group("g", &text, &Defaults::default()).expect("the rule is valid");
         let mut run = GroupRun::new(Arc::new(group));
-        run.restore(None, 1, START).expect("there is nothing");
+        run.restore(None, Leave { fencing: 1, succeeded: None }, START).expect("there is nothing");
         Self { run, now: START, fencing: 1, stored: None, told: Vec::new() }
     }
 
@@ -94,7 +95,8 @@ impl Pure {
     fn restart(&mut self) {
         self.fencing += 1;
         self.run = GroupRun::new(self.run.group.clone());
-        let restored = self.run.restore(self.stored.as_deref(), self.fencing, self.now);
+        let leave = Leave { fencing: self.fencing, succeeded: None };
+        let restored = self.run.restore(self.stored.as_deref(), leave, self.now);
         restored.expect("it was just written");
     }
 

@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::outbox::{self, News, Outbox};
 use crate::rule_file::{Defaults, read_group};
 use crate::rules::RuleGroup;
+use crate::shard::Leave;
 use crate::template::Surroundings;
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -59,7 +60,8 @@ impl Bench {
         let group: RuleGroup =
             read_group("g", group, &Defaults::default()).expect("the rules are valid");
         let mut run = GroupRun::new(Arc::new(group));
-        run.restore(None, 1, START).expect("there is nothing to restore");
+        run.restore(None, Leave { fencing: 1, succeeded: None }, START)
+            .expect("there is nothing to restore");
         let links = Links::Graphs("http://judge".to_owned());
         let outbox = Outbox::new(LIMITS);
         Self { storage, evaluator, run, outbox, now: START, fencing: 1, links, _context: context }
@@ -83,7 +85,7 @@ impl Bench {
         self.outbox.publish(&Arc::from("db;g"), &told, self.now);
         let batch = self.outbox.batch(self.now);
         self.outbox.delivered(&batch, self.now);
-        batch.iter().map(|(_, told)| told.at(self.now, LIMITS.resend_delay)).collect()
+        batch.iter().map(|(_, told, ends_at)| told.alert(*ends_at)).collect()
     }
 
     /// Another judge goes on with what was stored.
@@ -95,7 +97,8 @@ impl Bench {
         self.now = self.now.plus(away);
         self.fencing += 1;
         self.run = GroupRun::new(group);
-        self.run.restore(Some(&document), self.fencing, self.now).expect("just written");
+        let leave = Leave { fencing: self.fencing, succeeded: None };
+        self.run.restore(Some(&document), leave, self.now).expect("just written");
         self.outbox = Outbox::new(LIMITS);
     }
 

@@ -17,6 +17,8 @@ mod scheduler;
 mod slot;
 mod tick;
 
+mod balance;
+mod circle;
 mod shard;
 
 mod alerting;
@@ -38,6 +40,8 @@ mod alert_outages;
 mod alert_sentences;
 
 mod deliver;
+#[cfg(test)]
+mod deliver_soak;
 mod outbox;
 
 mod expand;

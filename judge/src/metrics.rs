@@ -52,6 +52,7 @@ pub(crate) struct Metrics {
     queue_length: Family<OfAlarm, Gauge>,
     queue_capacity: Family<OfAlarm, Gauge>,
     oldest_transition: Family<OfAlarm, Seconds>,
+    oldest_overdue: Family<OfAlarm, Seconds>,
     pub(crate) groups: Gauge,
     pub(crate) groups_held: Gauge,
     pub(crate) state_failures: Counter,
@@ -97,6 +98,7 @@ impl Metrics {
             }
             metrics.queue_length.get_or_create(&of).set(0);
             metrics.oldest_transition.get_or_create(&of).set(0.0);
+            metrics.oldest_overdue.get_or_create(&of).set(0.0);
             metrics.queue_capacity.get_or_create(&of).set(whole(outbox_alerts_max));
         }
         let mut registry = context.registry();
@@ -225,6 +227,12 @@ impl Metrics {
             Unit::Seconds,
             self.oldest_transition.clone(),
         );
+        registry.register_with_unit(
+            "judge_notifications_oldest_overdue",
+            "How long what an alarm should have been told, news or repetition, has been waiting at most",
+            Unit::Seconds,
+            self.oldest_overdue.clone(),
+        );
     }
 
     /// Notes a group that is there.
@@ -301,6 +309,11 @@ impl Metrics {
     /// Notes alerts that could not be put in an outbox or were refused.
     pub(crate) fn dropped(&self, alarm: &str, alerts: usize) {
         self.dropped.get_or_create(&of_alarm(alarm)).inc_by(alerts as u64);
+    }
+
+    /// Notes how long what is due the longest has been waiting.
+    pub(crate) fn overdue(&self, alarm: &str, oldest: Duration) {
+        self.oldest_overdue.get_or_create(&of_alarm(alarm)).set(oldest.as_secs_f64());
     }
 
     /// Notes how an outbox stands.

@@ -85,30 +85,24 @@ fn expr(expr: &mut Expr) {
 
 /// What the method at the end of an expression is called on, and its name.
 fn method(expr: &Expr) -> Option<(Expr, SmolStr)> {
-    let (fields, rest): (&Vec<SmolStr>, Box<dyn Fn(Vec<SmolStr>) -> Expr + '_>) = match expr {
-        Expr::Field(pos, fields) => (
-            fields,
-            Box::new(
-                |left| if left.is_empty() { Expr::Dot(*pos) } else { Expr::Field(*pos, left) },
-            ),
-        ),
-        Expr::Variable(pos, name, fields) => {
-            (fields, Box::new(|left| Expr::Variable(*pos, name.clone(), left)))
-        }
-        Expr::Chain(pos, inner, fields) => (
-            fields,
-            Box::new(|left| {
-                if left.is_empty() {
-                    inner.as_ref().clone()
-                } else {
-                    Expr::Chain(*pos, inner.clone(), left)
-                }
-            }),
-        ),
-        _ => return None,
+    let (Expr::Field(_, fields) | Expr::Variable(_, _, fields) | Expr::Chain(_, _, fields)) = expr
+    else {
+        return None;
     };
     let (name, left) = fields.split_last()?;
-    template_time::is_method(name).then(|| (rest(left.to_vec()), name.clone()))
+    if !template_time::is_method(name) {
+        return None;
+    }
+    let left = left.to_vec();
+    let receiver = match expr {
+        Expr::Field(pos, _) if left.is_empty() => Expr::Dot(*pos),
+        Expr::Field(pos, _) => Expr::Field(*pos, left),
+        Expr::Variable(pos, variable, _) => Expr::Variable(*pos, variable.clone(), left),
+        Expr::Chain(_, inner, _) if left.is_empty() => inner.as_ref().clone(),
+        Expr::Chain(pos, inner, _) => Expr::Chain(*pos, inner.clone(), left),
+        _ => return None,
+    };
+    Some((receiver, name.clone()))
 }
 
 fn call(pos: Pos, name: &str, args: Vec<Expr>) -> CommandNode {
