@@ -1,6 +1,7 @@
 //! `saker ctl`: asks a running Saker over HTTP.
 
 mod hosts;
+mod import;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use model::Labels;
 use serde_json::Value;
 
 use self::hosts::{GroupsArgs, HostsArgs};
+use self::import::ImportCommand;
 use crate::ctl_upgrade;
 use crate::table::{say, table};
 
@@ -36,6 +38,9 @@ pub(crate) enum Command {
     /// Roll a version of the agent out, and watch it.
     #[command(subcommand)]
     Upgrade(ctl_upgrade::UpgradeCommand),
+    /// Take over what another system was told.
+    #[command(subcommand)]
+    Import(ImportCommand),
 }
 
 #[derive(Debug, Args)]
@@ -77,6 +82,7 @@ pub(crate) fn run(common: &CommonArgs, command: Command) -> ExitCode {
                 Command::Hosts(args) => hosts::hosts(&http, &args).await,
                 Command::Groups(args) => hosts::groups(&http, &args).await,
                 Command::Upgrade(command) => ctl_upgrade::run(&http, command).await,
+                Command::Import(command) => import::run(&http, command).await,
             }
         })
     });

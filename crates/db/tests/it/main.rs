@@ -6,6 +6,7 @@ mod groups;
 mod hosts;
 mod mariadb;
 mod notifications;
+mod portal;
 mod rules;
 mod search;
 mod silences;
