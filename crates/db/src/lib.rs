@@ -10,6 +10,7 @@
 pub mod alerts;
 mod audit;
 mod bundles;
+pub mod claims;
 mod config;
 mod error;
 mod groups;
