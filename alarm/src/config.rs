@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use channels::callback::CallbackSpec;
@@ -12,7 +13,7 @@ use model::duration_text;
 use reqwest::Url;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::route::parse_matcher;
+use crate::matchers::parse_matcher;
 
 /// The longest name of a receiver in bytes; it is part of keys in the store.
 pub(crate) const RECEIVER_NAME_BYTES_MAX: usize = 40;
@@ -58,6 +59,14 @@ pub struct Config {
     pub label_value_bytes_max: usize,
     /// The longest annotation in bytes.
     pub annotation_bytes_max: usize,
+    /// A configuration file of Alertmanager: routes, receivers, inhibition and times come from there; empty
+    /// means that they come from `receivers`.
+    pub alertmanager_config: PathBuf,
+    /// Whether integrations of that file that cannot be sent to are left out with a warning instead of being a
+    /// fault.
+    pub skip_unsupported: bool,
+    /// The name this instance takes leases under; empty means host name and address.
+    pub instance: String,
     /// Who is told.
     pub receivers: Vec<ReceiverConfig>,
     /// Mutes of persons: links, presses of buttons, and the API.
@@ -80,6 +89,9 @@ impl Default for Config {
             labels_per_alert_max: 64,
             label_value_bytes_max: 4096,
             annotation_bytes_max: 16 << 10,
+            alertmanager_config: PathBuf::new(),
+            skip_unsupported: false,
+            instance: String::new(),
             receivers: Vec::new(),
             mutes: MutesConfig::default(),
         }
@@ -270,6 +282,13 @@ impl Config {
             }
         }
         self.mutes.validate(faults);
+        let has_file = !self.alertmanager_config.as_os_str().is_empty();
+        if has_file && !self.receivers.is_empty() {
+            faults.add(
+                "alarm.receivers",
+                "are also in the file that alarm.alertmanager_config names; keep one of the two",
+            );
+        }
         if self.receivers.len() > RECEIVERS_MAX {
             faults.add(
                 "alarm.receivers",
@@ -280,6 +299,15 @@ impl Config {
             let twin = self.receivers[..position].iter().any(|other| other.name == receiver.name);
             receiver.validate(position, twin, faults);
         }
+    }
+
+    /// The name this instance takes leases under.
+    pub(crate) fn owner(&self) -> String {
+        if !self.instance.is_empty() {
+            return self.instance.clone();
+        }
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        format!("{}/{}", host.trim(), self.listen)
     }
 
     /// The time zone of the web view.

@@ -1,5 +1,7 @@
 //! A message to a receiver before it is put into the words of a channel.
 
+use std::collections::BTreeMap;
+
 use model::{Alert, Labels, Timestamp};
 use wire::alert::FiringStatus;
 
@@ -31,10 +33,41 @@ pub(crate) struct Notification {
     pub(crate) event_at: Timestamp,
 }
 
+impl Notification {
+    /// Labels that all alerts of the message have in common.
+    pub(crate) fn common_labels(&self) -> Labels {
+        let mut rest = self.alerts.iter();
+        let Some(first) = rest.next() else { return Labels::empty() };
+        let is_common = |(name, value): &(&str, &str)| {
+            rest.clone().all(|alert| alert.labels.get(name) == Some(*value))
+        };
+        Labels::from_pairs(first.labels.iter().filter(is_common))
+    }
+
+    /// Annotations that all alerts of the message have in common.
+    pub(crate) fn common_annotations(&self) -> BTreeMap<String, String> {
+        let mut rest = self.alerts.iter();
+        let Some(first) = rest.next() else { return BTreeMap::new() };
+        let is_common = |(name, value): &(&String, &String)| {
+            rest.clone().all(|alert| alert.annotations.get(*name) == Some(*value))
+        };
+        let common = first.annotations.iter().filter(is_common);
+        common.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// The alerts that fire.
+    pub(crate) fn firing(&self) -> impl Iterator<Item = &Alert> {
+        self.alerts.iter().filter(|alert| !alert.is_resolved_at(self.at))
+    }
+
+    /// The alerts that ended.
+    pub(crate) fn resolved(&self) -> impl Iterator<Item = &Alert> {
+        self.alerts.iter().filter(|alert| alert.is_resolved_at(self.at))
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     pub(crate) fn alert(labels: &[(&str, &str)], ends: i64) -> Alert {
@@ -62,5 +95,19 @@ pub(crate) mod tests {
             at: Timestamp(1_000),
             event_at: Timestamp(900),
         }
+    }
+
+    #[test]
+    fn what_is_common_is_what_every_alert_has() {
+        let told = notification(vec![
+            alert(&[("alertname", "x"), ("host", "a"), ("only", "a")], 2_000),
+            alert(&[("alertname", "x"), ("host", "b")], 2_000),
+        ]);
+        assert_eq!(told.common_labels().to_string(), "{alertname=\"x\"}");
+        assert_eq!(told.common_annotations().len(), 1);
+        let told = notification(vec![alert(&[("a", "b")], 5), alert(&[("a", "b")], 2_000)]);
+        assert!(told.common_annotations().is_empty());
+        assert_eq!((told.firing().count(), told.resolved().count()), (1, 1));
+        assert!(notification(Vec::new()).common_labels().is_empty());
     }
 }

@@ -9,6 +9,7 @@ mod harness;
 mod muting;
 mod restart;
 mod robots;
+mod routing;
 mod sending;
 mod silences;
 mod web;

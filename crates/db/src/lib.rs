@@ -10,6 +10,8 @@
 pub mod alerts;
 mod audit;
 mod bundles;
+mod circles;
+pub mod claims;
 mod config;
 mod error;
 mod groups;
@@ -19,6 +21,7 @@ pub mod messages;
 mod migrate;
 mod mutes;
 mod pool;
+mod portal;
 mod record;
 mod rules;
 mod silences;
@@ -31,6 +34,9 @@ mod upsert;
 pub use alerts::Alerts;
 pub use audit::{Audit, AuditEntry};
 pub use bundles::{Bundles, FileRow};
+pub use circles::{
+    CircleMember, CircleView, Circles, Membership, ShareRow, TurnAnswer, Want, Work,
+};
 pub use config::DbConfig;
 pub use error::DbError;
 pub use groups::{GroupRow, Groups, MemberBy, MemberRow};
@@ -39,6 +45,7 @@ pub use maintenance::{MaintenanceOf, MaintenanceRow, Maintenances};
 pub use messages::Messages;
 pub use mutes::{MuteRow, Mutes};
 pub use pool::Db;
+pub use portal::{Portal, PortalRow};
 pub use rules::{RuleGroupRow, RuleGroups};
 pub use silences::{SilenceRow, Silences};
 pub use state::{EventRow, LeaseRow, StateTables};
