@@ -198,7 +198,7 @@ mod tests {
             "to": "a@x.com, b@x.com", "from": "s@x.com", "smarthost": "mx:465", "require_tls": true,
         });
         let Spec::Mail(mail) = spec(Kind::Email, mail) else { panic!("it is mail") };
-        assert_eq!((mail.port, mail.to.len(), mail.tls), (465, 2, channels::MailTls::Tls));
+        assert_eq!((mail.port, mail.to.len(), mail.tls), (465, 2, channels::mail::MailTls::Tls));
         let pager = spec(Kind::PagerDuty, json!({ "routing_key": "k", "url": "http://pd/v2" }));
         assert!(matches!(pager, Spec::PagerDuty(pager) if pager.url == "http://pd/v2"));
         let wechat = json!({

@@ -85,7 +85,12 @@ impl Sender {
                 break;
             }
             let mut wait = POLL_INTERVAL;
-            if !is_leaving && self.is_ours(&mut holds_until, &mut desk, &mut is_news).await {
+            // What is under way from a lease that lapsed is settled first: it must not be sent again beside it.
+            let may_work = holds_until > self.now() || under_way.is_empty();
+            if !is_leaving
+                && may_work
+                && self.is_ours(&mut holds_until, &mut desk, &mut is_news).await
+            {
                 if is_news {
                     self.load(&mut desk).await;
                     is_news = false;
