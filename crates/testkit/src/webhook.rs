@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use daemon::Context;
@@ -62,11 +63,11 @@ impl Webhook {
     }
 }
 
-async fn take(
-    State(shared): State<Arc<Shared>>,
-    Json(body): Json<Value>,
-) -> (StatusCode, Json<Value>) {
+async fn take(State(shared): State<Arc<Shared>>, Json(body): Json<Value>) -> Response {
     shared.bodies.lock().expect("no holder panics").push(body);
     let status = *shared.answer.lock().expect("no holder panics");
-    (status, Json(shared.body.lock().expect("no holder panics").clone()))
+    match shared.body.lock().expect("no holder panics").clone() {
+        Value::Null => status.into_response(),
+        body => (status, Json(body)).into_response(),
+    }
 }
