@@ -241,7 +241,10 @@ pub(crate) fn undo_future(alerts: &mut Alerts, now: Timestamp) -> bool {
     for alert in alerts.values_mut() {
         let before = alert.phase;
         alert.phase.each_time(|time| *time = now.min(*time));
-        alert.seen_at = alert.seen_at.min(now);
+        if alert.seen_at > now {
+            // As after a restart: what was seen by the wrong clock counts as long ago.
+            alert.seen_at = Timestamp::default();
+        }
         is_changed |= alert.phase != before;
     }
     is_changed

@@ -38,14 +38,12 @@ impl Continuity {
         (gap > SHORT_GAP + interval * 2).then_some(gap)
     }
 
-    /// Forgets times that lie ahead, after the clock was set back.
+    /// After the clock was set back the rule begins anew: what the store has of the moments that come now may be
+    /// of another time, so it settles as after an outage.
     pub(crate) fn undo_future(&mut self, now: Timestamp) {
-        self.begun = if self.begun == Timestamp::MAX { self.begun } else { self.begun.min(now) };
-        self.looked = self.looked.map(|at| at.min(now));
-        self.last = self.last.map(|at| at.min(now));
-        if let Some(settling) = self.settling.filter(|settling| settling.from > now) {
-            let length = settling.until.since(settling.from);
-            self.settling = Some(Settling { from: now, until: now.plus(length) });
+        let latest = self.looked.max(self.last).filter(|at| *at != Timestamp::MAX);
+        if latest.is_some_and(|at| at > now) {
+            *self = Self::begun(now);
         }
     }
 
@@ -121,6 +119,27 @@ mod tests {
     #[test]
     fn an_outage_of_the_store_is_a_gap() {
         check(&[0, 30, 60, 600, 630, 660], &[Some(0), Some(0), None, Some(600), Some(600), None]);
+    }
+
+    #[test]
+    fn a_clock_set_back_is_a_gap() {
+        let at = Timestamp::from_seconds;
+        let mut continuity = Continuity::default();
+        continuity.undo_future(at(500));
+        assert_eq!(continuity.last_known(), Timestamp::MAX, "nothing was set back");
+        continuity.look(at(1000), INTERVAL);
+        continuity.observe(at(1000), INTERVAL, Duration::ZERO);
+        continuity.undo_future(at(400));
+        let settling = continuity.observe(at(400), INTERVAL, SETTLE);
+        assert_eq!(settling.map(|settling| settling.until), Some(at(460)));
+    }
+
+    #[test]
+    fn time_without_looks_is_told_when_it_was_long() {
+        let at = Timestamp::from_seconds;
+        let mut continuity = Continuity::begun(at(0));
+        let found = [90, 180, 271].map(|moment| continuity.look(at(moment), INTERVAL));
+        assert_eq!(found, [None, None, Some(Duration::from_secs(91))]);
     }
 
     #[test]
