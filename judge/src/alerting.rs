@@ -26,7 +26,9 @@ impl RuleState {
     /// without looks did to it. Answers whether something happened that must be stored.
     pub(crate) fn look(&mut self, now: Timestamp, interval: std::time::Duration) -> bool {
         let is_changed = alert_state::undo_future(&mut self.alerts, now);
-        self.continuity.undo_future(now);
+        if self.continuity.undo_future(now) {
+            alert_state::unsee(&mut self.alerts);
+        }
         let Some(gap) = self.continuity.look(now, interval) else { return is_changed };
         alert_state::skip_gap(&mut self.alerts, gap);
         true

@@ -38,13 +38,15 @@ impl Continuity {
         (gap > SHORT_GAP + interval * 2).then_some(gap)
     }
 
-    /// After the clock was set back the rule begins anew: what the store has of the moments that come now may be
-    /// of another time, so it settles as after an outage.
-    pub(crate) fn undo_future(&mut self, now: Timestamp) {
+    /// After the clock was set back the rule begins anew: what the store has of the moments that come now may
+    /// be of another time, so it settles as after an outage. Answers whether it was set back.
+    pub(crate) fn undo_future(&mut self, now: Timestamp) -> bool {
         let latest = self.looked.max(self.last).filter(|at| *at != Timestamp::MAX);
-        if latest.is_some_and(|at| at > now) {
+        let is_set_back = latest.is_some_and(|at| at > now);
+        if is_set_back {
             *self = Self::begun(now);
         }
+        is_set_back
     }
 
     /// Of a rule whose state was found at this moment, and that another judge is known to have evaluated then.
@@ -125,11 +127,10 @@ mod tests {
     fn a_clock_set_back_is_a_gap() {
         let at = Timestamp::from_seconds;
         let mut continuity = Continuity::default();
-        continuity.undo_future(at(500));
-        assert_eq!(continuity.last_known(), Timestamp::MAX, "nothing was set back");
+        assert!(!continuity.undo_future(at(500)));
         continuity.look(at(1000), INTERVAL);
         continuity.observe(at(1000), INTERVAL, Duration::ZERO);
-        continuity.undo_future(at(400));
+        assert!(continuity.undo_future(at(400)));
         let settling = continuity.observe(at(400), INTERVAL, SETTLE);
         assert_eq!(settling.map(|settling| settling.until), Some(at(460)));
     }
