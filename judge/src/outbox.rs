@@ -20,6 +20,8 @@ pub(crate) const RENEWAL_MAX: Duration = Duration::from_secs(3600);
 /// The longest time that an alert is thought to wait for its repetition: the end of a judge is noticed after
 /// four times this even at the slowest alarm.
 const PATIENCE_MAX: Duration = Duration::from_secs(6 * 3600);
+/// Two tasks that look at the clock one after the other may come here the other way round.
+const JITTER: Duration = Duration::from_secs(5);
 /// What stands in the place of a group for alerts of judge about itself.
 pub(crate) const OWN_GROUP: &str = "judge;itself";
 
@@ -283,11 +285,11 @@ impl Outbox {
 
     /// After the clock was set back nothing waits until it has caught up.
     fn undo_future(&mut self, now: Timestamp) {
-        let is_set_back = now < self.pace.last_seen;
-        self.pace.last_seen = now;
-        if !is_set_back {
+        if self.pace.last_seen.since(now) <= JITTER {
+            self.pace.last_seen = self.pace.last_seen.max(now);
             return;
         }
+        self.pace.last_seen = now;
         self.pace.busy_since = self.pace.busy_since.map(|since| since.min(now));
         let soon = now.plus(self.limits.resend_delay);
         for entry in self.entries.values_mut() {
