@@ -3,7 +3,9 @@
 mod alarm;
 mod alerts;
 mod api;
+mod compliance;
 mod delivery;
+mod faults;
 mod host_rules;
 mod recording;
 mod restart;
