@@ -4,6 +4,5 @@
 mod agreement;
 mod engine;
 mod histories;
-mod original;
 
 mod portal;
