@@ -4,13 +4,14 @@
 
 use std::time::Duration;
 
-use falcon::{Options, Portal};
+use falcon::{Options, Portal, Scope};
 use model::Timestamp;
 use proptest::prelude::*;
 use serde_json::json;
 use testkit::falcon_judge::{Judge, Rule};
 
 use crate::alert_sentences::Bench;
+use crate::rule_file::{Defaults, read_file, read_group};
 
 const STEP_SECONDS: i64 = 60;
 /// The interval that the import gives rules over this step.
@@ -139,6 +140,63 @@ proptest! {
         let fired = runtime.expect("a runtime").block_on(fired(&case));
         let expected = expected(&case);
         prop_assert_eq!(&fired[..expected.len()], &expected[..]);
+    }
+}
+
+/// Any text that a database may hold.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => "[a-z.]{1,8}",
+        2 => "\\PC{0,12}",
+        1 => prop::sample::select(vec![
+            "{{ $value }}", "{{", "'", "\"", "# x", ": |", "\\", "a\nb", "\u{7f}\u{85}\u{2028}\u{feff}",
+            "endpoint", "__name__", "alertname", "le", "5xx", "$1", "- ", "", "NaN", "组",
+        ]).prop_map(str::to_owned),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_texts_a_database_holds_judge_takes_the_rules(
+        texts in prop::collection::vec(text(), 16),
+        by_group in any::<bool>(),
+    ) {
+        let tags = format!("{}={},{}={}", texts[0], texts[1], texts[2], texts[3]);
+        let export = json!({
+            "host": [{ "id": 1, "hostname": texts[4] }, { "id": 2, "hostname": "b" }],
+            "grp": [{ "id": 1, "grp_name": texts[5] }],
+            "tpl": [{ "id": 1, "tpl_name": texts[6], "action_id": 1 }],
+            "action": [{ "id": 1, "uic": texts[7], "callback": 1, "url": texts[8] }],
+            "grp_host": [{ "grp_id": 1, "host_id": 1 }, { "grp_id": 1, "host_id": 2 }],
+            "grp_tpl": [{ "grp_id": 1, "tpl_id": 1 }],
+            "strategy": [{
+                "id": 1, "tpl_id": 1, "metric": texts[9], "tags": tags, "func": "all(#3)", "op": ">",
+                "right_value": "-0.5", "note": texts[10], "run_begin": "09:00", "run_end": "06:00",
+            }],
+            "expression": [{
+                "id": 1, "expression": format!("each(metric={} {}={})", texts[9], texts[0], texts[1]),
+                "func": "pdiff(#2)", "op": "!=", "right_value": 1e21, "note": texts[11], "action_id": 1,
+            }],
+            "cluster": [{
+                "id": 1, "grp_id": 1, "numerator": format!("$({})", texts[12]), "denominator": "$#",
+                "endpoint": texts[13], "metric": texts[14], "tags": tags, "step": 60,
+            }],
+            "mockcfg": [{
+                "id": 1, "name": texts[15], "obj_type": "host", "obj": texts[4], "metric": texts[9], "tags": tags,
+                "mock": 1,
+            }],
+        });
+        let (portal, faults) = Portal::read(&export).expect("it is an export");
+        let scope = if by_group { Scope::Groups } else { Scope::Hosts };
+        let import = falcon::import(&portal, faults, &Options { scope, ..Options::default() });
+        for file in &import.files {
+            let read = read_file(&file.name, &file.text, &Defaults::default());
+            prop_assert!(read.is_ok(), "{:?}\n{}", read, file.text);
+            for group in &file.groups {
+                let read = read_group(&group.name, &group.body, &Defaults::default());
+                prop_assert_eq!(read.map(|read| read.rules.len()), Ok(group.rules), "{}", group.body);
+            }
+        }
     }
 }
 
