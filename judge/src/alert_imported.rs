@@ -150,12 +150,15 @@ fn text() -> impl Strategy<Value = String> {
         2 => "\\PC{0,12}",
         1 => prop::sample::select(vec![
             "{{ $value }}", "{{", "'", "\"", "# x", ": |", "\\", "a\nb", "\u{7f}\u{85}\u{2028}\u{feff}",
-            "endpoint", "__name__", "alertname", "le", "5xx", "$1", "- ", "", "NaN", "组",
+            "endpoint", "__name__", "alertname", "le", "5xx", "$1", "- ", "", "NaN", "组", "SUM", "by",
         ]).prop_map(str::to_owned),
     ]
 }
 
 proptest! {
+    // Each case is several files of rules.
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 4, ..ProptestConfig::default() })]
+
     #[test]
     fn whatever_texts_a_database_holds_judge_takes_the_rules(
         texts in prop::collection::vec(text(), 16),
