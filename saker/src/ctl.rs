@@ -1,5 +1,6 @@
 //! `saker ctl`: asks a running Saker over HTTP.
 
+mod alarm;
 mod hosts;
 mod import;
 
@@ -35,6 +36,9 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  saker ctl groups corp.pay.web\n  \
         saker ctl groups corp.pay.web --put web.json\n  saker ctl groups corp.pay.web --add web-01")]
     Groups(GroupsArgs),
+    /// Look after routes and receivers.
+    #[command(subcommand)]
+    Alarm(alarm::AlarmCommand),
     /// Roll a version of the agent out, and watch it.
     #[command(subcommand)]
     Upgrade(ctl_upgrade::UpgradeCommand),
@@ -81,6 +85,7 @@ pub(crate) fn run(common: &CommonArgs, command: Command) -> ExitCode {
                 Command::Query(args) => query(&http, &args).await,
                 Command::Hosts(args) => hosts::hosts(&http, &args).await,
                 Command::Groups(args) => hosts::groups(&http, &args).await,
+                Command::Alarm(command) => alarm::run(&command),
                 Command::Upgrade(command) => ctl_upgrade::run(&http, command).await,
                 Command::Import(command) => import::run(&http, command).await,
             }

@@ -11,6 +11,7 @@ pub mod alerts;
 mod audit;
 mod bundles;
 mod circles;
+pub mod claims;
 mod config;
 mod error;
 mod groups;
