@@ -35,6 +35,8 @@ mod no_data;
 #[cfg(test)]
 mod alert_extensions;
 #[cfg(test)]
+mod alert_imported;
+#[cfg(test)]
 mod alert_outages;
 #[cfg(test)]
 mod alert_sentences;
