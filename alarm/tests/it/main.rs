@@ -8,5 +8,6 @@ mod delivery;
 mod harness;
 mod restart;
 mod routing;
+mod several;
 mod silences;
 mod web;
