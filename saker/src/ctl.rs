@@ -85,7 +85,7 @@ pub(crate) fn run(common: &CommonArgs, command: Command) -> ExitCode {
                 Command::Query(args) => query(&http, &args).await,
                 Command::Hosts(args) => hosts::hosts(&http, &args).await,
                 Command::Groups(args) => hosts::groups(&http, &args).await,
-                Command::Alarm(command) => alarm::run(&command),
+                Command::Alarm(command) => alarm::run(&http, &command).await,
                 Command::Upgrade(command) => ctl_upgrade::run(&http, command).await,
                 Command::Import(command) => import::run(&http, command).await,
             }
