@@ -17,6 +17,7 @@ mod packages;
 mod picture;
 mod prometheus;
 mod quickstart;
+mod remote_store;
 mod servers;
 mod upgrade;
 mod upgrade_fleet;
