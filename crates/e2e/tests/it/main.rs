@@ -11,6 +11,8 @@ mod crash;
 mod differential;
 mod fleet;
 mod forwarding;
+mod judge_fleet;
+mod judges;
 mod main_job;
 mod metrics_page;
 mod packages;
