@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::http::{self, App};
 use crate::learn;
 use crate::metrics::Metrics;
-use crate::rules::Judge;
+use crate::rules::Judges;
 use crate::site::{DataCentre, Sites};
 
 /// What apiproxy needs from others.
@@ -35,12 +35,12 @@ impl Deps {
 pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Result<SocketAddr> {
     let metrics = Metrics::register(context);
     let listen = config.listen;
-    let judge = Judge::new(&config.judge_url, context.http.clone());
+    let judges = Judges::new(&config, context.http.clone());
     let centres: Vec<DataCentre> = deps.centres.into_iter().take(SITES_MAX).collect();
     let sites = Arc::new(Sites::new(centres, context.clock.clone(), metrics.clone()));
     if sites.list().len() > 1 {
         context.spawn("host catalogue", learn::learn_hosts(sites.clone(), context.clock.clone()));
     }
-    let app = App::new(config, context.clock.clone(), sites, metrics, judge);
+    let app = App::new(config, context.clock.clone(), sites, metrics, judges);
     context.listen(listen, http::routes(Arc::new(app))).await
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use model::{ENDPOINT, MatchOp, Matcher, Series};
 use promql::{Distributed, EvalError, Expr, Merge, Output, Params, Part, SITE_LABEL, Value};
-use storage::QueryError;
+use storage::{QueryError, RemoteError};
 
 use crate::catalogue::SiteSet;
 use crate::error::ApiError;
 use crate::merge;
-use crate::site::Ask;
+use crate::site::{Ask, Failure, Site};
 
 /// Hosts with series in several data centres that are looked at apart. When there are more, nothing is computed at the
 /// data centres.
@@ -93,7 +93,7 @@ async fn distributed_query(
         promql::part_of(selection).and_then(|part| series.get(part).cloned()).unwrap_or_default()
     });
     let inputs = inputs.collect();
-    let mut output = evaluate(ask, plan, inputs).await?;
+    let mut output = evaluate(ask.left(), plan, inputs).await.map_err(ApiError::from)?;
     notes.take(&mut output);
     output.warnings = notes.warnings.into_iter().collect();
     output.infos = notes.infos.into_iter().collect();
@@ -152,7 +152,7 @@ async fn asked(
                 own.extend(also.cloned());
                 own
             });
-            Ok(storage::query(&site.centre.reader, &own, params.clone(), limit).await?)
+            computed_at(&site, &own, params, limit).await
         })
         .await?;
     let with_series = found.into_iter().map(|(site, mut output)| {
@@ -162,6 +162,28 @@ async fn asked(
     Ok(with_series.collect())
 }
 
+/// The answer of one data centre. One that computes otherwise, or does not know the expression, gives its samples.
+async fn computed_at(
+    site: &Site,
+    expr: &Expr,
+    params: &Params,
+    limit: Duration,
+) -> Result<Output, Failure> {
+    if site.is_promql().await? {
+        match storage::query(&site.centre.reader, expr, params.clone(), limit).await {
+            Err(QueryError::Remote(RemoteError::Refused { status: 400 | 422, .. })) => {}
+            answer => return Ok(answer?),
+        }
+    }
+    let plan = promql::plan(expr, params.clone()).map_err(QueryError::Plan)?;
+    let mut inputs = Vec::with_capacity(plan.selections().len());
+    for selection in plan.selections() {
+        let samples_max = params.limits.samples_max;
+        inputs.push(site.centre.reader.select_at_most(selection, samples_max).await?);
+    }
+    Ok(evaluate(limit, plan, inputs).await?)
+}
+
 /// Evaluates the whole expression over the series of all data centres.
 async fn over_series(ask: &Arc<Ask>, expr: &Expr, params: &Params) -> Result<Output, ApiError> {
     let plan = promql::plan(expr, params.clone())
@@ -169,16 +191,15 @@ async fn over_series(ask: &Arc<Ask>, expr: &Expr, params: &Params) -> Result<Out
     let limit = params.limits.samples_max;
     let fetched = plan.selections().iter().map(|selection| ask.select_at_most(selection, limit));
     let inputs = futures_util::future::try_join_all(fetched).await?;
-    evaluate(ask, plan, inputs).await
+    evaluate(ask.left(), plan, inputs).await.map_err(ApiError::from)
 }
 
 /// Evaluates apart from the async threads, within the time that is left, and not on when nobody waits for it any more.
 async fn evaluate(
-    ask: &Ask,
+    left: Duration,
     plan: promql::Plan,
     inputs: Vec<Vec<Series>>,
-) -> Result<Output, ApiError> {
-    let left = ask.left();
+) -> Result<Output, QueryError> {
     let until = tokio::time::Instant::now() + left;
     let abandoned = SetOnDrop(Arc::default());
     let seen = abandoned.0.clone();
@@ -187,10 +208,9 @@ async fn evaluate(
         promql::evaluate(&plan, &inputs, &is_over)
     };
     let output = tokio::task::spawn_blocking(work).await;
-    let output = output.map_err(|_| ApiError::from(QueryError::Interrupted))?;
-    output.map_err(|error| match error {
-        EvalError::Cancelled => ApiError::from(QueryError::TimedOut(left)),
-        other => ApiError::from(QueryError::Evaluate(other)),
+    output.map_err(|_| QueryError::Interrupted)?.map_err(|error| match error {
+        EvalError::Cancelled => QueryError::TimedOut(left),
+        other => QueryError::Evaluate(other),
     })
 }
 

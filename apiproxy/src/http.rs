@@ -19,7 +19,7 @@ use crate::error::{ApiError, json};
 use crate::metrics::{Counted, Endpoint, Metrics};
 use crate::params::Params;
 use crate::query::Question;
-use crate::rules::Judge;
+use crate::rules::Judges;
 use crate::site::{Ask, Sites};
 use crate::{browse, falcon, federate, partial, query};
 
@@ -37,7 +37,7 @@ pub(crate) struct App {
     pub(crate) clock: Clock,
     pub(crate) sites: Arc<Sites>,
     metrics: Metrics,
-    judge: Judge,
+    judges: Judges,
     turns: Semaphore,
 }
 
@@ -47,10 +47,10 @@ impl App {
         clock: Clock,
         sites: Arc<Sites>,
         metrics: Metrics,
-        judge: Judge,
+        judges: Judges,
     ) -> Self {
         let turns = Semaphore::new(config.queries_in_flight_max.min(Semaphore::MAX_PERMITS));
-        Self { config, clock, sites, metrics, judge, turns }
+        Self { config, clock, sites, metrics, judges, turns }
     }
 }
 
@@ -129,11 +129,11 @@ async fn metadata(State(app): State<Arc<App>>, asked: Asked) -> Response {
 }
 
 async fn rules(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
-    app.measured(Endpoint::Rules, app.judge.ask("rules", query.as_deref())).await
+    app.told_by_judges(Endpoint::Rules, "rules", "groups", query.as_deref()).await
 }
 
 async fn alerts(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
-    app.measured(Endpoint::Alerts, app.judge.ask("alerts", query.as_deref())).await
+    app.told_by_judges(Endpoint::Alerts, "alerts", "alerts", query.as_deref()).await
 }
 
 async fn datacenters(State(app): State<Arc<App>>) -> Response {
@@ -155,6 +155,23 @@ async fn buildinfo() -> Response {
 }
 
 impl App {
+    async fn told_by_judges(
+        &self,
+        endpoint: Endpoint,
+        what: &str,
+        key: &str,
+        query: Option<&str>,
+    ) -> Response {
+        let mut missing = Vec::new();
+        let told = async {
+            let told = self.judges.ask(what, key, query).await?;
+            missing = told.missing;
+            Ok(told.body)
+        };
+        let response = self.measured(endpoint, told).await;
+        partial::without(response, &missing)
+    }
+
     /// A question to the data centres, with the time that a query has.
     pub(crate) fn ask(&self) -> Arc<Ask> {
         Arc::new(self.sites.ask(self.config.query_timeout))

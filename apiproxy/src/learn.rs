@@ -1,4 +1,5 @@
-//! Learns which hosts live where: every store tells the hosts that it has series of.
+//! Learns which hosts live where: every store tells the hosts that it has series of, and once which language it
+//! evaluates.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub(crate) async fn learn_hosts(sites: Arc<Sites>, clock: Clock) {
         let told = ask
             .each(SiteSet::first(count), |site, _| async move {
                 let reader = &site.centre.reader;
+                site.is_promql().await?;
                 Ok(reader.label_values(ENDPOINT, &[], Timestamp::MIN, Timestamp::MAX, 0).await?)
             })
             .await;

@@ -20,5 +20,5 @@ mod rules;
 mod site;
 
 pub use app::{Deps, start};
-pub use config::Config;
+pub use config::{Config, DataCentreConfig};
 pub use site::DataCentre;

@@ -13,8 +13,12 @@ use crate::site::Ask;
 const PARTIAL: HeaderName = HeaderName::from_static("x-saker-partial");
 
 /// An answer with the names of the data centres that are missing from it.
-pub(crate) fn marked(mut response: Response, ask: &Ask) -> Response {
-    let names: Vec<String> = ask.missing().into_keys().collect();
+pub(crate) fn marked(response: Response, ask: &Ask) -> Response {
+    without(response, &ask.missing().into_keys().collect::<Vec<_>>())
+}
+
+/// An answer with the names of data centres that are missing from it.
+pub(crate) fn without(mut response: Response, names: &[String]) -> Response {
     if !names.is_empty()
         && let Ok(value) = HeaderValue::from_str(&names.join(", "))
     {

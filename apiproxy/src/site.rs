@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use daemon::Clock;
 use futures_util::future::join_all;
 use model::{Labels, Matcher, Metadata, Selection, Series, Timestamp};
 use promql::Expr;
-use storage::{QueryError, ReadError, Reader};
+use storage::{Engine, QueryError, ReadError, Reader};
 use tokio::time::Instant;
 use wire::prom_api::ErrorKind;
 
@@ -37,11 +37,24 @@ pub struct DataCentre {
 pub(crate) struct Site {
     pub(crate) centre: DataCentre,
     breaker: Mutex<Breaker>,
+    engine: OnceLock<Engine>,
 }
 
 impl Site {
     pub(crate) fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an expression means there what it means here. The store is asked once.
+    pub(crate) async fn is_promql(&self) -> Result<bool, Failure> {
+        let engine = match self.engine.get() {
+            Some(engine) => *engine,
+            None => {
+                let engine = self.centre.reader.engine().await?;
+                *self.engine.get_or_init(|| engine)
+            }
+        };
+        Ok(engine == Engine::PromQl)
     }
 
     /// Whether the labels it adds agree with the conditions.
@@ -112,7 +125,9 @@ pub(crate) struct Sites {
 
 impl Sites {
     pub(crate) fn new(centres: Vec<DataCentre>, clock: Clock, metrics: Metrics) -> Self {
-        let site = |centre: DataCentre| Arc::new(Site { centre, breaker: Mutex::default() });
+        let site = |centre: DataCentre| {
+            Arc::new(Site { centre, breaker: Mutex::default(), engine: OnceLock::new() })
+        };
         let list = centres.into_iter().map(site).collect();
         Self { list, catalogue: RwLock::default(), clock, metrics }
     }
@@ -196,7 +211,11 @@ impl Ask {
     /// is the answer.
     pub(crate) fn sole(&self, expr: &Expr) -> Option<SiteSet> {
         let places = self.places(expr);
-        let is_plain = |at: usize| self.sites.list[at].centre.labels.is_empty();
+        let is_plain = |at: usize| {
+            let site = &self.sites.list[at];
+            let is_same = site.engine.get() == Some(&Engine::PromQl) || self.sites.list.len() == 1;
+            site.centre.labels.is_empty() && is_same
+        };
         let of_all = (self.sites.list.len() == 1).then(|| self.sites.all());
         let sole = if places.len() == 1 { Some(places) } else { of_all };
         sole.filter(|sole| sole.iter().all(is_plain))

@@ -9,6 +9,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Executor, MySqlPool, SqlitePool};
 
+use crate::claims::Claims;
 use crate::config::Target;
 use crate::record::Record;
 use crate::statement::Statement;
@@ -148,6 +149,11 @@ impl Db {
     /// Rule groups created by API.
     pub fn rule_groups(&self) -> RuleGroups<'_> {
         RuleGroups { db: self }
+    }
+
+    /// Who took which alert.
+    pub fn claims(&self) -> Claims<'_> {
+        Claims { db: self }
     }
 
     /// Silences.

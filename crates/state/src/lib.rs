@@ -28,7 +28,7 @@ pub use db::{
     ShareRow, TurnAnswer, UpgradeHostRow, UpgradePlanRow, UpgradeTally, Want, Work,
 };
 pub use error::StateError;
-pub use events::Event;
+pub use events::{Event, NewEvent};
 pub use leases::Lease;
 
 use crate::redis::RedisStore;
@@ -49,6 +49,11 @@ impl State {
     /// State inside this process' SQL store.
     pub fn embedded(db: Db) -> Self {
         Self { backend: Backend::Embedded(db) }
+    }
+
+    /// Whether other processes may share it.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.backend, Backend::Redis(_))
     }
 
     /// State in Redis 6.2 or newer. Does not wait for the server: while it is away the verbs fail,

@@ -58,5 +58,6 @@ pub use config::{Limits, LocalConfig};
 pub use error::{MaintainError, OpenError, ReadError, WriteError};
 pub use expression::{QueryError, query, query_then};
 pub use remote::{RemoteConfig, RemoteError};
+pub use remote_read::Engine;
 pub use stats::{BlockFault, BlockStats, ReplayReport, Stats, WalFault, WalStats};
 pub use storage::{Reader, Storage, Writer};

@@ -16,6 +16,16 @@ use crate::remote::{Remote, RemoteError};
 
 const QUERY: &str = "query the store";
 
+/// The language that a store evaluates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// That of Prometheus: the same expression gives the same answer as here.
+    PromQl,
+    /// That of VictoriaMetrics: windows and staleness differ, so that only its samples can be used where answers are to
+    /// be those of Prometheus.
+    MetricsQl,
+}
+
 impl Remote {
     /// Answers an expression.
     pub(crate) async fn query(
@@ -231,6 +241,16 @@ impl Remote {
         let mut found = found.map_err(|error| self.unreadable(OPERATION, error))?;
         found.truncate(at_most(limit));
         Ok(found)
+    }
+
+    /// Which language it evaluates: only MetricsQL has `default`.
+    pub(crate) async fn engine(&self) -> Result<Engine, RemoteError> {
+        let form = [("query", "1 default 2".to_owned())];
+        match self.ask_query("query", &form, self.timeout).await {
+            Ok(_) => Ok(Engine::MetricsQl),
+            Err(RemoteError::Refused { status: 400 | 422, .. }) => Ok(Engine::PromQl),
+            Err(error) => Err(error),
+        }
     }
 
     async fn texts(

@@ -14,6 +14,7 @@ use crate::memory::Memory;
 use crate::query::Stop;
 use crate::reading::Store;
 use crate::remote::{Remote, RemoteConfig, RemoteError};
+use crate::remote_read::Engine;
 use crate::stats::Stats;
 
 /// A store of samples. Clones share it.
@@ -286,6 +287,14 @@ impl Reader {
         let values =
             move |store: &Store| store.label_values(&name, &selections, (start, end), limit);
         here.ask(values).await?.map_err(|stop| read_error(stop, usize::MAX))
+    }
+
+    /// Which language the store evaluates; a remote one is asked.
+    pub async fn engine(&self) -> Result<Engine, ReadError> {
+        match &self.place {
+            Place::Here(_) => Ok(Engine::PromQl),
+            Place::Remote(remote) => remote.engine().await.map_err(ReadError::Remote),
+        }
     }
 
     /// Metadata of one metric name, or of all, sorted by name, at most `limit` (0: all).

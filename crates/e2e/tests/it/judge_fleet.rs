@@ -88,7 +88,7 @@ impl Fleet {
         for port in &self.ports {
             let url = format!("http://127.0.0.1:{port}/metrics");
             let text = testkit::get_text(&self.stack.context.http, &url).await.unwrap_or_default();
-            let line = text.lines().find_map(|line| line.strip_prefix("judge_groups_held "));
+            let line = text.lines().find_map(|line| line.strip_prefix("judge_rule_groups_held "));
             held.push(line.and_then(|number| number.parse().ok()).unwrap_or(0));
         }
         held
@@ -162,7 +162,8 @@ impl Fleet {
             }
         };
         let bodies = self.stack.webhook.bodies();
-        bodies.iter().filter_map(Value::as_array).flatten().map(word).collect()
+        let alerts = bodies.iter().filter_map(Value::as_array).flatten();
+        alerts.filter(|alert| alert["labels"]["alertname"] == "On").map(word).collect()
     }
 
     /// What a receiver makes of the words on each alert: repetitions of the last word are none, everything else is a

@@ -11,6 +11,7 @@ mod crash;
 mod differential;
 mod fleet;
 mod forwarding;
+mod import;
 mod judge_fleet;
 mod judges;
 mod main_job;
