@@ -208,6 +208,9 @@ impl Circle {
         }
         let is_alone = self.members.len() < 2;
         let held = self.held.get_mut(key)?;
+        if held.work.turn == Some(slot.millis()) {
+            return None;
+        }
         let before = held.work.succeeded.map(Timestamp);
         held.is_busy = true;
         let succeeded = succeeded.max(before).map(Timestamp::millis);

@@ -39,7 +39,7 @@ pub use config::DbConfig;
 pub use error::DbError;
 pub use groups::{GroupRow, Groups, MemberBy, MemberRow};
 pub use hosts::{HostRow, Hosts};
-pub use maintenance::{MaintenanceOf, MaintenanceRow, Maintenances};
+pub use maintenance::{MaintenanceOf, MaintenanceRow, Maintenances, host_of, window_of};
 pub use pool::Db;
 pub use portal::{Portal, PortalRow};
 pub use rules::{RuleGroupRow, RuleGroups};
