@@ -41,7 +41,7 @@ pub use config::DbConfig;
 pub use error::DbError;
 pub use groups::{GroupRow, Groups, MemberBy, MemberRow};
 pub use hosts::{HostRow, Hosts};
-pub use maintenance::{MaintenanceOf, MaintenanceRow, Maintenances};
+pub use maintenance::{MaintenanceOf, MaintenanceRow, Maintenances, host_of, window_of};
 pub use messages::Messages;
 pub use mutes::{MuteRow, Mutes};
 pub use pool::Db;
