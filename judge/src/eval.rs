@@ -1,21 +1,27 @@
 //! One group, one slot: a rule sees what the rules before it in the file have just written. Rules that do not read
 //! each other are evaluated at the same time.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use model::{Labels, Series, Timestamp};
+use model::{ENDPOINT, Series, Timestamp};
 use storage::{Batch, Reader, Writer};
 use tokio::time::Instant;
 
-use crate::alert_state::{self, ActiveAlert, Timing};
+use crate::alert_state::{self, ActiveAlert, Alerts, Timing};
+use crate::arrival::{Hosts, Wave};
 use crate::group::{GroupRun, Health, RuleState, count_by_state};
 use crate::metrics::{Figures, Metrics};
+use crate::pass::Passes;
 use crate::query;
+use crate::question::{Moment, Part};
 use crate::record::{self, Written};
 use crate::rules::{Rule, RuleGroup, RuleKind};
 use crate::template::{Surroundings, Template};
+
+/// A rule that shares nothing is evaluated on arrival for a twentieth of the time at most.
+const ARRIVAL_SHARE: u32 = 20;
 
 /// What evaluations need.
 #[derive(Debug)]
@@ -28,6 +34,16 @@ pub(crate) struct Evaluator {
     pub(crate) settle_time: Duration,
     pub(crate) surroundings: Surroundings,
     pub(crate) metrics: Metrics,
+    /// What the rules of all groups share.
+    pub(crate) passes: Passes,
+}
+
+/// The evaluation of a rule, before its series are written.
+struct Stepped {
+    rule: usize,
+    written: Vec<Written>,
+    /// Something happened that must be stored.
+    is_changed: bool,
 }
 
 impl Evaluator {
@@ -38,18 +54,12 @@ impl Evaluator {
         let at = slot.minus(group.query_offset);
         let mut figures = Figures { at_seconds: slot.seconds_f64(), ..Figures::default() };
         self.end_orphans(run, at).await;
-        let mut states: Vec<_> = run.rules.iter_mut().map(Some).collect();
-        for batch in &run.batches {
-            let rules =
-                batch.iter().filter_map(|at| Some((&group.rules[*at], states[*at].take()?)));
-            let evaluations: Vec<_> =
-                rules.map(|(rule, state)| self.timed(&group, rule, state, slot)).collect();
-            let mut running =
-                futures_util::stream::iter(evaluations).buffer_unordered(self.rules_max);
-            while let Some(is_changed) = running.next().await {
-                run.is_dirty |= is_changed;
-            }
+        let batches = std::mem::take(&mut run.batches);
+        for (level, batch) in batches.iter().enumerate() {
+            let stepped = self.step_batch(run, level, batch, slot).await;
+            self.write_batch(run, stepped, at).await;
         }
+        run.batches = batches;
         figures.evaluations = group.rules.len() as u64;
         figures.failures =
             run.rules.iter().filter(|state| matches!(state.health, Health::Failed(_))).count()
@@ -62,40 +72,131 @@ impl Evaluator {
         figures
     }
 
-    /// Evaluates a rule and notes how that went; answers whether something happened that must be stored.
-    async fn timed(
-        &self,
-        group: &RuleGroup,
-        rule: &Rule,
-        state: &mut RuleState,
-        slot: Timestamp,
-    ) -> bool {
-        let begun = Instant::now();
-        let outcome = self.rule(group, rule, state, slot).await;
-        state.last = Some((slot, begun.elapsed()));
-        let is_changed = matches!(outcome, Ok(true));
-        state.health = outcome.map_or_else(
-            |reason| {
-                let (group, rule) = (&group.key, &rule.name);
-                tracing::warn!(%group, rule, reason, "a rule failed; its alerts stay as they are");
-                Health::Failed(reason)
-            },
-            |_| Health::Ok,
-        );
+    /// Lets alerting rules look at what arrived; answers whether something happened that must be stored. Of a
+    /// rule whose elements belong to one host each, only those of the hosts that sent are looked at.
+    pub(crate) async fn look(&self, run: &mut GroupRun, rules: &[usize], wave: &Arc<Wave>) -> bool {
+        let group = run.group.clone();
+        let moment = Moment { at: wave.at.minus(group.query_offset), wave: Some(wave) };
+        let enrolment = self.passes.enrol(&group);
+        let parts =
+            self.passes.parts(&self.reader, &enrolment, rules, moment, self.query_timeout).await;
+        let mut is_changed = false;
+        for (rule, part) in rules.iter().zip(parts) {
+            let (Some(held), Some(state)) = (group.rules.get(*rule), run.rules.get_mut(*rule))
+            else {
+                continue;
+            };
+            let begun = Instant::now();
+            let (vector, hosts) = match part {
+                Some(part) if !part.is_narrow => (Ok(part.elements()), &Hosts::All),
+                Some(part) if is_of_hosts(&group, held) => (Ok(part.elements()), &wave.hosts),
+                _ if is_dear(state, wave.at) => {
+                    self.metrics.arrival_deferred.inc();
+                    continue;
+                }
+                _ => {
+                    let expr = &held.query.expr;
+                    let vector =
+                        query::vector(&self.reader, expr, moment.at, self.query_timeout).await;
+                    (vector.map_err(|error| format!("{error:#}")), &Hosts::All)
+                }
+            };
+            self.metrics.arrival_evaluations.inc();
+            let elsewhere: Alerts =
+                state.alerts.extract_if(.., |labels, _| !hosts.contain(labels)).collect();
+            let outcome = vector.and_then(|vector| self.rule(&group, held, state, vector, wave.at));
+            state.alerts.extend(elsewhere);
+            match outcome {
+                Ok((_, changed)) => is_changed |= changed,
+                Err(reason) => fail(&group, held, state, reason),
+            }
+            state.last = Some((wave.at, begun.elapsed()));
+        }
+        run.is_dirty |= is_changed;
         is_changed
     }
 
-    /// Evaluates a rule; answers whether something happened that must be stored.
-    async fn rule(
+    /// Evaluates rules that do not read each other. What the first batch asks may be answered for all groups
+    /// together; later ones have to see what the group itself has just written.
+    async fn step_batch(
+        &self,
+        run: &mut GroupRun,
+        level: usize,
+        batch: &[usize],
+        slot: Timestamp,
+    ) -> Vec<Stepped> {
+        let group = run.group.clone();
+        let (at, timeout) = (slot.minus(group.query_offset), self.query_timeout);
+        let moment = Moment { at, wave: None };
+        let mut parts: Vec<Option<Part>> = Vec::new();
+        if level == 0 {
+            let enrolment = self.passes.enrol(&group);
+            parts = self.passes.parts(&self.reader, &enrolment, batch, moment, timeout).await;
+        }
+        parts.resize_with(batch.len(), || None);
+        let mut stepped = Vec::with_capacity(batch.len());
+        let mut alone = Vec::new();
+        for (rule, part) in batch.iter().zip(parts) {
+            match part {
+                Some(part) => {
+                    let begun = Instant::now();
+                    stepped.extend(self.timed(run, *rule, Ok(part.elements()), slot, begun));
+                }
+                None => alone.push(*rule),
+            }
+        }
+        let ask = async |rule: usize| {
+            let begun = Instant::now();
+            let expr = &group.rules[rule].query.expr;
+            let vector = query::vector(&self.reader, expr, at, timeout).await;
+            (rule, vector.map_err(|error| format!("{error:#}")), begun)
+        };
+        let asking: Vec<_> = alone.into_iter().map(ask).collect();
+        let mut asking = futures_util::stream::iter(asking).buffer_unordered(self.rules_max);
+        while let Some((rule, vector, begun)) = asking.next().await {
+            stepped.extend(self.timed(run, rule, vector, slot, begun));
+        }
+        stepped
+    }
+
+    /// Evaluates a rule and notes how that went.
+    fn timed(
+        &self,
+        run: &mut GroupRun,
+        at: usize,
+        vector: Result<Vec<Written>, String>,
+        slot: Timestamp,
+        begun: Instant,
+    ) -> Option<Stepped> {
+        let group = run.group.clone();
+        let (rule, state) = (&group.rules[at], &mut run.rules[at]);
+        let outcome = vector.and_then(|vector| self.rule(&group, rule, state, vector, slot));
+        state.last = Some((slot, begun.elapsed()));
+        match outcome {
+            Ok((mut written, is_changed)) => {
+                run.is_dirty |= is_changed;
+                if matches!(rule.kind, RuleKind::Alerting { .. }) {
+                    written = state.names.series(&state.alerts);
+                }
+                Some(Stepped { rule: at, written, is_changed })
+            }
+            Err(reason) => {
+                fail(&group, rule, state, reason);
+                None
+            }
+        }
+    }
+
+    /// Evaluates a rule on the answer to its query; answers the series that it records, and whether
+    /// something happened that must be stored.
+    fn rule(
         &self,
         group: &RuleGroup,
         rule: &Rule,
         state: &mut RuleState,
+        vector: Vec<Written>,
         slot: Timestamp,
-    ) -> Result<bool, String> {
-        let at = slot.minus(group.query_offset);
-        let vector = query::vector(&self.reader, &rule.query.expr, at, self.query_timeout).await;
-        let vector = vector.map_err(|error| format!("{error:#}"))?;
+    ) -> Result<(Vec<Written>, bool), String> {
         if group.limit > 0 && vector.len() > group.limit {
             let (got, limit) = (vector.len(), group.limit);
             return Err(format!("{got} results exceed the limit of {limit} of the group"));
@@ -104,8 +205,7 @@ impl Evaluator {
             RuleKind::Recording => {
                 let written = record::recorded(rule, vector)?;
                 state.continuity.observe(slot, group.interval, self.settle_time);
-                self.write(written, state, at).await?;
-                Ok(false)
+                Ok((written, false))
             }
             RuleKind::Alerting { hold, keep_firing_for, annotations } => {
                 let active = self.active(rule, annotations, &vector)?;
@@ -118,18 +218,7 @@ impl Evaluator {
                     tracing::info!(group = %group.key, alert = %labels, event = ?event, "alert");
                 }
                 state.alerts = step.alerts;
-                // The alerts are what counts; that their series cannot be written is told as the health of
-                // the rule.
-                let is_changed = !step.events.is_empty();
-                match self.write(record::alerts_series(&state.alerts), state, at).await {
-                    Err(reason) if !is_changed => Err(reason),
-                    Err(reason) => {
-                        let (group, rule) = (&group.key, &rule.name);
-                        tracing::warn!(%group, rule, reason, "the series of alerts are not written");
-                        Ok(true)
-                    }
-                    Ok(()) => Ok(is_changed),
-                }
+                Ok((Vec::new(), !step.events.is_empty()))
             }
         }
     }
@@ -157,22 +246,53 @@ impl Evaluator {
         }
     }
 
-    /// Writes the series of a rule, and staleness markers for those that it wrote last time and does not now.
-    async fn write(
-        &self,
-        written: Vec<Written>,
-        state: &mut RuleState,
-        at: Timestamp,
-    ) -> Result<(), String> {
-        let current: BTreeSet<Labels> = written.iter().map(|(labels, _)| labels.clone()).collect();
-        self.mark_stale(record::markers(state.series.difference(&current), at)).await?;
-        if written.is_empty() {
-            state.series = current;
+    /// Writes the series of rules in one go, and staleness markers for those that they wrote last time and do
+    /// not now; notes the health of the rules.
+    async fn write_batch(&self, run: &mut GroupRun, stepped: Vec<Stepped>, at: Timestamp) {
+        let (mut markers, mut samples) = (Vec::new(), Vec::new());
+        for one in &stepped {
+            markers.extend(record::ended(&run.rules[one.rule].series, &one.written, at));
+            samples.extend(record::samples(&one.written, at));
+        }
+        let together = self.write(markers, samples).await;
+        let group = run.group.clone();
+        for one in stepped {
+            let outcome = match &together {
+                // Whose series it was is found out by writing again: what is stored already does no harm.
+                Err(_) => {
+                    let markers = record::ended(&run.rules[one.rule].series, &one.written, at);
+                    self.write(markers, record::samples(&one.written, at)).await
+                }
+                Ok(()) => Ok(()),
+            };
+            let (rule, state) = (&group.rules[one.rule], &mut run.rules[one.rule]);
+            match outcome {
+                // The alerts are what counts; that their series cannot be written is told as the health of
+                // the rule, unless something happened.
+                Err(reason) if !one.is_changed => {
+                    fail(&group, rule, state, reason);
+                    continue;
+                }
+                Err(reason) => {
+                    let (group, rule) = (&group.key, &rule.name);
+                    tracing::warn!(%group, rule, reason, "the series of alerts are not written");
+                }
+                Ok(()) if !record::is_same(&state.series, &one.written) => {
+                    state.series = one.written.into_iter().map(|(labels, _)| labels).collect();
+                }
+                Ok(()) => {}
+            }
+            state.health = Health::Ok;
+        }
+    }
+
+    async fn write(&self, markers: Vec<Series>, series: Vec<Series>) -> Result<(), String> {
+        self.mark_stale(markers).await?;
+        if series.is_empty() {
             return Ok(());
         }
-        let batch = Batch { series: record::samples(&written, at), metadata: Vec::new() };
+        let batch = Batch { series, metadata: Vec::new() };
         let outcome = self.writer.write(batch).await.map_err(explain)?;
-        state.series = current;
         match outcome.refused.first() {
             None => Ok(()),
             Some(refused) => {
@@ -201,6 +321,23 @@ impl Evaluator {
             }
         }
     }
+}
+
+/// Whether each alert of a rule belongs to one host, and shows it.
+fn is_of_hosts(group: &RuleGroup, rule: &Rule) -> bool {
+    group.limit == 0 && rule.labels.iter().all(|(name, _)| name != ENDPOINT)
+}
+
+/// Whether a rule that shares nothing was evaluated so lately that to do so again on every arrival would keep
+/// the machine busy.
+fn is_dear(state: &RuleState, now: Timestamp) -> bool {
+    state.last.is_some_and(|(at, took)| now.since(at) < took * ARRIVAL_SHARE)
+}
+
+fn fail(group: &RuleGroup, rule: &Rule, state: &mut RuleState, reason: String) {
+    let (group, rule) = (&group.key, &rule.name);
+    tracing::warn!(%group, rule, reason, "a rule failed; its alerts stay as they are");
+    state.health = Health::Failed(reason);
 }
 
 fn explain(error: storage::WriteError) -> String {

@@ -5,7 +5,7 @@
 //! every firing and every remembered ended alert counts as not delivered, with its old times, and ended
 //! alerts are remembered until delivered.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::alert_state::{self, Alerts, HeldAlert};
 use crate::config::Links;
 use crate::continuity::Continuity;
 use crate::outbox::{News, RENEWAL_MAX, Told};
+use crate::record::AlertNames;
 use crate::rules::{RuleGroup, RuleKind};
 
 const DOCUMENT_VERSION: u32 = 1;
@@ -70,7 +71,9 @@ pub(crate) enum Claim {
 pub(crate) struct RuleState {
     pub(crate) alerts: Alerts,
     /// Series of the last successful evaluation.
-    pub(crate) series: BTreeSet<Labels>,
+    pub(crate) series: HashSet<Labels>,
+    /// Names of the series of its alerts.
+    pub(crate) names: AlertNames,
     pub(crate) continuity: Continuity,
     pub(crate) health: Health,
     pub(crate) last: Option<(Timestamp, Duration)>,

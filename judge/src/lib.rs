@@ -10,6 +10,7 @@ mod rule_set;
 mod rule_file;
 mod rules;
 
+mod arrival;
 mod scheduler;
 mod slot;
 mod tick;
@@ -17,7 +18,9 @@ mod tick;
 mod shard;
 
 mod eval;
+mod pass;
 mod query;
+mod question;
 mod record;
 
 mod alert_state;

@@ -13,7 +13,7 @@ use crate::template::Template;
 pub(crate) const DATABASE: &str = "db";
 
 /// Identity of a group: where it comes from and its name, unique there. Written `file;name`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct GroupKey {
     /// Path of its file as configured, or [`DATABASE`].
     pub(crate) file: String,
@@ -38,6 +38,8 @@ pub(crate) struct RuleGroup {
     pub(crate) limit: usize,
     /// How far in the past its queries look, for stores that are fed late.
     pub(crate) query_offset: Duration,
+    /// Whether its alerting rules are evaluated when their data arrives, too.
+    pub(crate) on_arrival: bool,
     /// In the order of the file: a rule sees what earlier ones write in the same slot.
     pub(crate) rules: Vec<Rule>,
 }

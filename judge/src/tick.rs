@@ -8,6 +8,7 @@ use daemon::Context;
 use model::{Fingerprint, Labels, Timestamp};
 use state::{Lease, State, StateError};
 
+use crate::arrival::Wave;
 use crate::board::Board;
 use crate::config::Links;
 use crate::deliver::Delivery;
@@ -71,9 +72,32 @@ impl Ticker {
         self.board.put(run);
     }
 
+    /// Lets rules of a group look at what arrived. Their recorded series and those of their alerts are written
+    /// at the slots only.
+    pub(crate) async fn look(&self, run: &mut GroupRun, rules: &[usize], wave: &Arc<Wave>) {
+        if run.last.is_none() || run.is_removed || !matches!(self.claim(run).await, Ok(true)) {
+            // The next slot takes the group, or tells why it cannot.
+            return;
+        }
+        if !self.evaluator.look(run, rules, wave).await {
+            return;
+        }
+        match self.save(run, wave.at).await {
+            Ok(()) => {
+                let told_as: Arc<str> = Arc::from(run.group.key.to_string());
+                let told = run.told(wave.at, &self.external_labels, &self.links);
+                self.delivery.publish(&told_as, &told, self.context.clock.now());
+            }
+            Err(StateError::Fenced { .. }) => self.lose(run),
+            Err(error) => self.state_is_away(run, &error),
+        }
+        self.board.put(run);
+    }
+
     /// Ends what is kept of a group that is no more.
     pub(crate) async fn bury(&self, run: &GroupRun) {
         let key = &run.group.key;
+        self.evaluator.passes.leave(key);
         self.delivery.forget(&Arc::from(key.to_string()));
         if run.claim != Claim::None {
             let removed = self.state.remove_document(DOCUMENT_KIND, &state_name(key)).await;
@@ -141,6 +165,7 @@ impl Ticker {
             tracing::warn!(group = %run.group.key, "another judge speaks for this group now");
         }
         self.shard.lost(&run.group.key);
+        self.evaluator.passes.leave(&run.group.key);
         self.delivery.forget(&Arc::from(run.group.key.to_string()));
         run.lose();
         self.board.put(run);

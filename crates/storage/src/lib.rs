@@ -7,6 +7,7 @@
 
 mod storage;
 
+mod arrivals;
 mod batch;
 mod config;
 mod error;
@@ -24,6 +25,7 @@ mod wal;
 
 mod expression;
 mod reading;
+mod together;
 
 mod head;
 mod looks;
@@ -48,9 +50,11 @@ mod index;
 mod registry;
 mod samples;
 
+pub use arrivals::{Arrivals, Arrived};
 pub use batch::{Batch, Refusal, Refused, WriteOutcome};
 pub use config::{Limits, LocalConfig};
 pub use error::{MaintainError, OpenError, ReadError, WriteError};
 pub use expression::{QueryError, query, query_then};
 pub use stats::{BlockFault, BlockStats, ReplayReport, Stats, WalFault, WalStats};
 pub use storage::{Reader, Storage, Writer};
+pub use together::query_together;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use model::{Labels, Metadata, Selection, Series, Timestamp};
 use tokio::task::spawn_blocking;
 
+use crate::arrivals::Arrivals;
 use crate::batch::{Batch, WriteOutcome};
 use crate::config::{Limits, LocalConfig};
 use crate::error::{MaintainError, OpenError, ReadError, WriteError};
@@ -70,6 +71,12 @@ impl Storage {
     /// The end that reads.
     pub fn reader(&self) -> Reader {
         Reader { backend: self.backend.clone() }
+    }
+
+    /// Tells which series got samples. Whoever brings samples here by another way than [`Writer`] notes
+    /// them as well.
+    pub fn arrivals(&self) -> Arrivals {
+        self.backend.store().head.arrivals.clone()
     }
 
     /// Upkeep, to be called about once a second: brings written records to disk and, once a minute,
@@ -198,6 +205,11 @@ impl Reader {
     ) -> Result<Vec<(String, Metadata)>, ReadError> {
         let metric = metric.map(str::to_owned);
         self.ask(move |store| store.head.metadata(metric.as_deref(), limit)).await
+    }
+
+    /// As [`Storage::arrivals`].
+    pub fn arrivals(&self) -> Arrivals {
+        self.store().head.arrivals.clone()
     }
 
     /// The store itself, for questions that take next to no time.
