@@ -147,13 +147,10 @@ impl Passes {
         let params = Params::instant(at);
         let answers = storage::query_together(reader, exprs, params, timeout, sort).await;
         self.metrics.passes.inc_by(mine.len() as u64);
-        let mut answers = answers.map_or_else(
-            |error| {
-                tracing::debug!(reason = %error, "no pass; its rules are evaluated one by one");
-                Vec::new()
-            },
-            |answers| answers,
-        );
+        let mut answers = answers.unwrap_or_else(|error| {
+            tracing::debug!(reason = %error, "no pass; its rules are evaluated one by one");
+            Vec::new()
+        });
         answers.resize_with(mine.len(), || Ok(None));
         for (claim, answer) in mine.into_iter().zip(answers) {
             let answer = answer.ok().flatten();
