@@ -106,10 +106,11 @@ pub(crate) struct Touched {
 }
 
 impl Touched {
-    /// Adds rules.
-    pub(crate) fn touch<'r>(&mut self, rules: impl Iterator<Item = (&'r Arc<GroupKey>, usize)>) {
-        for (group, rule) in rules {
-            self.rules.entry(Arc::clone(group)).or_default().insert(rule);
+    /// Adds a rule of a group.
+    pub(crate) fn touch(&mut self, group: &Arc<GroupKey>, rule: usize) {
+        match self.rules.get_mut(group) {
+            Some(rules) => drop(rules.insert(rule)),
+            None => drop(self.rules.insert(Arc::clone(group), BTreeSet::from([rule]))),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use model::{Matcher, Timestamp};
+use model::{Labels, Matcher, Timestamp};
 use promql::{Expr, Output, Params, Shape};
 use storage::{Arrivals, Arrived, Reader};
 
@@ -21,6 +21,9 @@ use crate::rules::{GroupKey, Rule, RuleGroup, RuleKind};
 
 /// A question that could not be answered for all is asked rule by rule for this long.
 const REST_TIME: Duration = Duration::from_secs(600);
+
+/// Series that are remembered with what they concern; beyond it they are looked up anew.
+const KNOWN_MAX: usize = 300_000;
 
 /// The questions that rules of this judge have in common.
 #[derive(Debug, Default)]
@@ -36,6 +39,14 @@ struct Book {
     questions: HashMap<String, Arc<Question>>,
     /// The questions that read a metric.
     by_name: HashMap<String, Vec<Arc<Question>>>,
+    /// The parts of all questions by number.
+    parts: HashMap<usize, (Arc<Question>, String)>,
+    /// Parts so far; numbers are not given out again.
+    numbers: usize,
+    /// Whether some group wants to be evaluated when data arrives.
+    is_listening: bool,
+    /// What [`Book::parts_of`] answered since rules came or went.
+    known: HashMap<Labels, Vec<usize>>,
     /// For every selector without its lifted conditions how many questions have it.
     selectors: HashMap<String, Arc<AtomicUsize>>,
 }
@@ -68,8 +79,12 @@ impl Passes {
         let shares = group.rules.iter().enumerate().map(share).collect();
         let enrolment = Arc::new(Enrolment { group: Arc::clone(group), shares });
         book.groups.insert(group.key.clone(), Arc::clone(&enrolment));
-        if book.by_name.len() != names {
-            self.arrivals.watch(book.by_name.keys().cloned().collect());
+        book.known.clear();
+        let listens = group.on_arrival || book.is_listening;
+        if book.by_name.len() != names || listens != book.is_listening {
+            book.is_listening = listens;
+            let names = book.by_name.keys().filter(|_| listens).cloned();
+            self.arrivals.watch(names.collect());
         }
         enrolment
     }
@@ -78,21 +93,19 @@ impl Passes {
     pub(crate) fn touched(&self, arrived: &Arrived) -> Touched {
         self.metrics.arrival_series.inc_by(arrived.series.len() as u64);
         self.metrics.arrival_series_beyond_limit.inc_by(arrived.beyond_limit);
-        let book = self.book();
+        let mut book = self.book();
         let mut touched = Touched::default();
-        let (mut seen, mut key) = (HashSet::new(), String::new());
+        let mut seen = HashSet::new();
         for series in &arrived.series {
-            let mut concerns = false;
-            for question in book.by_name.get(series.metric_name()).into_iter().flatten() {
-                question.listeners(series, &mut key, |part, listeners| {
-                    concerns = true;
-                    if seen.insert((Arc::as_ptr(question), part)) {
-                        touched.touch(listeners.iter().map(|(group, rule)| (group, *rule)));
-                    }
-                });
-            }
-            if concerns {
+            let parts = book.parts_of(series);
+            if !parts.is_empty() {
                 touched.hosts.add(series);
+                seen.extend(parts);
+            }
+        }
+        for part in seen {
+            if let Some((question, key)) = book.parts.get(&part) {
+                question.each_listener(key, |group, rule| touched.touch(group, rule));
             }
         }
         if arrived.beyond_limit > 0 {
@@ -195,14 +208,32 @@ impl Book {
             }
         };
         let listens = group.on_arrival && matches!(rule.kind, RuleKind::Alerting { .. });
-        question.want(&key, listens.then(|| (Arc::clone(key_of_group), number)));
+        if question.want(&key, listens.then(|| (Arc::clone(key_of_group), number)), self.numbers) {
+            self.parts.insert(self.numbers, (Arc::clone(&question), key.to_owned()));
+            self.numbers += 1;
+        }
         Some(Share { question, key, threshold })
+    }
+
+    /// The numbers of the parts that a sample of a series concerns and somebody listens for.
+    fn parts_of(&mut self, series: &Labels) -> &[usize] {
+        if self.known.len() >= KNOWN_MAX {
+            self.known.clear();
+        }
+        if !self.known.contains_key(series) {
+            let (mut key, mut parts) = (String::new(), Vec::new());
+            for question in self.by_name.get(series.metric_name()).into_iter().flatten() {
+                parts.extend(question.part_of(series, &mut key));
+            }
+            self.known.insert(series.clone(), parts);
+        }
+        &self.known[series]
     }
 
     fn touch_all(&self, touched: &mut Touched) {
         touched.hosts = Hosts::All;
-        for question in self.questions.values() {
-            question.each_listener(|group, rule| touched.touch([(group, rule)].into_iter()));
+        for (question, key) in self.parts.values() {
+            question.each_listener(key, |group, rule| touched.touch(group, rule));
         }
     }
 
@@ -222,9 +253,14 @@ impl Book {
 
     fn leave(&mut self, key: &GroupKey) {
         let Some(enrolment) = self.groups.remove(key) else { return };
+        self.known.clear();
         for (number, share) in enrolment.shares.iter().enumerate() {
             let Some(share) = share else { continue };
-            if share.question.want_no_more(&share.key, key, number) {
+            let left = share.question.want_no_more(&share.key, key, number);
+            if let Some(part) = left.part {
+                self.parts.remove(&part);
+            }
+            if left.is_all {
                 self.questions.remove(&share.question.text);
                 for name in share.question.names() {
                     if let Some(questions) = self.by_name.get_mut(name) {
@@ -245,7 +281,7 @@ impl Book {
 mod tests {
     use std::collections::BTreeSet;
 
-    use model::{Labels, Sample, Series, stale_nan};
+    use model::{Sample, Series, stale_nan};
     use proptest::prelude::*;
     use storage::{Batch, Limits, Storage};
 
@@ -340,7 +376,7 @@ mod tests {
         let enrolments: Vec<_> = groups.iter().map(|group| passes.enrol(group)).collect();
         let mut touched = Touched::default();
         let everything = Arc::new(groups[0].key.clone());
-        touched.touch([(&everything, 0)].into_iter());
+        touched.touch(&everything, 0);
         touched.hosts.add(&Labels::from_pairs([("endpoint", HOSTS[host])]));
         let mut waiting = Waiting::default();
         waiting.add(touched, AT);

@@ -66,12 +66,19 @@ struct Asked {
     /// Who wants which part.
     wanted: HashMap<String, Wanted>,
     rules: usize,
-    /// Parts so far; numbers of parts are not given out again.
-    numbers: usize,
     /// The expression for all parts and where each part goes; made anew when the parts change.
     prepared: Option<Prepared>,
     answers: Vec<((Timestamp, u64), Pending)>,
     rests_until: Option<Timestamp>,
+}
+
+/// What nobody wants any more.
+#[derive(Debug)]
+pub(crate) struct Left {
+    /// The number of the part.
+    pub(crate) part: Option<usize>,
+    /// The whole question.
+    pub(crate) is_all: bool,
 }
 
 /// A part and who wants it.
@@ -203,58 +210,61 @@ impl Question {
         self.common.selectors().iter().any(picks)
     }
 
-    /// Notes a rule that asks; a listener wants to know when data for its part arrives.
-    pub(crate) fn want(&self, key: &str, listener: Option<(Arc<GroupKey>, usize)>) {
+    /// Notes a rule that asks; a listener wants to know when data for its part arrives. Answers whether
+    /// the part is new and took the number.
+    pub(crate) fn want(
+        &self,
+        key: &str,
+        listener: Option<(Arc<GroupKey>, usize)>,
+        number: usize,
+    ) -> bool {
         let mut asked = self.asked();
         asked.rules += 1;
-        let number = asked.numbers;
         if let Some(wanted) = asked.wanted.get_mut(key) {
             wanted.rules += 1;
             wanted.listeners.extend(listener);
-            return;
+            return false;
         }
-        asked.numbers += 1;
         let wanted = Wanted { number, rules: 1, listeners: listener.into_iter().collect() };
         asked.wanted.insert(key.to_owned(), wanted);
         asked.prepared = None;
+        true
     }
 
-    /// The rules that want to know of samples of a series, with the number of the part that they want.
-    pub(crate) fn listeners<T>(
-        &self,
-        series: &Labels,
-        key: &mut String,
-        hear: impl FnOnce(usize, &[(Arc<GroupKey>, usize)]) -> T,
-    ) -> Option<T> {
+    /// The number of the part that a sample of a series concerns, if somebody listens for it.
+    pub(crate) fn part_of(&self, series: &Labels, key: &mut String) -> Option<usize> {
         if !self.reads(series) {
             return None;
         }
         key_of(&self.labels, series, key);
         let asked = self.asked();
         let wanted = asked.wanted.get(key.as_str())?;
-        (!wanted.listeners.is_empty()).then(|| hear(wanted.number, &wanted.listeners))
+        (!wanted.listeners.is_empty()).then_some(wanted.number)
     }
 
-    /// All rules that want to know when data arrives.
-    pub(crate) fn each_listener(&self, mut hear: impl FnMut(&Arc<GroupKey>, usize)) {
-        for (group, rule) in self.asked().wanted.values().flat_map(|one| &one.listeners) {
+    /// The rules that want to know when data for a part arrives.
+    pub(crate) fn each_listener(&self, key: &str, mut hear: impl FnMut(&Arc<GroupKey>, usize)) {
+        let asked = self.asked();
+        for (group, rule) in asked.wanted.get(key).into_iter().flat_map(|one| &one.listeners) {
             hear(group, *rule);
         }
     }
 
-    /// Answers whether no rule asks the question any more.
-    pub(crate) fn want_no_more(&self, key: &str, group: &GroupKey, rule: usize) -> bool {
+    /// Notes that a rule asks no more; answers what is no longer wanted by anybody.
+    pub(crate) fn want_no_more(&self, key: &str, group: &GroupKey, rule: usize) -> Left {
         let mut asked = self.asked();
         asked.rules -= 1;
+        let mut left = Left { part: None, is_all: asked.rules == 0 };
         if let Some(wanted) = asked.wanted.get_mut(key) {
             wanted.rules -= 1;
             wanted.listeners.retain(|(key, number)| **key != *group || *number != rule);
             if wanted.rules == 0 {
+                left.part = Some(wanted.number);
                 asked.wanted.remove(key);
                 asked.prepared = None;
             }
         }
-        asked.rules == 0
+        left
     }
 
     /// The answer for a moment, or a promise of it. Who asks first has to keep the promise: it is put into
