@@ -3,6 +3,7 @@
 mod alarm;
 mod alerts;
 mod api;
+mod arrival;
 mod delivery;
 mod host_rules;
 mod recording;
