@@ -33,26 +33,19 @@ impl RuleState {
         alert_state::skip_gap(&mut self.alerts, gap);
         true
     }
+
+    /// Outside of the rule's active times: nothing is asked, what is pending is dropped, and what fires stays
+    /// as it is without being told. Answers whether something happened that must be stored.
+    pub(crate) fn rest(&mut self, slot: Timestamp) -> bool {
+        let before = self.alerts.len();
+        self.alerts.retain(|_, alert| alert.phase.fired_at().is_some());
+        // When the rule wakes up, what fires is seen or settles as after an outage.
+        self.continuity = Continuity::begun(slot);
+        self.alerts.len() != before
+    }
 }
 
 impl Evaluator {
-    /// Outside of the rule's active times: nothing is asked, what is pending is dropped, and what fires stays
-    /// as it is without being told.
-    pub(crate) async fn rest(
-        &self,
-        state: &mut RuleState,
-        slot: Timestamp,
-        at: Timestamp,
-    ) -> Result<bool, String> {
-        let before = state.alerts.len();
-        state.alerts.retain(|_, alert| alert.phase.fired_at().is_some());
-        let is_changed = state.alerts.len() != before;
-        // When the rule wakes up, what fires is seen or settles as after an outage.
-        state.continuity = Continuity::begun(slot);
-        self.write(Vec::new(), state, at).await?;
-        Ok(is_changed)
-    }
-
     /// Goes on from the answer of the rule's query; answers whether something happened that must be stored.
     pub(crate) async fn alerts(
         &self,
@@ -82,10 +75,6 @@ impl Evaluator {
         state.alerts = step.alerts;
         is_changed |= !step.events.is_empty();
         state.trouble = state.trouble.take().or_else(|| evidence.trouble());
-        // The alerts are what counts; that their series cannot be written is told as the health of the rule.
-        if let Err(reason) = self.write(record::alerts_series(&state.alerts), state, at).await {
-            state.trouble.get_or_insert(reason);
-        }
         if let Some(reason) = &state.trouble {
             tracing::warn!(group = %group.key, rule = rule.name, reason, "a rule has a fault");
         }

@@ -11,9 +11,10 @@ use storage::{Reader, Writer};
 
 use crate::board::Board;
 use crate::deliver::Delivery;
-use crate::eval::Evaluator;
+use crate::eval::{Alone, Evaluator};
 use crate::http::{self, App};
 use crate::metrics::Metrics;
+use crate::pass::Passes;
 use crate::rule_file::Fault;
 use crate::rule_set::RuleSource;
 use crate::shard::Shard;
@@ -55,6 +56,7 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
         external_labels: config.external_labels.clone(),
         external_url: links.base().to_owned(),
     };
+    let arrivals = reader.arrivals();
     let (query_timeout, settle_time) = (config.query_timeout, config.settle_time);
     // What was stopped for longer than its lease writes nothing.
     let gate = shard.clone();
@@ -70,6 +72,8 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
             settle_time,
             surroundings,
             metrics: evaluated,
+            alone: Alone::default(),
+            passes: Passes::new(metrics.clone(), arrivals.clone()),
         },
         state,
         shard,
@@ -91,7 +95,7 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
         .spawn("rule reload", follow_rules(rules.clone(), context.clone(), config.database_poll));
     let scheduled = rules.subscribe();
     context.spawn_graceful("rule scheduler", move |stop| {
-        scheduler::run(ticker, scheduled, config.concurrent_groups_max, stop)
+        scheduler::run(ticker, scheduled, arrivals, config.concurrent_groups_max, stop)
     });
     Ok(bound)
 }

@@ -219,6 +219,13 @@ impl Circle {
         Some(Turn { leave: Leave { fencing, succeeded: before }, work, is_alone })
     }
 
+    /// Begins a look between the slots, if the group is held; answers its number.
+    pub(crate) fn begin_between(&mut self, key: &GroupKey) -> Option<u64> {
+        let held = self.held.get_mut(key).filter(|_| self.hindrance.is_none())?;
+        held.is_busy = true;
+        Some(held.fencing.unsigned_abs())
+    }
+
     /// The slot has begun.
     pub(crate) fn begun(&mut self, key: &GroupKey, work: Work) {
         if let Some(held) = self.held.get_mut(key) {

@@ -34,6 +34,9 @@ pub struct Config {
     /// How far in the past the queries of groups look that do not say otherwise.
     #[serde(with = "model::duration_text")]
     pub query_offset: Duration,
+    /// Whether the alerting rules of groups that do not say otherwise are evaluated when their data arrives,
+    /// too, and not only at their slots.
+    pub on_arrival: bool,
     /// A query that takes longer fails.
     #[serde(with = "model::duration_text")]
     pub query_timeout: Duration,
@@ -79,6 +82,7 @@ impl Default for Config {
             alarm_urls: vec!["http://127.0.0.1:9912".to_owned()],
             evaluation_interval: Duration::from_secs(60),
             query_offset: Duration::ZERO,
+            on_arrival: true,
             query_timeout: Duration::from_secs(30),
             resend_delay: Duration::from_secs(60),
             settle_time: Duration::from_secs(180),
@@ -139,7 +143,11 @@ impl Config {
 
     /// What groups that do not say otherwise get.
     pub(crate) fn rule_defaults(&self) -> Defaults {
-        Defaults { interval: self.evaluation_interval, query_offset: self.query_offset }
+        Defaults {
+            interval: self.evaluation_interval,
+            query_offset: self.query_offset,
+            on_arrival: self.on_arrival,
+        }
     }
 
     /// Limits of each outbox.

@@ -13,6 +13,7 @@ mod rule_extras;
 mod rule_file;
 mod rules;
 
+mod arrival;
 mod scheduler;
 mod slot;
 mod tick;
@@ -24,7 +25,9 @@ mod shard;
 mod alerting;
 mod eval;
 mod evidence;
+mod pass;
 mod query;
+mod question;
 mod record;
 
 mod alert_state;

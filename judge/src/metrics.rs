@@ -60,6 +60,13 @@ pub(crate) struct Metrics {
     pub(crate) reload_failures: Counter,
     template_expansions: Counter,
     template_failures: Counter,
+    pub(crate) passes: Counter,
+    pub(crate) pass_rules: Counter,
+    pub(crate) pass_failures: Counter,
+    pub(crate) arrival_series: Counter,
+    pub(crate) arrival_series_beyond_limit: Counter,
+    pub(crate) arrival_evaluations: Counter,
+    pub(crate) arrival_deferred: Counter,
 }
 
 /// One evaluation of a group, in figures.
@@ -130,6 +137,43 @@ impl Metrics {
             "Faults found in rule files and groups, which were left out",
             &self.reload_failures,
         );
+        add(registry, "judge_passes", "Questions answered for many rules at once", &self.passes);
+        add(
+            registry,
+            "judge_pass_rules",
+            "Evaluations of rules that took their part of such an answer",
+            &self.pass_rules,
+        );
+        add(
+            registry,
+            "judge_pass_failures",
+            "Questions that could not be answered for all; their rules were evaluated one by one",
+            &self.pass_failures,
+        );
+        for (name, help, counter) in [
+            (
+                "judge_arrival_series",
+                "Series with new samples that rules may be waiting for",
+                &self.arrival_series,
+            ),
+            (
+                "judge_arrival_series_beyond_limit",
+                "Such series that there was no room for; all rules were evaluated then",
+                &self.arrival_series_beyond_limit,
+            ),
+            (
+                "judge_arrival_evaluations",
+                "Evaluations of rules because their data arrived",
+                &self.arrival_evaluations,
+            ),
+            (
+                "judge_arrival_deferred",
+                "Evaluations on arrival left to the next slot, as they cost much or another one was running",
+                &self.arrival_deferred,
+            ),
+        ] {
+            add(registry, name, help, counter);
+        }
         add(registry, "judge_alert_events", "What happened to alerts", &self.events);
         self.register_templates(registry);
     }

@@ -25,11 +25,13 @@ pub(crate) struct Defaults {
     pub(crate) interval: Duration,
     /// `query_offset`.
     pub(crate) query_offset: Duration,
+    /// `on_arrival`.
+    pub(crate) on_arrival: bool,
 }
 
 impl Default for Defaults {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(60), query_offset: Duration::ZERO }
+        Self { interval: Duration::from_secs(60), query_offset: Duration::ZERO, on_arrival: true }
     }
 }
 
@@ -128,6 +130,7 @@ struct GroupSpec {
     interval: Option<Spanned<String>>,
     limit: Option<usize>,
     query_offset: Option<Spanned<String>>,
+    on_arrival: Option<bool>,
     labels: Option<BTreeMap<String, String>>,
     rules: Option<Vec<Spanned<RuleSpec>>>,
 }
@@ -242,7 +245,8 @@ impl Reader<'_> {
             rules.extend(self.rule(i + 1, rule, &labels));
         }
         let key = GroupKey { file: self.file.to_owned(), name };
-        RuleGroup { key, interval, limit: spec.limit.unwrap_or(0), query_offset, rules }
+        let on_arrival = spec.on_arrival.unwrap_or(self.defaults.on_arrival);
+        RuleGroup { key, interval, limit: spec.limit.unwrap_or(0), query_offset, on_arrival, rules }
     }
 
     fn rule(

@@ -149,6 +149,16 @@ impl Shard {
         Ok(None)
     }
 
+    /// Leave to look at a group between its slots: the number of the share, or `None` when this judge is not known
+    /// to hold it. Nobody is asked, since such a look stores its findings under the number or not at all.
+    /// [`Shard::finish`] must follow.
+    pub(crate) fn begin_between(&self, key: &GroupKey) -> Option<u64> {
+        if !self.stands() {
+            return None;
+        }
+        self.circle().begin_between(key)
+    }
+
     /// The slot is done; with what the evaluation took and how often it happens.
     pub(crate) fn finish(&self, key: &GroupKey, took: Option<(Duration, Duration)>) {
         self.circle().finish(key, took);

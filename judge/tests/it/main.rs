@@ -3,6 +3,7 @@
 mod alarm;
 mod alerts;
 mod api;
+mod arrival;
 mod compliance;
 mod delivery;
 mod faults;
