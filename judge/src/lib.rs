@@ -38,7 +38,10 @@ mod board;
 mod http;
 mod metrics;
 
+mod unit_test;
+
 pub use app::{Deps, start};
 pub use config::Config;
 pub use rule_file::Fault;
 pub use rule_set::{HOST_RULES, HOST_RULES_FILE, check_rule_files};
+pub use unit_test::{TestReport, run_test_file};

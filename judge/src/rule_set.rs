@@ -245,7 +245,7 @@ fn read_texts(paths: &[PathBuf]) -> BTreeMap<String, Result<String, Vec<Fault>>>
 }
 
 /// The files of a path whose last part may hold `*`.
-fn matching(path: &Path) -> Result<Vec<PathBuf>, Fault> {
+pub(crate) fn matching(path: &Path) -> Result<Vec<PathBuf>, Fault> {
     let pattern =
         path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     if !pattern.contains('*') {

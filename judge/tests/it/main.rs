@@ -8,4 +8,5 @@ mod host_rules;
 mod recording;
 mod restart;
 mod sharding;
+mod unit_tests;
 mod world;
