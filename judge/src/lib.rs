@@ -36,6 +36,7 @@ mod humanize;
 mod api;
 mod board;
 mod http;
+mod manage;
 mod metrics;
 
 mod unit_test;

@@ -57,6 +57,7 @@ pub(crate) struct Metrics {
     pub(crate) state_failures: Counter,
     pub(crate) reloads: Counter,
     pub(crate) reload_failures: Counter,
+    pub(crate) changes_refused: Counter,
 }
 
 /// One evaluation of a group, in figures.
@@ -125,6 +126,12 @@ impl Metrics {
             "judge_rule_reload_failures",
             "Faults found in rule files and groups, which were left out",
             &self.reload_failures,
+        );
+        add(
+            registry,
+            "judge_changes_refused",
+            "Changes of rules asked for by somebody who may not make them",
+            &self.changes_refused,
         );
         add(registry, "judge_alert_events", "What happened to alerts", &self.events);
     }

@@ -74,7 +74,11 @@ async fn run_tests(
 }
 
 fn named(test: &TestGroup, failure: &str) -> String {
-    if test.name.is_empty() { failure.to_owned() } else { format!("name: {}, {failure}", test.name) }
+    if test.name.is_empty() {
+        failure.to_owned()
+    } else {
+        format!("name: {}, {failure}", test.name)
+    }
 }
 
 fn eval_order(file: &TestFile) -> Result<HashMap<String, usize>, String> {

@@ -87,8 +87,9 @@ fn vector(samples: &[(Labels, f64)]) -> String {
     if samples.is_empty() {
         return "nil".to_owned();
     }
-    let element =
-        |(labels, value): &(Labels, f64)| format!("{labels} {}", format_exponent(*value).to_uppercase());
+    let element = |(labels, value): &(Labels, f64)| {
+        format!("{labels} {}", format_exponent(*value).to_uppercase())
+    };
     samples.iter().map(element).collect::<Vec<_>>().join(", ")
 }
 

@@ -114,7 +114,9 @@ impl<'a> Course<'a> {
     async fn evaluate(&mut self) -> Result<(), Vec<String>> {
         let last = self.last();
         if last.as_millis() / self.evaluation_interval.as_millis().max(1) > EVALUATIONS_MAX {
-            return Err(vec![format!("more than {EVALUATIONS_MAX} evaluations until the last time")]);
+            return Err(vec![format!(
+                "more than {EVALUATIONS_MAX} evaluations until the last time"
+            )]);
         }
         let mut expected: Vec<&AlertTest> = self.test.alert_rule_test.iter().collect();
         expected.sort_by_key(|expected| expected.eval_time);
@@ -243,7 +245,8 @@ fn inputs(
 
 fn faults(run: &GroupRun, passed: Duration) -> Vec<String> {
     let rules = run.group.rules.iter().zip(&run.rules);
-    let fault = |(rule, state): (&crate::rules::Rule, &crate::group::RuleState)| match &state.health {
+    let fault = |(rule, state): (&crate::rules::Rule, &crate::group::RuleState)| match &state.health
+    {
         Health::Failed(reason) => {
             let (name, time) = (&rule.name, format_duration(passed));
             Some(format!("rule: {name}, time: {time}, err: {reason}"))

@@ -23,7 +23,8 @@ pub(crate) fn read_labels(description: &str) -> Result<Labels, String> {
         return Ok(if name.is_empty() { Labels::empty() } else { named });
     }
     // A selector that only says `=` describes a series.
-    let expr = promql::parse(&format!("{{{inner}}}")).map_err(|error| error.message().to_owned())?;
+    let expr =
+        promql::parse(&format!("{{{inner}}}")).map_err(|error| error.message().to_owned())?;
     let selectors = expr.selectors();
     let [selector] = selectors.as_slice() else { return Err("not a series".to_owned()) };
     let mut builder = Labels::empty().edit();

@@ -1,4 +1,5 @@
 //! Behaviour of judge with a real store, a real database, a stand-in alarm, and a clock that the test moves.
+#![cfg(test)]
 
 mod alarm;
 mod alerts;
@@ -7,6 +8,7 @@ mod delivery;
 mod host_rules;
 mod recording;
 mod restart;
+mod rule_groups;
 mod sharding;
 mod unit_tests;
 mod world;
