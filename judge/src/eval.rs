@@ -58,6 +58,8 @@ impl Evaluator {
         let counts = count_by_state(&run.rules);
         (figures.pending, figures.firing) = (counts["pending"], counts["firing"]);
         figures.duration = begun.elapsed();
+        let took = run.rules.iter().filter_map(|state| state.last).map(|(_, took)| took);
+        figures.rule_durations = took.sum();
         run.last = Some((slot, figures.duration));
         figures
     }
@@ -73,6 +75,7 @@ impl Evaluator {
         let begun = Instant::now();
         let outcome = self.rule(group, rule, state, slot).await;
         state.last = Some((slot, begun.elapsed()));
+        self.metrics.aliases.rule_evaluated(begun.elapsed());
         let is_changed = matches!(outcome, Ok(true));
         state.health = outcome.map_or_else(
             |reason| {

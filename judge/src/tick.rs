@@ -7,6 +7,7 @@ use std::sync::Arc;
 use daemon::Context;
 use model::{Fingerprint, Labels, Timestamp};
 use state::{Lease, State, StateError};
+use tokio::time::Instant;
 
 use crate::board::Board;
 use crate::config::Links;
@@ -105,7 +106,9 @@ impl Ticker {
             return Ok(false);
         };
         if run.claim != Claim::Held(fencing) {
+            let begun = Instant::now();
             self.restore(run, fencing, now).await?;
+            self.metrics.aliases.group_restored(&run.group.key, begun.elapsed());
         }
         Ok(true)
     }

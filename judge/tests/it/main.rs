@@ -6,6 +6,7 @@ mod alerts;
 mod api;
 mod delivery;
 mod host_rules;
+mod metrics;
 mod recording;
 mod restart;
 mod rule_groups;
