@@ -151,6 +151,8 @@ enum RuleShape<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct RunShape<'a> {
+    /// Not of Prometheus: names the rule to `/api/v1/rules/{id}/…`.
+    id: &'a str,
     health: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<&'a str>,
@@ -291,6 +293,7 @@ fn run_shape(view: &RuleView) -> RunShape<'_> {
         Health::Failed(reason) => ("err", Some(reason.as_str())),
     };
     RunShape {
+        id: &view.id,
         health,
         last_error,
         evaluation_time: seconds(view.last),

@@ -9,6 +9,7 @@ use daemon::{Context, Door, StartError};
 use db::{Db, Trail};
 use state::State;
 use storage::{Reader, Writer};
+use tokio::sync::Semaphore;
 
 use crate::board::Board;
 use crate::deliver::Delivery;
@@ -23,6 +24,8 @@ use crate::template::Surroundings;
 use crate::tick::Ticker;
 use crate::{Config, scheduler};
 
+/// Backtests at a time: each may read as much as a large query.
+const BACKTESTS_MAX: usize = 2;
 /// The setting that names the file of tokens.
 const TOKEN_FILE: &str = "judge.token_file";
 
@@ -93,6 +96,7 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
         door: door.clone(),
         metrics,
         ticker: ticker_of_app,
+        backtests: Semaphore::new(BACKTESTS_MAX),
     };
     let bound = context.listen(config.listen, http::routes(Arc::new(app))).await?;
     delivery.start(context);

@@ -2,6 +2,7 @@
 
 mod answer;
 mod groups;
+mod rules;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use daemon::{Door, PeerAddr};
 use db::Db;
+use tokio::sync::Semaphore;
 use wire::prom_api::ErrorKind;
 
 use crate::api::{AlertList, GroupList, RuleFilter};
@@ -31,6 +33,8 @@ pub(crate) struct App {
     pub(crate) door: Arc<Door>,
     pub(crate) metrics: Metrics,
     pub(crate) ticker: Arc<Ticker>,
+    /// Backtests that may run at a time.
+    pub(crate) backtests: Semaphore,
 }
 
 /// Who makes a change. A handler that takes one is for those only who may.
@@ -57,6 +61,7 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .route("/api/v1/alerts", get(list_alerts))
         .route("/api/v1/rules/check", post(check_rules))
         .merge(groups::routes())
+        .merge(rules::routes())
         .route("/-/reload", post(reload).put(reload))
         .layer(DefaultBodyLimit::max(RULE_FILE_BYTES_MAX))
         .with_state(app)

@@ -1,6 +1,7 @@
 //! `saker ctl`: asks a running Saker over HTTP.
 
 mod hosts;
+mod rules;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use model::Labels;
 use serde_json::Value;
 
 use self::hosts::{GroupsArgs, HostsArgs};
+use self::rules::RulesCommand;
 use crate::ctl_upgrade;
 use crate::table::{say, table};
 
@@ -36,6 +38,9 @@ pub(crate) enum Command {
     /// Roll a version of the agent out, and watch it.
     #[command(subcommand)]
     Upgrade(ctl_upgrade::UpgradeCommand),
+    /// Check, test and format rule files; run a rule over the past.
+    #[command(subcommand)]
+    Rules(RulesCommand),
 }
 
 #[derive(Debug, Args)]
@@ -71,20 +76,23 @@ pub(crate) fn run(common: &CommonArgs, command: Command) -> ExitCode {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let http = http_client()?;
-            match command {
+            let text = match command {
+                Command::Rules(command) => {
+                    let outcome = rules::run(&http, command).await?;
+                    return Ok(rules::finish(&outcome).into());
+                }
                 Command::Status(args) => status(&http, &args).await,
                 Command::Query(args) => query(&http, &args).await,
                 Command::Hosts(args) => hosts::hosts(&http, &args).await,
                 Command::Groups(args) => hosts::groups(&http, &args).await,
                 Command::Upgrade(command) => ctl_upgrade::run(&http, command).await,
-            }
+            };
+            say(&text?);
+            Ok(ExitReason::Clean.into())
         })
     });
     match outcome {
-        Ok(text) => {
-            say(&text);
-            ExitReason::Clean.into()
-        }
+        Ok(code) => code,
         Err(error) => {
             eprintln!("saker: {error:#}");
             StartError::reason_of(&error).into()
