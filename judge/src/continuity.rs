@@ -26,6 +26,16 @@ impl Continuity {
         Self { begun: now, last: None, settling: None }
     }
 
+    /// Of a rule whose state was found at this moment, and that another judge is known to have evaluated then.
+    pub(crate) fn resumed(now: Timestamp, last: Option<Timestamp>) -> Self {
+        Self { last, ..Self::begun(now) }
+    }
+
+    /// The last evaluation with success.
+    pub(crate) fn last(&self) -> Option<Timestamp> {
+        self.last
+    }
+
     /// Notes a successful evaluation. A gap is the first evaluation after a start or takeover, or one that
     /// comes more than two intervals after the one before: whether judge, the store or the whole machine was
     /// away, the newest samples may still be on their way.

@@ -14,6 +14,7 @@ use wire::alert::PostableAlert;
 
 use crate::metrics::Metrics;
 use crate::outbox::{Limits, Outbox, Parcel, Told, backoff};
+use crate::shard::Shard;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A refusal is quoted in the log up to here.
@@ -24,6 +25,7 @@ const ANSWER_CHARS_MAX: usize = 200;
 pub(crate) struct Delivery {
     alarms: Arc<Vec<Alarm>>,
     metrics: Metrics,
+    shard: Arc<Shard>,
 }
 
 #[derive(Debug)]
@@ -45,14 +47,19 @@ enum Outcome {
 
 impl Delivery {
     /// An empty outbox for every alarm.
-    pub(crate) fn new(urls: &[String], limits: Limits, metrics: Metrics) -> Self {
+    pub(crate) fn new(
+        urls: &[String],
+        limits: Limits,
+        metrics: Metrics,
+        shard: Arc<Shard>,
+    ) -> Self {
         let alarm = |url: &String| Alarm {
             url: url.trim_end_matches('/').to_owned(),
             limits,
             outbox: Mutex::new(Outbox::new(limits)),
             wake: Notify::new(),
         };
-        Self { alarms: Arc::new(urls.iter().map(alarm).collect()), metrics }
+        Self { alarms: Arc::new(urls.iter().map(alarm).collect()), metrics, shard }
     }
 
     /// Starts a sender for every alarm.
@@ -90,6 +97,22 @@ impl Delivery {
         }
     }
 
+    /// Drops what is waiting of groups that other judges speak for now.
+    pub(crate) fn drop_departed(&self) {
+        for key in self.shard.departures() {
+            self.forget(&Arc::from(key.to_string()));
+        }
+    }
+
+    /// Before something is sent: whoever was stopped for longer than its lease first looks which groups are still its
+    /// own. While the shared state is away nobody can have taken them, and what was told goes on being told.
+    async fn make_sure(&self) {
+        if !self.shard.stands() {
+            drop(self.shard.look().await);
+        }
+        self.drop_departed();
+    }
+
     /// The alerts of a group with news that some alarm has not taken yet.
     pub(crate) fn undelivered(&self, group: &str) -> HashSet<Fingerprint> {
         self.alarms
@@ -102,6 +125,7 @@ impl Delivery {
         let alarm = &self.alarms[at];
         let mut failures = 0;
         loop {
+            self.make_sure().await;
             let now = clock.now();
             let batch = alarm.outbox().batch(now);
             if batch.is_empty() {

@@ -17,6 +17,7 @@ use crate::config::Links;
 use crate::continuity::Continuity;
 use crate::outbox::{News, RENEWAL_MAX, Told};
 use crate::rules::{RuleGroup, RuleKind};
+use crate::shard::Leave;
 
 const DOCUMENT_VERSION: u32 = 1;
 /// While alerts are pending, the document is saved this often even when nothing changed, so that after a
@@ -136,15 +137,19 @@ impl GroupRun {
     pub(crate) fn restore(
         &mut self,
         document: Option<&[u8]>,
-        fencing: u64,
+        leave: Leave,
         now: Timestamp,
     ) -> Result<(), String> {
+        let Leave { fencing, succeeded } = leave;
+        // The shared state has lost its memory; this judge has not.
+        let is_forgotten = document.is_none() && self.saved != NEVER_SAVED;
         let document = document.map(serde_json::from_slice::<Document<StoredAlerts>>).transpose();
         let stored = document.as_ref().map_or(None, |document| {
             Some(document.as_ref().map_or(NEVER_SAVED, |document| document.saved))
         });
-        if self.claim != Claim::None && stored == Some(self.saved) {
+        if self.claim != Claim::None && (is_forgotten || stored == Some(self.saved)) {
             self.claim = Claim::Held(fencing);
+            self.is_dirty |= is_forgotten;
             return Ok(());
         }
         self.lose();
@@ -159,7 +164,8 @@ impl GroupRun {
         self.saved = document.saved;
         let mut stored = ByIdentity::default();
         for rule in document.rules {
-            let (alerts, continuity) = (rule.alerts.into_iter().collect(), Continuity::begun(now));
+            let alerts = rule.alerts.into_iter().collect();
+            let continuity = Continuity::resumed(now, succeeded);
             stored.put(rule.identity, RuleState { alerts, continuity, ..RuleState::default() });
         }
         self.take_over(stored, now);
@@ -170,6 +176,12 @@ impl GroupRun {
             self.rules.iter_mut().for_each(|rule| alert_state::skip_gap(&mut rule.alerts, gap));
         }
         Ok(())
+    }
+
+    /// The last slot in which every rule succeeded.
+    pub(crate) fn last_success(&self) -> Option<Timestamp> {
+        let last = |rule: &RuleState| rule.continuity.last();
+        self.rules.iter().map(last).min().flatten()
     }
 
     /// Goes on with other rules. Rules of the same kind, name and labels keep their state; alerts of the
@@ -361,6 +373,10 @@ mod tests {
         Links::Rules(String::new())
     }
 
+    fn leave(fencing: u64) -> Leave {
+        Leave { fencing, succeeded: None }
+    }
+
     fn firing() -> HeldAlert {
         held(Phase::Firing { active_at: at(-5), fired_at: at(-3) })
     }
@@ -368,7 +384,7 @@ mod tests {
     /// A run of the rules A and B, both with a firing alert.
     fn run() -> GroupRun {
         let mut run = GroupRun::new(group(&format!("{A}, {B}")));
-        run.restore(None, 1, at(0)).expect("there is no document");
+        run.restore(None, leave(1), at(0)).expect("there is no document");
         for (state, name) in run.rules.iter_mut().zip(["A", "B"]) {
             state.alerts.insert(labels(name), firing());
             state.series.insert(Labels::from_pairs([("__name__", "ALERTS"), ("alertname", name)]));
@@ -380,7 +396,7 @@ mod tests {
     fn restarted(run: &GroupRun, rules: &str, now: Timestamp) -> GroupRun {
         let document = run.document(at(0), 1).expect("the run is dirty");
         let mut next = GroupRun::new(group(rules));
-        next.restore(Some(&document), 2, now).expect("the document was just written");
+        next.restore(Some(&document), leave(2), now).expect("the document was just written");
         next
     }
 
@@ -406,11 +422,11 @@ mod tests {
         let mut run = run();
         let own = run.document(at(0), 1).expect("the run is dirty");
         run.note_saved(at(0), 1);
-        run.restore(Some(&own), 2, at(1)).expect("readable");
+        run.restore(Some(&own), leave(2), at(1)).expect("readable");
         assert_eq!((run.rules[0].series.len(), run.claim), (1, Claim::Held(2)));
         run.is_dirty = true;
         let other = run.document(at(0), 3).expect("the run is dirty");
-        run.restore(Some(&other), 4, at(1)).expect("readable");
+        run.restore(Some(&other), leave(4), at(1)).expect("readable");
         assert_eq!(
             (run.rules[0].series.len(), run.rules[0].alerts.len()),
             (0, 1),
@@ -480,7 +496,7 @@ mod tests {
             [&b"{"[..], br#"{"version":9,"saved":{"at":0,"fencing":1},"rules":[],"ended":[]}"#]
         {
             let mut run = run();
-            assert!(run.restore(Some(bytes), 3, at(0)).is_err());
+            assert!(run.restore(Some(bytes), leave(3), at(0)).is_err());
             assert!(run.told(at(0), &Labels::empty(), &links()).is_empty());
         }
     }

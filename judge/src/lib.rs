@@ -14,6 +14,8 @@ mod scheduler;
 mod slot;
 mod tick;
 
+mod balance;
+mod circle;
 mod shard;
 
 mod eval;

@@ -12,6 +12,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::group::GroupRun;
 use crate::rules::{self, GroupKey, RuleGroup, RuleSet};
+use crate::shard::Arrival;
 use crate::slot::{Due, Slots};
 use crate::tick::Ticker;
 
@@ -50,7 +51,7 @@ pub(crate) async fn run(
     concurrent_max: usize,
     stop: Stop,
 ) {
-    let clock = ticker.context.clock.clone();
+    let (clock, shard) = (ticker.context.clock.clone(), ticker.shard.clone());
     let mut scheduler = Scheduler {
         ticker,
         concurrent_max,
@@ -71,6 +72,7 @@ pub(crate) async fn run(
                 }
                 Err(_) => break,
             },
+            arrivals = shard.arrivals() => scheduler.resume(&arrivals),
             Some(done) = scheduler.running.join_next() => scheduler.seat_again(done),
             () = clock.sleep_until(wake_at) => {}
         }
@@ -78,7 +80,7 @@ pub(crate) async fn run(
     while let Some(done) = scheduler.running.join_next().await {
         scheduler.seat_again(done);
     }
-    scheduler.ticker.release_leases().await;
+    scheduler.ticker.leave().await;
 }
 
 impl Scheduler {
@@ -148,6 +150,16 @@ impl Scheduler {
                 tick(&ticker, &mut run, due).await;
                 run
             });
+        }
+    }
+
+    /// Goes on with groups that came from other judges where those stopped: a slot that was missed meanwhile is due
+    /// at once.
+    fn resume(&mut self, arrivals: &[Arrival]) {
+        for (key, begun) in arrivals {
+            if let (Some(seat), Some(begun)) = (self.seats.get_mut(key), begun) {
+                seat.evaluated = *begun;
+            }
         }
     }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use daemon::{Clock, CommonArgs, Context, RuntimeKind, StartError, Stop};
 use db::Db;
-use storage::{Limits, LocalConfig, Storage};
+use storage::{Limits, LocalConfig, RemoteConfig, Storage};
 
 use crate::cli::RunCommand;
 use crate::config::Config;
-use crate::data_dir;
+use crate::{data_dir, stores};
 
 const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
 /// How often the store is asked whether something is to go into blocks.
@@ -35,14 +35,14 @@ pub(crate) fn run(common: &CommonArgs, command: RunCommand) -> ExitCode {
             }
             RunCommand::Judge(_) => {
                 let (storage, db) =
-                    (open_storage(&config, context).await?, open_db(&config, context).await?);
+                    (queried_storage(&config, context).await?, open_db(&config, context).await?);
                 judge_role(&config, &storage, db, context).await
             }
             RunCommand::Alarm(_) => {
                 alarm_role(&config, open_db(&config, context).await?, context).await
             }
             RunCommand::Apiproxy(_) => {
-                apiproxy_role(&config, &open_storage(&config, context).await?, context).await
+                apiproxy_role(&config, &queried_storage(&config, context).await?, context).await
             }
         }
     })
@@ -56,8 +56,23 @@ async fn standalone(config: Config, context: &Context) -> anyhow::Result<()> {
     let db = open_db(&config, context).await?;
     hbs_role(&config, db.clone(), context).await?;
     alarm_role(&config, db.clone(), context).await?;
-    judge_role(&config, &storage, db, context).await?;
-    apiproxy_role(&config, &storage, context).await
+    let queried = remote_storage(&config, context)?.unwrap_or(storage);
+    judge_role(&config, &queried, db, context).await?;
+    apiproxy_role(&config, &queried, context).await
+}
+
+/// What judge and apiproxy read: the store that is named, or the one in the data directory.
+async fn queried_storage(config: &Config, context: &Context) -> anyhow::Result<Storage> {
+    match remote_storage(config, context)? {
+        Some(storage) => Ok(storage),
+        None => open_storage(config, context).await,
+    }
+}
+
+fn remote_storage(config: &Config, context: &Context) -> anyhow::Result<Option<Storage>> {
+    let Some(remote) = config.storage.remote() else { return Ok(None) };
+    let remote = RemoteConfig { token: stores::password(&config.storage.token_file)?, ..remote };
+    Ok(Some(Storage::remote(&remote, context.http.clone())?))
 }
 
 async fn transfer_role(
@@ -103,7 +118,20 @@ async fn apiproxy_role(
     storage: &Storage,
     context: &Context,
 ) -> anyhow::Result<()> {
-    let deps = apiproxy::Deps { reader: storage.reader() };
+    let centres = config.apiproxy.datacenters.iter().map(|centre| {
+        let remote = centre.remote(stores::password(&centre.token_file)?);
+        let reader = match remote {
+            Some(remote) => Storage::remote(&remote, context.http.clone())?.reader(),
+            None => storage.reader(),
+        };
+        let (name, labels) = (centre.name.clone(), centre.labels.clone());
+        Ok(apiproxy::DataCentre { name, reader, labels, timeout: centre.timeout })
+    });
+    let centres: Vec<apiproxy::DataCentre> = centres.collect::<anyhow::Result<_>>()?;
+    let deps = match centres.is_empty() {
+        true => apiproxy::Deps::plain(storage.reader()),
+        false => apiproxy::Deps { centres },
+    };
     apiproxy::start(config.apiproxy.clone(), deps, &context.for_role("apiproxy")).await?;
     Ok(())
 }

@@ -10,6 +10,7 @@
 pub mod alerts;
 mod audit;
 mod bundles;
+mod circles;
 mod config;
 mod error;
 mod groups;
@@ -30,6 +31,9 @@ mod upsert;
 pub use alerts::Alerts;
 pub use audit::{Audit, AuditEntry};
 pub use bundles::{Bundles, FileRow};
+pub use circles::{
+    CircleMember, CircleView, Circles, Membership, ShareRow, TurnAnswer, Want, Work,
+};
 pub use config::DbConfig;
 pub use error::DbError;
 pub use groups::{GroupRow, Groups, MemberBy, MemberRow};

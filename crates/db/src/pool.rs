@@ -14,8 +14,8 @@ use crate::record::Record;
 use crate::statement::Statement;
 use crate::transaction::{Counters, Transaction, Tries, in_time};
 use crate::{
-    Alerts, Audit, Bundles, DbConfig, DbError, Groups, Hosts, Maintenances, RuleGroups, Silences,
-    StateTables, Statistics, Upgrades, migrate,
+    Alerts, Audit, Bundles, Circles, DbConfig, DbError, Groups, Hosts, Maintenances, RuleGroups,
+    Silences, StateTables, Statistics, Upgrades, migrate,
 };
 
 // One writer at a time is SQLite's nature; the other connections let reads go on beside it.
@@ -163,6 +163,11 @@ impl Db {
     /// The tables behind the embedded shared state.
     pub fn state(&self) -> StateTables<'_> {
         StateTables { db: self }
+    }
+
+    /// Circles of the embedded shared state.
+    pub fn circles(&self) -> Circles<'_> {
+        Circles { db: self }
     }
 
     /// The rollout of an agent version.

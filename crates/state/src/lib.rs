@@ -1,4 +1,4 @@
-//! Shared state in verbs: leases, documents, queues that hand events out with a lease and an
+//! Shared state in verbs: leases, circles that share out work, documents, queues that hand events out with a lease and an
 //! acknowledgement, and the places of hosts that are upgraded.
 //!
 //! [`State`] is embedded or Redis, behind the same verbs. Embedded keeps everything in the SQL
@@ -9,6 +9,7 @@
 //! by `now` there too, where a fast clock can only hand an event out twice, which at-least-once
 //! allows.
 
+mod circles;
 mod documents;
 mod error;
 mod events;
@@ -21,9 +22,10 @@ use std::sync::Arc;
 use db::Db;
 
 pub use crate::redis::RedisConfig;
+pub use circles::Attendance;
 pub use db::{
-    Admission, Admitted, GroupLimit, HostPhase, HostReport, UpgradeHostRow, UpgradePlanRow,
-    UpgradeTally,
+    Admission, Admitted, CircleMember, CircleView, GroupLimit, HostPhase, HostReport, Membership,
+    ShareRow, TurnAnswer, UpgradeHostRow, UpgradePlanRow, UpgradeTally, Want, Work,
 };
 pub use error::StateError;
 pub use events::Event;
