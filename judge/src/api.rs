@@ -85,7 +85,7 @@ impl RuleFilter {
 }
 
 /// The conditions of a selector.
-fn matchers(text: &str) -> Result<Vec<Matcher>, String> {
+pub(crate) fn matchers(text: &str) -> Result<Vec<Matcher>, String> {
     let expr = promql::parse(text).map_err(|error| error.to_string())?;
     match &expr.kind {
         promql::ExprKind::Selector(selector) => Ok(selector.matchers.to_vec()),
@@ -301,7 +301,7 @@ fn run_shape(view: &RuleView) -> RunShape<'_> {
     }
 }
 
-fn state_of(view: &RuleView) -> &'static str {
+pub(crate) fn state_of(view: &RuleView) -> &'static str {
     let is_any = |state: &str| view.alerts.iter().any(|(_, alert)| alert.phase.as_str() == state);
     match view.last {
         _ if is_any("firing") => "firing",

@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::rule_file::RULE_FILE_BYTES_MAX;
 use crate::rule_set::RuleSource;
 use crate::tick::Ticker;
+use crate::web;
 use answer::{failure, faulty, refused, success};
 
 /// What the handlers need.
@@ -64,7 +65,8 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .merge(rules::routes())
         .route("/-/reload", post(reload).put(reload))
         .layer(DefaultBodyLimit::max(RULE_FILE_BYTES_MAX))
-        .with_state(app)
+        .with_state(app.clone())
+        .merge(web::routes(app))
 }
 
 async fn list_rules(State(app): State<Arc<App>>, query: RawQuery) -> Response {

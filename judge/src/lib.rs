@@ -39,7 +39,11 @@ mod api;
 mod board;
 mod http;
 mod manage;
+
+mod explain;
 mod metrics;
+mod text;
+mod web;
 
 mod backtest;
 mod check;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -18,6 +18,7 @@ use super::App;
 use super::answer::{failure, faulty, refused, success};
 use crate::backtest::{self, Replay, Report, STEPS_MAX, Span};
 use crate::board::Evaluation;
+use crate::explain::{Question, explain};
 use crate::query;
 use crate::rule_file::Fault;
 use crate::rules::{Rule, RuleGroup, RuleKind};
@@ -34,6 +35,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/api/v1/rules/test", post(test))
         .route("/api/v1/rules/backtest", post(backtest))
         .route("/api/v1/rules/{id}/history", get(history))
+        .route("/api/v1/rules/{id}/explain", get(explained))
 }
 
 /// The answer for a rule that is not there.
@@ -53,6 +55,43 @@ async fn history(State(app): State<Arc<App>>, Path(id): Path<String>) -> Respons
         "file": view.group.key.file,
         "evaluations": evaluations,
     }))
+}
+
+async fn explained(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let Some((view, place)) = app.ticker.board.rule(&id) else { return no_such_rule(&id) };
+    let (mut at, mut filter) = (At::default(), Vec::new());
+    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        match name.as_ref() {
+            "at" => at.at = Some(value.into_owned()),
+            "match[]" => match crate::api::matchers(&value) {
+                Ok(conditions) => filter.extend(conditions),
+                Err(why) => {
+                    let message = format!("invalid parameter \"match[]\": {why}");
+                    return failure(ErrorKind::BadData, &message);
+                }
+            },
+            _ => {}
+        }
+    }
+    let is_now = at.at.is_none();
+    match at.moment(app.manager.clock.now()) {
+        Ok(at) => {
+            let question = Question { view: &view, rule: place, at, is_now, filter: &filter };
+            let explanation = explain(&app.ticker.evaluator, &question).await;
+            let rule = &view.group.rules[place];
+            let mut answer = json!(explanation);
+            answer["id"] = json!(id);
+            answer["name"] = json!(rule.name);
+            answer["group"] = json!(view.group.key.name);
+            answer["query"] = json!(rule.query.text);
+            success(&answer)
+        }
+        Err(message) => failure(ErrorKind::BadData, &message),
+    }
 }
 
 fn evaluation(evaluation: &Evaluation) -> Value {
