@@ -27,6 +27,7 @@ mod rules;
 mod silences;
 mod state;
 mod statement;
+mod trail;
 mod transaction;
 mod upgrades;
 mod upsert;
@@ -46,9 +47,13 @@ pub use messages::Messages;
 pub use mutes::{MuteRow, Mutes};
 pub use pool::Db;
 pub use portal::{Portal, PortalRow};
-pub use rules::{RuleGroupRow, RuleGroups};
+pub use rules::{
+    EditOutcome, ExpectedVersion, RULE_GROUP_VERSIONS_MAX, RuleGroupEdit, RuleGroupRow,
+    RuleGroupVersion, RuleGroups,
+};
 pub use silences::{SilenceRow, Silences};
 pub use state::{EventRow, LeaseRow, StateTables};
+pub use trail::Trail;
 pub use transaction::Statistics;
 pub use upgrades::{
     Admission, Admitted, GroupLimit, HostPhase, HostReport, UpgradeHostRow, UpgradePlanRow,
