@@ -26,31 +26,26 @@ impl RuleState {
     /// without looks did to it. Answers whether something happened that must be stored.
     pub(crate) fn look(&mut self, now: Timestamp, interval: std::time::Duration) -> bool {
         let is_changed = alert_state::undo_future(&mut self.alerts, now);
-        self.continuity.undo_future(now);
+        if self.continuity.undo_future(now) {
+            alert_state::unsee(&mut self.alerts);
+        }
         let Some(gap) = self.continuity.look(now, interval) else { return is_changed };
         alert_state::skip_gap(&mut self.alerts, gap);
         true
     }
+
+    /// Outside of the rule's active times: nothing is asked, what is pending is dropped, and what fires stays
+    /// as it is without being told. Answers whether something happened that must be stored.
+    pub(crate) fn rest(&mut self, slot: Timestamp) -> bool {
+        let before = self.alerts.len();
+        self.alerts.retain(|_, alert| alert.phase.fired_at().is_some());
+        // When the rule wakes up, what fires is seen or settles as after an outage.
+        self.continuity = Continuity::begun(slot);
+        self.alerts.len() != before
+    }
 }
 
 impl Evaluator {
-    /// Outside of the rule's active times: nothing is asked, what is pending is dropped, and what fires stays
-    /// as it is without being told.
-    pub(crate) async fn rest(
-        &self,
-        state: &mut RuleState,
-        slot: Timestamp,
-        at: Timestamp,
-    ) -> Result<bool, String> {
-        let before = state.alerts.len();
-        state.alerts.retain(|_, alert| alert.phase.fired_at().is_some());
-        let is_changed = state.alerts.len() != before;
-        // When the rule wakes up, what fires is seen or settles as after an outage.
-        state.continuity = Continuity::begun(slot);
-        self.write(Vec::new(), state, at).await?;
-        Ok(is_changed)
-    }
-
     /// Goes on from the answer of the rule's query; answers whether something happened that must be stored.
     pub(crate) async fn alerts(
         &self,
@@ -80,9 +75,8 @@ impl Evaluator {
         state.alerts = step.alerts;
         is_changed |= !step.events.is_empty();
         state.trouble = state.trouble.take().or_else(|| evidence.trouble());
-        // The alerts are what counts; that their series cannot be written is told as the health of the rule.
-        if let Err(reason) = self.write(record::alerts_series(&state.alerts), state, at).await {
-            state.trouble.get_or_insert(reason);
+        if let Some(reason) = &state.trouble {
+            tracing::warn!(group = %group.key, rule = rule.name, reason, "a rule has a fault");
         }
         Ok(is_changed)
     }
@@ -162,20 +156,16 @@ impl Evaluator {
                 look.refused, WATCHED_MAX
             ));
         }
-        let gone: Vec<(Written, Timestamp)> = state
-            .watched
-            .missing()
-            .map(|(labels, since)| ((labels.clone(), f64::NAN), since))
-            .collect();
-        let elements: Vec<Written> = gone.iter().map(|(element, _)| element.clone()).collect();
+        let gone = state.watched.missing().map(|(labels, at)| ((labels.clone(), f64::NAN), at));
+        let (elements, sinces): (Vec<Written>, Vec<Timestamp>) = gone.unzip();
         let expanded = self.expanded(rule, &elements, scene).await;
-        let told =
-            expanded.into_iter().zip(&gone).map(|((labels, mut annotations), (gone, since))| {
-                let labels = labels.with(NO_DATA, "true");
-                let summary = format!("no data of {} since {}", gone.0, since.rfc3339());
-                annotations.insert(SUMMARY.to_owned(), summary);
-                ActiveAlert { labels, annotations, value: f64::NAN }
-            });
+        let told = expanded.into_iter().zip(elements.iter().zip(sinces));
+        let told = told.map(|((labels, mut annotations), ((element, _), since))| {
+            let labels = labels.with(NO_DATA, "true");
+            let summary = format!("no data of {element} since {}", since.rfc3339());
+            annotations.insert(SUMMARY.to_owned(), summary);
+            ActiveAlert { labels, annotations, value: f64::NAN }
+        });
         // Series that differ in nothing but what the rule overwrites are one alert here.
         let mut seen = BTreeSet::new();
         Some(told.filter(|alert| seen.insert(alert.labels.clone())).collect())

@@ -34,6 +34,9 @@ pub struct Config {
     /// How far in the past the queries of groups look that do not say otherwise.
     #[serde(with = "model::duration_text")]
     pub query_offset: Duration,
+    /// Whether the alerting rules of groups that do not say otherwise are evaluated when their data arrives,
+    /// too, and not only at their slots.
+    pub on_arrival: bool,
     /// A query that takes longer fails.
     #[serde(with = "model::duration_text")]
     pub query_timeout: Duration,
@@ -62,6 +65,9 @@ pub struct Config {
     pub outbox_alerts_max: usize,
     /// Alerts in one request to an alarm.
     pub batch_alerts_max: usize,
+    /// Lines of a name and a token; who sends one of the tokens may change rules from another machine. Without a
+    /// file only programs on this machine may.
+    pub token_file: PathBuf,
     /// Labels that every alert gets on its way out, where it does not have them already.
     pub external_labels: Labels,
     /// Where users reach a query page with Prometheus' addresses, for links in alerts; empty for links to
@@ -79,6 +85,7 @@ impl Default for Config {
             alarm_urls: vec!["http://127.0.0.1:9912".to_owned()],
             evaluation_interval: Duration::from_secs(60),
             query_offset: Duration::ZERO,
+            on_arrival: true,
             query_timeout: Duration::from_secs(30),
             resend_delay: Duration::from_secs(60),
             settle_time: Duration::from_secs(180),
@@ -89,6 +96,7 @@ impl Default for Config {
             groups_max: 100_000,
             outbox_alerts_max: 200_000,
             batch_alerts_max: 256,
+            token_file: PathBuf::new(),
             external_labels: Labels::empty(),
             external_url: String::new(),
         }
@@ -139,7 +147,11 @@ impl Config {
 
     /// What groups that do not say otherwise get.
     pub(crate) fn rule_defaults(&self) -> Defaults {
-        Defaults { interval: self.evaluation_interval, query_offset: self.query_offset }
+        Defaults {
+            interval: self.evaluation_interval,
+            query_offset: self.query_offset,
+            on_arrival: self.on_arrival,
+        }
     }
 
     /// Limits of each outbox.

@@ -5,7 +5,7 @@
 //! every firing and every remembered ended alert counts as not delivered, with its old times, and ended
 //! alerts are remembered until delivered.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::config::Links;
 use crate::continuity::{Continuity, SHORT_GAP};
 use crate::no_data::Watched;
 use crate::outbox::{News, RENEWAL_MAX, Told};
+use crate::record::AlertNames;
 use crate::rules::{RuleGroup, RuleKind};
 use crate::shard::Leave;
 
@@ -72,7 +73,9 @@ pub(crate) enum Claim {
 pub(crate) struct RuleState {
     pub(crate) alerts: Alerts,
     /// Series of the last successful evaluation.
-    pub(crate) series: BTreeSet<Labels>,
+    pub(crate) series: HashSet<Labels>,
+    /// Names of the series of its alerts.
+    pub(crate) names: AlertNames,
     pub(crate) continuity: Continuity,
     pub(crate) health: Health,
     /// What goes wrong in the running evaluation without stopping it; becomes the health.

@@ -1,7 +1,7 @@
 //! What rules write to the store: recorded series, `ALERTS` and `ALERTS_FOR_STATE`, and the markers that end
 //! a series which is no longer written. Pure; the writing is done by `eval`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use model::{ALERT_NAME, Labels, METRIC_NAME, Sample, Series, Timestamp, stale_nan};
 
@@ -35,18 +35,49 @@ pub(crate) fn repeated<'a>(mut sets: impl Iterator<Item = &'a Labels>) -> Option
     sets.find(|labels| !seen.insert(*labels))
 }
 
-/// `ALERTS` and `ALERTS_FOR_STATE` for every pending and firing alert.
-pub(crate) fn alerts_series(alerts: &Alerts) -> Vec<Written> {
-    let mut series = Vec::with_capacity(alerts.len() * 2);
-    for (labels, alert) in alerts {
-        let Some(active_at) = alert.phase.active_at() else { continue };
+/// The names of the series of alerts: an alert that goes on keeps them, and they are built once.
+#[derive(Debug, Default)]
+pub(crate) struct AlertNames(HashMap<Labels, AlertName>);
+
+#[derive(Debug)]
+struct AlertName {
+    for_state: Labels,
+    alert: Labels,
+    state: &'static str,
+}
+
+impl AlertNames {
+    /// `ALERTS` and `ALERTS_FOR_STATE` for every pending and firing alert.
+    pub(crate) fn series(&mut self, alerts: &Alerts) -> Vec<Written> {
+        let mut series = Vec::with_capacity(alerts.len() * 2);
+        for (labels, alert) in alerts {
+            let Some(active_at) = alert.phase.active_at() else { continue };
+            let state = alert.phase.as_str();
+            let name = match self.0.get(labels) {
+                Some(known) if known.state == state => known,
+                _ => {
+                    self.0.insert(labels.clone(), AlertName::new(labels, state));
+                    &self.0[labels]
+                }
+            };
+            series.push((name.for_state.clone(), active_at.seconds_f64()));
+            series.push((name.alert.clone(), 1.0));
+        }
+        if self.0.len() > series.len() {
+            self.0.retain(|labels, _| alerts.contains_key(labels));
+        }
+        series
+    }
+}
+
+impl AlertName {
+    fn new(labels: &Labels, state: &'static str) -> Self {
         let mut builder = labels.edit();
         builder.set(METRIC_NAME, "ALERTS_FOR_STATE");
-        series.push((builder.build(), active_at.seconds_f64()));
-        builder.set(METRIC_NAME, "ALERTS").set("alertstate", alert.phase.as_str());
-        series.push((builder.build(), 1.0));
+        let for_state = builder.build();
+        builder.set(METRIC_NAME, "ALERTS").set("alertstate", state);
+        Self { for_state, alert: builder.build(), state }
     }
-    series
 }
 
 /// The alert's own labels for one element of the result: the element's without its metric name, then the
@@ -72,6 +103,20 @@ pub(crate) fn samples(written: &[Written], at: Timestamp) -> Vec<Series> {
         samples: vec![sample(at, *value)],
     };
     written.iter().map(series).collect()
+}
+
+/// Whether a rule writes the series that it wrote last time, each once.
+pub(crate) fn is_same(series: &HashSet<Labels>, written: &[Written]) -> bool {
+    series.len() == written.len() && written.iter().all(|(labels, _)| series.contains(labels))
+}
+
+/// Staleness markers for the series that a rule wrote last time and does not write now.
+pub(crate) fn ended(before: &HashSet<Labels>, written: &[Written], at: Timestamp) -> Vec<Series> {
+    if is_same(before, written) {
+        return Vec::new();
+    }
+    let current: HashSet<&Labels> = written.iter().map(|(labels, _)| labels).collect();
+    markers(before.iter().filter(|labels| !current.contains(labels)), at)
 }
 
 /// A staleness marker for every series.
@@ -155,7 +200,11 @@ mod tests {
                 1.0,
             ),
         ];
-        assert_eq!(alerts_series(&alerts), expected);
+        let mut names = AlertNames::default();
+        assert_eq!(names.series(&alerts), expected);
+        assert_eq!(names.series(&alerts), expected, "names that are known already");
+        assert_eq!(names.series(&Alerts::new()), []);
+        assert!(names.0.is_empty(), "names of alerts that are no more are forgotten");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 
 use crate::active_times::WindowSpec;
@@ -25,16 +25,18 @@ pub(crate) struct Defaults {
     pub(crate) interval: Duration,
     /// `query_offset`.
     pub(crate) query_offset: Duration,
+    /// `on_arrival`.
+    pub(crate) on_arrival: bool,
 }
 
 impl Default for Defaults {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(60), query_offset: Duration::ZERO }
+        Self { interval: Duration::from_secs(60), query_offset: Duration::ZERO, on_arrival: true }
     }
 }
 
 /// Something wrong in rules. Its text begins with `file:line:`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
     /// File, or `db`.
     pub file: String,
@@ -46,6 +48,14 @@ pub struct Fault {
     pub rule: String,
     /// What is wrong and how to mend it. For an expression with `line:column` within the expression.
     pub message: String,
+}
+
+impl Fault {
+    /// About a file as a whole; the message is still to be written.
+    pub(crate) fn of_file(file: &str) -> Self {
+        let (file, nothing) = (file.to_owned(), String::new);
+        Self { file, line: 0, group: nothing(), rule: nothing(), message: nothing() }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -128,6 +138,7 @@ struct GroupSpec {
     interval: Option<Spanned<String>>,
     limit: Option<usize>,
     query_offset: Option<Spanned<String>>,
+    on_arrival: Option<bool>,
     labels: Option<BTreeMap<String, String>>,
     rules: Option<Vec<Spanned<RuleSpec>>>,
 }
@@ -242,7 +253,8 @@ impl Reader<'_> {
             rules.extend(self.rule(i + 1, rule, &labels));
         }
         let key = GroupKey { file: self.file.to_owned(), name };
-        RuleGroup { key, interval, limit: spec.limit.unwrap_or(0), query_offset, rules }
+        let on_arrival = spec.on_arrival.unwrap_or(self.defaults.on_arrival);
+        RuleGroup { key, interval, limit: spec.limit.unwrap_or(0), query_offset, on_arrival, rules }
     }
 
     fn rule(

@@ -14,7 +14,7 @@ use crate::template::Template;
 pub(crate) const DATABASE: &str = "db";
 
 /// Identity of a group: where it comes from and its name, unique there. Written `file;name`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct GroupKey {
     /// Path of its file as configured, or [`DATABASE`].
     pub(crate) file: String,
@@ -39,6 +39,8 @@ pub(crate) struct RuleGroup {
     pub(crate) limit: usize,
     /// How far in the past its queries look, for stores that are fed late.
     pub(crate) query_offset: Duration,
+    /// Whether its alerting rules are evaluated when their data arrives, too.
+    pub(crate) on_arrival: bool,
     /// In the order of the file: a rule sees what earlier ones write in the same slot.
     pub(crate) rules: Vec<Rule>,
 }
@@ -110,6 +112,20 @@ impl Rule {
             RuleKind::Alerting { .. } => RuleOutput::Alert(&self.name),
             RuleKind::Recording => RuleOutput::Record(&self.name),
         }
+    }
+
+    /// Whether an evaluation asks the store more than the rule's query. The answers to several questions belong
+    /// together only when all were asked now and about everything: a series that came back since somebody else
+    /// asked for this rule, too, would be there for `no_data` and not for the query.
+    pub(crate) fn asks_more(&self) -> bool {
+        let annotations: &[(String, Template)] = match &self.kind {
+            RuleKind::Alerting { annotations, .. } => annotations,
+            RuleKind::Recording => &[],
+        };
+        let mut texts = self.labels.iter().chain(annotations).map(|(_, template)| template);
+        self.extras.recover.is_some()
+            || self.extras.no_data.is_some()
+            || texts.any(Template::may_ask)
     }
 
     /// An expression that reads what the rule reads, its `recover_expr` included.

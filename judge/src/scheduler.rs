@@ -1,15 +1,17 @@
 //! Runs every group in its slots: several groups at a time, never two runs of one group, a slow group delays
 //! only itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::Stop;
 use model::Timestamp;
+use storage::Arrivals;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
+use crate::arrival::{Turn, Waiting};
 use crate::group::GroupRun;
 use crate::rules::{self, GroupKey, RuleGroup, RuleSet};
 use crate::shard::Arrival;
@@ -24,14 +26,28 @@ struct Scheduler {
     ticker: Arc<Ticker>,
     concurrent_max: usize,
     known: Arc<RuleSet>,
-    seats: BTreeMap<GroupKey, Seat>,
+    seats: HashMap<Arc<GroupKey>, Seat>,
+    /// The groups that are not being evaluated, by their next slot.
+    due: BTreeSet<(Timestamp, Arc<GroupKey>)>,
+    /// Removed groups that have nothing left to do.
+    done: Vec<Arc<GroupKey>>,
+    /// Groups that wait to look at what arrived.
+    waiting: Waiting,
     running: JoinSet<GroupRun>,
+    /// When the queue of slots was last looked at.
+    looked: Timestamp,
 }
 
 /// A group in the scheduler.
 struct Seat {
+    key: Arc<GroupKey>,
     slots: Slots,
+    /// The last slot that was evaluated, or the one before the group came.
     evaluated: Timestamp,
+    /// The last moment that was looked at, in a slot or when data arrived.
+    seen: Timestamp,
+    /// The place in the queue of slots.
+    queued: Option<Timestamp>,
     /// The group's state; gone while it is being evaluated.
     run: Option<GroupRun>,
     /// A change that came while the group was being evaluated.
@@ -48,22 +64,30 @@ enum Change {
 pub(crate) async fn run(
     ticker: Arc<Ticker>,
     mut rules: watch::Receiver<Arc<RuleSet>>,
+    arrivals: Arrivals,
     concurrent_max: usize,
     stop: Stop,
 ) {
     let (clock, shard) = (ticker.context.clock.clone(), ticker.shard.clone());
     let mut scheduler = Scheduler {
+        looked: clock.now(),
         ticker,
         concurrent_max,
         known: Arc::default(),
-        seats: BTreeMap::new(),
+        seats: HashMap::new(),
+        due: BTreeSet::new(),
+        done: Vec::new(),
+        waiting: Waiting::default(),
         running: JoinSet::new(),
     };
     scheduler.apply(rules.borrow_and_update().clone());
     loop {
-        // One moment for both: a slot that becomes due in between must end the sleep at once.
+        scheduler.bury_done().await;
+        // One moment for all: a slot that becomes due in between must end the sleep at once, and comes before a
+        // look at what arrived later.
         let now = clock.now();
-        scheduler.start_due(now).await;
+        scheduler.start_due(now);
+        scheduler.start_arrived(now);
         let wake_at = scheduler.wake_at(now);
         tokio::select! {
             () = stop.clone().requested() => break,
@@ -76,6 +100,10 @@ pub(crate) async fn run(
             },
             arrivals = shard.arrivals() => scheduler.resume(&arrivals),
             Some(done) = scheduler.running.join_next() => scheduler.seat_again(done),
+            arrived = arrivals.next() => {
+                let touched = scheduler.ticker.evaluator.passes.touched(&arrived);
+                scheduler.waiting.add(touched, clock.now());
+            }
             () = clock.sleep_until(wake_at) => {}
         }
     }
@@ -93,15 +121,16 @@ impl Scheduler {
         self.known = rules;
         for key in difference.removed {
             self.ticker.metrics.forget_group(&key);
+            self.waiting.forget(&key);
             if let Some(seat) = self.seats.get_mut(&key) {
                 seat.change(Change::Remove, now);
-                self.show(&key);
+                self.settle(&key, now);
             }
         }
         for group in difference.put {
-            let key = group.key.clone();
+            let key = Arc::new(group.key.clone());
             self.ticker.metrics.group(&key, group.interval, group.rules.len());
-            let slots = Slots::new(&key.to_string(), group.interval);
+            let slots = Slots::new(group.interval);
             match self.seats.get_mut(&key) {
                 Some(seat) => {
                     if seat.slots != slots {
@@ -111,43 +140,62 @@ impl Scheduler {
                 }
                 None => {
                     let seat = Seat {
+                        key: Arc::clone(&key),
                         slots,
                         evaluated: slots.last(now),
+                        seen: Timestamp::MIN,
+                        queued: None,
                         run: Some(GroupRun::new(group)),
                         next: None,
                     };
-                    self.seats.insert(key.clone(), seat);
+                    self.seats.insert(Arc::clone(&key), seat);
                 }
             }
-            self.show(&key);
+            self.settle(&key, now);
         }
     }
 
-    /// Starts what is due, as long as there is room, and buries removed groups that have nothing left to do.
-    async fn start_due(&mut self, now: Timestamp) {
-        let is_done = |seat: &Seat| seat.run.as_ref().is_some_and(GroupRun::is_done);
-        let done: Vec<GroupKey> = self
-            .seats
-            .iter()
-            .filter(|(_, seat)| is_done(seat))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for run in done.iter().filter_map(|key| self.seats.remove(key)?.run) {
-            self.ticker.bury(&run).await;
+    /// Buries removed groups that have nothing left to do.
+    async fn bury_done(&mut self) {
+        for key in std::mem::take(&mut self.done) {
+            // It may have been put back meanwhile.
+            if !self.seats.get(&key).is_some_and(Seat::is_done) {
+                continue;
+            }
+            let Some(seat) = self.seats.remove(&key) else { continue };
+            if let Some(queued) = seat.queued {
+                self.due.remove(&(queued, key));
+            }
+            if let Some(run) = seat.run {
+                self.ticker.bury(&run).await;
+            }
         }
-        let mut waiting: Vec<(&mut Seat, Due)> = self
-            .seats
-            .values_mut()
-            .filter(|seat| seat.run.is_some())
-            .filter_map(|seat| seat.slots.due(seat.evaluated, now).map(|due| (seat, due)))
-            .collect();
-        // Who waited longest goes first, or under overload the last groups would never be evaluated.
-        waiting.sort_by_key(|(seat, _)| seat.evaluated);
-        let room = self.concurrent_max.saturating_sub(self.running.len());
-        for (seat, due) in waiting.into_iter().take(room) {
+    }
+
+    /// Starts what is due, as long as there is room. Who waited longest goes first, or under overload the
+    /// last groups would never be evaluated.
+    fn start_due(&mut self, now: Timestamp) {
+        if now < self.looked {
+            // The clock was set back, and with it the places in the queue.
+            let keys: Vec<Arc<GroupKey>> = self.seats.keys().cloned().collect();
+            keys.iter().for_each(|key| self.queue(key, now));
+        }
+        self.looked = now;
+        while self.running.len() < self.concurrent_max {
+            match self.due.first() {
+                Some((due, _)) if *due <= now => {}
+                _ => return,
+            }
+            let Some((_, key)) = self.due.pop_first() else { return };
+            let Some(seat) = self.seats.get_mut(&key) else { continue };
+            seat.queued = None;
+            let Some(due) = seat.slots.due(seat.evaluated, now) else {
+                self.queue(&key, now);
+                continue;
+            };
             let Some(mut run) = seat.run.take() else { continue };
+            (seat.evaluated, seat.seen) = (due.slot, due.slot);
             let ticker = self.ticker.clone();
-            seat.evaluated = due.slot;
             self.running.spawn(async move {
                 tick(&ticker, &mut run, due).await;
                 run
@@ -158,10 +206,39 @@ impl Scheduler {
     /// Goes on with groups that came from other judges where those stopped: a slot that was missed meanwhile is due
     /// at once.
     fn resume(&mut self, arrivals: &[Arrival]) {
+        let now = self.ticker.context.clock.now();
         for (key, begun) in arrivals {
             if let (Some(seat), Some(begun)) = (self.seats.get_mut(key), begun) {
-                seat.evaluated = *begun;
+                (seat.evaluated, seat.seen) = (*begun, seat.seen.max(*begun));
+                self.queue(key, now);
             }
+        }
+    }
+
+    /// Lets groups look at what arrived, as long as there is room. Slots go first: an alert must not be looked
+    /// at earlier than it was before.
+    fn start_arrived(&mut self, now: Timestamp) {
+        while self.running.len() < self.concurrent_max {
+            let Some(turn) = self.waiting.next_turn(now) else { return };
+            let Some(seat) = self.seats.get_mut(&turn.group) else { continue };
+            if seat.seen >= turn.wave.at {
+                // A slot that came later has seen it all.
+                continue;
+            }
+            let Some(mut run) = seat.run.take() else {
+                self.waiting.postpone(turn);
+                continue;
+            };
+            let Turn { group, rules, wave } = turn;
+            seat.seen = wave.at;
+            if let Some(queued) = seat.queued.take() {
+                self.due.remove(&(queued, group));
+            }
+            let ticker = self.ticker.clone();
+            self.running.spawn(async move {
+                ticker.look_on_arrival(&mut run, &rules, &wave).await;
+                run
+            });
         }
     }
 
@@ -171,9 +248,8 @@ impl Scheduler {
         if self.running.len() >= self.concurrent_max {
             return nap;
         }
-        let idle = self.seats.values().filter(|seat| seat.run.is_some());
-        idle.map(|seat| seat.slots.next(seat.evaluated.max(seat.slots.last(now))))
-            .fold(nap, Timestamp::min)
+        let slot = self.due.first().map(|(due, _)| *due);
+        [slot, self.waiting.next_due()].into_iter().flatten().fold(nap, Timestamp::min)
     }
 
     fn seat_again(&mut self, done: Result<GroupRun, JoinError>) {
@@ -182,23 +258,52 @@ impl Scheduler {
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => return,
         };
+        let now = self.ticker.context.clock.now();
         let key = run.group.key.clone();
         let Some(seat) = self.seats.get_mut(&key) else { return };
         seat.run = Some(run);
+        self.waiting.release(&key, now);
         if let Some(change) = seat.next.take() {
-            seat.change(change, self.ticker.context.clock.now());
-            self.show(&key);
+            seat.change(change, now);
+            self.settle(&key, now);
+        } else {
+            self.queue(&key, now);
         }
     }
 
-    fn show(&self, key: &GroupKey) {
+    /// Shows a group that was changed and gives it its place in the queue.
+    fn settle(&mut self, key: &GroupKey, now: Timestamp) {
         if let Some(run) = self.seats.get(key).and_then(|seat| seat.run.as_ref()) {
             self.ticker.board.put(run);
+        }
+        self.queue(key, now);
+    }
+
+    /// Puts a group that is not being evaluated where its next slot belongs.
+    fn queue(&mut self, key: &GroupKey, now: Timestamp) {
+        let Some(seat) = self.seats.get_mut(key) else { return };
+        if let Some(queued) = seat.queued.take() {
+            self.due.remove(&(queued, Arc::clone(&seat.key)));
+        }
+        if seat.is_done() {
+            self.done.push(Arc::clone(&seat.key));
+        }
+        if seat.run.is_some() {
+            let is_due = seat.slots.due(seat.evaluated, now).is_some();
+            // What waits for room keeps its place before those whose slot came later.
+            let at = seat.slots.next(seat.evaluated);
+            let at = if is_due { at.min(now) } else { at };
+            seat.queued = Some(at);
+            self.due.insert((at, Arc::clone(&seat.key)));
         }
     }
 }
 
 impl Seat {
+    fn is_done(&self) -> bool {
+        self.run.as_ref().is_some_and(GroupRun::is_done)
+    }
+
     fn change(&mut self, change: Change, now: Timestamp) {
         match (&mut self.run, change) {
             (None, change) => self.next = Some(change),

@@ -1,7 +1,8 @@
-//! When a group is evaluated: slots are the multiples of its interval plus a fixed offset of its own. Pure.
+//! When a group is evaluated: slots are the multiples of its interval plus a fixed offset. Pure.
 //!
-//! The offset spreads the groups over the interval and depends on their names only, so that the moments of
-//! evaluation are the same before and after a restart and on every judge.
+//! The offset depends on the interval only (docs/adr/0007): groups of one interval look at the same moments,
+//! so that rules of one shape share what they read, and the moments are the same before and after a restart
+//! and on every judge.
 
 use std::time::Duration;
 
@@ -25,11 +26,11 @@ pub(crate) struct Due {
 }
 
 impl Slots {
-    /// The slots of the group with this identity (`file;name`). Intervals below a millisecond count as one.
-    pub(crate) fn new(identity: &str, interval: Duration) -> Self {
+    /// The slots of groups of this interval. Intervals below a millisecond count as one.
+    pub(crate) fn new(interval: Duration) -> Self {
         let interval = interval.max(Duration::from_millis(1));
         let millis = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
-        Self { interval, offset: Duration::from_millis(xxh3_64(identity.as_bytes()) % millis) }
+        Self { interval, offset: Duration::from_millis(xxh3_64(&millis.to_be_bytes()) % millis) }
     }
 
     /// The last slot that is not after `now`.
@@ -62,6 +63,7 @@ mod tests {
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
+    const OFFSET_OF_15S: u64 = 10_098;
 
     fn due(evaluated: i64, now: i64) -> Option<(i64, u64)> {
         let slots = Slots { interval: MINUTE, offset: Duration::from_secs(7) };
@@ -89,16 +91,17 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_spread_and_keep_their_place() {
-        let offsets: Vec<_> =
-            (0..60).map(|i| Slots::new(&format!("f;{i}"), MINUTE).offset.as_secs() / 10).collect();
-        for tenth in 0..6 {
-            assert!(
-                offsets.contains(&tenth),
-                "no group of sixty begins in the {tenth}. ten seconds"
-            );
-        }
-        assert_eq!(Slots::new("f;1", MINUTE), Slots::new("f;1", MINUTE));
+    fn intervals_are_spread_and_each_keeps_its_place() {
+        let seconds = |count: u64| Slots::new(Duration::from_secs(count));
+        let phases: std::collections::BTreeSet<u128> =
+            (10..40).map(|n| seconds(n).offset.as_millis() * 10 / (u128::from(n) * 1000)).collect();
+        assert!(phases.len() > 6, "thirty intervals begin in these tenths of theirs: {phases:?}");
+        assert_eq!(seconds(60), seconds(60));
+        assert_eq!(
+            seconds(15).offset,
+            Duration::from_millis(OFFSET_OF_15S),
+            "a restart must not move it"
+        );
     }
 
     proptest! {
@@ -107,7 +110,7 @@ mod tests {
             now in -1_000_000i64..2_000_000_000_000,
             interval in 0u64..100_000,
         ) {
-            let slots = Slots::new("rules.yml;group", Duration::from_millis(interval));
+            let slots = Slots::new(Duration::from_millis(interval));
             let (last, next) = (slots.last(Timestamp(now)), slots.next(Timestamp(now)));
             prop_assert!(last <= Timestamp(now) && Timestamp(now) < next);
             prop_assert_eq!(slots.last(next), next);

@@ -8,7 +8,9 @@ use std::time::Duration;
 use daemon::Context;
 use model::{Fingerprint, Labels, Timestamp};
 use state::{State, StateError};
+use tokio::time::Instant;
 
+use crate::arrival::Wave;
 use crate::board::Board;
 use crate::config::Links;
 use crate::deliver::Delivery;
@@ -66,10 +68,39 @@ impl Ticker {
         run.forget(due.slot, |labels| {
             undelivered.contains(&Fingerprint(with_external(labels, &self.external_labels).hash()))
         });
-        match self.save(run, due.slot).await {
+        self.store_and_tell(run, due.slot, &told_as).await;
+        if !run.is_removed {
+            self.metrics.evaluated(&run.group.key, due.missed, &figures);
+        }
+        figures.duration
+    }
+
+    /// Lets rules of a group look at what arrived. Their recorded series and those of their alerts are written
+    /// at the slots only.
+    pub(crate) async fn look_on_arrival(
+        &self,
+        run: &mut GroupRun,
+        rules: &[usize],
+        wave: &Arc<Wave>,
+    ) {
+        if run.last.is_none() || run.is_removed {
+            return;
+        }
+        // The next slot takes the group, or tells why it cannot.
+        let Some(fencing) = self.shard.begin_between(&run.group.key) else { return };
+        if run.claim == Claim::Held(fencing) && self.evaluator.look(run, rules, wave).await {
+            let told_as: Arc<str> = Arc::from(run.group.key.to_string());
+            self.store_and_tell(run, wave.at, &told_as).await;
+            self.board.put(run);
+        }
+        self.shard.finish(&run.group.key, None);
+    }
+
+    async fn store_and_tell(&self, run: &mut GroupRun, now: Timestamp, told_as: &Arc<str>) {
+        match self.save(run, now).await {
             Ok(()) => {
-                let told = run.told(due.slot, &self.external_labels, &self.links);
-                self.delivery.publish(&told_as, &told, self.context.clock.now());
+                let told = run.told(now, &self.external_labels, &self.links);
+                self.delivery.publish(told_as, &told, self.context.clock.now());
             }
             Err(StateError::Fenced { .. }) => {
                 self.shard.lost(&run.group.key);
@@ -80,15 +111,12 @@ impl Ticker {
             // what was told before.
             Err(error) => self.state_is_away(run, &error),
         }
-        if !run.is_removed {
-            self.metrics.evaluated(&run.group.key, due.missed, &figures);
-        }
-        figures.duration
     }
 
     /// Ends what is kept of a group that is no more.
     pub(crate) async fn bury(&self, run: &GroupRun) {
         let key = &run.group.key;
+        self.evaluator.passes.leave(key);
         self.delivery.forget(&Arc::from(key.to_string()));
         if run.claim != Claim::None {
             let removed = self.state.remove_document(DOCUMENT_KIND, &state_name(key)).await;
@@ -148,7 +176,9 @@ impl Ticker {
         leave: Leave,
         now: Timestamp,
     ) -> Result<(), StateError> {
+        let begun = Instant::now();
         let document = self.state.load_document(DOCUMENT_KIND, &state_name(&run.group.key)).await?;
+        self.metrics.aliases.group_restored(&run.group.key, begun.elapsed());
         if let Err(reason) = run.restore(document.as_deref(), leave, now) {
             tracing::error!(group = %run.group.key, reason, "stored alerts cannot be read; starting without");
         }
@@ -173,6 +203,7 @@ impl Ticker {
             return;
         }
         tracing::info!(group = %run.group.key, "another judge speaks for this group now");
+        self.evaluator.passes.leave(&run.group.key);
         run.lose();
         self.board.put(run);
     }

@@ -31,7 +31,7 @@ use crate::plan::{Grid, Node, NodeKind, Plan};
 use crate::samples::{HistogramSeries, SeriesSet};
 
 use binary::Operation;
-pub(crate) use binary::{pick_of, scalar_operation};
+pub(crate) use binary::{compare, pick_of, scalar_operation};
 use column::{Computed, Row, Scalars, is_absent, is_histogram};
 use input::Input;
 use shared::Kept;
@@ -73,6 +73,16 @@ pub enum Value {
 pub fn evaluate(
     plan: &Plan,
     inputs: &[Vec<Series>],
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Output, EvalError> {
+    run(plan, inputs.iter().map(|floats| input::join(floats, &[], &[])).collect(), cancelled)
+}
+
+/// As [`evaluate`], over series that other plans read as well. `inputs[i]` may hold more than
+/// `plan.selections()[i]`: samples beyond its span, and series without a sample in it.
+pub fn evaluate_shared(
+    plan: &Plan,
+    inputs: &[&[Series]],
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Output, EvalError> {
     run(plan, inputs.iter().map(|floats| input::join(floats, &[], &[])).collect(), cancelled)

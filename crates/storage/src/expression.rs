@@ -119,19 +119,25 @@ fn answer(
     let mut inputs: Vec<Vec<Series>> = Vec::with_capacity(plan.selections().len());
     let mut left = limit;
     for (selection, hints) in plan.selections().iter().zip(plan.hints()) {
-        let input = store.select(selection, hints, left, cancelled).map_err(|stop| match stop {
-            Stop::TooManySamples => QueryError::Evaluate(EvalError::TooManySamples { limit }),
-            Stop::Cancelled => QueryError::Evaluate(EvalError::Cancelled),
-            Stop::Damaged(text) => QueryError::Damaged(text),
-        })?;
+        let input =
+            store.select(selection, hints, left, cancelled).map_err(|stop| refusal(stop, limit))?;
         left = left.saturating_sub(input.iter().map(|series| series.samples.len()).sum());
         inputs.push(input);
     }
     promql::evaluate(plan, &inputs, cancelled).map_err(QueryError::Evaluate)
 }
 
+/// Why a selection was not read to its end, as the error of the query.
+pub(crate) fn refusal(stop: Stop, limit: usize) -> QueryError {
+    match stop {
+        Stop::TooManySamples => QueryError::Evaluate(EvalError::TooManySamples { limit }),
+        Stop::Cancelled => QueryError::Evaluate(EvalError::Cancelled),
+        Stop::Damaged(text) => QueryError::Damaged(text),
+    }
+}
+
 /// Tells an evaluation on another thread that nobody waits for it any more.
-struct SetOnDrop(Arc<AtomicBool>);
+pub(crate) struct SetOnDrop(pub(crate) Arc<AtomicBool>);
 
 impl Drop for SetOnDrop {
     fn drop(&mut self) {

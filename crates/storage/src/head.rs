@@ -7,6 +7,7 @@ use std::time::Duration;
 use model::{Labels, Metadata, Sample, Series, Timestamp};
 use parking_lot::RwLock;
 
+use crate::arrivals::Arrivals;
 use crate::batch::{Batch, Refusal, WriteOutcome};
 use crate::blocks::Blocks;
 use crate::config::Limits;
@@ -32,6 +33,7 @@ pub(crate) struct Head {
     swept: AtomicI64,
     newest: AtomicI64,
     samples: AtomicU64,
+    pub(crate) arrivals: Arrivals,
 }
 
 /// A batch that has been judged and is to be applied: every sample in it will be stored.
@@ -63,6 +65,7 @@ impl Head {
             swept: AtomicI64::new(i64::MIN),
             newest: AtomicI64::new(i64::MIN),
             samples: AtomicU64::new(0),
+            arrivals: Arrivals::default(),
         }
     }
 
@@ -121,8 +124,10 @@ impl Head {
             series.samples.iter().for_each(|sample| samples.store(*sample));
             newest = newest.max(series.samples.last().map_or(newest, |s| s.timestamp.millis()));
         }
+        drop(registry);
         self.newest.fetch_max(newest, Ordering::Relaxed);
         self.samples.fetch_add(plan.outcome.stored as u64, Ordering::Relaxed);
+        self.arrivals.note(plan.series.iter().map(|(_, series)| &series.labels));
         plan.outcome
     }
 

@@ -15,6 +15,9 @@ type Values = BTreeMap<Box<str>, Vec<SeriesId>>;
 const PATTERN_COST: usize = 64;
 const SERIES_COST: usize = 256;
 
+// As many lists are looked through one by one.
+const LISTS_MAX: usize = 8;
+
 /// The lists. Every list ascends, so that lists can be intersected by walking along them.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
@@ -116,7 +119,9 @@ impl Index {
         match (matcher.op, matcher.exact_values()) {
             (MatchOp::NotEqual, _) if matcher.matches_empty() => 0,
             (_, Some(exact)) if !matcher.matches_empty() => {
-                exact.iter().filter_map(|value| values.get(*value)).map(Vec::len).sum()
+                let ids = exact.iter().filter_map(|value| values.get(*value)).map(Vec::len).sum();
+                // Many lists have to be put in order first.
+                if exact.len() > LISTS_MAX { usize::saturating_mul(ids, 8) } else { ids }
             }
             // Nearly every series has another value.
             (MatchOp::NotEqual, _) => usize::MAX,
@@ -168,6 +173,12 @@ fn entry<'a, V: Default>(map: &'a mut BTreeMap<Box<str>, V>, key: &str) -> &'a m
 
 /// Keeps of `ids` those that are in one of the lists, or those that are in none.
 pub(crate) fn keep_by(ids: &mut Vec<SeriesId>, lists: &[&[SeriesId]], present: bool) {
+    if lists.len() > LISTS_MAX {
+        // To walk along the ids once for every list would take longer than to join the lists.
+        let mut joined = lists.concat();
+        joined.sort();
+        return keep_by(ids, &[&joined], present);
+    }
     let mut found = vec![false; ids.len()];
     for list in lists {
         let mut rest = *list;
@@ -259,6 +270,23 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn many_lists_keep_what_few_would(
+            ids in prop::collection::btree_set(0u32..60, 0..40),
+            lists in prop::collection::vec(prop::collection::btree_set(0u32..60, 0..6), 0..20),
+            present: bool,
+        ) {
+            let lists: Vec<Vec<SeriesId>> =
+                lists.into_iter().map(|list| list.into_iter().collect()).collect();
+            let slices: Vec<&[SeriesId]> = lists.iter().map(Vec::as_slice).collect();
+            let is_in = |id: &SeriesId| lists.iter().any(|list| list.contains(id));
+            let expected: Vec<SeriesId> =
+                ids.iter().copied().filter(|id| is_in(id) == present).collect();
+            let mut kept: Vec<SeriesId> = ids.into_iter().collect();
+            keep_by(&mut kept, &slices, present);
+            prop_assert_eq!(kept, expected);
+        }
+
         #[test]
         fn a_search_that_starts_near_finds_what_halving_finds(
             ids in prop::collection::btree_set(0u32..200, 0..100),

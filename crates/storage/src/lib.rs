@@ -7,6 +7,7 @@
 
 mod storage;
 
+mod arrivals;
 mod batch;
 mod config;
 mod error;
@@ -29,6 +30,7 @@ mod wal;
 
 mod expression;
 mod reading;
+mod together;
 
 mod head;
 mod looks;
@@ -53,6 +55,7 @@ mod index;
 mod registry;
 mod samples;
 
+pub use arrivals::{Arrivals, Arrived};
 pub use batch::{Batch, Refusal, Refused, WriteOutcome};
 pub use config::{Limits, LocalConfig};
 pub use error::{MaintainError, OpenError, ReadError, WriteError};
@@ -61,3 +64,4 @@ pub use remote::{RemoteConfig, RemoteError};
 pub use remote_read::Engine;
 pub use stats::{BlockFault, BlockStats, ReplayReport, Stats, WalFault, WalStats};
 pub use storage::{Reader, Storage, Writer};
+pub use together::query_together;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use model::{Labels, Metadata, Selection, Series, Timestamp};
 use tokio::task::spawn_blocking;
 
+use crate::arrivals::Arrivals;
 use crate::batch::{Batch, WriteOutcome};
 use crate::config::{Limits, LocalConfig};
 use crate::error::{MaintainError, OpenError, ReadError, WriteError};
@@ -130,6 +131,12 @@ impl Storage {
     /// The end that reads.
     pub fn reader(&self) -> Reader {
         Reader { place: self.place.clone() }
+    }
+
+    /// Tells which series got samples. Whoever brings samples here by another way than [`Writer`] notes
+    /// them as well. Nothing is ever heard of a store behind the network.
+    pub fn arrivals(&self) -> Arrivals {
+        arrivals_of(&self.place)
     }
 
     /// Upkeep, to be called about once a second: brings written records to disk and, once a minute,
@@ -313,9 +320,26 @@ impl Reader {
         here.ask(move |store| store.head.metadata(metric.as_deref(), limit)).await
     }
 
+    /// As [`Storage::arrivals`].
+    pub fn arrivals(&self) -> Arrivals {
+        arrivals_of(&self.place)
+    }
+
+    /// Whether the store is in this process, and not behind the network.
+    pub fn is_here(&self) -> bool {
+        matches!(self.place, Place::Here(_))
+    }
+
     /// Where the samples are.
     pub(crate) fn place(&self) -> &Place {
         &self.place
+    }
+}
+
+fn arrivals_of(place: &Place) -> Arrivals {
+    match place {
+        Place::Here(here) => here.store().head.arrivals.clone(),
+        Place::Remote(_) => Arrivals::default(),
     }
 }
 

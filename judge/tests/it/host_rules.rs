@@ -55,7 +55,9 @@ async fn the_rules_for_hosts_fire_on_the_metrics_of_the_agent() {
                 |group: &Value| model::Timestamp::parse_rfc3339(group["lastEvaluation"].as_str()?);
             let (hosts, disks) =
                 (judge.group(&world, "hosts").await?, judge.group(&world, "file-systems").await?);
-            (at(&hosts)? > now && at(&disks)? > now.minus(INTERVAL * 2)).then_some(())
+            // The first slot of the second group may be a minute away.
+            let is_due = tick > 0;
+            (at(&hosts)? > now && (!is_due || at(&disks)? > now.minus(INTERVAL * 2))).then_some(())
         })
         .await;
     }

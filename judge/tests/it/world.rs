@@ -63,6 +63,8 @@ impl World {
             listen: ([127, 0, 0, 1], 0).into(),
             instance: "judge-1".to_owned(),
             host_rules: false,
+            // Most tests count slots.
+            on_arrival: false,
             alarm_urls: vec![self.alarm.url()],
             // Longer than a step of the clock, which would otherwise look like a pause of the whole process.
             lease_time: LEASE_TIME,

@@ -41,7 +41,8 @@ pub(crate) fn pick_of(function: ScalarFunction, first: f64, second: f64) -> f64 
     }
 }
 
-fn compare(op: BinaryOp, left: f64, right: f64) -> bool {
+/// Whether a comparison holds.
+pub(crate) fn compare(op: BinaryOp, left: f64, right: f64) -> bool {
     match op {
         BinaryOp::Equal => left == right,
         BinaryOp::NotEqual => left != right,

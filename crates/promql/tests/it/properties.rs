@@ -7,7 +7,7 @@ use std::time::Duration;
 use model::{Labels, Sample, Series, Timestamp};
 use promql::{
     CUSTOM_SCHEMA, Features, Histogram, HistogramSample, HistogramSeries, Limits, Params,
-    ResetHint, SeriesSet, parse_with,
+    ResetHint, SeriesSet, Value, parse_with,
 };
 use proptest::prelude::*;
 
@@ -429,6 +429,60 @@ proptest! {
                 prop_assert!(series.iter().map(|series| series.samples.len()).sum::<usize>() <= 60);
             }
             Err(fault) => prop_assert!(!fault.is_empty()),
+        }
+    }
+}
+
+/// The elements and histograms of an instant query with a label value, as text since NaN differs from
+/// itself.
+fn part(output: &promql::Output, value: &str, accepts: impl Fn(f64) -> bool) -> String {
+    let is_in = |labels: &Labels| labels.get("a").unwrap_or("") == value;
+    let Value::Vector(vector) = &output.value else { return format!("{:?}", output.value) };
+    let vector: Vec<_> =
+        vector.iter().filter(|(labels, sample)| is_in(labels) && accepts(sample.value)).collect();
+    let histograms: Vec<_> =
+        output.histograms.iter().filter(|series| is_in(&series.labels)).collect();
+    format!("{vector:?} {histograms:?}")
+}
+
+proptest! {
+    #[test]
+    fn an_expression_that_splits_by_a_label_is_answered_in_parts(
+        text in prop_oneof![vector(), native()],
+        floats in all_series(),
+        natives in native_series(),
+        value in prop::sample::select(vec!["1", "2", ""]),
+        bound in -5_i32..60,
+    ) {
+        let Ok(expr) = parse(&text) else { return Ok(()) };
+        if expr.value_type() != promql::ValueType::Vector || !promql::splits_by(&expr, "a") {
+            return Ok(());
+        }
+        let params = Params::instant(Timestamp(150_000));
+        let Ok(whole) = evaluate_mixed(&expr.to_string(), &floats, &natives, params.clone()) else {
+            return Ok(());
+        };
+        let conditions = [model::Matcher::equal("a", value)];
+        let narrow = promql::narrowed(&expr, &conditions).to_string();
+        let alone = evaluate_mixed(&narrow, &floats, &natives, params.clone());
+        let alone = alone.map_err(|error| TestCaseError::fail(format!("{narrow}: {error}")))?;
+        prop_assert_eq!(part(&whole, value, |_| true), part(&alone, value, |_| true), "{}", narrow);
+
+        // A judge shares answers without histograms only, since a comparison drops these.
+        let compared = format!("({narrow}) > {bound}");
+        let expr = parse(&compared).expect("it is PromQL");
+        let Some(shape) = promql::Shape::of(&expr) else { return Ok(()) };
+        let common = shape.common.to_string();
+        let Ok(whole) = evaluate_mixed(&common, &floats, &natives, params.clone()) else {
+            return Ok(());
+        };
+        let is_part = !value.is_empty() && shape.values == [value];
+        if whole.histograms.is_empty() && is_part {
+            let alone = evaluate_mixed(&compared, &floats, &natives, params);
+            let alone = alone.map_err(|error| TestCaseError::fail(format!("{compared}: {error}")))?;
+            let threshold = shape.threshold.expect("it is compared");
+            let accepts = |value: f64| threshold.accepts(value);
+            prop_assert_eq!(part(&whole, value, accepts), part(&alone, value, |_| true), "{}", compared);
         }
     }
 }

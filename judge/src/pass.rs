@@ -1,0 +1,507 @@
+//! Rules of one shape over many groups are one pass over the data. What rules have in common (see
+//! [`promql::Shape`]) is asked once a slot for all of them, and each rule takes its part and compares it
+//! with its own number.
+//!
+//! A pass is an optimisation and never a source of errors: a rule whose part is not there, for whatever
+//! reason, is evaluated by itself.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use model::{Labels, Matcher, Timestamp};
+use promql::{Expr, Output, Params, Shape};
+use storage::{Arrivals, Arrived, Reader};
+
+use crate::arrival::{Hosts, Touched};
+use crate::metrics::Metrics;
+use crate::question::{self, Claim, Moment, Part, Pending, Question, Share, Sorter};
+use crate::rules::{GroupKey, Rule, RuleGroup, RuleKind};
+
+/// A question that could not be answered for all is asked rule by rule for this long.
+const REST_TIME: Duration = Duration::from_secs(600);
+
+/// Series that are remembered with what they concern; beyond it they are looked up anew.
+const KNOWN_MAX: usize = 300_000;
+
+/// The questions that rules of this judge have in common.
+#[derive(Debug, Default)]
+pub(crate) struct Passes {
+    book: Mutex<Book>,
+    metrics: Metrics,
+    arrivals: Arrivals,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    groups: HashMap<GroupKey, Arc<Enrolment>>,
+    questions: HashMap<String, Arc<Question>>,
+    /// The questions that read a metric.
+    by_name: HashMap<String, Vec<Arc<Question>>>,
+    /// The parts of all questions by number.
+    parts: HashMap<usize, (Arc<Question>, String)>,
+    /// Parts so far; numbers are not given out again.
+    numbers: usize,
+    /// Whether some group wants to be evaluated when data arrives.
+    is_listening: bool,
+    /// What [`Book::parts_of`] answered since rules came or went.
+    known: HashMap<Labels, Vec<usize>>,
+    /// For every selector without its lifted conditions how many questions have it.
+    selectors: HashMap<String, Arc<AtomicUsize>>,
+}
+
+/// What the rules of a group share with others.
+#[derive(Debug)]
+pub(crate) struct Enrolment {
+    group: Arc<RuleGroup>,
+    /// In the order of the rules.
+    pub(crate) shares: Vec<Option<Share>>,
+}
+
+impl Passes {
+    /// Without rules yet.
+    pub(crate) fn new(metrics: Metrics, arrivals: Arrivals) -> Self {
+        Self { book: Mutex::default(), metrics, arrivals }
+    }
+
+    /// Notes the rules of a group that this judge evaluates; a group that is known already costs nothing.
+    pub(crate) fn enrol(&self, group: &Arc<RuleGroup>) -> Arc<Enrolment> {
+        let mut book = self.book();
+        if let Some(known) = book.groups.get(&group.key) {
+            if Arc::ptr_eq(&known.group, group) {
+                return Arc::clone(known);
+            }
+            book.leave(&group.key);
+        }
+        let (key, names) = (Arc::new(group.key.clone()), book.by_name.len());
+        let share = |(number, rule)| book.share(group, &key, number, rule);
+        let shares = group.rules.iter().enumerate().map(share).collect();
+        let enrolment = Arc::new(Enrolment { group: Arc::clone(group), shares });
+        book.groups.insert(group.key.clone(), Arc::clone(&enrolment));
+        book.known.clear();
+        let listens = group.on_arrival || book.is_listening;
+        if book.by_name.len() != names || listens != book.is_listening {
+            book.is_listening = listens;
+            let names = book.by_name.keys().filter(|_| listens).cloned();
+            self.arrivals.watch(names.collect());
+        }
+        enrolment
+    }
+
+    /// The alerting rules that samples of these series concern.
+    pub(crate) fn touched(&self, arrived: &Arrived) -> Touched {
+        self.metrics.arrival_series.inc_by(arrived.series.len() as u64);
+        self.metrics.arrival_series_beyond_limit.inc_by(arrived.beyond_limit);
+        let mut book = self.book();
+        let mut touched = Touched::default();
+        let mut seen = HashSet::new();
+        for series in &arrived.series {
+            let parts = book.parts_of(series);
+            if !parts.is_empty() {
+                touched.hosts.add(series);
+                seen.extend(parts);
+            }
+        }
+        for part in seen {
+            if let Some((question, key)) = book.parts.get(&part) {
+                question.each_listener(key, |group, rule| touched.touch(group, rule));
+            }
+        }
+        if arrived.beyond_limit > 0 {
+            book.touch_all(&mut touched);
+        }
+        touched
+    }
+
+    /// Forgets the rules of a group: it is no more, or another judge evaluates it.
+    pub(crate) fn leave(&self, key: &GroupKey) {
+        self.book().leave(key);
+    }
+
+    /// The parts of those rules of a group whose question others have, too. `None` is a rule to be
+    /// evaluated by itself. What is not there yet is fetched, once for all groups.
+    pub(crate) async fn parts(
+        &self,
+        reader: &Reader,
+        enrolment: &Enrolment,
+        rules: &[usize],
+        moment: Moment<'_>,
+        timeout: Duration,
+    ) -> Vec<Option<Part>> {
+        if !reader.is_here() {
+            // What another program makes of the common question need not fall into the rules' own answers.
+            return rules.iter().map(|_| None).collect();
+        }
+        let mut mine = Vec::new();
+        let pending: Vec<Option<(&Share, Pending)>> = rules
+            .iter()
+            .map(|rule| {
+                let share = enrolment.shares.get(*rule)?.as_ref()?;
+                Some((share, share.question.pending(moment, &mut mine)?))
+            })
+            .collect();
+        if !mine.is_empty() {
+            self.fetch(reader, mine, moment.at, timeout).await;
+        }
+        let mut parts = Vec::with_capacity(pending.len());
+        for one in pending {
+            parts.push(match one {
+                Some((share, pending)) => share.part(pending, moment).await,
+                None => None,
+            });
+        }
+        let shared = parts.iter().flatten().count();
+        self.metrics.pass_rules.inc_by(shared as u64);
+        parts
+    }
+
+    /// Answers questions and hands the answers to all who wait for them.
+    async fn fetch(&self, reader: &Reader, mine: Vec<Claim>, at: Timestamp, timeout: Duration) {
+        let exprs = mine.iter().map(Claim::expr).collect();
+        let sorters: Vec<Sorter> = mine.iter().map(Claim::sorter).collect();
+        let sort = move |number: usize, output: Output| sorters.get(number)?.sort(output);
+        let params = Params::instant(at);
+        let answers = storage::query_together(reader, exprs, params, timeout, sort).await;
+        self.metrics.passes.inc_by(mine.len() as u64);
+        let mut answers = answers.unwrap_or_else(|error| {
+            tracing::debug!(reason = %error, "no pass; its rules are evaluated one by one");
+            Vec::new()
+        });
+        answers.resize_with(mine.len(), || Ok(None));
+        for (claim, answer) in mine.into_iter().zip(answers) {
+            let answer = answer.ok().flatten();
+            if answer.is_none() {
+                self.metrics.pass_failures.inc();
+            }
+            claim.settle(answer, at.plus(REST_TIME));
+        }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn share(
+        &mut self,
+        group: &RuleGroup,
+        key_of_group: &Arc<GroupKey>,
+        number: usize,
+        rule: &Rule,
+    ) -> Option<Share> {
+        let Shape { common, labels, values, threshold } = Shape::of(&rule.query.expr)?;
+        if values.iter().any(|value| value.contains(question::SEPARATOR)) {
+            return None;
+        }
+        let text = format!("{common} by {}", labels.join(","));
+        let key = values.join(question::SEPARATOR);
+        let question = match self.questions.get(&text) {
+            // Texts are made to be read, so what they stand for is compared as well.
+            Some(known) if known.common == common && known.labels == labels => Arc::clone(known),
+            Some(_) => return None,
+            None => {
+                let selectors = self.selectors(&common);
+                let new = Arc::new(Question::new(text.to_owned(), common, labels, selectors));
+                for name in new.names() {
+                    self.by_name.entry(name.to_owned()).or_default().push(Arc::clone(&new));
+                }
+                self.questions.insert(text, Arc::clone(&new));
+                new
+            }
+        };
+        let listens = group.on_arrival && matches!(rule.kind, RuleKind::Alerting { .. });
+        if question.want(&key, listens.then(|| (Arc::clone(key_of_group), number)), self.numbers) {
+            self.parts.insert(self.numbers, (Arc::clone(&question), key.to_owned()));
+            self.numbers += 1;
+        }
+        Some(Share { question, key, threshold })
+    }
+
+    /// The numbers of the parts that a sample of a series concerns and somebody listens for.
+    fn parts_of(&mut self, series: &Labels) -> &[usize] {
+        if self.known.len() >= KNOWN_MAX {
+            self.known.clear();
+        }
+        if !self.known.contains_key(series) {
+            let (mut key, mut parts) = (String::new(), Vec::new());
+            for question in self.by_name.get(series.metric_name()).into_iter().flatten() {
+                parts.extend(question.part_of(series, &mut key));
+            }
+            self.known.insert(series.clone(), parts);
+        }
+        &self.known[series]
+    }
+
+    fn touch_all(&self, touched: &mut Touched) {
+        touched.hosts = Hosts::All;
+        for (question, key) in self.parts.values() {
+            question.each_listener(key, |group, rule| touched.touch(group, rule));
+        }
+    }
+
+    fn selectors(&mut self, common: &Expr) -> Vec<(String, Arc<AtomicUsize>)> {
+        let text = |matchers: &[Matcher]| {
+            matchers.iter().map(|matcher| matcher.to_string()).collect::<Vec<_>>().join(",")
+        };
+        let texts: BTreeSet<String> =
+            common.selectors().into_iter().map(|selector| text(&selector.matchers)).collect();
+        let count = |text: String| {
+            let uses = Arc::clone(self.selectors.entry(text.to_owned()).or_default());
+            uses.fetch_add(1, Ordering::Relaxed);
+            (text, uses)
+        };
+        texts.into_iter().map(count).collect()
+    }
+
+    fn leave(&mut self, key: &GroupKey) {
+        let Some(enrolment) = self.groups.remove(key) else { return };
+        self.known.clear();
+        for (number, share) in enrolment.shares.iter().enumerate() {
+            let Some(share) = share else { continue };
+            let left = share.question.want_no_more(&share.key, key, number);
+            if let Some(part) = left.part {
+                self.parts.remove(&part);
+            }
+            if left.is_all {
+                self.questions.remove(&share.question.text);
+                for name in share.question.names() {
+                    if let Some(questions) = self.by_name.get_mut(name) {
+                        questions.retain(|known| !Arc::ptr_eq(known, &share.question));
+                    }
+                }
+                for (text, uses) in &share.question.selectors {
+                    if uses.fetch_sub(1, Ordering::Relaxed) == 1 {
+                        self.selectors.remove(text);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use model::{Sample, Series, stale_nan};
+    use proptest::prelude::*;
+    use storage::{Batch, Limits, Storage};
+
+    use super::*;
+    use crate::arrival::{Touched, Waiting};
+    use crate::query;
+    use crate::record::Written;
+    use crate::rule_file::{Defaults, read_file};
+
+    const TIMEOUT: Duration = Duration::from_secs(60);
+    const AT: Timestamp = Timestamp(600_000);
+    const GROUPS: [&str; 3] = ["g0", "g1", "g.2"];
+    const HOSTS: [&str; 4] = ["h0", "h1", "h2", ""];
+
+    /// `SEL` is a selector's conditions, `NUM` a number.
+    const SHAPES: [&str; 22] = [
+        "m0{SEL} > NUM",
+        "NUM >= m0{SEL}",
+        "m0{SEL} != NUM",
+        "m1{SEL,mode=\"x\"} < NUM * 2",
+        "{__name__=~\"m.\",SEL} > NUM",
+        "m0{SEL} / m1{SEL} * 100 < NUM",
+        "m0{SEL} - on (endpoint, group) group_left (mode) m1{SEL,mode=\"x\"} > NUM",
+        "rate(m1{SEL}[2m]) > NUM",
+        "delta(m0{SEL}[3m] offset 1m) < NUM",
+        "min_over_time(m0{SEL}[1m]) > NUM",
+        "max_over_time(rate(m1{SEL}[1m])[3m:30s]) > NUM",
+        "sum by (group) (m0{SEL}) > NUM",
+        "sum by (endpoint) (m0{SEL}) > NUM",
+        "avg without (mode) (rate(m1{SEL}[2m])) > NUM",
+        "quantile by (group, endpoint) (0.9, m1{SEL}) > NUM",
+        "count(m0{SEL}) > NUM",
+        "m0{SEL} > NUM and m1{SEL} < 50",
+        "m0{SEL} unless on (group, endpoint) m1{SEL} > 50",
+        "absent(m0{SEL})",
+        "topk by (group) (1, m0{SEL})",
+        "abs(timestamp(m0{SEL}) - time()) < NUM",
+        "m0{SEL}",
+    ];
+
+    fn rule_expr(shape: usize, group: usize, host: Option<usize>, number: i32) -> String {
+        let mut selector = format!("group=\"{}\"", GROUPS[group]);
+        if let Some(host) = host.filter(|host| !HOSTS[*host].is_empty()) {
+            selector.push_str(&format!(",endpoint=\"{}\"", HOSTS[host]));
+        }
+        SHAPES[shape].replace("SEL", &selector).replace("NUM", &number.to_string())
+    }
+
+    fn group_of(name: &str, exprs: &[String]) -> Arc<RuleGroup> {
+        let rules: Vec<String> = exprs
+            .iter()
+            .enumerate()
+            .map(|(number, expr)| format!("  - {{alert: R{number}, expr: '{expr}'}}\n"))
+            .collect();
+        let text = format!("groups:\n- name: {name}\n  rules:\n{}", rules.concat());
+        let mut groups = read_file("f", &text, &Defaults::default()).expect("the rules are valid");
+        Arc::new(groups.remove(0))
+    }
+
+    /// Bits, since NaN differs from itself.
+    fn bits(vector: &[Written]) -> Vec<(Labels, u64)> {
+        vector.iter().map(|(labels, value)| (labels.clone(), value.to_bits())).collect()
+    }
+
+    async fn stored(series: &[(usize, usize, usize, usize, Vec<u8>)]) -> Storage {
+        let storage = Storage::memory(Limits::default());
+        let mut all = Vec::new();
+        for (metric, group, host, mode, values) in series {
+            let labels = Labels::from_pairs([
+                ("__name__", ["m0", "m1"][*metric]),
+                ("group", GROUPS[*group]),
+                ("endpoint", HOSTS[*host]),
+                ("mode", ["x", "y"][*mode]),
+            ]);
+            let value = |value: u8| match value {
+                100 => stale_nan(),
+                101 => f64::NAN,
+                value => f64::from(value),
+            };
+            let samples = values.iter().enumerate().filter(|(_, value)| **value < 102);
+            let sample = |(n, v): (usize, &u8)| Sample::new(300_000 + n as i64 * 20_000, value(*v));
+            all.push(Series { labels, samples: samples.map(sample).collect() });
+        }
+        let batch = Batch { series: all, metadata: Vec::new() };
+        storage.writer().write(batch).await.expect("memory takes it");
+        storage
+    }
+
+    /// Compares every part with what the rule's own query answers; answers how many parts there were.
+    async fn compare(storage: &Storage, groups: &[Arc<RuleGroup>], host: usize) -> usize {
+        let (reader, passes) = (storage.reader(), Passes::default());
+        let enrolments: Vec<_> = groups.iter().map(|group| passes.enrol(group)).collect();
+        let mut touched = Touched::default();
+        let everything = Arc::new(groups[0].key.clone());
+        touched.touch(&everything, 0);
+        touched.hosts.add(&Labels::from_pairs([("endpoint", HOSTS[host])]));
+        let mut waiting = Waiting::default();
+        waiting.add(touched, AT);
+        let wave = waiting.next_turn(AT).expect("it is due").wave;
+        let mut shared = 0;
+        for (group, enrolment) in groups.iter().zip(&enrolments) {
+            let rules: Vec<usize> = (0..group.rules.len()).collect();
+            for wave in [None, Some(&wave)] {
+                let moment = Moment { at: AT, wave };
+                let parts = passes.parts(&reader, enrolment, &rules, moment, TIMEOUT).await;
+                for (rule, part) in group.rules.iter().zip(parts) {
+                    let Some(part) = part else { continue };
+                    let alone = query::vector(&reader, &rule.query.expr, AT, TIMEOUT).await;
+                    let mut alone = alone.expect("the part has an answer");
+                    if part.is_narrow {
+                        alone.retain(|(labels, _)| {
+                            labels.get("endpoint").unwrap_or("") == HOSTS[host]
+                        });
+                    }
+                    assert_eq!(bits(&part.elements()), bits(&alone), "{}", rule.query.text);
+                    shared += 1;
+                }
+            }
+        }
+        shared
+    }
+
+    proptest! {
+        #[test]
+        fn a_part_is_what_the_rule_alone_would_get(
+            series in prop::collection::vec(
+                (0usize..2, 0usize..3, 0usize..4, 0usize..2, prop::collection::vec(0u8..110, 0..16)),
+                0..40,
+            ),
+            shapes in prop::collection::vec(0usize..SHAPES.len(), 1..4),
+            rules in prop::collection::vec(
+                (0usize..3, 0usize..4, 0usize..3, prop::option::of(0usize..4), -5i32..110),
+                2..16,
+            ),
+            host in 0usize..4,
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            runtime.expect("a runtime").block_on(async {
+                let exprs = |of: usize| -> Vec<String> {
+                    let of = rules.iter().filter(|(group, ..)| *group == of);
+                    of.map(|(_, shape, label, host, number)| {
+                        rule_expr(shapes[*shape % shapes.len()], *label, *host, *number)
+                    })
+                    .collect()
+                };
+                let groups: Vec<_> = (0..3).map(|of| group_of(&format!("n{of}"), &exprs(of))).collect();
+                compare(&stored(&series).await, &groups, host).await;
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn rules_of_one_shape_share_a_question() {
+        let storage = stored(&[(0, 0, 0, 0, vec![50; 16]), (0, 1, 1, 0, vec![90; 16])]).await;
+        let exprs =
+            |group: usize| vec![rule_expr(0, group, None, 40), rule_expr(0, group, None, 60)];
+        let groups = [group_of("a", &exprs(0)), group_of("b", &exprs(1)), group_of("c", &exprs(2))];
+        assert_eq!(compare(&storage, &groups, 0).await, 12, "six rules, in a slot and in a wave");
+        let passes = Passes::default();
+        for group in &groups {
+            passes.enrol(group);
+        }
+        assert_eq!(passes.book().questions.len(), 1);
+        for group in &groups {
+            passes.leave(&group.key);
+        }
+        let book = passes.book();
+        assert!(book.questions.is_empty() && book.selectors.is_empty() && book.groups.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_question_that_fails_rests_and_its_rules_are_evaluated_alone() {
+        // Two series that differ in their names only: without the name there are two of one kind.
+        let storage = stored(&[
+            (0, 0, 0, 0, vec![50; 16]),
+            (1, 0, 0, 0, vec![50; 16]),
+            (0, 1, 0, 0, vec![50; 16]),
+        ])
+        .await;
+        let expr = |group: &str| format!("abs({{__name__=~\"m.\",group=\"{group}\"}}) > 1");
+        let group = group_of("a", &[expr("g0"), expr("g1")]);
+        let passes = Passes::default();
+        let enrolment = passes.enrol(&group);
+        for at in [AT, AT.plus(Duration::from_secs(15))] {
+            let moment = Moment { at, wave: None };
+            let parts = passes.parts(&storage.reader(), &enrolment, &[0, 1], moment, TIMEOUT).await;
+            assert!(parts.iter().all(Option::is_none));
+        }
+        assert_eq!((passes.metrics.passes.get(), passes.metrics.pass_failures.get()), (1, 1));
+        let alone = query::vector(&storage.reader(), &group.rules[1].query.expr, AT, TIMEOUT).await;
+        assert_eq!(alone.expect("one group has no fault").len(), 1);
+    }
+
+    #[test]
+    fn a_sample_concerns_the_rules_that_read_it() {
+        let passes = Passes::default();
+        let exprs = [
+            "m0{group=\"g0\"} > 1",
+            "m0{group=\"g1\"} > 1",
+            "m1{mode!=\"x\"} > 1",
+            "{group=\"g0\"} > 1",
+        ];
+        let group = group_of("a", &exprs.map(str::to_owned));
+        passes.enrol(&group);
+        let touched = |pairs: &[(&str, &str)]| {
+            let series = vec![Labels::from_pairs(pairs.iter().copied())];
+            let touched = passes.touched(&Arrived { series, beyond_limit: 0 });
+            let rules: BTreeSet<usize> = touched.rules.into_values().flatten().collect();
+            rules.into_iter().collect::<Vec<usize>>()
+        };
+        assert_eq!(touched(&[("__name__", "m0"), ("group", "g1")]), [1]);
+        assert_eq!(touched(&[("__name__", "m0"), ("group", "g9")]), [0usize; 0]);
+        assert_eq!(touched(&[("__name__", "m1"), ("mode", "x")]), [0usize; 0]);
+        assert_eq!(touched(&[("__name__", "m1"), ("mode", "y")]), [2]);
+        let all = passes.touched(&Arrived { series: Vec::new(), beyond_limit: 1 });
+        assert_eq!(all.rules.into_values().flatten().collect::<BTreeSet<_>>().len(), 4);
+        assert_eq!(all.hosts, Hosts::All);
+    }
+}

@@ -1,0 +1,372 @@
+//! A question that rules have in common, the parts of its answer, and who wants which.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use model::{ENDPOINT, Labels, METRIC_NAME, MatchOp, Matcher, Timestamp};
+use promql::{Expr, Output, Threshold, Value, VectorSelector, narrowed, splits_by};
+use tokio::sync::watch;
+
+use crate::arrival::Wave;
+use crate::record::Written;
+use crate::rules::GroupKey;
+
+/// A question that asks for more values of a label by name leaves the index with little to gain.
+const VALUES_MAX: usize = 1024;
+/// Answers of one question that are kept: those of groups with another interval or offset come in between.
+const ANSWERS_KEPT: usize = 3;
+/// Between the values of a key. A value that holds it itself makes a key that no rule has.
+pub(crate) const SEPARATOR: &str = "\0";
+
+/// When and where to look.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment<'w> {
+    /// The time of the query.
+    pub(crate) at: Timestamp,
+    /// What data arrived; `None` in a slot.
+    pub(crate) wave: Option<&'w Arc<Wave>>,
+}
+
+impl Moment<'_> {
+    /// Tells answers apart: those in a wave may be narrower than those in a slot of the same time.
+    fn key(&self) -> (Timestamp, u64) {
+        (self.at, self.wave.map_or(0, |wave| wave.number))
+    }
+}
+
+/// What one rule shares with others: a question, its part of the answer, and what it compares it with.
+#[derive(Debug)]
+pub(crate) struct Share {
+    pub(crate) question: Arc<Question>,
+    /// The values of the lifted labels.
+    pub(crate) key: String,
+    /// What elements are compared with.
+    pub(crate) threshold: Option<Threshold>,
+}
+
+/// A question that rules have in common.
+#[derive(Debug)]
+pub(crate) struct Question {
+    /// As it is written, with the lifted labels.
+    pub(crate) text: String,
+    /// What is asked.
+    pub(crate) common: Expr,
+    /// The lifted labels.
+    pub(crate) labels: Vec<String>,
+    /// Each element belongs to one host and depends on its series only.
+    by_host: bool,
+    /// How many questions have each of its selectors.
+    pub(crate) selectors: Vec<(String, Arc<AtomicUsize>)>,
+    asked: Mutex<Asked>,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    /// Who wants which part.
+    wanted: HashMap<String, Wanted>,
+    rules: usize,
+    /// The expression for all parts and where each part goes; made anew when the parts change.
+    prepared: Option<Prepared>,
+    answers: Vec<((Timestamp, u64), Pending)>,
+    rests_until: Option<Timestamp>,
+}
+
+/// What nobody wants any more.
+#[derive(Debug)]
+pub(crate) struct Left {
+    /// The number of the part.
+    pub(crate) part: Option<usize>,
+    /// The whole question.
+    pub(crate) is_all: bool,
+}
+
+/// A part and who wants it.
+#[derive(Debug, Default)]
+struct Wanted {
+    number: usize,
+    rules: usize,
+    /// Those that want to know when data for it arrives.
+    listeners: Vec<(Arc<GroupKey>, usize)>,
+}
+
+#[derive(Debug, Clone)]
+struct Prepared {
+    expr: Arc<Expr>,
+    places: Arc<HashMap<String, usize>>,
+}
+
+/// An answer that somebody is fetching; `Some(None)` when there is none.
+pub(crate) type Pending = watch::Receiver<Option<Option<Arc<Answer>>>>;
+
+/// The elements of an answer by part.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    places: Arc<HashMap<String, usize>>,
+    parts: Vec<Vec<Written>>,
+}
+
+/// The part of an answer that belongs to a rule.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// Only the hosts of the wave were looked at.
+    pub(crate) is_narrow: bool,
+    answer: Arc<Answer>,
+    place: usize,
+    threshold: Option<Threshold>,
+}
+
+impl Part {
+    /// What the rule's own query would answer.
+    pub(crate) fn elements(&self) -> Vec<Written> {
+        let accepts = |value: f64| self.threshold.is_none_or(|threshold| threshold.accepts(value));
+        let part = self.answer.parts.get(self.place).into_iter().flatten();
+        part.filter(|(_, value)| accepts(*value)).cloned().collect()
+    }
+}
+
+/// A question that this evaluation is to answer.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    question: Arc<Question>,
+    prepared: Prepared,
+    answer: watch::Sender<Option<Option<Arc<Answer>>>>,
+}
+
+/// Deals the elements of an answer out to the parts.
+#[derive(Debug)]
+pub(crate) struct Sorter {
+    labels: Vec<String>,
+    places: Arc<HashMap<String, usize>>,
+}
+
+impl Claim {
+    /// What to ask.
+    pub(crate) fn expr(&self) -> Arc<Expr> {
+        Arc::clone(&self.prepared.expr)
+    }
+
+    /// What to do with the answer.
+    pub(crate) fn sorter(&self) -> Sorter {
+        let labels = self.question.labels.to_vec();
+        Sorter { labels, places: Arc::clone(&self.prepared.places) }
+    }
+
+    /// Hands the answer to all who wait for it. Without one the question rests.
+    pub(crate) fn settle(self, answer: Option<Answer>, rests_until: Timestamp) {
+        if answer.is_none() {
+            self.question.asked().rests_until = Some(rests_until);
+        }
+        // Nobody waits any more when this fails.
+        drop(self.answer.send(Some(answer.map(Arc::new))));
+    }
+}
+
+impl Sorter {
+    /// The answer by parts. `None` for one that is no vector of numbers.
+    pub(crate) fn sort(&self, output: Output) -> Option<Answer> {
+        let Output { value: Value::Vector(vector), histograms, .. } = output else { return None };
+        if !histograms.is_empty() {
+            return None;
+        }
+        let mut parts = vec![Vec::new(); self.places.len()];
+        let mut key = String::new();
+        for (element, sample) in vector {
+            key_of(&self.labels, &element, &mut key);
+            if let Some(place) = self.places.get(&key) {
+                parts[*place].push((element, sample.value));
+            }
+        }
+        Some(Answer { places: Arc::clone(&self.places), parts })
+    }
+}
+
+impl Question {
+    /// A question that no rule asks yet. `selectors` counts how many questions have each of them.
+    pub(crate) fn new(
+        text: String,
+        common: Expr,
+        labels: Vec<String>,
+        selectors: Vec<(String, Arc<AtomicUsize>)>,
+    ) -> Self {
+        let by_host = splits_by(&common, ENDPOINT);
+        Self { text, common, labels, by_host, selectors, asked: Mutex::default() }
+    }
+
+    /// The metrics it reads, each once; none when a selector names no metric.
+    pub(crate) fn names(&self) -> BTreeSet<&str> {
+        fn name_of(selector: &VectorSelector) -> Option<&str> {
+            let is_name = |m: &&Matcher| m.name == METRIC_NAME && m.op == MatchOp::Equal;
+            selector.matchers.iter().find(is_name).map(|matcher| matcher.value.as_str())
+        }
+        self.common.selectors().into_iter().map(name_of).collect::<Option<_>>().unwrap_or_default()
+    }
+
+    /// Whether one of its selectors picks a series.
+    pub(crate) fn reads(&self, series: &Labels) -> bool {
+        let picks = |selector: &&VectorSelector| {
+            selector.matchers.iter().all(|matcher| matcher.matches_labels(series))
+        };
+        self.common.selectors().iter().any(picks)
+    }
+
+    /// Notes a rule that asks; a listener wants to know when data for its part arrives. Answers whether
+    /// the part is new and took the number.
+    pub(crate) fn want(
+        &self,
+        key: &str,
+        listener: Option<(Arc<GroupKey>, usize)>,
+        number: usize,
+    ) -> bool {
+        let mut asked = self.asked();
+        asked.rules += 1;
+        if let Some(wanted) = asked.wanted.get_mut(key) {
+            wanted.rules += 1;
+            wanted.listeners.extend(listener);
+            return false;
+        }
+        let wanted = Wanted { number, rules: 1, listeners: listener.into_iter().collect() };
+        asked.wanted.insert(key.to_owned(), wanted);
+        asked.prepared = None;
+        true
+    }
+
+    /// The number of the part that a sample of a series concerns, if somebody listens for it.
+    pub(crate) fn part_of(&self, series: &Labels, key: &mut String) -> Option<usize> {
+        if !self.reads(series) {
+            return None;
+        }
+        key_of(&self.labels, series, key);
+        let asked = self.asked();
+        let wanted = asked.wanted.get(key.as_str())?;
+        (!wanted.listeners.is_empty()).then_some(wanted.number)
+    }
+
+    /// The rules that want to know when data for a part arrives.
+    pub(crate) fn each_listener(&self, key: &str, mut hear: impl FnMut(&Arc<GroupKey>, usize)) {
+        let asked = self.asked();
+        for (group, rule) in asked.wanted.get(key).into_iter().flat_map(|one| &one.listeners) {
+            hear(group, *rule);
+        }
+    }
+
+    /// Notes that a rule asks no more; answers what is no longer wanted by anybody.
+    pub(crate) fn want_no_more(&self, key: &str, group: &GroupKey, rule: usize) -> Left {
+        let mut asked = self.asked();
+        asked.rules -= 1;
+        let mut left = Left { part: None, is_all: asked.rules == 0 };
+        if let Some(wanted) = asked.wanted.get_mut(key) {
+            wanted.rules -= 1;
+            wanted.listeners.retain(|(key, number)| **key != *group || *number != rule);
+            if wanted.rules == 0 {
+                left.part = Some(wanted.number);
+                asked.wanted.remove(key);
+                asked.prepared = None;
+            }
+        }
+        left
+    }
+
+    /// The answer for a moment, or a promise of it. Who asks first has to keep the promise: it is put into
+    /// `mine`. `None` when the question is better asked rule by rule.
+    pub(crate) fn pending(
+        self: &Arc<Self>,
+        moment: Moment<'_>,
+        mine: &mut Vec<Claim>,
+    ) -> Option<Pending> {
+        let has_company = |uses: &Arc<AtomicUsize>| uses.load(Ordering::Relaxed) > 1;
+        let mut asked = self.asked();
+        if asked.rules < 2 && !self.selectors.iter().any(|(_, uses)| has_company(uses)) {
+            return None;
+        }
+        if asked.rests_until.is_some_and(|until| moment.at < until) {
+            return None;
+        }
+        asked.rests_until = None;
+        if let Some((_, pending)) = asked.answers.iter().find(|(known, _)| *known == moment.key()) {
+            return Some(pending.clone());
+        }
+        let mut prepared = match &asked.prepared {
+            Some(prepared) => prepared.clone(),
+            None => self.prepare(asked.wanted.keys())?,
+        };
+        asked.prepared = Some(prepared.clone());
+        if let Some(condition) = self.narrowing(moment) {
+            prepared.expr = Arc::new(narrowed(&prepared.expr, std::slice::from_ref(condition)));
+        }
+        let (answer, pending) = watch::channel(None);
+        if asked.answers.len() >= ANSWERS_KEPT {
+            asked.answers.remove(0);
+        }
+        asked.answers.push((moment.key(), pending.clone()));
+        mine.push(Claim { question: Arc::clone(self), prepared, answer });
+        Some(pending)
+    }
+
+    /// The expression that answers all of these parts. `None` when a condition cannot be built.
+    fn prepare<'k>(&self, keys: impl Iterator<Item = &'k String> + Clone) -> Option<Prepared> {
+        let mut conditions = Vec::with_capacity(self.labels.len());
+        for (place, label) in self.labels.iter().enumerate() {
+            let values: BTreeSet<&str> =
+                keys.clone().filter_map(|key| key.split(SEPARATOR).nth(place)).collect();
+            conditions.push(one_of(label, &values)?);
+        }
+        let places = keys.enumerate().map(|(place, key)| (key.to_owned(), place)).collect();
+        let expr = Arc::new(narrowed(&self.common, &conditions));
+        Some(Prepared { expr, places: Arc::new(places) })
+    }
+
+    /// The condition that leaves only the hosts of a wave.
+    fn narrowing<'w>(&self, moment: Moment<'w>) -> Option<&'w Matcher> {
+        moment.wave.filter(|_| self.by_host).and_then(|wave| wave.condition.as_ref())
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Share {
+    /// The rule's part once it is there; `None` when the rule is better evaluated by itself.
+    pub(crate) async fn part(&self, mut pending: Pending, moment: Moment<'_>) -> Option<Part> {
+        let answer = pending.wait_for(Option::is_some).await.ok()?.clone()??;
+        let place = *answer.places.get(&self.key)?;
+        let is_narrow = self.question.narrowing(moment).is_some();
+        Some(Part { is_narrow, answer, place, threshold: self.threshold })
+    }
+}
+
+/// A condition that picks these values of a label and may, when they are many, pick others, too.
+pub(crate) fn one_of(label: &str, values: &BTreeSet<&str>) -> Option<Matcher> {
+    match values.first() {
+        Some(value) if values.len() == 1 => Some(Matcher::equal(label, value)),
+        _ if values.len() > VALUES_MAX => Matcher::new(label, MatchOp::NotEqual, "").ok(),
+        _ => {
+            let escaped: Vec<String> = values.iter().map(|value| literal(value)).collect();
+            Matcher::new(label, MatchOp::Regex, &escaped.join("|")).ok()
+        }
+    }
+}
+
+/// A text as a pattern that matches it. What needs no escape gets none, so that an index can look it up.
+fn literal(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for char in text.chars() {
+        if r"\.+*?()|[]{}^$".contains(char) {
+            pattern.push('\\');
+        }
+        pattern.push(char);
+    }
+    pattern
+}
+
+/// The key of the part that an element belongs to.
+fn key_of(labels: &[String], element: &Labels, key: &mut String) {
+    key.clear();
+    for (place, label) in labels.iter().enumerate() {
+        if place > 0 {
+            key.push_str(SEPARATOR);
+        }
+        key.push_str(element.get(label).unwrap_or(""));
+    }
+}

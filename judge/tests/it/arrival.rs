@@ -1,0 +1,128 @@
+//! Evaluation when data arrives, between the slots.
+
+use std::time::Duration;
+
+use judge::Config;
+use model::{Labels, Matcher, Selection, Timestamp};
+use testkit::eventually;
+
+use crate::alarm::Heard;
+use crate::world::{INTERVAL, Judge, PATIENCE, START, World};
+
+const DOWN: &str = "  - {alert: Down, expr: up == 0}\n";
+const UP_1: [(&str, &str); 2] = [("__name__", "up"), ("endpoint", "web-1")];
+const UP_2: [(&str, &str); 2] = [("__name__", "up"), ("endpoint", "web-2")];
+
+/// A judge that has evaluated its group once, while both hosts were up.
+async fn world_with(rules: &str) -> (World, Judge) {
+    let world = World::new().await;
+    let judge = world.judge_with(Config { on_arrival: true, ..world.config_with(rules) }).await;
+    world.push(&UP_1, 1.0).await;
+    world.push(&UP_2, 1.0).await;
+    world.step(&judge, INTERVAL).await;
+    (world, judge)
+}
+
+/// Moves the clock by less than is left until the next slot, and pushes.
+async fn soon(world: &World, series: &[(&str, &str)], value: f64) {
+    world.clock.advance(Duration::from_millis(1500));
+    world.push(series, value).await;
+}
+
+async fn last_slot(world: &World, judge: &Judge) -> Timestamp {
+    let group = judge.group(world, "g").await.expect("the group is shown");
+    let at = group["lastEvaluation"].as_str().and_then(Timestamp::parse_rfc3339);
+    at.expect("it was evaluated")
+}
+
+#[tokio::test]
+async fn an_alert_fires_and_ends_when_its_samples_arrive() {
+    let (world, judge) = world_with(DOWN).await;
+    let slot = last_slot(&world, &judge).await;
+    soon(&world, &UP_1, 0.0).await;
+    let fired = world.hears("the alert fires", |_| true).await;
+    assert_eq!(fired.label("endpoint"), Some("web-1"));
+    soon(&world, &UP_1, 1.0).await;
+    world.hears("the alert ends", Heard::is_end).await;
+    assert_eq!(last_slot(&world, &judge).await, slot, "no slot has come");
+}
+
+#[tokio::test]
+async fn what_one_host_sends_leaves_the_alerts_of_the_others_alone() {
+    let (world, _judge) = world_with(DOWN).await;
+    soon(&world, &UP_1, 0.0).await;
+    soon(&world, &UP_2, 0.0).await;
+    world.hears("the second one fires", |heard| heard.label("endpoint") == Some("web-2")).await;
+    soon(&world, &UP_2, 1.0).await;
+    let ended = world.hears("the second one ends", Heard::is_end).await;
+    assert_eq!(ended.label("endpoint"), Some("web-2"));
+    let ends = world.heard().into_iter().filter(Heard::is_end).count();
+    assert_eq!(ends, 1, "the first one fires on");
+}
+
+#[tokio::test]
+async fn a_rule_over_all_hosts_is_evaluated_as_a_whole() {
+    let (world, _judge) = world_with("  - {alert: Half, expr: avg(up) <= 0.5}\n").await;
+    soon(&world, &UP_1, 0.0).await;
+    let fired = world.hears("the alert fires", |_| true).await;
+    assert_eq!(fired.alert.labels, Labels::from_pairs([("alertname", "Half")]));
+}
+
+#[tokio::test]
+async fn a_hold_ends_at_the_first_sample_after_it() {
+    let (world, _judge) = world_with("  - {alert: Down, expr: up == 0, for: 4s}\n").await;
+    for _ in 0..2 {
+        soon(&world, &UP_1, 0.0).await;
+    }
+    assert_eq!(world.heard(), []);
+    for _ in 0..4 {
+        soon(&world, &UP_1, 0.0).await;
+    }
+    let fired = world.hears("the alert fires", |_| true).await;
+    let since = fired.alert.starts_at.since(START);
+    assert!(since > INTERVAL && since < INTERVAL * 2, "{since:?}");
+}
+
+#[tokio::test]
+async fn a_group_that_does_not_want_it_waits_for_its_slot() {
+    let world = World::new().await;
+    let file = world.folder.path().join("two.yml");
+    let group = |name: &str, on_arrival: bool| {
+        format!(
+            "- name: {name}\n  interval: 15s\n  on_arrival: {on_arrival}\n  rules:\n  - {{alert: {name}, expr: up == 0}}\n"
+        )
+    };
+    let text = format!("groups:\n{}{}", group("g", false), group("eager", true));
+    std::fs::write(&file, text).unwrap();
+    let judge = world.judge_with(Config { rule_files: vec![file], ..world.config() }).await;
+    world.push(&UP_1, 1.0).await;
+    world.step(&judge, INTERVAL).await;
+    let both = async || {
+        let last = judge.group(&world, "eager").await?["lastEvaluation"].take();
+        last.as_str().and_then(Timestamp::parse_rfc3339).filter(|at| *at > START)
+    };
+    eventually("the other group is evaluated, too", PATIENCE, both).await;
+    soon(&world, &UP_1, 0.0).await;
+    world.hears("the eager one fires", |heard| heard.label("alertname") == Some("eager")).await;
+    assert!(!world.heard().iter().any(|heard| heard.label("alertname") == Some("g")));
+    world.step(&judge, INTERVAL).await;
+    world.hears("the other one fires", |heard| heard.label("alertname") == Some("g")).await;
+}
+
+#[tokio::test]
+async fn recorded_series_and_those_of_alerts_are_written_at_the_slots_only() {
+    let rules = format!("  - {{record: 'up:sum', expr: sum(up)}}\n{DOWN}");
+    let (world, judge) = world_with(&rules).await;
+    soon(&world, &UP_1, 0.0).await;
+    world.hears("the alert fires", |_| true).await;
+    world.step(&judge, INTERVAL).await;
+    let slot = last_slot(&world, &judge).await;
+    let times = async |name: &str| {
+        let matchers = vec![Matcher::equal("__name__", name)];
+        let selection = Selection { matchers, start: START, end: world.clock.now() };
+        let found = world.storage.reader().select(&selection).await.expect("the store answers");
+        found.iter().flat_map(|s| &s.samples).map(|s| s.timestamp).collect::<Vec<_>>()
+    };
+    assert_eq!(times("up:sum").await, [slot.minus(INTERVAL), slot]);
+    assert_eq!(times("ALERTS").await, [slot]);
+}
