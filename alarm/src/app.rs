@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use channels::link::LinkKeys;
 use daemon::{Clock, Context};
 use db::Db;
 use state::State;
@@ -16,6 +17,11 @@ use crate::dispatch::{self, Dispatch};
 use crate::http::{self, Api};
 use crate::intake;
 use crate::metrics::Metrics;
+use crate::mutes::MuteBook;
+use crate::notify::messages::Metrics as MessageMetrics;
+use crate::notify::office::{Office, Opening};
+use crate::notify::{Way, sender};
+use crate::people::{self, People};
 use crate::plan::Plan;
 use crate::queue::Queues;
 use crate::silences::Silences;
@@ -59,9 +65,11 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     ctx.spawn("silences", silences.clone().follow(ctx.clock.clone()));
     ctx.spawn("claims", claims.clone().follow(ctx.clock.clone()));
 
+    let (office, people) = open_office(&config, &common, deps.state.clone(), ctx).await?;
     let queues = Queues::new(deps.state.clone());
     let tellers = Tellers {
         context: ctx.clone(),
+        office,
         common: common.clone(),
         config: config.clone(),
         state: deps.state.clone(),
@@ -107,12 +115,14 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     let started_at = common.clock.now();
     let api =
         Api { common, config, plans, intake, silences, claims, dispatcher, reloader, started_at };
-    ctx.listen(listen, http::routes(Arc::new(api)).merge(web)).await
+    let api = http::routes(Arc::new(api));
+    ctx.listen(listen, api.merge(people::routes(Arc::new(people))).merge(web)).await
 }
 
 /// Keeps one teller a receiver, also when receivers come by a reload.
 struct Tellers {
     context: Context,
+    office: Office,
     common: Common,
     config: Config,
     state: State,
@@ -133,7 +143,14 @@ impl Tellers {
 
     /// A teller whose receiver left the settings rests until it comes back.
     fn start_new(&self, running: &mut HashSet<String>) {
-        for key in self.plans.borrow().keys() {
+        let plan = self.plans.borrow().clone();
+        for integration in &plan.integrations {
+            // Messages of an earlier run are sent also if nothing new happens.
+            if let Way::Bots(team) = &integration.way {
+                self.office.employ(team);
+            }
+        }
+        for key in plan.keys() {
             if !running.insert(key.clone()) {
                 continue;
             }
@@ -148,6 +165,7 @@ impl Tellers {
                 external_url: self.config.external_url.clone(),
                 silences: self.silences.clone(),
                 claims: self.claims.clone(),
+                office: self.office.clone(),
             };
             self.context.spawn_graceful("notify", move |stop| teller.run(stop));
         }
@@ -188,4 +206,36 @@ impl Reloader {
             }
         }
     }
+}
+
+/// Mutes, the office with its senders, and what people do with messages.
+async fn open_office(
+    config: &Config,
+    common: &Common,
+    state: State,
+    ctx: &Context,
+) -> anyhow::Result<(Office, People)> {
+    let mut mutes_config = config.mutes.clone();
+    mutes_config.read_secrets().context("read the secrets of alarm.mutes")?;
+    let mutes = MuteBook::new(state.clone());
+    // Best before the first message; without the shared state the role starts all the same.
+    if let Err(error) = mutes.load(common.clock.now()).await {
+        tracing::error!(error = daemon::error_chain(&error), "starting without the mutes");
+    }
+    ctx.spawn("mutes", mutes.clone().follow(common.clock.clone()));
+    let keys = mutes_config.link_keys.iter().map(|key| (key.id, key.key.clone())).collect();
+    let opening = Opening {
+        common: common.clone(),
+        state,
+        http: ctx.http.clone(),
+        mutes,
+        links: LinkKeys { keys },
+        metrics: MessageMetrics::register(&mut ctx.registry()),
+        zone: config.time_zone().context("find alarm.time_zone")?,
+        external_url: config.external_url.clone(),
+    };
+    let (office, hired) = Office::open(opening);
+    ctx.spawn("senders", sender::run(office.clone(), hired, ctx.clone()));
+    ctx.spawn("messages", office.clone().look_after(config.retention));
+    Ok((office.clone(), People { office, config: mutes_config }))
 }

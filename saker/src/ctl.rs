@@ -2,6 +2,7 @@
 
 mod alarm;
 mod hosts;
+mod import;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use model::Labels;
 use serde_json::Value;
 
 use self::hosts::{GroupsArgs, HostsArgs};
+use self::import::ImportCommand;
 use crate::ctl_upgrade;
 use crate::table::{say, table};
 
@@ -40,6 +42,9 @@ pub(crate) enum Command {
     /// Roll a version of the agent out, and watch it.
     #[command(subcommand)]
     Upgrade(ctl_upgrade::UpgradeCommand),
+    /// Take over what another system was told.
+    #[command(subcommand)]
+    Import(ImportCommand),
 }
 
 #[derive(Debug, Args)]
@@ -82,6 +87,7 @@ pub(crate) fn run(common: &CommonArgs, command: Command) -> ExitCode {
                 Command::Groups(args) => hosts::groups(&http, &args).await,
                 Command::Alarm(command) => alarm::run(&command),
                 Command::Upgrade(command) => ctl_upgrade::run(&http, command).await,
+                Command::Import(command) => import::run(&http, command).await,
             }
         })
     });

@@ -6,7 +6,9 @@ mod claims;
 mod groups;
 mod hosts;
 mod mariadb;
+mod messages;
 mod notifications;
+mod portal;
 mod rules;
 mod search;
 mod silences;
@@ -73,4 +75,8 @@ on_both_databases!(
     state::an_event_is_taken_by_one_of_many,
     state::many_events_are_put_and_removed_at_once_and_each_name_once,
     claims::a_claim_takes_the_place_of_the_one_before_and_is_forgotten,
+    messages::a_message_is_stored_once_and_open_until_it_is_settled,
+    messages::what_failed_is_counted_and_listed_until_it_is_forgotten,
+    messages::a_mute_is_replaced_ended_and_forgotten,
+    messages::of_many_who_claim_a_name_at_once_one_gets_it,
 );
