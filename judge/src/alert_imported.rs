@@ -155,9 +155,14 @@ fn text() -> impl Strategy<Value = String> {
     ]
 }
 
+/// Each case is several files of rules.
+fn fewer_cases() -> ProptestConfig {
+    let all = ProptestConfig::default();
+    ProptestConfig { cases: all.cases / 4, ..all }
+}
+
 proptest! {
-    // Each case is several files of rules.
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 4, ..ProptestConfig::default() })]
+    #![proptest_config(fewer_cases())]
 
     #[test]
     fn whatever_texts_a_database_holds_judge_takes_the_rules(

@@ -15,6 +15,7 @@ use crate::receivers::receivers;
 use crate::report::{Entries, Entry, Note, Origin, Outcome, Report};
 use crate::row::RowFault;
 use crate::rule::{Group, Rule, alert_interval};
+use crate::seal::sealed;
 use crate::strategy::{Made, Maker, counter_text};
 use crate::yaml;
 
@@ -295,7 +296,7 @@ impl<'p> Work<'p> {
 
     fn file(&mut self, name: String, groups: Vec<Group>) {
         let text = |group: Group| RuleGroupText {
-            body: yaml::group(&group, self.maker.options),
+            body: sealed(&yaml::group(&group, self.maker.options)),
             rules: group.rules.len(),
             name: group.name,
         };

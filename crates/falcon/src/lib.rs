@@ -39,6 +39,8 @@ mod general;
 
 mod yaml;
 
+mod seal;
+
 mod report;
 
 mod import;
@@ -48,3 +50,4 @@ pub use import::{Format, Import, Options, RuleFile, RuleGroupText, Scope, import
 pub use portal::{Portal, PortalError, TABLES, Table};
 pub use report::{Entry, Note, Origin, Outcome, Report};
 pub use row::RowFault;
+pub use seal::is_as_written;

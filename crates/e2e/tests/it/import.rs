@@ -72,6 +72,20 @@ async fn a_portal_database_becomes_groups_and_rules_that_fire() {
     );
     assert_eq!(again["rule_groups"]["unchanged"], 3, "{again}");
 
+    let group = format!("{judge}/api/v1/rule-groups/falcon-expressions-0");
+    let edited = "rules: [{alert: Mine, expr: up == 0}]";
+    assert!(
+        stack.context.http.put(&group).body(edited).send().await.unwrap().status().is_success()
+    );
+    let (_, output) = import(&apply).await;
+    let again = json(&output)["applied"].take();
+    assert_eq!(
+        (&again["rule_groups"]["changed"], again["left"].as_array().unwrap().len()),
+        (&0.into(), 1)
+    );
+    let (_, output) = import(&[&apply[..], &["--overwrite"]].concat()).await;
+    assert_eq!(json(&output)["applied"]["rule_groups"]["changed"], 1, "{output}");
+
     let group = get_json(&stack.context.http, &format!("{hbs}/api/v1/groups/corp.web")).await;
     let checks = group.unwrap()["spec"]["checks"].take();
     assert_eq!(checks, serde_json::json!([{ "check": "port_listen", "port": 80 }]));

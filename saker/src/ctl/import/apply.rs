@@ -30,6 +30,9 @@ pub(super) struct Target {
     /// The judge that gets the rule groups.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:6081")]
     judge: String,
+    /// With --apply: replace rule groups of an earlier import that were changed since.
+    #[arg(long, requires = "apply")]
+    overwrite: bool,
     /// A file with the token that allows changes from another machine.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -109,7 +112,7 @@ impl Target {
         }
         let windows = applied.maintenance(&hbs, portal).await;
         windows.context("bring the windows of maintenance into hbs")?;
-        applied.rules(&judge, import, prune).await?;
+        applied.rules(&judge, import, prune, self.overwrite).await?;
         Ok(applied)
     }
 }
@@ -193,9 +196,14 @@ impl Applied {
         Ok(())
     }
 
-    async fn rules(&mut self, judge: &Api, import: &Import, prune: bool) -> anyhow::Result<()> {
-        let listed = judge.get(&["rule-groups"], &[]).await?.unwrap_or_default();
-        let stored = listed["data"].as_array().cloned().unwrap_or_default();
+    async fn rules(
+        &mut self,
+        judge: &Api,
+        import: &Import,
+        prune: bool,
+        overwrite: bool,
+    ) -> anyhow::Result<()> {
+        let stored = judge.rule_groups().await?;
         let groups: Vec<_> = import.files.iter().flat_map(|file| &file.groups).collect();
         for (done, group) in groups.iter().enumerate() {
             if done > 0 && done.is_multiple_of(100) {
@@ -204,6 +212,14 @@ impl Applied {
             let known = stored.iter().find(|known| known["name"] == group.name.as_str());
             if known.is_some_and(|known| known["body"] == group.body.as_str()) {
                 self.rule_groups.unchanged += 1;
+                continue;
+            }
+            let is_edited = known.is_some_and(|known| {
+                !falcon::is_as_written(known["body"].as_str().unwrap_or_default())
+            });
+            if is_edited && !overwrite {
+                let name = &group.name;
+                self.left.push(format!("rule group {name}, which was changed since (--overwrite)"));
                 continue;
             }
             let path = ["rule-groups", &group.name];
@@ -278,6 +294,26 @@ impl Api {
             bail!("{url} answers {status}: {}", text.trim());
         }
         Ok(())
+    }
+
+    /// The rule groups in the database of judge, by name.
+    async fn rule_groups(&self) -> anyhow::Result<Vec<Value>> {
+        const PAGE: usize = 1000;
+        let mut all: Vec<Value> = Vec::new();
+        loop {
+            let after = all.last().and_then(|last| last["name"].as_str()).unwrap_or("").to_owned();
+            let page = [("after", after.as_str()), ("limit", &PAGE.to_string())];
+            let mut listed = self.get(&["rule-groups"], &page).await?.unwrap_or_default();
+            let Value::Array(mut found) = listed["data"].take() else { return Ok(all) };
+            let is_last = found.len() < PAGE;
+            // A judge that knows no pages answers with all groups each time.
+            found.retain(|group| group["name"].as_str().is_some_and(|name| name > after.as_str()));
+            let is_new = !found.is_empty();
+            all.append(&mut found);
+            if is_last || !is_new {
+                return Ok(all);
+            }
+        }
     }
 
     /// All pages of a list.
