@@ -124,6 +124,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether the store of `[storage]` is asked.
+    pub fn needs_store(&self) -> bool {
+        self.datacenters.is_empty() || self.datacenters.iter().any(|centre| centre.url.is_empty())
+    }
+
     /// Notes what is wrong, key by key.
     pub fn validate(&self, faults: &mut Faults) {
         for (key, value) in [

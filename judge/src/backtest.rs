@@ -17,6 +17,7 @@ use crate::query;
 use crate::record::{self, Written};
 use crate::rules::{Rule, RuleGroup, RuleKind};
 use crate::template::Surroundings;
+use crate::template_scene::{Lookups, Scene};
 
 /// Steps of one backtest.
 pub(crate) const STEPS_MAX: u128 = 200_000;
@@ -89,7 +90,10 @@ impl<'a> Replay<'a> {
     /// One evaluation with this result.
     pub(crate) fn step(&mut self, at: Timestamp, result: Result<Vec<Written>, String>) {
         self.steps += 1;
-        let active = result.and_then(|vector| self.active(vector));
+        if !self.rule.extras.active_times.contain(at) {
+            return self.rest(at);
+        }
+        let active = result.and_then(|vector| self.active(vector, at));
         let active = match active {
             Ok(active) => active,
             Err(reason) => return self.fail(at, reason),
@@ -102,14 +106,14 @@ impl<'a> Replay<'a> {
         alert_state::forget(&mut self.alerts, at, |_| false);
     }
 
-    fn active(&mut self, vector: Vec<Written>) -> Result<Vec<ActiveAlert>, String> {
+    fn active(&mut self, vector: Vec<Written>, at: Timestamp) -> Result<Vec<ActiveAlert>, String> {
         if self.limit > 0 && vector.len() > self.limit {
             let (got, limit) = (vector.len(), self.limit);
             return Err(format!("{got} results exceed the limit of {limit} of the group"));
         }
         let mut active = Vec::with_capacity(vector.len());
         for (element, value) in vector {
-            let labels = self.labels(&element, value);
+            let labels = self.labels(&element, value, at);
             active.push(ActiveAlert { labels, annotations: BTreeMap::new(), value });
         }
         match record::repeated(active.iter().map(|alert: &ActiveAlert| &alert.labels)) {
@@ -118,19 +122,32 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn labels(&mut self, element: &Labels, value: f64) -> Labels {
+    fn labels(&mut self, element: &Labels, value: f64, at: Timestamp) -> Labels {
         let has_templates = self.rule.labels.iter().any(|(_, text)| text.source().contains("{{"));
         if !has_templates && let Some(labels) = self.known.get(element) {
             return labels.clone();
         }
         let visible = element.without_metric_name();
-        let labels = record::alert_labels(self.rule, element, |at| {
-            self.rule.labels[at].1.render(&visible, value, self.surroundings)
+        let scene = Scene { surroundings: self.surroundings, at, lookups: Lookups::default() };
+        let labels = record::alert_labels(self.rule, element, |index| {
+            let rendered = self.rule.labels[index].1.render(&visible, value, &scene);
+            rendered.unwrap_or_else(|failure| failure)
         });
         if !has_templates {
             self.known.insert(element.clone(), labels.clone());
         }
         labels
+    }
+
+    /// Outside of the rule's active times what is pending is dropped, and what fires stays as it is.
+    fn rest(&mut self, at: Timestamp) {
+        let (kept, dropped): (Alerts, Alerts) = std::mem::take(&mut self.alerts)
+            .into_iter()
+            .partition(|(_, alert)| alert.phase.fired_at().is_some());
+        self.alerts = kept;
+        for labels in dropped.into_keys() {
+            self.note(labels, Event::Dropped, at);
+        }
     }
 
     fn fail(&mut self, at: Timestamp, reason: String) {
@@ -270,6 +287,8 @@ pub(crate) struct Report<'a> {
     alerts: Vec<AlertShape<'a>>,
     /// Label sets and times left out, as there are too many.
     left_out: usize,
+    /// What of the rule was not followed.
+    notes: Vec<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -315,8 +334,17 @@ impl<'a> Report<'a> {
             fired: alerts.iter().map(|alert| alert.fired).sum(),
             alerts,
             left_out: replay.left_out,
+            notes: notes(replay.rule),
         }
     }
+}
+
+fn notes(rule: &Rule) -> Vec<&'static str> {
+    let of = [
+        (rule.extras.recover.is_some(), "recover_expr is not followed: alerts end by absence"),
+        (rule.extras.no_data.is_some(), "no_data is not followed: missing data counts as absence"),
+    ];
+    of.into_iter().filter_map(|(is_there, note)| is_there.then_some(note)).collect()
 }
 
 fn alert<'a>(labels: &'a Labels, spells: &[Spell], span: &Span) -> AlertShape<'a> {

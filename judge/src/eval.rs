@@ -9,13 +9,12 @@ use model::{Labels, Series, Timestamp};
 use storage::{Batch, Reader, Writer};
 use tokio::time::Instant;
 
-use crate::alert_state::{self, ActiveAlert, Timing};
 use crate::group::{GroupRun, Health, RuleState, count_by_state};
 use crate::metrics::{Figures, Metrics};
 use crate::query;
 use crate::record::{self, Written};
 use crate::rules::{Rule, RuleGroup, RuleKind};
-use crate::template::{Surroundings, Template};
+use crate::template::Surroundings;
 
 /// What evaluations need.
 #[derive(Debug)]
@@ -83,7 +82,7 @@ impl Evaluator {
                 tracing::warn!(%group, rule, reason, "a rule failed; its alerts stay as they are");
                 Health::Failed(reason)
             },
-            |_| Health::Ok,
+            |_| state.trouble.take().map_or(Health::Ok, Health::Failed),
         );
         is_changed
     }
@@ -97,6 +96,10 @@ impl Evaluator {
         slot: Timestamp,
     ) -> Result<bool, String> {
         let at = slot.minus(group.query_offset);
+        let is_changed = state.look(slot, group.interval);
+        if !rule.extras.active_times.contain(slot) {
+            return Ok(self.rest(state, slot, at).await? || is_changed);
+        }
         let vector = query::vector(&self.reader, &rule.query.expr, at, self.query_timeout).await;
         let vector = vector.map_err(|error| format!("{error:#}"))?;
         if group.limit > 0 && vector.len() > group.limit {
@@ -110,58 +113,14 @@ impl Evaluator {
                 self.write(written, state, at).await?;
                 Ok(false)
             }
-            RuleKind::Alerting { hold, keep_firing_for, annotations } => {
-                let active = self.active(rule, annotations, &vector)?;
-                let settling = state.continuity.observe(slot, group.interval, self.settle_time);
-                let timing = Timing { hold: *hold, keep_firing_for: *keep_firing_for, settling };
-                let step =
-                    alert_state::step(std::mem::take(&mut state.alerts), active, slot, &timing);
-                for (labels, event) in &step.events {
-                    self.metrics.event(*event);
-                    tracing::info!(group = %group.key, alert = %labels, event = ?event, "alert");
-                }
-                state.alerts = step.alerts;
-                // The alerts are what counts; that their series cannot be written is told as the health of
-                // the rule.
-                let is_changed = !step.events.is_empty();
-                match self.write(record::alerts_series(&state.alerts), state, at).await {
-                    Err(reason) if !is_changed => Err(reason),
-                    Err(reason) => {
-                        let (group, rule) = (&group.key, &rule.name);
-                        tracing::warn!(%group, rule, reason, "the series of alerts are not written");
-                        Ok(true)
-                    }
-                    Ok(()) => Ok(is_changed),
-                }
+            RuleKind::Alerting { .. } => {
+                Ok(self.alerts(group, rule, vector, state, slot).await? || is_changed)
             }
         }
     }
 
-    fn active(
-        &self,
-        rule: &Rule,
-        annotations: &[(String, Template)],
-        vector: &[Written],
-    ) -> Result<Vec<ActiveAlert>, String> {
-        let mut active: Vec<ActiveAlert> = Vec::with_capacity(vector.len());
-        for (element, value) in vector {
-            // Templates see the element as the query gave it, before the rule's labels.
-            let visible = element.without_metric_name();
-            let render =
-                |template: &Template| template.render(&visible, *value, &self.surroundings);
-            let labels = record::alert_labels(rule, element, |at| render(&rule.labels[at].1));
-            let annotations =
-                annotations.iter().map(|(name, text)| (name.clone(), render(text))).collect();
-            active.push(ActiveAlert { labels, annotations, value: *value });
-        }
-        match record::repeated(active.iter().map(|alert| &alert.labels)) {
-            Some(labels) => Err(format!("two elements of the result give the same alert {labels}")),
-            None => Ok(active),
-        }
-    }
-
     /// Writes the series of a rule, and staleness markers for those that it wrote last time and does not now.
-    async fn write(
+    pub(crate) async fn write(
         &self,
         written: Vec<Written>,
         state: &mut RuleState,

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert_state::{self, Alerts, HeldAlert};
 use crate::config::Links;
-use crate::continuity::Continuity;
+use crate::continuity::{Continuity, SHORT_GAP};
+use crate::no_data::Watched;
 use crate::outbox::{News, RENEWAL_MAX, Told};
 use crate::rules::{RuleGroup, RuleKind};
 use crate::shard::Leave;
@@ -22,7 +23,7 @@ use crate::shard::Leave;
 const DOCUMENT_VERSION: u32 = 1;
 /// While alerts are pending, the document is saved this often even when nothing changed, so that after a
 /// restart it is known for how long nobody looked.
-const SAVE_INTERVAL: Duration = Duration::from_secs(60);
+const SAVE_INTERVAL: Duration = SHORT_GAP;
 
 const NEVER_SAVED: Saved = Saved { at: Timestamp::MIN, fencing: 0 };
 
@@ -74,6 +75,10 @@ pub(crate) struct RuleState {
     pub(crate) series: BTreeSet<Labels>,
     pub(crate) continuity: Continuity,
     pub(crate) health: Health,
+    /// What goes wrong in the running evaluation without stopping it; becomes the health.
+    pub(crate) trouble: Option<String>,
+    /// The series that the rule saw, if it is to tell when they are gone.
+    pub(crate) watched: Watched,
     pub(crate) last: Option<(Timestamp, Duration)>,
 }
 
@@ -102,6 +107,8 @@ struct Document<List> {
 struct RuleDocument<List> {
     identity: String,
     alerts: List,
+    #[serde(default, skip_serializing_if = "Watched::is_empty")]
+    watched: Watched,
 }
 
 /// A list and not a map, since keys of JSON objects are texts.
@@ -166,13 +173,15 @@ impl GroupRun {
         for rule in document.rules {
             let alerts = rule.alerts.into_iter().collect();
             let continuity = Continuity::resumed(now, succeeded);
-            stored.put(rule.identity, RuleState { alerts, continuity, ..RuleState::default() });
+            let watched = rule.watched;
+            let state = RuleState { alerts, continuity, watched, ..RuleState::default() };
+            stored.put(rule.identity, state);
         }
         self.take_over(stored, now);
         self.ended.extend(document.ended);
         // The document of a pending alert is at most this old while somebody looks.
         let gap = now.since(document.saved.at);
-        if gap > SAVE_INTERVAL + self.group.interval * 2 {
+        if gap > SHORT_GAP + self.group.interval * 2 {
             self.rules.iter_mut().for_each(|rule| alert_state::skip_gap(&mut rule.alerts, gap));
         }
         Ok(())
@@ -212,6 +221,7 @@ impl GroupRun {
 
     /// Forgets alerts whose end is old and told.
     pub(crate) fn forget(&mut self, now: Timestamp, is_undelivered: impl Fn(&Labels) -> bool) {
+        self.is_dirty |= alert_state::undo_future(&mut self.ended, now);
         let all = self.rules.iter_mut().map(|rule| &mut rule.alerts).chain([&mut self.ended]);
         for alerts in all {
             self.is_dirty |= alert_state::forget(alerts, now, &is_undelivered);
@@ -232,7 +242,11 @@ impl GroupRun {
         }
         let rules = self.group.rules.iter().zip(&self.rules);
         let rules = rules.filter(|(rule, _)| matches!(rule.kind, RuleKind::Alerting { .. })).map(
-            |(rule, state)| RuleDocument { identity: rule.identity(), alerts: list(&state.alerts) },
+            |(rule, state)| RuleDocument {
+                identity: rule.identity(),
+                alerts: list(&state.alerts),
+                watched: state.watched.clone(),
+            },
         );
         let document = Document {
             version: DOCUMENT_VERSION,
@@ -250,22 +264,26 @@ impl GroupRun {
     }
 
     /// Everything the group has to say to the alarms, one word an alert. Rules that failed for an hour are
-    /// left out: their news has become too old to be repeated.
+    /// left out: their news has become too old to be repeated. So is what fires by a rule that is not awake.
     pub(crate) fn told(&self, now: Timestamp, external: &Labels, links: &Links) -> Vec<Arc<Told>> {
         let mut all = HashMap::new();
         let nowhere: Arc<str> = Arc::from(links.base());
         self.tell(&self.ended, &nowhere, external, &mut all);
         for (rule, state) in self.group.rules.iter().zip(&self.rules) {
-            if now.since(state.continuity.last_known()) <= RENEWAL_MAX {
-                self.tell(&state.alerts, &Arc::from(links.of(rule)), external, &mut all);
+            let link = Arc::from(links.of(rule));
+            if !rule.extras.active_times.contain(now) {
+                let ended = state.alerts.iter().filter(|(_, alert)| !alert.phase.is_firing());
+                self.tell(ended, &link, external, &mut all);
+            } else if now.since(state.continuity.last_known()) <= RENEWAL_MAX {
+                self.tell(&state.alerts, &link, external, &mut all);
             }
         }
         all.into_values().map(Arc::new).collect()
     }
 
-    fn tell(
+    fn tell<'a>(
         &self,
-        alerts: &Alerts,
+        alerts: impl IntoIterator<Item = (&'a Labels, &'a HeldAlert)>,
         link: &Arc<str>,
         external: &Labels,
         all: &mut HashMap<Labels, Told>,

@@ -7,6 +7,9 @@ mod config;
 
 mod rule_set;
 
+mod active_times;
+mod presence;
+mod rule_extras;
 mod rule_file;
 mod rules;
 
@@ -18,20 +21,37 @@ mod balance;
 mod circle;
 mod shard;
 
+mod alerting;
 mod eval;
+mod evidence;
 mod query;
 mod record;
 
 mod alert_state;
 mod continuity;
 mod group;
+mod no_data;
+
+#[cfg(test)]
+mod alert_extensions;
+#[cfg(test)]
+mod alert_outages;
+#[cfg(test)]
+mod alert_sentences;
 
 mod deliver;
+#[cfg(test)]
+mod deliver_soak;
 mod outbox;
 
+mod expand;
 mod template;
+mod template_builtin;
 mod template_check;
 mod template_functions;
+mod template_scene;
+mod template_time;
+mod template_tree;
 
 mod humanize;
 

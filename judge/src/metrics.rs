@@ -55,6 +55,7 @@ pub(crate) struct Metrics {
     queue_length: Family<OfAlarm, Gauge>,
     queue_capacity: Family<OfAlarm, Gauge>,
     oldest_transition: Family<OfAlarm, Seconds>,
+    oldest_overdue: Family<OfAlarm, Seconds>,
     pub(crate) groups: Gauge,
     pub(crate) groups_held: Gauge,
     pub(crate) state_failures: Counter,
@@ -62,6 +63,8 @@ pub(crate) struct Metrics {
     pub(crate) reload_failures: Counter,
     pub(crate) changes_refused: Counter,
     pub(crate) aliases: Aliases,
+    template_expansions: Counter,
+    template_failures: Counter,
 }
 
 /// One evaluation of a group, in figures.
@@ -102,6 +105,7 @@ impl Metrics {
             }
             metrics.queue_length.get_or_create(&of).set(0);
             metrics.oldest_transition.get_or_create(&of).set(0.0);
+            metrics.oldest_overdue.get_or_create(&of).set(0.0);
             metrics.queue_capacity.get_or_create(&of).set(whole(outbox_alerts_max));
         }
         let mut registry = context.registry();
@@ -141,6 +145,22 @@ impl Metrics {
             &self.changes_refused,
         );
         add(registry, "judge_alert_events", "What happened to alerts", &self.events);
+        self.register_templates(registry);
+    }
+
+    fn register_templates(&self, registry: &mut Registry) {
+        add(
+            registry,
+            "judge_template_text_expansions",
+            "Templates of labels and annotations that were rendered",
+            &self.template_expansions,
+        );
+        add(
+            registry,
+            "judge_template_text_expansion_failures",
+            "Templates that failed; their alerts have a text that says so in its place",
+            &self.template_failures,
+        );
     }
 
     fn register_groups(&self, registry: &mut Registry) {
@@ -228,6 +248,12 @@ impl Metrics {
             Unit::Seconds,
             self.oldest_transition.clone(),
         );
+        registry.register_with_unit(
+            "judge_notifications_oldest_overdue",
+            "How long what an alarm should have been told, news or repetition, has been waiting at most",
+            Unit::Seconds,
+            self.oldest_overdue.clone(),
+        );
     }
 
     /// Notes a group that is there.
@@ -281,6 +307,12 @@ impl Metrics {
         self.firing.get_or_create(&of).set(whole(figures.firing));
     }
 
+    /// Notes renderings of templates and those of them that failed.
+    pub(crate) fn template_expansions(&self, expansions: u64, failures: u64) {
+        self.template_expansions.inc_by(expansions);
+        self.template_failures.inc_by(failures);
+    }
+
     /// Notes what happened to an alert.
     pub(crate) fn event(&self, event: Event) {
         if let Some((_, event)) = EVENTS.iter().find(|(known, _)| *known == event) {
@@ -304,6 +336,11 @@ impl Metrics {
     pub(crate) fn dropped(&self, alarm: &str, alerts: usize) {
         self.aliases.dropped(alarm, alerts);
         self.dropped.get_or_create(&of_alarm(alarm)).inc_by(alerts as u64);
+    }
+
+    /// Notes how long what is due the longest has been waiting.
+    pub(crate) fn overdue(&self, alarm: &str, oldest: Duration) {
+        self.oldest_overdue.get_or_create(&of_alarm(alarm)).set(oldest.as_secs_f64());
     }
 
     /// Notes how an outbox stands.

@@ -61,8 +61,10 @@ pub(crate) async fn run(
     };
     scheduler.apply(rules.borrow_and_update().clone());
     loop {
-        scheduler.start_due(clock.now()).await;
-        let wake_at = scheduler.wake_at(clock.now());
+        // One moment for both: a slot that becomes due in between must end the sleep at once.
+        let now = clock.now();
+        scheduler.start_due(now).await;
+        let wake_at = scheduler.wake_at(now);
         tokio::select! {
             () = stop.clone().requested() => break,
             changed = rules.changed() => match changed {

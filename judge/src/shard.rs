@@ -76,6 +76,11 @@ impl Shard {
         }
     }
 
+    /// What this judge is called among the others.
+    pub(crate) fn member(&self) -> &str {
+        &self.member
+    }
+
     /// How long to wait from one look to the next.
     pub(crate) fn pause(&self) -> Duration {
         self.lease / LOOKS_PER_LEASE

@@ -42,7 +42,11 @@ pub(crate) fn run(common: &CommonArgs, command: RunCommand) -> ExitCode {
                 alarm_role(&config, open_db(&config, context).await?, context).await
             }
             RunCommand::Apiproxy(_) => {
-                apiproxy_role(&config, &queried_storage(&config, context).await?, context).await
+                let storage = match config.apiproxy.needs_store() {
+                    true => Some(queried_storage(&config, context).await?),
+                    false => None,
+                };
+                apiproxy_role(&config, storage.as_ref(), context).await
             }
         }
     })
@@ -58,7 +62,7 @@ async fn standalone(config: Config, context: &Context) -> anyhow::Result<()> {
     alarm_role(&config, db.clone(), context).await?;
     let queried = remote_storage(&config, context)?.unwrap_or(storage);
     judge_role(&config, &queried, db, context).await?;
-    apiproxy_role(&config, &queried, context).await
+    apiproxy_role(&config, Some(&queried), context).await
 }
 
 /// What judge and apiproxy read: the store that is named, or the one in the data directory.
@@ -115,22 +119,26 @@ async fn judge_role(
 
 async fn apiproxy_role(
     config: &Config,
-    storage: &Storage,
+    storage: Option<&Storage>,
     context: &Context,
 ) -> anyhow::Result<()> {
-    let centres = config.apiproxy.datacenters.iter().map(|centre| {
+    let own = storage.map(Storage::reader);
+    let mut centres = Vec::new();
+    for centre in &config.apiproxy.datacenters {
         let remote = centre.remote(stores::password(&centre.token_file)?);
-        let reader = match remote {
-            Some(remote) => Storage::remote(&remote, context.http.clone())?.reader(),
-            None => storage.reader(),
-        };
+        let remote = remote.map(|remote| Storage::remote(&remote, context.http.clone()));
+        let reader = remote.transpose()?.map(|storage| storage.reader()).or_else(|| own.clone());
         let (name, labels) = (centre.name.clone(), centre.labels.clone());
-        Ok(apiproxy::DataCentre { name, reader, labels, timeout: centre.timeout })
-    });
-    let centres: Vec<apiproxy::DataCentre> = centres.collect::<anyhow::Result<_>>()?;
-    let deps = match centres.is_empty() {
-        true => apiproxy::Deps::plain(storage.reader()),
-        false => apiproxy::Deps { centres },
+        centres.extend(reader.map(|reader| apiproxy::DataCentre {
+            name,
+            reader,
+            labels,
+            timeout: centre.timeout,
+        }));
+    }
+    let deps = match own {
+        Some(own) if centres.is_empty() => apiproxy::Deps::plain(own),
+        _ => apiproxy::Deps { centres },
     };
     apiproxy::start(config.apiproxy.clone(), deps, &context.for_role("apiproxy")).await?;
     Ok(())

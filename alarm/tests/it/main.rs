@@ -6,6 +6,10 @@
 mod api;
 mod delivery;
 mod harness;
+mod muting;
 mod restart;
+mod robots;
+mod routing;
+mod sending;
 mod silences;
 mod web;

@@ -11,13 +11,17 @@ pub mod alerts;
 mod audit;
 mod bundles;
 mod circles;
+pub mod claims;
 mod config;
 mod error;
 mod groups;
 mod hosts;
 mod maintenance;
+pub mod messages;
 mod migrate;
+mod mutes;
 mod pool;
+mod portal;
 mod record;
 mod rules;
 mod silences;
@@ -39,7 +43,10 @@ pub use error::DbError;
 pub use groups::{GroupRow, Groups, MemberBy, MemberRow};
 pub use hosts::{HostRow, Hosts};
 pub use maintenance::{MaintenanceOf, MaintenanceRow, Maintenances};
+pub use messages::Messages;
+pub use mutes::{MuteRow, Mutes};
 pub use pool::Db;
+pub use portal::{Portal, PortalRow};
 pub use rules::{
     EditOutcome, ExpectedVersion, RULE_GROUP_VERSIONS_MAX, RuleGroupEdit, RuleGroupRow,
     RuleGroupVersion, RuleGroups,

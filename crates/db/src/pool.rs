@@ -9,13 +9,14 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Executor, MySqlPool, SqlitePool};
 
+use crate::claims::Claims;
 use crate::config::Target;
 use crate::record::Record;
 use crate::statement::Statement;
 use crate::transaction::{Counters, Transaction, Tries, in_time};
 use crate::{
-    Alerts, Audit, Bundles, Circles, DbConfig, DbError, Groups, Hosts, Maintenances, RuleGroups,
-    Silences, StateTables, Statistics, Upgrades, migrate,
+    Alerts, Audit, Bundles, Circles, DbConfig, DbError, Groups, Hosts, Maintenances, Messages,
+    Mutes, RuleGroups, Silences, StateTables, Statistics, Upgrades, migrate,
 };
 
 // One writer at a time is SQLite's nature; the other connections let reads go on beside it.
@@ -150,6 +151,11 @@ impl Db {
         RuleGroups { db: self }
     }
 
+    /// Who took which alert.
+    pub fn claims(&self) -> Claims<'_> {
+        Claims { db: self }
+    }
+
     /// Silences.
     pub fn silences(&self) -> Silences<'_> {
         Silences { db: self }
@@ -158,6 +164,16 @@ impl Db {
     /// Alerts, their history and their notifications.
     pub fn alerts(&self) -> Alerts<'_> {
         Alerts { db: self }
+    }
+
+    /// Messages to recipients and their attempts.
+    pub fn messages(&self) -> Messages<'_> {
+        Messages { db: self }
+    }
+
+    /// Mutes of persons, and what may happen once.
+    pub fn mutes(&self) -> Mutes<'_> {
+        Mutes { db: self }
     }
 
     /// The tables behind the embedded shared state.

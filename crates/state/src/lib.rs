@@ -14,6 +14,7 @@ mod documents;
 mod error;
 mod events;
 mod leases;
+mod mutes;
 mod redis;
 mod upgrades;
 
@@ -28,8 +29,9 @@ pub use db::{
     ShareRow, TurnAnswer, UpgradeHostRow, UpgradePlanRow, UpgradeTally, Want, Work,
 };
 pub use error::StateError;
-pub use events::Event;
+pub use events::{Event, NewEvent};
 pub use leases::Lease;
+pub use mutes::StoredMute;
 
 use crate::redis::RedisStore;
 
@@ -49,6 +51,11 @@ impl State {
     /// State inside this process' SQL store.
     pub fn embedded(db: Db) -> Self {
         Self { backend: Backend::Embedded(db) }
+    }
+
+    /// Whether other processes may share it.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.backend, Backend::Redis(_))
     }
 
     /// State in Redis 6.2 or newer. Does not wait for the server: while it is away the verbs fail,

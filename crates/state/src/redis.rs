@@ -6,6 +6,7 @@
 mod circles;
 mod documents;
 mod leases;
+mod mutes;
 mod queues;
 mod upgrades;
 

@@ -402,7 +402,9 @@ pub fn counter_name(metric: &str, labels: &Labels) -> String {
     if tags.is_empty() { metric.to_owned() } else { format!("{metric}/{}", tags.join(",")) }
 }
 
-fn label_name(key: &str) -> String {
+/// The label that a tag of a sample becomes: characters that a label name cannot have become `_`, and a
+/// tag that would hide the host or the name of the metric is kept as `exported_…`.
+pub fn label_name(key: &str) -> String {
     match key {
         ENDPOINT => format!("exported_{ENDPOINT}"),
         _ => crate::tags::label_name(key),
