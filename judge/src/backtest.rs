@@ -90,6 +90,9 @@ impl<'a> Replay<'a> {
     /// One evaluation with this result.
     pub(crate) fn step(&mut self, at: Timestamp, result: Result<Vec<Written>, String>) {
         self.steps += 1;
+        if !self.rule.extras.active_times.contain(at) {
+            return self.rest(at);
+        }
         let active = result.and_then(|vector| self.active(vector, at));
         let active = match active {
             Ok(active) => active,
@@ -125,16 +128,26 @@ impl<'a> Replay<'a> {
             return labels.clone();
         }
         let visible = element.without_metric_name();
-        let (surroundings, lookups) = (self.surroundings, Lookups::default());
-        let scene = Scene { surroundings, at, lookups };
-        let labels = record::alert_labels(self.rule, element, |label| {
-            let text = self.rule.labels[label].1.render(&visible, value, &scene);
-            text.unwrap_or_else(|in_its_place| in_its_place)
+        let scene = Scene { surroundings: self.surroundings, at, lookups: Lookups::default() };
+        let labels = record::alert_labels(self.rule, element, |index| {
+            let rendered = self.rule.labels[index].1.render(&visible, value, &scene);
+            rendered.unwrap_or_else(|failure| failure)
         });
         if !has_templates {
             self.known.insert(element.clone(), labels.clone());
         }
         labels
+    }
+
+    /// Outside of the rule's active times what is pending is dropped, and what fires stays as it is.
+    fn rest(&mut self, at: Timestamp) {
+        let (kept, dropped): (Alerts, Alerts) = std::mem::take(&mut self.alerts)
+            .into_iter()
+            .partition(|(_, alert)| alert.phase.fired_at().is_some());
+        self.alerts = kept;
+        for labels in dropped.into_keys() {
+            self.note(labels, Event::Dropped, at);
+        }
     }
 
     fn fail(&mut self, at: Timestamp, reason: String) {
@@ -274,6 +287,8 @@ pub(crate) struct Report<'a> {
     alerts: Vec<AlertShape<'a>>,
     /// Label sets and times left out, as there are too many.
     left_out: usize,
+    /// What of the rule was not followed.
+    notes: Vec<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -319,8 +334,17 @@ impl<'a> Report<'a> {
             fired: alerts.iter().map(|alert| alert.fired).sum(),
             alerts,
             left_out: replay.left_out,
+            notes: notes(replay.rule),
         }
     }
+}
+
+fn notes(rule: &Rule) -> Vec<&'static str> {
+    let of = [
+        (rule.extras.recover.is_some(), "recover_expr is not followed: alerts end by absence"),
+        (rule.extras.no_data.is_some(), "no_data is not followed: missing data counts as absence"),
+    ];
+    of.into_iter().filter_map(|(is_there, note)| is_there.then_some(note)).collect()
 }
 
 fn alert<'a>(labels: &'a Labels, spells: &[Spell], span: &Span) -> AlertShape<'a> {

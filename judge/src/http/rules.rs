@@ -8,7 +8,7 @@ use axum::extract::{Path, Query, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
-use model::{Labels, Timestamp};
+use model::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -18,11 +18,12 @@ use super::App;
 use super::answer::{failure, faulty, refused, success};
 use crate::backtest::{self, Replay, Report, STEPS_MAX, Span};
 use crate::board::Evaluation;
+use crate::expand::{self, Budget, Expanded};
 use crate::explain::{Question, explain};
 use crate::query;
+use crate::record::{self, Written};
 use crate::rule_file::Fault;
 use crate::rules::{Rule, RuleGroup, RuleKind};
-use crate::template::Template;
 use crate::template_scene::{Lookups, Scene};
 
 /// A backtest that takes longer is given up.
@@ -178,49 +179,41 @@ impl App {
         let answer = answer.map_err(|error| format!("{error:#}"));
         match answer {
             Err(error) => json!({ "name": rule.name, "error": error, "evaluationTime": took }),
-            Ok(vector) => {
-                let shown = vector.iter().take(ELEMENTS_MAX);
-                let elements: Vec<Value> =
-                    shown.map(|(labels, value)| self.element(rule, labels, *value)).collect();
+            Ok(mut vector) => {
+                let elements = vector.len();
+                vector.truncate(ELEMENTS_MAX);
                 json!({
                     "name": rule.name,
                     "query": rule.query.text,
                     "evaluationTime": took,
-                    "elements": vector.len(),
-                    "result": elements,
+                    "elements": elements,
+                    "result": self.became(rule, vector, at).await,
                 })
             }
         }
     }
 
-    /// An element of the result, with the alert or the series that it would become.
-    fn element(&self, rule: &Rule, element: &Labels, value: f64) -> Value {
-        let surroundings = &self.ticker.evaluator.surroundings;
-        let at = self.ticker.context.clock.now();
-        let scene = Scene { surroundings, at, lookups: Lookups::default() };
-        let visible = element.without_metric_name();
-        // A template that fails shows what would stand in its place.
-        let render = |text: &Template| {
-            text.render(&visible, value, &scene).unwrap_or_else(|in_its_place| in_its_place)
-        };
-        let (value_text, labels) = (format_value(value), |at: usize| render(&rule.labels[at].1));
-        match &rule.kind {
-            RuleKind::Alerting { annotations, .. } => {
-                let labels = crate::record::alert_labels(rule, element, labels);
-                let annotations: serde_json::Map<String, Value> = annotations
-                    .iter()
-                    .map(|(name, text)| (name.clone(), json!(render(text))))
-                    .collect();
-                json!({
-                    "metric": element, "value": value_text, "labels": labels, "annotations": annotations,
-                })
-            }
-            RuleKind::Recording => {
-                let recorded = crate::record::recorded(rule, vec![(element.clone(), value)]);
-                let series = recorded.ok().and_then(|mut written| written.pop());
-                json!({ "metric": element, "value": value_text, "labels": series.map(|s| s.0) })
-            }
+    /// The elements of a result, each with the alert or the series that it would become.
+    async fn became(&self, rule: &Rule, vector: Vec<Written>, at: Timestamp) -> Vec<Value> {
+        let evaluator = &self.ticker.evaluator;
+        if matches!(rule.kind, RuleKind::Recording) {
+            let recorded = |(element, value): Written| {
+                let series = record::recorded(rule, vec![(element.clone(), value)]);
+                let labels = series.ok().and_then(|mut written| written.pop()).map(|s| s.0);
+                json!({ "metric": element, "value": format_value(value), "labels": labels })
+            };
+            return vector.into_iter().map(recorded).collect();
         }
+        let lookups = Lookups::default();
+        let scene = Scene { surroundings: &evaluator.surroundings, at, lookups };
+        let (budget, reader) = (Budget { timeout: evaluator.query_timeout }, &evaluator.reader);
+        let expanded =
+            expand::expand(rule, &vector, &scene, reader, budget, &evaluator.metrics).await;
+        let alert = |((element, value), (labels, annotations)): (&Written, Expanded)| {
+            let value = format_value(*value);
+            json!({ "metric": element, "value": value, "labels": labels, "annotations": annotations })
+        };
+        vector.iter().zip(expanded).map(alert).collect()
     }
 }
 
