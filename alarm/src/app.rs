@@ -1,5 +1,6 @@
 //! The wiring of the alarm role: read it as its start order.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -7,15 +8,18 @@ use anyhow::Context as _;
 use daemon::{Clock, Context};
 use db::Db;
 use state::State;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
+use crate::claims::ClaimStore;
 use crate::config::Config;
+use crate::dispatch::{self, Dispatch};
 use crate::http::{self, Api};
 use crate::intake;
 use crate::metrics::Metrics;
-use crate::notify::{Notifier, Receiver};
-use crate::queue::{self, Queue};
+use crate::plan::Plan;
+use crate::queue::Queues;
 use crate::silences::Silences;
+use crate::teller::Teller;
 use crate::upkeep::Upkeep;
 use crate::web::{self, Web};
 
@@ -38,55 +42,150 @@ pub(crate) struct Common {
 
 /// Starts the role; returns the bound address, so port 0 can be asked for.
 pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<SocketAddr> {
-    let receivers: Vec<Receiver> = config
-        .receivers
-        .iter()
-        .map(Receiver::from_config)
-        .collect::<Result<_, _>>()
-        .context("read alarm.receivers")?;
-    let names: Vec<String> = receivers.iter().map(|receiver| receiver.name.clone()).collect();
-    let metrics = Metrics::register(&mut ctx.registry(), &names);
+    let plan = Arc::new(Plan::load(&config).context("read the routes and receivers")?);
+    for warning in &plan.warnings {
+        tracing::warn!("{}: {warning}", config.alertmanager_config.display());
+    }
+    let metrics = Metrics::register(&mut ctx.registry(), &plan.keys());
+    metrics.reloaded(true, ctx.clock.now());
+    let (plans_sender, plans) = watch::channel(plan);
     let common = Common { db: deps.db, clock: ctx.clock.clone(), metrics };
-    let queues: Vec<Queue> = names.iter().map(|name| Queue::of(name, deps.state.clone())).collect();
 
     let silences = Silences::new(common.db.clone(), config.silences_max);
+    let claims = ClaimStore::new(common.db.clone());
     // Before the first notification: one that is silenced cannot be taken back.
     silences.load().await.context("read the silences")?;
-    for (receiver, queue) in receivers.iter().zip(&queues) {
-        let notifier = Notifier {
-            common: common.clone(),
-            receiver: receiver.clone(),
-            queue: queue.clone(),
-            http: ctx.http.clone(),
-            external_url: config.external_url.clone(),
-            repeat_interval: config.repeat_interval,
-            silences: silences.clone(),
-        };
-        ctx.spawn_graceful("notify", move |stop| notifier.run(stop));
-    }
-    let (repeat_interval, retention) = (config.repeat_interval, config.retention);
-    let mut upkeep = Upkeep {
+    claims.load().await.context("read who took which alert")?;
+    ctx.spawn("silences", silences.clone().follow(ctx.clock.clone()));
+    ctx.spawn("claims", claims.clone().follow(ctx.clock.clone()));
+
+    let queues = Queues::new(deps.state.clone());
+    let tellers = Tellers {
+        context: ctx.clone(),
         common: common.clone(),
+        config: config.clone(),
+        state: deps.state.clone(),
+        plans: plans.clone(),
         queues: queues.clone(),
-        repeat_interval,
-        retention,
-        may_be_untold: true,
         silences: silences.clone(),
+        claims: claims.clone(),
+    };
+    tellers.start_new(&mut HashSet::new());
+    ctx.spawn("tellers", tellers.follow());
+    let (dispatcher, messages) = dispatch::open(&deps.state);
+    let dispatch = Dispatch {
+        common: common.clone(),
+        state: deps.state,
+        owner: config.owner(),
+        plans: plans.clone(),
+        queues: queues.clone(),
+        messages,
+        dispatcher: dispatcher.clone(),
+    };
+    ctx.spawn("dispatch", dispatch.run());
+    let upkeep = Upkeep {
+        common: common.clone(),
+        queues,
+        plans: plans.clone(),
+        dispatcher: dispatcher.clone(),
+        retention: config.retention,
+        silences: silences.clone(),
+        claims: claims.clone(),
         freed_until: None,
     };
-    ctx.spawn("silences", silences.clone().follow(ctx.clock.clone()));
-    upkeep.offer_rest(ctx.clock.now()).await;
     ctx.spawn("upkeep", upkeep.run());
-    let stored = Arc::new(Notify::new());
-    ctx.spawn("queue", queue::fill(common.clone(), queues, stored.clone()));
-    let (intake, writer) = intake::open(common.clone(), config.alerts_max, stored);
+    let (intake, writer) = intake::open(common.clone(), config.alerts_max, dispatcher.clone());
     ctx.spawn("intake", writer.run(config.resolve_timeout));
+    let reloader =
+        Arc::new(Reloader { config: config.clone(), common: common.clone(), plans: plans_sender });
+    ctx.spawn("route reload", reloader.clone().follow(ctx.reloads()));
 
     let zone = config.time_zone().context("find alarm.time_zone")?;
-    let web = web::routes(Arc::new(Web { common: common.clone(), receivers: names, zone }));
+    let web = Web { common: common.clone(), plans: plans.clone(), claims: claims.clone(), zone };
+    let web = web::routes(Arc::new(web));
     let listen = config.listen;
     let started_at = common.clock.now();
     let api =
-        http::routes(Arc::new(Api { common, config, receivers, intake, silences, started_at }));
-    ctx.listen(listen, api.merge(web)).await
+        Api { common, config, plans, intake, silences, claims, dispatcher, reloader, started_at };
+    ctx.listen(listen, http::routes(Arc::new(api)).merge(web)).await
+}
+
+/// Keeps one teller a receiver, also when receivers come by a reload.
+struct Tellers {
+    context: Context,
+    common: Common,
+    config: Config,
+    state: State,
+    plans: watch::Receiver<Arc<Plan>>,
+    queues: Queues,
+    silences: Silences,
+    claims: ClaimStore,
+}
+
+impl Tellers {
+    async fn follow(mut self) {
+        let mut running: HashSet<String> =
+            self.plans.borrow_and_update().keys().into_iter().collect();
+        while self.plans.changed().await.is_ok() {
+            self.start_new(&mut running);
+        }
+    }
+
+    /// A teller whose receiver left the settings rests until it comes back.
+    fn start_new(&self, running: &mut HashSet<String>) {
+        for key in self.plans.borrow().keys() {
+            if !running.insert(key.clone()) {
+                continue;
+            }
+            let teller = Teller {
+                common: self.common.clone(),
+                queue: self.queues.of(&key),
+                key,
+                plans: self.plans.clone(),
+                state: self.state.clone(),
+                owner: uuid::Uuid::new_v4().to_string(),
+                http: self.context.http.clone(),
+                external_url: self.config.external_url.clone(),
+                silences: self.silences.clone(),
+                claims: self.claims.clone(),
+            };
+            self.context.spawn_graceful("notify", move |stop| teller.run(stop));
+        }
+    }
+}
+
+/// Reads the routes and receivers again.
+#[derive(Debug)]
+pub(crate) struct Reloader {
+    config: Config,
+    common: Common,
+    plans: watch::Sender<Arc<Plan>>,
+}
+
+impl Reloader {
+    async fn follow(self: Arc<Self>, mut reloads: watch::Receiver<u64>) {
+        while reloads.changed().await.is_ok() {
+            // Told in the log, in metrics and to the caller.
+            let _ = self.reload();
+        }
+    }
+
+    /// All or nothing: with a fault everything stays as it was.
+    pub(crate) fn reload(&self) -> anyhow::Result<()> {
+        let loaded = Plan::load(&self.config);
+        self.common.metrics.reloaded(loaded.is_ok(), self.common.clock.now());
+        match loaded {
+            Ok(plan) => {
+                self.common.metrics.touch(&plan.keys());
+                tracing::info!(receivers = plan.receivers.len(), "routes and receivers are loaded");
+                self.plans.send_replace(Arc::new(plan));
+                Ok(())
+            }
+            Err(error) => {
+                let text = format!("{error:#}");
+                tracing::error!(error = text, "the routes and receivers stay as they are");
+                Err(error)
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use daemon::Faults;
@@ -9,7 +10,7 @@ use model::duration_text;
 use reqwest::Url;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::route::parse_matcher;
+use crate::matchers::parse_matcher;
 
 /// The longest name of a receiver in bytes; it is part of keys in the store.
 pub(crate) const RECEIVER_NAME_BYTES_MAX: usize = 40;
@@ -49,6 +50,14 @@ pub struct Config {
     pub label_value_bytes_max: usize,
     /// The longest annotation in bytes.
     pub annotation_bytes_max: usize,
+    /// A configuration file of Alertmanager: routes, receivers, inhibition and times come from there; empty
+    /// means that they come from `receivers`.
+    pub alertmanager_config: PathBuf,
+    /// Whether integrations of that file that cannot be sent to are left out with a warning instead of being a
+    /// fault.
+    pub skip_unsupported: bool,
+    /// The name this instance takes leases under; empty means host name and address.
+    pub instance: String,
     /// Who is told.
     pub receivers: Vec<ReceiverConfig>,
 }
@@ -69,6 +78,9 @@ impl Default for Config {
             labels_per_alert_max: 64,
             label_value_bytes_max: 4096,
             annotation_bytes_max: 16 << 10,
+            alertmanager_config: PathBuf::new(),
+            skip_unsupported: false,
+            instance: String::new(),
             receivers: Vec::new(),
         }
     }
@@ -176,6 +188,13 @@ impl Config {
                 faults.add(key, "must be at least 1");
             }
         }
+        let has_file = !self.alertmanager_config.as_os_str().is_empty();
+        if has_file && !self.receivers.is_empty() {
+            faults.add(
+                "alarm.receivers",
+                "are also in the file that alarm.alertmanager_config names; keep one of the two",
+            );
+        }
         if self.receivers.len() > RECEIVERS_MAX {
             faults.add(
                 "alarm.receivers",
@@ -186,6 +205,15 @@ impl Config {
             let twin = self.receivers[..position].iter().any(|other| other.name == receiver.name);
             receiver.validate(position, twin, faults);
         }
+    }
+
+    /// The name this instance takes leases under.
+    pub(crate) fn owner(&self) -> String {
+        if !self.instance.is_empty() {
+            return self.instance.clone();
+        }
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        format!("{}/{}", host.trim(), self.listen)
     }
 
     /// The time zone of the web view.

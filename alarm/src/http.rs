@@ -10,18 +10,21 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use db::DbError;
-use db::alerts::{AlertSearch, AlertStatus, StoredAlert};
-use model::{MatchOp, Matcher, Timestamp};
-use wire::alert::{self, AlertGroup, AlertState, GettableAlert, Receiver as ReceiverName};
+use db::alerts::{AlertSearch, AlertStatus};
+use model::Timestamp;
+use tokio::sync::watch;
+use wire::alert::{self, Receiver as ReceiverName};
 
-use crate::app::Common;
+use crate::app::{Common, Reloader};
+use crate::claim_http;
+use crate::claims::ClaimStore;
 use crate::config::Config;
+use crate::dispatch::Dispatcher;
 use crate::intake::{Intake, IntakeError, check};
-use crate::notify::Receiver;
-use crate::route::{matches_all, parse_matcher};
-use crate::silence::Silence;
+use crate::plan::Plan;
 use crate::silence_http;
 use crate::silences::Silences;
+use crate::view::{View, Wanted};
 
 /// Faults that one answer lists; the rest is counted.
 const FAULTS_LISTED_MAX: usize = 20;
@@ -31,9 +34,12 @@ const FAULTS_LISTED_MAX: usize = 20;
 pub(crate) struct Api {
     pub(crate) common: Common,
     pub(crate) config: Config,
-    pub(crate) receivers: Vec<Receiver>,
+    pub(crate) plans: watch::Receiver<Arc<Plan>>,
     pub(crate) intake: Intake,
     pub(crate) silences: Silences,
+    pub(crate) claims: ClaimStore,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) reloader: Arc<Reloader>,
     pub(crate) started_at: Timestamp,
 }
 
@@ -45,7 +51,10 @@ pub(crate) fn routes(api: Arc<Api>) -> Router {
         .route("/api/v2/alerts/groups", get(list_groups))
         .route("/api/v2/status", get(status))
         .route("/api/v2/receivers", get(list_receivers))
+        .route("/api/v1/alerts", axum::routing::any(gone))
+        .route("/-/reload", axum::routing::post(reload))
         .merge(silence_http::routes())
+        .merge(claim_http::routes())
         .with_state(api)
 }
 
@@ -72,9 +81,10 @@ impl Api {
             return Err((StatusCode::PAYLOAD_TOO_LARGE, fault));
         }
         let now = self.common.clock.now();
+        let resolve_timeout = self.plans.borrow().resolve_timeout;
         let (mut good, mut faults) = (Vec::with_capacity(posted.len()), Vec::new());
         for (position, posted) in posted.into_iter().enumerate() {
-            match check(posted, now, &self.config) {
+            match check(posted, now, resolve_timeout, &self.config) {
                 Ok(news) => good.push(news),
                 Err((refusal, fault)) => {
                     self.common.metrics.refused_alerts(refusal, 1);
@@ -88,38 +98,18 @@ impl Api {
         if faults.is_empty() { Ok(()) } else { Err((StatusCode::BAD_REQUEST, joined(&faults))) }
     }
 
-    async fn listed(&self, wanted: &Wanted) -> Result<Vec<GettableAlert>, DbError> {
+    /// All unresolved alerts, and how things stand with them.
+    async fn view(&self) -> Result<View, DbError> {
         // Whether a stale alert still fires is unknown, so it is not left out.
         let unresolved = AlertSearch {
             statuses: vec![AlertStatus::Firing, AlertStatus::Stale],
             ..AlertSearch::default()
         };
-        let found = self.common.db.alerts().search(&unresolved, 0, u32::MAX).await?;
-        let narrowed =
-            found.into_iter().filter(|stored| matches_all(&wanted.filter, &stored.alert.labels));
-        let listed = narrowed.map(|stored| self.gettable(stored));
-        Ok(listed.filter(|alert| wanted.takes(alert)).collect())
+        let alerts = self.common.db.alerts().search(&unresolved, 0, u32::MAX).await?;
+        let plan = self.plans.borrow().clone();
+        let (silences, claims) = (self.silences.known(), self.claims.known());
+        Ok(View::new(plan, silences, claims, alerts, self.common.clock.now()))
     }
-
-    fn gettable(&self, stored: StoredAlert) -> GettableAlert {
-        let takes = |receiver: &&Receiver| matches_all(&receiver.matchers, &stored.alert.labels);
-        let receivers = self.receivers.iter().filter(takes);
-        let receivers = receivers.map(name_of).collect();
-        let silenced_by = silenced_by(&self.silences.known(), &stored, self.common.clock.now());
-        let state =
-            if silenced_by.is_empty() { AlertState::Active } else { AlertState::Suppressed };
-        let status = alert::AlertStatus { state, silenced_by, ..alert::AlertStatus::default() };
-        GettableAlert::new(stored.alert, stored.updated_at, receivers, status)
-    }
-}
-
-fn silenced_by(silences: &[Silence], stored: &StoredAlert, now: Timestamp) -> Vec<String> {
-    let holds = |silence: &&Silence| silence.holds(&stored.alert.labels, now);
-    silences.iter().filter(holds).map(|silence| silence.id.clone()).collect()
-}
-
-fn name_of(receiver: &Receiver) -> ReceiverName {
-    ReceiverName { name: receiver.name.clone() }
 }
 
 fn body_fault(rejection: &BytesRejection, limit: usize) -> (StatusCode, String) {
@@ -161,13 +151,12 @@ async fn list_alerts(
         Ok(wanted) => wanted,
         Err(fault) => return error(StatusCode::BAD_REQUEST, &fault),
     };
-    match api.listed(&wanted).await {
-        Ok(listed) => Json(listed).into_response(),
+    match api.view().await {
+        Ok(view) => Json(view.alerts(&wanted)).into_response(),
         Err(fault) => cannot_list(&fault),
     }
 }
 
-/// The alerts by receiver and group: as every alert is told by itself, a group has all labels of its alert.
 async fn list_groups(
     State(api): State<Arc<Api>>,
     Query(query): Query<Vec<(String, String)>>,
@@ -176,24 +165,10 @@ async fn list_groups(
         Ok(wanted) => wanted,
         Err(fault) => return error(StatusCode::BAD_REQUEST, &fault),
     };
-    let listed = match api.listed(&wanted).await {
-        Ok(listed) => listed,
-        Err(fault) => return cannot_list(&fault),
-    };
-    let of_alert = |alert: &GettableAlert| -> Vec<AlertGroup> {
-        let group = |receiver: &ReceiverName| AlertGroup {
-            labels: alert.labels.clone(),
-            receiver: receiver.clone(),
-            alerts: vec![alert.clone()],
-        };
-        alert
-            .receivers
-            .iter()
-            .filter(|receiver| wanted.takes_receiver(receiver))
-            .map(group)
-            .collect()
-    };
-    Json(listed.iter().flat_map(of_alert).collect::<Vec<_>>()).into_response()
+    match api.view().await {
+        Ok(view) => Json(view.groups(&wanted)).into_response(),
+        Err(fault) => cannot_list(&fault),
+    }
 }
 
 fn cannot_list(fault: &DbError) -> Response {
@@ -201,65 +176,16 @@ fn cannot_list(fault: &DbError) -> Response {
     error(StatusCode::INTERNAL_SERVER_ERROR, "alerts cannot be read now; ask again")
 }
 
-/// What `GET /api/v2/alerts` asks for.
-#[derive(Debug)]
-struct Wanted {
-    active: bool,
-    silenced: bool,
-    filter: Vec<Matcher>,
-    receiver: Option<Matcher>,
-}
-
-impl Wanted {
-    fn read(query: &[(String, String)]) -> Result<Self, String> {
-        let mut wanted = Self { active: true, silenced: true, filter: Vec::new(), receiver: None };
-        for (key, value) in query {
-            match key.as_str() {
-                "active" => wanted.active = yes_or_no(key, value)?,
-                "silenced" => wanted.silenced = yes_or_no(key, value)?,
-                "filter" => wanted
-                    .filter
-                    .push(parse_matcher(value).map_err(|fault| format!("filter: {fault}"))?),
-                "receiver" => {
-                    let matcher = Matcher::new("receiver", MatchOp::Regex, value);
-                    wanted.receiver = Some(matcher.map_err(|fault| fault.to_string())?);
-                }
-                // Nothing is inhibited or unprocessed yet, so these narrow nothing.
-                _ => {}
-            }
-        }
-        Ok(wanted)
-    }
-
-    fn takes(&self, alert: &GettableAlert) -> bool {
-        let takes_state =
-            if alert.status.silenced_by.is_empty() { self.active } else { self.silenced };
-        let mut receivers = alert.receivers.iter();
-        takes_state
-            && (self.receiver.is_none() || receivers.any(|receiver| self.takes_receiver(receiver)))
-    }
-
-    fn takes_receiver(&self, receiver: &ReceiverName) -> bool {
-        self.receiver.as_ref().is_none_or(|pattern| pattern.matches(&receiver.name))
-    }
-}
-
-fn yes_or_no(key: &str, value: &str) -> Result<bool, String> {
-    value.parse().map_err(|_| format!("{key}: {value:?} is neither true nor false"))
-}
-
 async fn list_receivers(State(api): State<Arc<Api>>) -> Response {
-    Json(api.receivers.iter().map(name_of).collect::<Vec<_>>()).into_response()
+    let named = |name: &String| ReceiverName { name: name.clone() };
+    Json(api.plans.borrow().receivers.iter().map(named).collect::<Vec<_>>()).into_response()
 }
 
 async fn status(State(api): State<Arc<Api>>) -> Response {
     let version = env!("CARGO_PKG_VERSION");
-    // Names only: the addresses of receivers hold tokens.
-    let receivers: Vec<&str> =
-        api.receivers.iter().map(|receiver| receiver.name.as_str()).collect();
     let body = serde_json::json!({
         "cluster": { "name": "", "status": "disabled", "peers": [] },
-        "config": { "original": format!("receivers: {receivers:?}\n") },
+        "config": { "original": api.plans.borrow().original },
         "uptime": api.started_at.rfc3339(),
         "versionInfo": {
             "version": version, "revision": "", "branch": "",
@@ -269,29 +195,21 @@ async fn status(State(api): State<Arc<Api>>) -> Response {
     Json(body).into_response()
 }
 
+async fn reload(State(api): State<Arc<Api>>) -> Response {
+    match api.reloader.reload() {
+        Ok(()) => StatusCode::OK.into_response(),
+        Err(fault) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("{fault:#}")),
+    }
+}
+
+/// The API that Alertmanager had before 2022.
+async fn gone() -> Response {
+    error(StatusCode::GONE, "the v1 API of Alertmanager is gone; use /api/v2")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn read(query: &[(&str, &str)]) -> Result<Wanted, String> {
-        let query: Vec<_> =
-            query.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Wanted::read(&query)
-    }
-
-    #[test]
-    fn a_query_is_read_with_its_faults_named() {
-        let wanted = read(&[
-            ("filter", "a=b"),
-            ("filter", "c=~d"),
-            ("silenced", "false"),
-            ("active", "false"),
-        ]);
-        assert_eq!(wanted.map(|wanted| (wanted.active, wanted.filter.len())), Ok((false, 2)));
-        assert!(read(&[("active", "maybe")]).is_err_and(|fault| fault.contains("active")));
-        assert!(read(&[("filter", "a")]).is_err_and(|fault| fault.contains("filter")));
-        assert!(read(&[("receiver", "(")]).is_err());
-    }
 
     #[test]
     fn a_flood_of_faults_is_cut() {

@@ -12,11 +12,13 @@ use db::DbError;
 use db::alerts::{AlertEvent, AlertStatus, EventKind, StoredAlert};
 use model::{Alert, Fingerprint, Timestamp};
 use thiserror::Error;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use wire::alert::{Accepted, AlertFault, PostableAlert};
 
 use crate::app::Common;
 use crate::config::Config;
+use crate::dispatch::{Dispatcher, Message};
+use crate::group::News;
 use crate::merge::{expire, merge};
 
 /// Requests that wait for the writer; further ones get 503 at once.
@@ -89,7 +91,9 @@ pub(crate) struct Writer {
     requests: mpsc::Receiver<Request>,
     common: Common,
     alerts_max: u64,
-    stored: Arc<Notify>,
+    dispatcher: Dispatcher,
+    /// How many alerts are stored, as far as this instance knows, and until when that is believed.
+    stored: Option<(u64, Timestamp)>,
 }
 
 impl std::fmt::Debug for Request {
@@ -98,10 +102,10 @@ impl std::fmt::Debug for Request {
     }
 }
 
-/// A way in and the writer behind it. `stored` is notified when there are new events in the store.
-pub(crate) fn open(common: Common, alerts_max: u64, stored: Arc<Notify>) -> (Intake, Writer) {
+/// A way in and the writer behind it, which hands what happens to the dispatcher.
+pub(crate) fn open(common: Common, alerts_max: u64, dispatcher: Dispatcher) -> (Intake, Writer) {
     let (sender, requests) = mpsc::channel(REQUESTS_WAITING_MAX);
-    (Intake { requests: sender }, Writer { requests, common, alerts_max, stored })
+    (Intake { requests: sender }, Writer { requests, common, alerts_max, dispatcher, stored: None })
 }
 
 impl Writer {
@@ -137,12 +141,11 @@ impl Writer {
 
     /// Marks firing alerts without news as stale. Done by the writer, so that a renewal at the same moment is
     /// not lost.
-    async fn end_leases(&self) {
+    async fn end_leases(&mut self) {
         match self.store_overdue().await {
             Ok(0) => {}
             Ok(alerts) => {
                 self.common.metrics.leases_expired.inc_by(alerts);
-                self.stored.notify_one();
                 tracing::warn!(
                     alerts,
                     "no news of firing alerts until their leases ran out: they are shown as stale"
@@ -165,11 +168,11 @@ impl Writer {
         let alerts: Vec<StoredAlert> = overdue.into_iter().map(expire).collect();
         let events: Vec<AlertEvent> =
             alerts.iter().map(|stale| AlertEvent::new(stale, EventKind::Stale, now)).collect();
-        self.common.db.alerts().store(&alerts, &events).await?;
+        self.store_and_tell(&alerts, &events).await?;
         Ok(alerts.len() as u64)
     }
 
-    async fn write(&self, batch: Vec<Request>) {
+    async fn write(&mut self, batch: Vec<Request>) {
         let (news, answers): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|request| (request.news, request.answer)).unzip();
         match self.store(news).await {
@@ -194,29 +197,54 @@ impl Writer {
     }
 
     /// Stores the news of several requests in one transaction; answers with the refusals of each.
-    async fn store(&self, requests: Vec<Vec<Accepted>>) -> Result<Vec<Vec<String>>, DbError> {
+    async fn store(&mut self, requests: Vec<Vec<Accepted>>) -> Result<Vec<Vec<String>>, DbError> {
         let now = self.common.clock.now();
         let mut fingerprints: Vec<Fingerprint> =
             requests.iter().flatten().map(|news| news.alert.fingerprint()).collect();
         fingerprints.sort_unstable();
         fingerprints.dedup();
         let known = self.common.db.alerts().load(&fingerprints).await?;
-        let room = if known.len() == fingerprints.len() {
-            0
-        } else {
-            self.alerts_max.saturating_sub(self.common.db.alerts().count_all().await?)
-        };
+        let new = (fingerprints.len() - known.len()) as u64;
+        let room = if new == 0 { 0 } else { self.room(new, now).await? };
         let mut round =
             Round::new(known, usize::try_from(room).unwrap_or(usize::MAX), self.alerts_max, now);
         let refused: Vec<Vec<String>> =
             requests.into_iter().map(|news| round.merge_all(news)).collect();
         let (alerts, events) = round.changes();
-        self.common.db.alerts().store(&alerts, &events).await?;
+        self.store_and_tell(&alerts, &events).await?;
         self.count(&alerts, &refused, now);
-        if !events.is_empty() {
-            self.stored.notify_one();
-        }
         Ok(refused)
+    }
+
+    /// For how many new alerts there is room. Counting takes long in a large store, so the count is believed for
+    /// some seconds, `new` ones added.
+    async fn room(&mut self, new: u64, now: Timestamp) -> Result<u64, DbError> {
+        let stored = match self.stored {
+            Some((stored, until)) if now < until => stored,
+            _ => self.common.db.alerts().count_all().await?,
+        };
+        let until = match self.stored {
+            Some((_, until)) if now < until => until,
+            _ => now.plus(LEASE_CHECK_INTERVAL),
+        };
+        let room = self.alerts_max.saturating_sub(stored);
+        self.stored = Some((stored + new.min(room), until));
+        Ok(room)
+    }
+
+    async fn store_and_tell(
+        &self,
+        alerts: &[StoredAlert],
+        events: &[AlertEvent],
+    ) -> Result<(), DbError> {
+        let now = self.common.clock.now();
+        // Who does not dispatch leaves the events in the store for the one who does.
+        let hands_over = self.dispatcher.leads(now);
+        self.common.db.alerts().store(alerts, events, hands_over).await?;
+        if hands_over && !events.is_empty() {
+            self.dispatcher.tell(Message::News(news_of(alerts, events))).await;
+        }
+        Ok(())
     }
 
     fn count(&self, alerts: &[StoredAlert], refused: &[Vec<String>], now: Timestamp) {
@@ -228,6 +256,17 @@ impl Writer {
         self.common.metrics.refused_alerts(Refusal::TooManyStored, refused as u64);
         self.common.metrics.took_in_at(now);
     }
+}
+
+/// The alerts that something happened to, each once.
+fn news_of(alerts: &[StoredAlert], events: &[AlertEvent]) -> Vec<(Fingerprint, News)> {
+    let changed: HashMap<Fingerprint, Timestamp> =
+        events.iter().map(|event| (event.fingerprint, event.at)).collect();
+    let news = alerts.iter().filter_map(|stored| {
+        let fingerprint = stored.alert.fingerprint();
+        changed.get(&fingerprint).map(|at| (fingerprint, News::of(stored, *at)))
+    });
+    news.collect()
 }
 
 /// Merges the news of one commit in memory. Pure.
@@ -285,10 +324,11 @@ impl Round {
 pub(crate) fn check(
     posted: Result<PostableAlert, AlertFault>,
     now: Timestamp,
+    resolve_timeout: Duration,
     config: &Config,
 ) -> Result<Accepted, (Refusal, String)> {
     let accepted = posted
-        .and_then(|alert| alert.accept(now, config.resolve_timeout))
+        .and_then(|alert| alert.accept(now, resolve_timeout))
         .map_err(|fault| (Refusal::Malformed, fault.to_string()))?;
     match size_fault(&accepted.alert, config) {
         Some(fault) => Err((Refusal::TooLarge, fault)),
@@ -343,6 +383,7 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_000);
+    const TIMEOUT: Duration = Duration::from_secs(300);
 
     fn news(name: &str, ends: i64) -> Accepted {
         let alert = Alert {
@@ -399,7 +440,8 @@ mod tests {
             annotation_bytes_max: 4,
             ..Config::default()
         };
-        let refusal = |posted| check(posted, NOW, &config).expect_err("it is over a limit");
+        let refusal =
+            |posted| check(posted, NOW, TIMEOUT, &config).expect_err("it is over a limit");
         let (reason, fault) = refusal(posted(&[("alertname", "a"), ("b", "b"), ("c", "c")]));
         assert_eq!(reason, Refusal::TooLarge);
         assert!(fault.contains("3 labels are more than alarm.labels_per_alert_max = 2"), "{fault}");
@@ -415,6 +457,6 @@ mod tests {
         );
         let (reason, _) = refusal(posted(&[]));
         assert_eq!(reason, Refusal::Malformed);
-        assert!(check(posted(&[("alertname", "ok")]), NOW, &config).is_ok());
+        assert!(check(posted(&[("alertname", "ok")]), NOW, TIMEOUT, &config).is_ok());
     }
 }

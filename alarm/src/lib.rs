@@ -4,20 +4,35 @@
 mod config;
 mod severity;
 
+mod amconfig;
 mod app;
+mod claim_http;
+mod claims;
+mod dispatch;
+mod group;
 mod http;
+mod inhibit;
 mod intake;
+mod matchers;
 mod merge;
 mod metrics;
+mod notification;
 mod notify;
 mod pipeline;
+mod plan;
 mod queue;
 mod route;
 mod silence;
 mod silence_http;
 mod silences;
+mod teller;
+mod times;
+mod told;
 mod upkeep;
+mod view;
 mod web;
 
+pub use amconfig::Fault;
 pub use app::{Deps, start};
 pub use config::{Config, ReceiverConfig, SecretUrl};
+pub use plan::check_alertmanager_file;

@@ -47,6 +47,11 @@ pub(crate) struct SuppressedLabels {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OutcomeLabel {
+    result: &'static str,
+}
+
 type Durations = Family<ReceiverLabel, Histogram>;
 
 /// The metrics; clones count into the same ones.
@@ -58,6 +63,12 @@ pub(crate) struct Metrics {
     notifications: Family<ResultLabels, Counter>,
     suppressed: Family<SuppressedLabels, Counter>,
     queued: Family<ReceiverLabel, Gauge>,
+    told_alerts: Family<ReceiverLabel, Counter>,
+    reloads: Family<OutcomeLabel, Counter>,
+    reload_is_good: Gauge,
+    last_reload: Gauge<f64, AtomicU64>,
+    /// Groups of alerts that this instance dispatches.
+    pub(crate) groups: Gauge,
     attempt_seconds: Durations,
     delay_seconds: Durations,
     /// Alerts whose lease ran out without news.
@@ -81,7 +92,7 @@ impl Metrics {
             notifications: add(
                 registry,
                 "notifications",
-                "Attempts to notify; failed means given up",
+                "Attempts to send a message; failed means given up",
             ),
             suppressed: add(
                 registry,
@@ -89,6 +100,19 @@ impl Metrics {
                 "Notifications held back, by reason",
             ),
             queued: add(registry, "queued_events", "Events waiting for a receiver"),
+            told_alerts: add(registry, "notified_alerts", "Alerts in accepted messages"),
+            reloads: add(registry, "config_reloads", "Reloads of routes and receivers, by result"),
+            reload_is_good: add(
+                registry,
+                "config_last_reload_successful",
+                "Whether the latest reload of routes and receivers was accepted",
+            ),
+            last_reload: add(
+                registry,
+                "config_last_reload_success_timestamp_seconds",
+                "When routes and receivers were loaded last",
+            ),
+            groups: add(registry, "groups", "Groups of alerts that this instance dispatches"),
             attempt_seconds: add_durations(
                 registry,
                 "notification_attempt",
@@ -112,11 +136,15 @@ impl Metrics {
                 "When alerts were accepted last; 0: never",
             ),
         };
+        for result in ["ok", "failed"] {
+            drop(metrics.reloads.get_or_create(&OutcomeLabel { result }));
+        }
+        metrics.touch_totals();
         metrics.touch(receivers);
         metrics
     }
 
-    fn touch(&self, receivers: &[String]) {
+    fn touch_totals(&self) {
         for status in [AlertStatus::Firing, AlertStatus::Resolved] {
             self.received_alerts(status, 0);
         }
@@ -128,6 +156,10 @@ impl Metrics {
                 self.set_stored(status, severity, 0);
             }
         }
+    }
+
+    /// Makes the series of these receivers appear.
+    pub(crate) fn touch(&self, receivers: &[String]) {
         for receiver in receivers {
             for result in [DeliveryResult::Sent, DeliveryResult::Retrying, DeliveryResult::Failed] {
                 self.notifications.get_or_create(&result_labels(receiver, result)).inc_by(0);
@@ -136,6 +168,7 @@ impl Metrics {
                 self.suppressed.get_or_create(&suppressed_labels(receiver, reason)).inc_by(0);
             }
             self.set_queued(receiver, 0);
+            self.told_alerts(receiver, 0);
             drop(self.attempt_seconds.get_or_create(&receiver_label(receiver)));
             drop(self.delay_seconds.get_or_create(&receiver_label(receiver)));
         }
@@ -171,8 +204,22 @@ impl Metrics {
         self.delay_seconds.get_or_create(&receiver_label(receiver)).observe(seconds);
     }
 
-    pub(crate) fn suppressed(&self, receiver: &str, reason: Reason) {
-        self.suppressed.get_or_create(&suppressed_labels(receiver, reason)).inc();
+    pub(crate) fn suppressed(&self, receiver: &str, reason: Reason, alerts: u64) {
+        self.suppressed.get_or_create(&suppressed_labels(receiver, reason)).inc_by(alerts);
+    }
+
+    pub(crate) fn told_alerts(&self, receiver: &str, alerts: u64) {
+        self.told_alerts.get_or_create(&receiver_label(receiver)).inc_by(alerts);
+    }
+
+    /// Notes how a reload of the settings ended.
+    pub(crate) fn reloaded(&self, is_good: bool, now: model::Timestamp) {
+        let result = if is_good { "ok" } else { "failed" };
+        self.reloads.get_or_create(&OutcomeLabel { result }).inc();
+        self.reload_is_good.set(i64::from(is_good));
+        if is_good {
+            self.last_reload.set(now.seconds_f64());
+        }
     }
 }
 

@@ -1,42 +1,33 @@
-//! One task a receiver: takes tickets from its queue, asks the pipeline, sends, and records what came of it.
+//! Receivers: what they are and how one is told.
 
-mod log;
 pub(crate) mod webhook;
 
-use std::collections::HashSet;
 use std::time::Duration;
 
-use anyhow::Context;
-use daemon::Stop;
-use db::alerts::{DeliveryResult, StoredAlert, Told};
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
-use model::{Fingerprint, Matcher, Timestamp};
-use reqwest::Url;
+use anyhow::Context as _;
+use reqwest::{Client, Url};
 
-use crate::app::Common;
-use crate::config::ReceiverConfig;
-use crate::pipeline::{self, Candidate, Reason, Round};
-use crate::queue::{Queue, Ticket};
-use crate::route::parse_matcher;
-use crate::silences::Silences;
-use log::{after_attempt, after_refusal, message_key};
-use webhook::Answer;
+use crate::amconfig::{Integration, Kind};
+use crate::config::{ReceiverConfig, is_web_address};
+use crate::notification::Notification;
+pub(crate) use webhook::Answer;
 
-// Tickets that come back by themselves (retries) and those of other instances ring no bell here.
-const POLL_INTERVAL: Duration = Duration::from_millis(500);
-// A ticket whose task died comes back after twice the timeout of an attempt and this.
-const LEASE_MARGIN: Duration = Duration::from_secs(30);
-const STORE_RETRY: Duration = Duration::from_secs(5);
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// A receiver that asks for more patience than this is asked again sooner.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT_MAX: Duration = Duration::from_secs(300);
+const RETRY_FOR: Duration = Duration::from_secs(3600);
+const CONCURRENCY: usize = 8;
 
-/// A receiver as the settings describe it, ready for use.
+/// One way to tell somebody, ready for use.
 #[derive(Debug, Clone)]
 pub(crate) struct Receiver {
+    /// Its key in the notification log, in metrics and for people.
     pub(crate) name: String,
     pub(crate) url: Url,
     pub(crate) send_resolved: bool,
-    pub(crate) matchers: Vec<Matcher>,
     pub(crate) timeout: Duration,
     pub(crate) retry_for: Duration,
     pub(crate) concurrency: usize,
@@ -48,259 +39,83 @@ impl Receiver {
         let name = config.name.clone();
         let url = Url::parse(&config.webhook_url.0)
             .with_context(|| format!("webhook_url of receiver {name}"))?;
-        let matchers =
-            config.matchers.iter().map(|text| parse_matcher(text)).collect::<Result<_, _>>();
-        let matchers = matchers.with_context(|| format!("matchers of receiver {name}"))?;
         let ReceiverConfig { send_resolved, timeout, retry_for, concurrency, .. } = *config;
-        Ok(Self { name, url, send_resolved, matchers, timeout, retry_for, concurrency })
+        Ok(Self { name, url, send_resolved, timeout, retry_for, concurrency })
     }
-}
 
-/// The task of one receiver.
-#[derive(Debug)]
-pub(crate) struct Notifier {
-    pub(crate) common: Common,
-    pub(crate) receiver: Receiver,
-    pub(crate) queue: Queue,
-    pub(crate) http: reqwest::Client,
-    pub(crate) external_url: String,
-    pub(crate) repeat_interval: Duration,
-    pub(crate) silences: Silences,
-}
-
-/// All tickets at hand about one alert: one look at its state serves them all.
-#[derive(Debug, PartialEq)]
-struct Errand {
-    fingerprint: Fingerprint,
-    at: Timestamp,
-    ids: Vec<String>,
-}
-
-/// Keeps two errands about one alert from running at once: the second must see what the first one told.
-#[derive(Debug, Default)]
-struct Desk {
-    running: HashSet<Fingerprint>,
-    held: Vec<Errand>,
-}
-
-impl Desk {
-    /// Takes tickets; answers with the errands that can start now.
-    fn admit(&mut self, tickets: Vec<(String, Ticket)>) -> Vec<Errand> {
-        let mut ready: Vec<Errand> = Vec::new();
-        for (id, ticket) in tickets {
-            let Ticket { fingerprint, at } = ticket;
-            let is_running = self.running.contains(&fingerprint);
-            let waiting = if is_running { &mut self.held } else { &mut ready };
-            match waiting.iter_mut().find(|errand| errand.fingerprint == fingerprint) {
-                Some(errand) => errand.ids.push(id),
-                None => waiting.push(Errand { fingerprint, at, ids: vec![id] }),
-            }
+    /// From an integration of Alertmanager's file. Fails with what is wrong, or when nothing here can send so.
+    pub(crate) fn from_alertmanager(key: &str, integration: &Integration) -> Result<Self, String> {
+        if integration.kind != Kind::Webhook {
+            return Err(format!(
+                "saker cannot send {} yet; send a webhook_configs instead, or set \
+                 alarm.skip_unsupported to leave it out",
+                integration.kind.key()
+            ));
         }
-        self.running.extend(ready.iter().map(|errand| errand.fingerprint));
-        ready
-    }
-
-    /// An errand is done; answers with the one that waited for it.
-    fn finish(&mut self, fingerprint: Fingerprint) -> Option<Errand> {
-        match self.held.iter().position(|errand| errand.fingerprint == fingerprint) {
-            Some(position) => Some(self.held.swap_remove(position)),
-            None => {
-                self.running.remove(&fingerprint);
-                None
-            }
-        }
-    }
-}
-
-/// What a notifier waits for.
-enum Step {
-    /// Tickets came from the queue.
-    Took(Vec<(String, Ticket)>),
-    /// An errand about this alert is done.
-    Done(Fingerprint),
-}
-
-impl Notifier {
-    /// Works until the stop, then finishes what is under way.
-    pub(crate) async fn run(self, stop: Stop) {
-        let mut desk = Desk::default();
-        // Taking tickets is one of the steps under way and not awaited by itself: while the loop waits
-        // elsewhere, the errands stand still, and one of them may hold the very lock of the store that the
-        // loop waits for.
-        let mut under_way: FuturesUnordered<BoxFuture<'_, Step>> = FuturesUnordered::new();
-        let (mut is_taking, mut may_take) = (false, true);
-        let stop_requested = stop.clone().requested();
-        tokio::pin!(stop_requested);
-        loop {
-            let errands = under_way.len() - usize::from(is_taking) + desk.held.len();
-            let free = self.receiver.concurrency.saturating_sub(errands);
-            if may_take && !is_taking && free > 0 && !stop.is_requested() {
-                (is_taking, may_take) = (true, false);
-                under_way.push(self.take(free).boxed());
-            }
-            tokio::select! {
-                Some(step) = under_way.next() => {
-                    let ready = match step {
-                        Step::Took(tickets) => {
-                            is_taking = false;
-                            desk.admit(tickets)
-                        }
-                        Step::Done(fingerprint) => {
-                            may_take = true;
-                            desk.finish(fingerprint).into_iter().collect()
-                        }
-                    };
-                    under_way.extend(ready.into_iter().map(|errand| self.run_errand(errand).boxed()));
-                }
-                () = self.queue.rung() => may_take = true,
-                () = self.common.clock.sleep(POLL_INTERVAL) => may_take = true,
-                () = &mut stop_requested, if under_way.is_empty() => return,
-            }
-        }
-    }
-
-    async fn take(&self, max: usize) -> Step {
-        let lease = self.receiver.timeout * 2 + LEASE_MARGIN;
-        let taken = self.queue.take(max, lease, self.common.clock.now()).await;
-        Step::Took(taken.unwrap_or_else(|error| {
-            self.store_failed("take tickets", &error);
-            Vec::new()
-        }))
-    }
-
-    async fn run_errand(&self, errand: Errand) -> Step {
-        let again = match self.tell(&errand).await {
-            Ok(again) => again,
-            Err(error) => {
-                self.store_failed("notify", &error);
-                Some(self.common.clock.now().plus(STORE_RETRY))
-            }
+        let text = |name: &str| integration.settings.get(name).and_then(serde_json::Value::as_str);
+        let url = match (text("url"), text("url_file")) {
+            (Some(url), _) => url.to_owned(),
+            (None, Some(path)) => std::fs::read_to_string(path)
+                .map_err(|error| format!("url_file {path:?} cannot be read: {error}"))?,
+            (None, None) => return Err("url is not a text".to_owned()),
         };
-        for id in &errand.ids {
-            let settled = match again {
-                Some(not_before) => self.queue.put_back(id, not_before).await,
-                None => self.queue.done(id).await,
-            };
-            if let Err(error) = settled {
-                // Its lease ends, and the notification log keeps the repeat from being sent.
-                self.store_failed("settle a ticket", &error);
-            }
+        let url = url.trim();
+        if !is_web_address(url) {
+            return Err("url is not an http or https URL".to_owned());
         }
-        Step::Done(errand.fingerprint)
+        let url = Url::parse(url).map_err(|error| error.to_string())?;
+        let timeout = match text("timeout") {
+            None => TIMEOUT,
+            Some(text) => model::parse_duration(text).map_err(|fault| fault.to_string())?,
+        };
+        // Zero means the default, as in Alertmanager.
+        let timeout = if timeout.is_zero() { TIMEOUT } else { timeout.min(TIMEOUT_MAX) };
+        Ok(Self {
+            name: key.to_owned(),
+            url,
+            send_resolved: integration.send_resolved,
+            timeout,
+            retry_for: RETRY_FOR,
+            concurrency: CONCURRENCY,
+        })
     }
 
-    /// Does what the state of the alert asks for; answers when to try again, if that makes sense.
-    async fn tell(&self, errand: &Errand) -> anyhow::Result<Option<Timestamp>> {
-        let Some(alert) = self.common.db.alerts().load(&[errand.fingerprint]).await?.pop() else {
-            // Forgotten after the retention.
-            return Ok(None);
-        };
-        let told = self.common.db.alerts().told(&[errand.fingerprint]).await?;
-        let told = told.into_iter().find(|told| told.receiver == self.receiver.name);
-        let now = self.common.clock.now();
-        let silences = self.silences.known();
-        let round = Round {
-            receiver: &self.receiver,
-            now,
-            repeat_interval: self.repeat_interval,
-            silences: &silences,
-        };
-        let mut outcome = pipeline::run(vec![Candidate { alert, told }], &round);
-        for (candidate, reason) in outcome.dropped {
-            self.hold_back(candidate, reason, now).await?;
-        }
-        match outcome.kept.pop() {
-            Some(Candidate { alert, told }) => self.attempt(alert, told, errand).await,
-            None => Ok(None),
-        }
+    /// Makes one attempt.
+    pub(crate) async fn send(&self, http: &Client, notification: &Notification) -> Answer {
+        webhook::send(http, self, notification).await
     }
 
-    async fn hold_back(
+    /// How long to wait before the next attempt after so many; `None` gives up. `spread` differs from message to
+    /// message, so that a receiver that comes back is not met by all of them at once.
+    pub(crate) fn retry_after(
         &self,
-        candidate: Candidate,
-        reason: Reason,
-        now: Timestamp,
-    ) -> anyhow::Result<()> {
-        self.common.metrics.suppressed(&self.receiver.name, reason);
-        if let Some(told) = after_refusal(candidate, &self.receiver.name, reason, now) {
-            self.common.db.alerts().record(&told, None).await?;
+        attempts: u32,
+        answer: &Answer,
+        spread: u64,
+    ) -> Option<Duration> {
+        let Answer::Temporary { retry_after, .. } = answer else { return None };
+        if waited_before(attempts) >= self.retry_for {
+            return None;
         }
-        Ok(())
-    }
-
-    async fn attempt(
-        &self,
-        alert: StoredAlert,
-        told: Option<Told>,
-        errand: &Errand,
-    ) -> anyhow::Result<Option<Timestamp>> {
-        let began_at = self.common.clock.now();
-        let stopwatch = tokio::time::Instant::now();
-        let key = message_key(&alert, told.as_ref());
-        let answer =
-            webhook::send(&self.http, &self.receiver, &alert, &self.external_url, &key, began_at)
-                .await;
-        let took = stopwatch.elapsed();
-        let attempt = after_attempt(&alert, told, &self.receiver, &answer, began_at, took);
-        self.common.db.alerts().record(&attempt.told, Some(&attempt.delivery)).await?;
-        let result = attempt.told.result;
-        self.common.metrics.attempted(&self.receiver.name, result, took.as_secs_f64());
-        match result {
-            DeliveryResult::Sent => {
-                let delay = self.common.clock.now().since(errand.at);
-                self.common.metrics.delivered_after(&self.receiver.name, delay.as_secs_f64());
-            }
-            DeliveryResult::Failed => self.log_given_up(&alert, &attempt.told, &answer),
-            DeliveryResult::Retrying | DeliveryResult::Skipped => {}
-        }
-        Ok(attempt.again)
-    }
-
-    fn log_given_up(&self, alert: &StoredAlert, told: &Told, answer: &Answer) {
-        tracing::warn!(
-            receiver.name = self.receiver.name,
-            alert.fingerprint = %alert.alert.fingerprint(),
-            attempts = told.attempts,
-            http.code = answer.code(),
-            "gave up a notification: {}",
-            answer.detail()
-        );
-    }
-
-    fn store_failed(&self, what: &'static str, error: &anyhow::Error) {
-        self.common.metrics.store_failures.inc();
-        tracing::error!(
-            receiver.name = self.receiver.name,
-            error = format!("{error:#}"),
-            "cannot {what}"
-        );
+        let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
+        Some(wait_after(attempts, spread).max(asked))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// One second doubled with every attempt, at most a minute, and up to a quarter more.
+fn wait_after(attempts: u32, spread: u64) -> Duration {
+    let base = plain_wait(attempts);
+    base + base / 1024 * u32::try_from(spread % 256).unwrap_or(0)
+}
 
-    fn ticket(id: &str, fingerprint: u64) -> (String, Ticket) {
-        (id.to_owned(), Ticket { fingerprint: Fingerprint(fingerprint), at: Timestamp(1) })
-    }
+fn plain_wait(attempts: u32) -> Duration {
+    let factor = 1 << attempts.saturating_sub(1).min(6);
+    (FIRST_WAIT * factor).min(WAIT_MAX)
+}
 
-    #[test]
-    fn two_errands_about_one_alert_never_run_at_once() {
-        let mut desk = Desk::default();
-        let ready = desk.admit(vec![ticket("a", 1), ticket("b", 2), ticket("c", 1)]);
-        assert_eq!(ready.len(), 2);
-        assert_eq!(ready[0].ids, ["a", "c"], "one look at the state serves both");
-        assert!(desk.admit(vec![ticket("d", 1), ticket("e", 1)]).is_empty());
-        assert_eq!(desk.finish(Fingerprint(2)), None);
-        let held = desk.finish(Fingerprint(1)).expect("it waited");
-        assert_eq!(held.ids, ["d", "e"]);
-        assert!(desk.admit(vec![ticket("f", 1)]).is_empty(), "the held errand runs now");
-        assert_eq!(
-            desk.finish(Fingerprint(1)).map(|errand| errand.ids),
-            Some(vec!["f".to_owned()])
-        );
-        assert_eq!(desk.finish(Fingerprint(1)), None);
-        assert_eq!(desk.admit(vec![ticket("g", 1)]).len(), 1);
-    }
+/// How long was waited between the first and this attempt. Counted in attempts and not by the clock: time in
+/// which alarm itself was down is no time in which it tried.
+fn waited_before(attempts: u32) -> Duration {
+    let doubling: Duration = (1..attempts.min(7)).map(plain_wait).sum();
+    doubling + WAIT_MAX * attempts.saturating_sub(7)
 }

@@ -1,8 +1,9 @@
 //! From "something happened" to "tell this receiver now": one array of stages in order. Pure.
 //!
-//! A stage looks at all candidates of a round at once, because grouping and inhibition will need that, and
-//! answers with those it keeps and a named reason for each of the others. The reason is stored and shown: for
-//! every alert one can see who was told, and why somebody was not.
+//! Routing, grouping, inhibition and times of the day come before (`group.rs`), for all receivers of a group at
+//! once. Here is what is looked at for one receiver right before a message leaves: everything that may have
+//! changed while it waited on a queue. A stage answers with the alerts it keeps and a named reason for each of the
+//! others. The reason is stored and shown: for every alert one can see who was told, and why somebody was not.
 
 mod dedup;
 
@@ -11,8 +12,8 @@ use std::time::Duration;
 use db::alerts::{AlertStatus, StoredAlert, Told};
 use model::Timestamp;
 
+use crate::claims::Claims;
 use crate::notify::Receiver;
-use crate::route;
 use crate::silence::Silence;
 
 /// An alert on its way to one receiver.
@@ -31,19 +32,35 @@ pub(crate) struct Round<'a> {
     pub(crate) receiver: &'a Receiver,
     /// The moment of the decision.
     pub(crate) now: Timestamp,
-    /// After how long a firing alert is told again.
+    /// For how long a message that was given up is not tried again.
     pub(crate) repeat_interval: Duration,
+    /// What was told before this moment is told again; `None` when only news are told.
+    pub(crate) repeats_before: Option<Timestamp>,
+    /// Whether the receiver is told because nobody took the alerts.
+    pub(crate) is_escalation: bool,
     /// All silences.
     pub(crate) silences: &'a [Silence],
+    /// Who took which alert, and what was put off.
+    pub(crate) claims: &'a Claims,
 }
 
 /// Why a receiver is not told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Reason {
-    /// The matchers of the receiver do not hold.
+    /// No way of the routing tree leads there.
     NotRouted,
+    /// Another alert that fires keeps it quiet.
+    Inhibited,
+    /// It is a time in which nobody is told this way.
+    MuteTime,
+    /// It is no time in which anybody is told this way.
+    InactiveTime,
     /// A silence holds for it.
     Silenced,
+    /// Somebody put it off.
+    Snoozed,
+    /// Somebody took it: no repeats and no escalation.
+    Acknowledged,
     /// The news of the alert ran out in silence: neither "firing" nor "resolved" would be true.
     LeaseExpired,
     /// It ended before this receiver was told that it began.
@@ -58,9 +75,14 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// All of them.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::NotRouted,
+        Self::Inhibited,
+        Self::MuteTime,
+        Self::InactiveTime,
         Self::Silenced,
+        Self::Snoozed,
+        Self::Acknowledged,
         Self::LeaseExpired,
         Self::EndedUntold,
         Self::ResolvedNotWanted,
@@ -72,13 +94,31 @@ impl Reason {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::NotRouted => "not_routed",
+            Self::Inhibited => "inhibited",
+            Self::MuteTime => "mute_time",
+            Self::InactiveTime => "inactive_time",
             Self::Silenced => "silenced",
+            Self::Snoozed => "snoozed",
+            Self::Acknowledged => "acknowledged",
             Self::LeaseExpired => "lease_expired",
             Self::EndedUntold => "ended_untold",
             Self::ResolvedNotWanted => "resolved_not_wanted",
             Self::AlreadyTold => "already_told",
             Self::GivenUp => "given_up",
         }
+    }
+
+    /// Whether it may end while the alert fires, and the alert is looked at again then.
+    pub(crate) const fn is_for_now(self) -> bool {
+        matches!(
+            self,
+            Self::Inhibited
+                | Self::MuteTime
+                | Self::InactiveTime
+                | Self::Silenced
+                | Self::Snoozed
+                | Self::Acknowledged
+        )
     }
 }
 
@@ -91,63 +131,53 @@ pub(crate) struct Outcome {
     pub(crate) dropped: Vec<(Candidate, Reason)>,
 }
 
-type Stage = fn(Vec<Candidate>, &Round<'_>) -> Outcome;
+type Stage = fn(&Candidate, &Round<'_>) -> Option<Reason>;
 
-/// The stages in the order of `docs/ARCHITECTURE.md`. Grouping, inhibition, active times and mutes get their
-/// places around `silenced`.
-const STAGES: [Stage; 5] = [routed, known_to_be_true, silenced, wanted, dedup::not_told_yet];
+/// The stages in the order of `docs/ARCHITECTURE.md`.
+const STAGES: [Stage; 6] =
+    [known_to_be_true, silenced, snoozed, acknowledged, wanted, dedup::told_already];
 
-/// Sends candidates through all stages.
+/// Sends candidates through all stages; the first that refuses names the reason.
 pub(crate) fn run(candidates: Vec<Candidate>, round: &Round<'_>) -> Outcome {
-    let mut outcome = Outcome { kept: candidates, dropped: Vec::new() };
-    for stage in STAGES {
-        let next = stage(outcome.kept, round);
-        outcome.kept = next.kept;
-        outcome.dropped.extend(next.dropped);
-    }
-    outcome
-}
-
-fn routed(candidates: Vec<Candidate>, round: &Round<'_>) -> Outcome {
-    each(candidates, |candidate| {
-        let takes = route::matches_all(&round.receiver.matchers, &candidate.alert.alert.labels);
-        (!takes).then_some(Reason::NotRouted)
-    })
-}
-
-fn known_to_be_true(candidates: Vec<Candidate>, _: &Round<'_>) -> Outcome {
-    each(candidates, |candidate| {
-        (candidate.alert.status == AlertStatus::Stale).then_some(Reason::LeaseExpired)
-    })
-}
-
-// An end is not held back: who was told that it fires would wait for it for ever.
-fn silenced(candidates: Vec<Candidate>, round: &Round<'_>) -> Outcome {
-    each(candidates, |candidate| {
-        let labels = &candidate.alert.alert.labels;
-        let is_held = candidate.alert.status == AlertStatus::Firing
-            && round.silences.iter().any(|silence| silence.holds(labels, round.now));
-        is_held.then_some(Reason::Silenced)
-    })
-}
-
-fn wanted(candidates: Vec<Candidate>, round: &Round<'_>) -> Outcome {
-    each(candidates, |candidate| {
-        let is_end = candidate.alert.status == AlertStatus::Resolved;
-        (is_end && !round.receiver.send_resolved).then_some(Reason::ResolvedNotWanted)
-    })
-}
-
-/// A stage that judges each candidate by itself.
-fn each(candidates: Vec<Candidate>, refuse: impl Fn(&Candidate) -> Option<Reason>) -> Outcome {
     let mut outcome = Outcome::default();
     for candidate in candidates {
-        match refuse(&candidate) {
+        match STAGES.iter().find_map(|stage| stage(&candidate, round)) {
             Some(reason) => outcome.dropped.push((candidate, reason)),
             None => outcome.kept.push(candidate),
         }
     }
     outcome
+}
+
+fn known_to_be_true(candidate: &Candidate, _: &Round<'_>) -> Option<Reason> {
+    (candidate.alert.status == AlertStatus::Stale).then_some(Reason::LeaseExpired)
+}
+
+// An end is not held back: who was told that it fires would wait for it for ever.
+fn silenced(candidate: &Candidate, round: &Round<'_>) -> Option<Reason> {
+    let labels = &candidate.alert.alert.labels;
+    let is_held = candidate.alert.status == AlertStatus::Firing
+        && round.silences.iter().any(|silence| silence.holds(labels, round.now));
+    is_held.then_some(Reason::Silenced)
+}
+
+fn snoozed(candidate: &Candidate, round: &Round<'_>) -> Option<Reason> {
+    let is_held = candidate.alert.status == AlertStatus::Firing
+        && round.claims.is_snoozed(&candidate.alert, round.now);
+    is_held.then_some(Reason::Snoozed)
+}
+
+fn acknowledged(candidate: &Candidate, round: &Round<'_>) -> Option<Reason> {
+    let is_told_again = candidate.told.as_ref().is_some_and(|told| told.sent.is_some());
+    let is_held = candidate.alert.status == AlertStatus::Firing
+        && (round.is_escalation || is_told_again)
+        && round.claims.is_acknowledged(&candidate.alert, round.now);
+    is_held.then_some(Reason::Acknowledged)
+}
+
+fn wanted(candidate: &Candidate, round: &Round<'_>) -> Option<Reason> {
+    let is_end = candidate.alert.status == AlertStatus::Resolved;
+    (is_end && !round.receiver.send_resolved).then_some(Reason::ResolvedNotWanted)
 }
 
 #[cfg(test)]
@@ -158,17 +188,19 @@ pub(crate) mod tests {
     use model::{Alert, Labels};
 
     use super::*;
+    use crate::claims::tests::claim;
     use crate::config::{ReceiverConfig, SecretUrl};
     use crate::silence::tests::{matcher, silence};
+    use db::claims::ClaimKind;
 
     pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-    pub(crate) fn receiver(send_resolved: bool, matchers: &[&str]) -> Receiver {
+    pub(crate) fn receiver(send_resolved: bool) -> Receiver {
         let config = ReceiverConfig {
             name: "ops".to_owned(),
             webhook_url: SecretUrl("http://127.0.0.1:1/".to_owned()),
             send_resolved,
-            matchers: matchers.iter().map(|text| (*text).to_owned()).collect(),
+            matchers: Vec::new(),
             timeout: Duration::from_secs(1),
             retry_for: HOUR,
             concurrency: 1,
@@ -212,6 +244,19 @@ pub(crate) mod tests {
         Candidate { alert, told }
     }
 
+    /// A round of news without silences.
+    pub(crate) fn round<'a>(receiver: &'a Receiver, now: i64, claims: &'a Claims) -> Round<'a> {
+        Round {
+            receiver,
+            now: Timestamp(now),
+            repeat_interval: HOUR,
+            repeats_before: None,
+            is_escalation: false,
+            silences: &[],
+            claims,
+        }
+    }
+
     fn check(receiver: &Receiver, candidate: Candidate, expected: Option<Reason>) {
         check_with(&[], receiver, candidate, expected);
     }
@@ -222,7 +267,8 @@ pub(crate) mod tests {
         candidate: Candidate,
         expected: Option<Reason>,
     ) {
-        let round = Round { receiver, now: Timestamp(5_000), repeat_interval: HOUR, silences };
+        let claims = Claims::default();
+        let round = Round { silences, ..round(receiver, 5_000, &claims) };
         let outcome = run(vec![candidate], &round);
         assert_eq!(outcome.dropped.first().map(|(_, reason)| *reason), expected);
         assert_eq!(outcome.kept.len(), usize::from(expected.is_none()));
@@ -230,33 +276,20 @@ pub(crate) mod tests {
 
     #[test]
     fn a_new_alert_passes_every_stage() {
-        check(&receiver(true, &[]), candidate(AlertStatus::Firing, 0, None), None);
-    }
-
-    #[test]
-    fn an_alert_that_the_matchers_do_not_take_is_not_routed() {
-        check(
-            &receiver(true, &["severity=info"]),
-            candidate(AlertStatus::Firing, 0, None),
-            Some(Reason::NotRouted),
-        );
+        check(&receiver(true), candidate(AlertStatus::Firing, 0, None), None);
     }
 
     #[test]
     fn a_lease_that_ran_out_is_never_told_as_an_end() {
         let told = Some((AlertStatus::Firing, 0, 1));
-        check(
-            &receiver(true, &[]),
-            candidate(AlertStatus::Stale, 0, told),
-            Some(Reason::LeaseExpired),
-        );
+        check(&receiver(true), candidate(AlertStatus::Stale, 0, told), Some(Reason::LeaseExpired));
     }
 
     #[test]
     fn a_silence_holds_back_what_begins_and_never_an_end() {
         let of =
             |severity| silence("s", vec![matcher("severity", severity, false)], Timestamp(4_000));
-        let (receiver, firing) = (receiver(true, &[]), candidate(AlertStatus::Firing, 0, None));
+        let (receiver, firing) = (receiver(true), candidate(AlertStatus::Firing, 0, None));
         check_with(&[of("info")], &receiver, firing.clone(), None);
         let both = [of("info"), of("critical")];
         check_with(&both, &receiver, firing, Some(Reason::Silenced));
@@ -267,14 +300,43 @@ pub(crate) mod tests {
     #[test]
     fn the_end_is_told_to_those_who_want_it() {
         let told = Some((AlertStatus::Firing, 0, 1));
-        check(&receiver(true, &[]), candidate(AlertStatus::Resolved, 0, told), None);
+        check(&receiver(true), candidate(AlertStatus::Resolved, 0, told), None);
         let unwanted = Some(Reason::ResolvedNotWanted);
-        check(&receiver(false, &[]), candidate(AlertStatus::Resolved, 0, told), unwanted);
+        check(&receiver(false), candidate(AlertStatus::Resolved, 0, told), unwanted);
     }
 
     #[test]
-    fn the_first_stage_that_refuses_names_the_reason() {
-        let receiver = receiver(false, &["severity=info"]);
-        check(&receiver, candidate(AlertStatus::Resolved, 0, None), Some(Reason::NotRouted));
+    fn who_took_an_alert_is_not_told_again_and_nobody_else_is_called() {
+        let receiver = receiver(true);
+        let alert = candidate(AlertStatus::Firing, 0, None);
+        let claims = Claims::of(vec![claim(&alert.alert, ClaimKind::Acknowledged, 9_000)]);
+        let news = round(&receiver, 5_000, &claims);
+        let reason = |candidate: Candidate, round: &Round<'_>| {
+            run(vec![candidate], round).dropped.first().map(|(_, reason)| *reason)
+        };
+        assert_eq!(reason(alert.clone(), &news), None, "the first message goes out");
+        let called = Round { is_escalation: true, ..round(&receiver, 5_000, &claims) };
+        assert_eq!(reason(alert.clone(), &called), Some(Reason::Acknowledged));
+        let told = candidate(AlertStatus::Firing, 0, Some((AlertStatus::Firing, 0, 1)));
+        let repeat =
+            Round { repeats_before: Some(Timestamp(5_000)), ..round(&receiver, 5_000, &claims) };
+        assert_eq!(reason(told.clone(), &repeat), Some(Reason::Acknowledged));
+        let later =
+            Round { repeats_before: Some(Timestamp(9_001)), ..round(&receiver, 9_001, &claims) };
+        assert_eq!(reason(told, &later), None, "it has run out");
+        let over = candidate(AlertStatus::Resolved, 0, Some((AlertStatus::Firing, 0, 1)));
+        assert_eq!(reason(over, &news), None, "an end is told");
+    }
+
+    #[test]
+    fn what_is_put_off_is_not_told_until_then() {
+        let receiver = receiver(true);
+        let alert = candidate(AlertStatus::Firing, 0, None);
+        let claims = Claims::of(vec![claim(&alert.alert, ClaimKind::Snoozed, 5_000)]);
+        let reason = |now| {
+            let outcome = run(vec![alert.clone()], &round(&receiver, now, &claims));
+            outcome.dropped.first().map(|(_, reason)| *reason)
+        };
+        assert_eq!((reason(5_000), reason(5_001)), (Some(Reason::Snoozed), None));
     }
 }

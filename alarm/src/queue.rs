@@ -1,42 +1,46 @@
-//! One priority queue a receiver, so that one that is away never holds up another.
+//! One priority queue an integration, so that one that is away never holds up another.
 //!
-//! A ticket on a queue says "something happened to this alert", not what to tell: that is decided from the
-//! state of the alert when the ticket is taken. So a backlog can never send outdated news. Events are put on
-//! the queues from the store, and marked there afterwards: a crash in between repeats a ticket, it never
-//! loses one.
+//! A ticket on a queue names a group and the alerts that are news, not what to tell: that is decided from the
+//! state of the alerts when the ticket is taken. So a backlog can never send outdated news.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use db::Db;
-use db::alerts::AlertEvent;
-use model::{Fingerprint, Timestamp};
+use model::{Fingerprint, Labels, Timestamp};
 use serde::{Deserialize, Serialize};
-use state::{Event, State};
+use state::{Event, NewEvent, State};
 use tokio::sync::Notify;
 
-use crate::app::Common;
-
-// Few, so that an urgent event waits for little of a storm of others: every round begins with the most
-// urgent.
-const EVENTS_PER_ROUND: u32 = 50;
-// Only after a failure of the store: events that were just stored ring the bell.
-const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-
 /// What lies on a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ticket {
-    /// Which alert.
-    pub(crate) fingerprint: Fingerprint,
-    /// When it happened.
+    /// Which group, as a number: no two tickets of one group are worked on at once.
+    pub(crate) group: u64,
+    /// Identity of the group in messages.
+    pub(crate) group_key: String,
+    /// The labels of the group.
+    pub(crate) labels: Labels,
+    /// The alerts to look at.
+    pub(crate) alerts: Vec<Fingerprint>,
+    /// Alerts of the group that fire and are not among them.
+    pub(crate) left_out: u64,
+    /// Whether what was told before `at` is told again.
+    pub(crate) is_repeat: bool,
+    /// Whether the receiver is told because nobody took the alerts.
+    pub(crate) is_escalation: bool,
+    /// After how long what fires is told again, as things stand.
+    pub(crate) repeat_interval_ms: u64,
+    /// When it was decided.
     pub(crate) at: Timestamp,
+    /// When the first thing in it happened.
+    pub(crate) event_at: Timestamp,
 }
 
-/// The queue of one receiver; clones are the same queue.
+/// The queue of one integration; clones are the same queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Queue {
-    receiver: String,
     name: String,
     state: State,
     /// Rings when there may be something to take.
@@ -44,26 +48,20 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn of(receiver: &str, state: State) -> Self {
-        let name = format!("alarm.{receiver}");
-        Self { receiver: receiver.to_owned(), name, state, bell: Arc::default() }
-    }
-
-    /// Name of the receiver it belongs to.
-    pub(crate) fn receiver(&self) -> &str {
-        &self.receiver
-    }
-
-    /// Puts a ticket on the queue; one with the same id that is still there is kept instead.
+    /// Puts tickets with their ids on the queue; one with the same id that is still there is kept instead.
     pub(crate) async fn push(
         &self,
-        id: &str,
-        priority: u8,
-        ticket: Ticket,
+        tickets: &[(String, u8, Ticket)],
         now: Timestamp,
     ) -> anyhow::Result<()> {
-        let body = serde_json::to_vec(&ticket).context("write a ticket")?;
-        self.state.push_event(&self.name, priority, id, &body, now).await?;
+        let events: Vec<NewEvent> = tickets
+            .iter()
+            .map(|(id, priority, ticket)| {
+                let body = serde_json::to_vec(ticket).context("write a ticket")?;
+                Ok(NewEvent { id: id.clone(), priority: *priority, body })
+            })
+            .collect::<anyhow::Result<_>>()?;
+        self.state.push_events(&self.name, &events, now).await?;
         self.bell.notify_one();
         Ok(())
     }
@@ -83,17 +81,16 @@ impl Queue {
                 Err(error) => {
                     let queue = &self.name;
                     tracing::error!(queue, event.id = id, %error, "threw away an unreadable ticket");
-                    self.done(&id).await?;
+                    self.done(&[id]).await?;
                 }
             }
         }
         Ok(tickets)
     }
 
-    /// The ticket is worked off.
-    pub(crate) async fn done(&self, id: &str) -> anyhow::Result<()> {
-        self.state.ack_event(&self.name, id).await?;
-        Ok(())
+    /// The tickets are worked off.
+    pub(crate) async fn done(&self, ids: &[String]) -> anyhow::Result<()> {
+        Ok(self.state.ack_events(&self.name, ids).await?)
     }
 
     /// The ticket is to be taken again from `not_before` on.
@@ -112,38 +109,27 @@ impl Queue {
     }
 }
 
-/// Puts stored events on the queues of all receivers, as long as the process runs.
-pub(crate) async fn fill(common: Common, queues: Vec<Queue>, stored: Arc<Notify>) {
-    let Common { db, clock, metrics } = common;
-    loop {
-        match fill_once(&db, &queues, clock.now()).await {
-            Ok(0) => {
-                tokio::select! {
-                    () = stored.notified() => {}
-                    () = clock.sleep(RETRY_INTERVAL) => {}
-                }
-            }
-            Ok(_) => {}
-            Err(error) => {
-                metrics.store_failures.inc();
-                tracing::error!(
-                    error = format!("{error:#}"),
-                    "cannot queue new events; trying again"
-                );
-                clock.sleep(RETRY_INTERVAL).await;
-            }
-        }
-    }
+/// The queues of all integrations; clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Queues {
+    state: State,
+    known: Arc<Mutex<HashMap<String, Queue>>>,
 }
 
-async fn fill_once(db: &Db, queues: &[Queue], now: Timestamp) -> anyhow::Result<usize> {
-    let events = db.alerts().unqueued_events(EVENTS_PER_ROUND).await?;
-    for event in &events {
-        let AlertEvent { id, fingerprint, priority, at, .. } = event;
-        for queue in queues {
-            queue.push(id, *priority, Ticket { fingerprint: *fingerprint, at: *at }, now).await?;
-        }
+impl Queues {
+    pub(crate) fn new(state: State) -> Self {
+        Self { state, known: Arc::default() }
     }
-    db.alerts().mark_queued(&events).await?;
-    Ok(events.len())
+
+    /// The queue of the integration with this key.
+    pub(crate) fn of(&self, key: &str) -> Queue {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(queue) = known.get(key) {
+            return queue.clone();
+        }
+        let (name, state) = (format!("alarm.{key}"), self.state.clone());
+        let queue = Queue { name, state, bell: Arc::default() };
+        known.insert(key.to_owned(), queue.clone());
+        queue
+    }
 }

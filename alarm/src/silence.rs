@@ -9,7 +9,7 @@ use wire::silence::{
     GettableSilence, PostableSilence, SilenceMatcher, SilenceState, SilenceStatus,
 };
 
-use crate::route::matches_all;
+use crate::matchers::matchers_all;
 
 const MATCHERS_MAX: usize = 64;
 const TEXT_BYTES_MAX: usize = 4096;
@@ -112,7 +112,7 @@ impl Silence {
 
     /// Whether it holds for an alert with these labels now.
     pub(crate) fn holds(&self, labels: &Labels, now: Timestamp) -> bool {
-        self.state(now) == SilenceState::Active && matches_all(&self.matchers, labels)
+        self.state(now) == SilenceState::Active && matchers_all(&self.matchers, labels)
     }
 
     /// Its matchers as JSON, for the store.

@@ -13,7 +13,7 @@ use model::{Matcher, Timestamp};
 use wire::silence::{GettableSilence, PATH, PostableSilence, PostedSilence, SilenceState};
 
 use crate::http::{Api, error};
-use crate::route::parse_matcher;
+use crate::matchers::parse_matcher;
 use crate::silence::{Silence, SilenceFault};
 use crate::silences::ChangeError;
 

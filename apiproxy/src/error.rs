@@ -3,7 +3,7 @@
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use promql::EvalError;
-use storage::{QueryError, ReadError};
+use storage::{QueryError, ReadError, RemoteError};
 use wire::prom_api::{self, ErrorKind};
 
 /// An error of the API: its kind and a sentence.
@@ -32,6 +32,7 @@ impl From<QueryError> for ApiError {
             QueryError::Evaluate(EvalError::Cancelled) => ErrorKind::Canceled,
             QueryError::Evaluate(_) => ErrorKind::Execution,
             QueryError::TimedOut(_) => ErrorKind::Timeout,
+            QueryError::Remote(error) => kind_of(error),
             QueryError::Damaged(_) | QueryError::Interrupted => ErrorKind::Internal,
         };
         Self { kind, message: daemon::error_chain(&error) }
@@ -40,8 +41,25 @@ impl From<QueryError> for ApiError {
 
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
-        Self { kind: ErrorKind::Internal, message: daemon::error_chain(&error) }
+        let kind = match &error {
+            ReadError::Remote(error) => kind_of(error),
+            _ => ErrorKind::Internal,
+        };
+        Self { kind, message: daemon::error_chain(&error) }
     }
+}
+
+/// What a store behind the network said, in the same words.
+fn kind_of(error: &RemoteError) -> ErrorKind {
+    let all = [
+        ErrorKind::BadData,
+        ErrorKind::Execution,
+        ErrorKind::Canceled,
+        ErrorKind::Timeout,
+        ErrorKind::Unavailable,
+        ErrorKind::NotFound,
+    ];
+    all.into_iter().find(|kind| kind.as_str() == error.kind()).unwrap_or(ErrorKind::Internal)
 }
 
 impl IntoResponse for ApiError {

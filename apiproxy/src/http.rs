@@ -10,7 +10,6 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use daemon::Clock;
-use storage::Reader;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use wire::prom_api::{self, ErrorKind, Notes};
@@ -20,8 +19,9 @@ use crate::error::{ApiError, json};
 use crate::metrics::{Counted, Endpoint, Metrics};
 use crate::params::Params;
 use crate::query::Question;
-use crate::rules::Judge;
-use crate::{browse, query};
+use crate::rules::Judges;
+use crate::site::{Ask, Sites};
+use crate::{browse, falcon, federate, partial, query};
 
 /// A form holds a query and a few times; a longer one is refused.
 const FORM_BYTES_MAX: usize = 1 << 20;
@@ -33,11 +33,11 @@ const PROMETHEUS_VERSION: &str = "3.14.0";
 /// What the handlers share.
 #[derive(Debug)]
 pub(crate) struct App {
-    config: Config,
-    clock: Clock,
-    reader: Reader,
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) sites: Arc<Sites>,
     metrics: Metrics,
-    judge: Judge,
+    judges: Judges,
     turns: Semaphore,
 }
 
@@ -45,12 +45,12 @@ impl App {
     pub(crate) fn new(
         config: Config,
         clock: Clock,
-        reader: Reader,
+        sites: Arc<Sites>,
         metrics: Metrics,
-        judge: Judge,
+        judges: Judges,
     ) -> Self {
         let turns = Semaphore::new(config.queries_in_flight_max.min(Semaphore::MAX_PERMITS));
-        Self { config, clock, reader, metrics, judge, turns }
+        Self { config, clock, sites, metrics, judges, turns }
     }
 }
 
@@ -68,6 +68,9 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .route("/api/v1/status/buildinfo", get(buildinfo))
         .route("/api/v1/rules", get(rules))
         .route("/api/v1/alerts", get(alerts))
+        .route("/api/v1/datacenters", get(datacenters))
+        .merge(falcon::routes())
+        .layer(axum::middleware::from_fn(partial::denied))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .with_state(app)
 }
@@ -76,12 +79,12 @@ type Asked = Result<Params, ApiError>;
 
 async fn instant_query(State(app): State<Arc<App>>, asked: Asked) -> Response {
     let question = asked.and_then(|params| query::instant(&params, app.clock.now(), &app.config));
-    app.measured(Endpoint::Query, app.answer(question)).await
+    app.answered(Endpoint::Query, question).await
 }
 
 async fn range_query(State(app): State<Arc<App>>, asked: Asked) -> Response {
     let question = asked.and_then(|params| query::range(&params, &app.config));
-    app.measured(Endpoint::QueryRange, app.answer(question)).await
+    app.answered(Endpoint::QueryRange, question).await
 }
 
 async fn format_query(State(app): State<Arc<App>>, asked: Asked) -> Response {
@@ -98,13 +101,15 @@ async fn parse_query(State(app): State<Arc<App>>, asked: Asked) -> Response {
 }
 
 async fn series(State(app): State<Arc<App>>, asked: Asked) -> Response {
-    let found = app.in_turn(async { browse::series(&app.reader, &asked?).await });
-    app.measured(Endpoint::Series, found).await
+    let ask = app.ask();
+    let found = app.in_turn(async { browse::series(&ask, &asked?).await });
+    partial::marked(app.measured(Endpoint::Series, found).await, &ask)
 }
 
 async fn labels(State(app): State<Arc<App>>, asked: Asked) -> Response {
-    let found = app.in_turn(async { browse::label_names(&app.reader, &asked?).await });
-    app.measured(Endpoint::Labels, found).await
+    let ask = app.ask();
+    let found = app.in_turn(async { browse::label_names(&ask, &asked?).await });
+    partial::marked(app.measured(Endpoint::Labels, found).await, &ask)
 }
 
 async fn label_values(
@@ -112,21 +117,28 @@ async fn label_values(
     Path(name): Path<String>,
     asked: Asked,
 ) -> Response {
-    let found = app.in_turn(async { browse::label_values(&app.reader, &name, &asked?).await });
-    app.measured(Endpoint::LabelValues, found).await
+    let ask = app.ask();
+    let found = app.in_turn(async { browse::label_values(&ask, &name, &asked?).await });
+    partial::marked(app.measured(Endpoint::LabelValues, found).await, &ask)
 }
 
 async fn metadata(State(app): State<Arc<App>>, asked: Asked) -> Response {
-    let found = app.in_turn(async { browse::metadata(&app.reader, &asked?).await });
-    app.measured(Endpoint::Metadata, found).await
+    let ask = app.ask();
+    let found = app.in_turn(async { browse::metadata(&ask, &asked?).await });
+    partial::marked(app.measured(Endpoint::Metadata, found).await, &ask)
 }
 
 async fn rules(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
-    app.measured(Endpoint::Rules, app.judge.ask("rules", query.as_deref())).await
+    app.told_by_judges(Endpoint::Rules, "rules", "groups", query.as_deref()).await
 }
 
 async fn alerts(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
-    app.measured(Endpoint::Alerts, app.judge.ask("alerts", query.as_deref())).await
+    app.told_by_judges(Endpoint::Alerts, "alerts", "alerts", query.as_deref()).await
+}
+
+async fn datacenters(State(app): State<Arc<App>>) -> Response {
+    let told = app.sites.told();
+    json(StatusCode::OK, prom_api::success(|out| prom_api::put_json(out, &told), &Notes::default()))
 }
 
 // No `features`: their presence would make Grafana take us for Mimir and its ruler.
@@ -143,22 +155,62 @@ async fn buildinfo() -> Response {
 }
 
 impl App {
-    /// Answers a query: waits for its turn, asks the store, writes the answer.
-    async fn answer(&self, question: Result<Question, ApiError>) -> Result<String, ApiError> {
-        let question = question?;
-        let begun = Instant::now();
+    async fn told_by_judges(
+        &self,
+        endpoint: Endpoint,
+        what: &str,
+        key: &str,
+        query: Option<&str>,
+    ) -> Response {
+        let mut missing = Vec::new();
+        let told = async {
+            let told = self.judges.ask(what, key, query).await?;
+            missing = told.missing;
+            Ok(told.body)
+        };
+        let response = self.measured(endpoint, told).await;
+        partial::without(response, &missing)
+    }
+
+    /// A question to the data centres, with the time that a query has.
+    pub(crate) fn ask(&self) -> Arc<Ask> {
+        Arc::new(self.sites.ask(self.config.query_timeout))
+    }
+
+    async fn answered(&self, endpoint: Endpoint, asked: Result<Question, ApiError>) -> Response {
+        let timeout = asked.as_ref().map_or(Duration::ZERO, |question| question.timeout);
+        let ask = Arc::new(self.sites.ask(timeout));
+        let answer = async { self.answer(asked?, &ask).await };
+        partial::marked(self.measured(endpoint, answer).await, &ask)
+    }
+
+    /// Answers a query: waits for its turn, asks the data centres, writes the answer. One that concerns a single
+    /// store is answered by that store.
+    async fn answer(&self, question: Question, ask: &Arc<Ask>) -> Result<String, ApiError> {
         let _turn = self.take_turn(question.timeout).await?;
         let _counted = Counted::up(&self.metrics.in_flight);
-        let left = question.timeout.saturating_sub(begun.elapsed());
         let limit = question.limit();
-        let render = move |output| query::render(output, limit);
-        storage::query_then(&self.reader, &question.expr, question.params, left, render)
-            .await
-            .map_err(ApiError::from)
+        let Question { expr, params, .. } = question;
+        if let Some(place) = ask.sole(&expr) {
+            let render = move |output| query::render(output, limit);
+            let found = ask
+                .each(place, |site, left| {
+                    let (expr, params) = (&expr, params.clone());
+                    async move {
+                        let reader = &site.centre.reader;
+                        Ok(storage::query_then(reader, expr, params, left, render).await?)
+                    }
+                })
+                .await?;
+            return Ok(found.into_iter().map(|(_, body)| body).collect());
+        }
+        let mut output = federate::query(ask, &expr, &params).await?;
+        output.warnings.splice(0..0, ask.warnings());
+        Ok(query::render(output, limit))
     }
 
     /// Runs a look-up when its turn has come, within the time that a query has.
-    async fn in_turn(
+    pub(crate) async fn in_turn(
         &self,
         work: impl Future<Output = Result<String, ApiError>>,
     ) -> Result<String, ApiError> {
@@ -190,13 +242,22 @@ impl App {
         endpoint: Endpoint,
         work: impl Future<Output = Result<String, ApiError>>,
     ) -> Response {
+        match self.counted(endpoint, work).await {
+            Ok(body) => json(StatusCode::OK, body),
+            Err(error) => error.into_response(),
+        }
+    }
+
+    /// Counts what comes of a request, and how long it took.
+    pub(crate) async fn counted(
+        &self,
+        endpoint: Endpoint,
+        work: impl Future<Output = Result<String, ApiError>>,
+    ) -> Result<String, ApiError> {
         let begun = Instant::now();
         let result = work.await;
         let error = result.as_ref().err().map(|error| error.kind);
         self.metrics.done(endpoint, error, begun.elapsed().as_secs_f64());
-        match result {
-            Ok(body) => json(StatusCode::OK, body),
-            Err(error) => error.into_response(),
-        }
+        result
     }
 }

@@ -2,14 +2,23 @@
 //! that speaks it works.
 
 mod app;
+mod breaker;
 mod browse;
+mod catalogue;
 mod config;
 mod error;
+mod falcon;
+mod federate;
 mod http;
+mod learn;
+mod merge;
 mod metrics;
 mod params;
+mod partial;
 mod query;
 mod rules;
+mod site;
 
 pub use app::{Deps, start};
-pub use config::Config;
+pub use config::{Config, DataCentreConfig};
+pub use site::DataCentre;

@@ -23,10 +23,16 @@ pub(crate) enum Endpoint {
     Metadata,
     Rules,
     Alerts,
+    FalconEndpoints,
+    FalconCounters,
+    FalconHistory,
+    FalconLastPoint,
+    FalconInfo,
+    FalconGrafana,
 }
 
 impl Endpoint {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 16] = [
         Self::Query,
         Self::QueryRange,
         Self::FormatQuery,
@@ -37,6 +43,12 @@ impl Endpoint {
         Self::Metadata,
         Self::Rules,
         Self::Alerts,
+        Self::FalconEndpoints,
+        Self::FalconCounters,
+        Self::FalconHistory,
+        Self::FalconLastPoint,
+        Self::FalconInfo,
+        Self::FalconGrafana,
     ];
 }
 
@@ -53,6 +65,12 @@ impl EncodeLabelValue for Endpoint {
             Self::Metadata => "metadata",
             Self::Rules => "rules",
             Self::Alerts => "alerts",
+            Self::FalconEndpoints => "falcon_endpoints",
+            Self::FalconCounters => "falcon_counters",
+            Self::FalconHistory => "falcon_history",
+            Self::FalconLastPoint => "falcon_last_point",
+            Self::FalconInfo => "falcon_info",
+            Self::FalconGrafana => "falcon_grafana",
         };
         EncodeLabelValue::encode(&word, encoder)
     }
@@ -69,11 +87,24 @@ struct ByEndpoint {
     request: Endpoint,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BySite {
+    datacenter: String,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfSite {
+    datacenter: String,
+}
+
 /// The counters and gauges; clones count into the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     requests: Family<ByResult, Counter>,
     seconds: Family<ByEndpoint, Histogram, fn() -> Histogram>,
+    sites: Family<BySite, Counter>,
+    site_seconds: Family<OfSite, Histogram, fn() -> Histogram>,
     pub(crate) in_flight: Gauge,
     pub(crate) waiting: Gauge,
 }
@@ -86,6 +117,8 @@ impl Metrics {
         let metrics = Self {
             requests: Family::default(),
             seconds: Family::new_with_constructor(buckets),
+            sites: Family::default(),
+            site_seconds: Family::new_with_constructor(buckets),
             in_flight: Gauge::default(),
             waiting: Gauge::default(),
         };
@@ -98,6 +131,10 @@ impl Metrics {
         registry.register("apiproxy_requests", help, metrics.requests.clone());
         let help = "How long requests took, the wait for their turn included";
         registry.register("apiproxy_request_seconds", help, metrics.seconds.clone());
+        let help = "Questions to data centres by what came of them; skipped are those to one that failed too often";
+        registry.register("apiproxy_datacenter_requests", help, metrics.sites.clone());
+        let help = "How long data centres took to answer";
+        registry.register("apiproxy_datacenter_seconds", help, metrics.site_seconds.clone());
         registry.register(
             "apiproxy_queries_in_flight",
             "Queries being worked on",
@@ -110,6 +147,19 @@ impl Metrics {
         );
         drop(registry);
         metrics
+    }
+
+    /// Counts a question to a data centre.
+    pub(crate) fn site_asked(&self, name: &str, is_answered: bool, seconds: f64) {
+        let result = if is_answered { "success" } else { "failure" };
+        self.sites.get_or_create(&BySite { datacenter: name.to_owned(), result }).inc();
+        self.site_seconds.get_or_create(&OfSite { datacenter: name.to_owned() }).observe(seconds);
+    }
+
+    /// Counts a question that was not put to a data centre because it failed too often.
+    pub(crate) fn site_skipped(&self, name: &str) {
+        let datacenter = name.to_owned();
+        self.sites.get_or_create(&BySite { datacenter, result: "skipped" }).inc();
     }
 
     /// Counts a request that has an answer.

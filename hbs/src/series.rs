@@ -1,5 +1,5 @@
-//! Makes series of what hbs knows of hosts: how long they have been silent, how far their clocks are off, which agent
-//! they run, and whether they are being worked on.
+//! Makes series of what hbs knows of hosts: how long they have been silent, how far their clocks are
+//! off, which agent they run, which groups they are in, and whether they are being worked on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,24 +16,28 @@ use crate::snapshot::Snapshot;
 
 /// Series in one request.
 const SERIES_MAX: usize = 10_000;
-/// An ended maintenance window is written as 0 for so long, so that queries need not wait for its last 1 to age.
+/// An ended maintenance window is written as 0 for so long, so that queries need not wait for its last 1
+/// to age.
 const ENDED_TOLD: Duration = Duration::from_secs(300);
 
 const AGE: &str = "agent_heartbeat_age_seconds";
 const SKEW: &str = "agent_clock_skew_seconds";
 const INFO: &str = "agent_info";
 const MAINTENANCE: &str = "host_maintenance";
+const GROUP: &str = "host_group";
 
 /// Name, help and unit of each.
-const CATALOGUE: [(&str, &str, &str); 4] = [
+const CATALOGUE: [(&str, &str, &str); 5] = [
     (AGE, "Time since the last heartbeat of the host's agent", "seconds"),
     (SKEW, "How far the host's clock is ahead of that of hbs", "seconds"),
     (INFO, "1, with what the host's agent says of itself as labels", ""),
     (MAINTENANCE, "Whether the host is in a maintenance window, its own or one of its groups", ""),
+    (GROUP, "1 for each group that the host is in, those above included", ""),
 ];
 
-/// Writes the series to transfer at every slot of the age interval, for ever: the leader those of all hosts, so that
-/// each series has one writer. A round that fails is counted and left out; the next one carries the truth anyway.
+/// Writes the series to transfer at every slot of the age interval, for ever: the leader those of all
+/// hosts, so that each series has one writer. A round that fails is counted and left out; the next one
+/// carries the truth anyway.
 pub(crate) async fn export(app: Arc<App>, context: Context) {
     loop {
         let interval = app.config.age_interval;
@@ -82,6 +86,9 @@ fn series_of(
         let version = host.row.agent_version.as_str();
         let plugins = host.row.plugin_version.as_str();
         add(INFO, name, &[("version", version), ("plugin_version", plugins)], 1.0);
+        for member in snapshot.memberships(name, &host.labels) {
+            add(GROUP, name, &[("group", member.group.name.as_str())], 1.0);
+        }
     }
     for (host, is_open) in in_maintenance(fleet, snapshot, now) {
         add(MAINTENANCE, &host.row.name, &[], f64::from(u8::from(is_open)));
@@ -148,7 +155,7 @@ mod tests {
     use wire::heartbeat::HeartbeatRequest;
 
     use super::*;
-    use crate::snapshot::{Parts, Window};
+    use crate::snapshot::{Group, Parts, Window};
 
     fn fleet() -> Fleet {
         let mut fleet = Fleet::new(Vec::new(), 9);
@@ -174,6 +181,29 @@ mod tests {
         assert_eq!(all[r#"agent_heartbeat_age_seconds{endpoint="a"}"#], 10.0);
         assert_eq!(all[r#"agent_clock_skew_seconds{endpoint="b"}"#], 0.5);
         assert_eq!(all[r#"agent_info{endpoint="a", version="7.1"}"#], 1.0);
+    }
+
+    #[test]
+    fn every_group_of_a_host_is_written_so_that_rules_can_follow_it() {
+        let group = |name: &str, spec: serde_json::Value| Group {
+            name: name.to_owned(),
+            version: 1,
+            updated_at: Timestamp(0),
+            spec: serde_json::from_value(spec).expect("a group"),
+        };
+        let groups = vec![
+            group("corp", serde_json::json!({})),
+            group("corp.web", serde_json::json!({ "host_patterns": ["a"] })),
+        ];
+        let all = written(&Snapshot::new(Parts { groups, ..Parts::default() }), 11_500);
+        let of_groups: Vec<&String> = all.keys().filter(|key| key.contains("host_group")).collect();
+        assert_eq!(
+            of_groups,
+            [
+                r#"host_group{endpoint="a", group="corp"}"#,
+                r#"host_group{endpoint="a", group="corp.web"}"#
+            ]
+        );
     }
 
     #[test]

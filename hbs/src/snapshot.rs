@@ -159,6 +159,12 @@ impl Snapshot {
         self.by_name.get(name).map(|&at| &self.parts.groups[at])
     }
 
+    /// Whether there is a group of this name or one below it: parents need not exist.
+    pub(crate) fn has_place(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+            || self.groups().iter().any(|group| is_or_is_below(&group.name, name))
+    }
+
     /// How many hosts are in groups by hand, counted once a group.
     pub(crate) fn by_hand(&self) -> usize {
         self.parts.by_hand.values().map(BTreeSet::len).sum()

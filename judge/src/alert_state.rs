@@ -1,7 +1,8 @@
 //! The state machine of an alerting rule: inactive, pending, firing. Pure: old alerts, vector, now → new
 //! alerts, events.
 //!
-//! It follows Prometheus but for two things. An alert that was last seen before a gap (a restart, an outage
+//! It follows Prometheus but for three things. What absence from the answer means is for the caller to say, as
+//! a rule may have a condition of its own for the end: see [`Absence`]. An alert that was last seen before a gap (a restart, an outage
 //! of the store) is not ended by its mere absence until data had time to return: see [`Settling`]. And ended
 //! alerts are not forgotten here but by [`forget`], since the news of the end must have been delivered first.
 
@@ -91,6 +92,11 @@ impl Phase {
         }
     }
 
+    /// Whether it fires.
+    pub(crate) fn is_firing(self) -> bool {
+        matches!(self, Self::Firing { .. } | Self::Kept { .. })
+    }
+
     /// Since when the condition holds; `None` once the alert ended.
     pub(crate) fn active_at(self) -> Option<Timestamp> {
         match self {
@@ -98,6 +104,21 @@ impl Phase {
             | Self::Firing { active_at, .. }
             | Self::Kept { active_at, .. } => Some(active_at),
             Self::Resolved { .. } => None,
+        }
+    }
+
+    fn each_time(&mut self, mut change: impl FnMut(&mut Timestamp)) {
+        match self {
+            Self::Pending { active_at } => change(active_at),
+            Self::Firing { active_at, fired_at } => {
+                [active_at, fired_at].into_iter().for_each(change)
+            }
+            Self::Kept { active_at, fired_at, absent_since } => {
+                [active_at, fired_at, absent_since].into_iter().for_each(change);
+            }
+            Self::Resolved { fired_at, resolved_at } => {
+                [fired_at, resolved_at].into_iter().for_each(change);
+            }
         }
     }
 
@@ -160,13 +181,29 @@ pub(crate) struct Step {
     pub(crate) events: Vec<(Labels, Event)>,
 }
 
-/// One successful evaluation. The label sets of `vector` are distinct; the caller refuses others as an error
-/// of the rule. A failed query is no evaluation: it leaves the alerts as they are.
-pub(crate) fn step(
+/// What it means that an alert is not in the answer of its rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absence {
+    /// The condition no longer holds.
+    Over,
+    /// Nothing says that the condition is over: the alert stays as it is.
+    Open,
+}
+
+/// One successful evaluation, with Prometheus' view of absence: what is not in the answer is over. The label
+/// sets of `vector` are distinct; the caller refuses others as an error of the rule. A failed query is no
+/// evaluation: it leaves the alerts as they are. Evaluations may come at any increasing times.
+pub(crate) fn step(old: Alerts, vector: Vec<ActiveAlert>, now: Timestamp, timing: &Timing) -> Step {
+    step_with(old, vector, now, timing, |_, _| Absence::Over)
+}
+
+/// As [`step`], where the caller says what absence means for an alert.
+pub(crate) fn step_with(
     mut old: Alerts,
     vector: Vec<ActiveAlert>,
     now: Timestamp,
     timing: &Timing,
+    absence: impl Fn(&Labels, Phase) -> Absence,
 ) -> Step {
     let mut step = Step::default();
     for active in vector {
@@ -178,10 +215,10 @@ pub(crate) fn step(
         step.alerts.insert(active.labels, alert);
     }
     for (labels, mut alert) in old {
-        if timing
+        let is_settling = timing
             .settling
-            .is_some_and(|settling| alert.seen_at < settling.from && now < settling.until)
-        {
+            .is_some_and(|settling| alert.seen_at < settling.from && now < settling.until);
+        if is_settling || absence(&labels, alert.phase) == Absence::Open {
             step.alerts.insert(labels, alert);
             continue;
         }
@@ -194,6 +231,20 @@ pub(crate) fn step(
     }
     step.events.sort_by(|a, b| a.0.cmp(&b.0));
     step
+}
+
+/// A clock that was wrong and has been set back leaves times that lie ahead. They become now: an alert does
+/// not wait until the clock has caught up, and no alarm is told of a start or an end in the future. Answers
+/// whether there were any.
+pub(crate) fn undo_future(alerts: &mut Alerts, now: Timestamp) -> bool {
+    let mut is_changed = false;
+    for alert in alerts.values_mut() {
+        let before = alert.phase;
+        alert.phase.each_time(|time| *time = now.min(*time));
+        alert.seen_at = alert.seen_at.min(now);
+        is_changed |= alert.phase != before;
+    }
+    is_changed
 }
 
 /// Ends the alerts of a rule that is no more: what fires is resolved, what is pending vanishes.

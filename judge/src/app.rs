@@ -42,7 +42,15 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     let metrics = Metrics::register(context, &config.alarm_urls, config.outbox_alerts_max);
     let source = RuleSource::open(context.clone(), db.clone(), config.clone(), metrics.clone());
     let rules = Arc::new(source.await.map_err(|faults| StartError::usage(all_of(&faults)))?);
-    let delivery = Delivery::new(&config.alarm_urls, config.outbox_limits(), metrics.clone());
+    let shard = Arc::new(Shard::new(
+        state.clone(),
+        context.clock.clone(),
+        config.owner(),
+        config.lease_time,
+        rules.subscribe(),
+    ));
+    let delivery =
+        Delivery::new(&config.alarm_urls, config.outbox_limits(), metrics.clone(), shard.clone());
     let links = config.links();
     let surroundings = Surroundings {
         external_labels: config.external_labels.clone(),
@@ -50,7 +58,9 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     };
     let arrivals = reader.arrivals();
     let (query_timeout, settle_time) = (config.query_timeout, config.settle_time);
-    let shard = Shard::new(state.clone(), config.owner(), config.lease_time);
+    // What was stopped for longer than its lease writes nothing.
+    let gate = shard.clone();
+    let writer = writer.guarded(move || gate.stands());
     let evaluated = metrics.clone();
     let ticker = Arc::new(Ticker {
         context: context.clone(),
@@ -79,7 +89,7 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
         App { clock: context.clock.clone(), db, rules: rules.clone(), ticker: ticker.clone() };
     let bound = context.listen(config.listen, http::routes(Arc::new(app))).await?;
     delivery.start(context);
-    context.spawn("lease renewal", renew_leases(ticker.clone(), config.lease_time));
+    context.spawn("look at the other judges", look_around(ticker.clone()));
     context
         .spawn("rule reload", follow_rules(rules.clone(), context.clone(), config.database_poll));
     let scheduled = rules.subscribe();
@@ -89,10 +99,10 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     Ok(bound)
 }
 
-async fn renew_leases(ticker: Arc<Ticker>, lease_time: Duration) {
+async fn look_around(ticker: Arc<Ticker>) {
     loop {
-        ticker.context.clock.sleep(lease_time / 3).await;
-        ticker.renew_leases().await;
+        ticker.look().await;
+        ticker.context.clock.sleep(ticker.shard.pause()).await;
     }
 }
 

@@ -47,8 +47,8 @@ pub struct Config {
     /// it are not ended by absence for this long: senders first deliver what they kept.
     #[serde(with = "model::duration_text")]
     pub settle_time: Duration,
-    /// How long this judge's claim on a group holds without renewal. When it dies, another takes over after
-    /// this.
+    /// How long this judge's place among those that share the rules holds without renewal; it is renewed five times
+    /// as often. When it dies, the others take its groups over after this and at most a fifth more.
     #[serde(with = "model::duration_text")]
     pub lease_time: Duration,
     /// Rule groups in the database are read again this often, for those that another judge has taken by its
@@ -86,7 +86,7 @@ impl Default for Config {
             query_timeout: Duration::from_secs(30),
             resend_delay: Duration::from_secs(60),
             settle_time: Duration::from_secs(180),
-            lease_time: Duration::from_secs(15),
+            lease_time: Duration::from_secs(10),
             database_poll: Duration::from_secs(15),
             concurrent_groups_max: 4,
             concurrent_rules_max: 4,

@@ -6,10 +6,14 @@ use model::Timestamp;
 
 use crate::alert_state::Settling;
 
+/// Nobody is said to have looked away when evaluations were no longer apart than this and two intervals.
+pub(crate) const SHORT_GAP: Duration = Duration::from_secs(60);
+
 /// When a rule was last evaluated with success, and whether it is settling after a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Continuity {
     begun: Timestamp,
+    looked: Option<Timestamp>,
     last: Option<Timestamp>,
     settling: Option<Settling>,
 }
@@ -23,7 +27,36 @@ impl Default for Continuity {
 impl Continuity {
     /// Of a rule whose state was found at this moment.
     pub(crate) fn begun(now: Timestamp) -> Self {
-        Self { begun: now, last: None, settling: None }
+        Self { begun: now, looked: Some(now), last: None, settling: None }
+    }
+
+    /// Notes that somebody looks now, whatever comes of it. Answers for how long nobody looked before, when
+    /// that was long: the machine slept, the clock was set forward, or slots were missed. Time in which nobody
+    /// looked does not count towards `for`; time in which queries failed does, as in Prometheus.
+    pub(crate) fn look(&mut self, now: Timestamp, interval: Duration) -> Option<Duration> {
+        let gap = now.since(self.looked.replace(now)?);
+        (gap > SHORT_GAP + interval * 2).then_some(gap)
+    }
+
+    /// Forgets times that lie ahead, after the clock was set back.
+    pub(crate) fn undo_future(&mut self, now: Timestamp) {
+        self.begun = if self.begun == Timestamp::MAX { self.begun } else { self.begun.min(now) };
+        self.looked = self.looked.map(|at| at.min(now));
+        self.last = self.last.map(|at| at.min(now));
+        if let Some(settling) = self.settling.filter(|settling| settling.from > now) {
+            let length = settling.until.since(settling.from);
+            self.settling = Some(Settling { from: now, until: now.plus(length) });
+        }
+    }
+
+    /// Of a rule whose state was found at this moment, and that another judge is known to have evaluated then.
+    pub(crate) fn resumed(now: Timestamp, last: Option<Timestamp>) -> Self {
+        Self { last, ..Self::begun(now) }
+    }
+
+    /// The last evaluation with success.
+    pub(crate) fn last(&self) -> Option<Timestamp> {
+        self.last
     }
 
     /// Notes a successful evaluation. A gap is the first evaluation after a start or takeover, or one that
@@ -42,6 +75,11 @@ impl Continuity {
         self.last = Some(now);
         self.settling = self.settling.filter(|settling| now < settling.until);
         self.settling
+    }
+
+    /// Whether data is being given time to return.
+    pub(crate) fn is_settling(&self) -> bool {
+        self.settling.is_some()
     }
 
     /// The last evaluation with success, or when the state was found; the far future for a rule without

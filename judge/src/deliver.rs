@@ -1,28 +1,34 @@
 //! Carries alerts from the outboxes to the alarms: one outbox and one sender an alarm, so that one that is
 //! away does not hold up the others.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use daemon::{Clock, Context};
-use model::{Fingerprint, Timestamp};
+use model::{ALERT_NAME, Fingerprint, Labels, Timestamp};
 use reqwest::StatusCode;
 use tokio::sync::Notify;
 use wire::alert::PostableAlert;
 
+use crate::alert_state::RESOLVED_RETENTION;
 use crate::metrics::Metrics;
-use crate::outbox::{Limits, Outbox, Parcel, Told, backoff};
+use crate::outbox::{Limits, News, OWN_GROUP, Outbox, Parcel, Told, backoff};
+use crate::shard::Shard;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A refusal is quoted in the log up to here.
 const ANSWER_CHARS_MAX: usize = 200;
+
+/// The alert that judge raises about itself when an alarm takes news too slowly.
+const LATE: &str = "JudgeNotificationsLate";
 
 /// The outboxes of all alarms.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
     alarms: Arc<Vec<Alarm>>,
     metrics: Metrics,
+    shard: Arc<Shard>,
 }
 
 #[derive(Debug)]
@@ -31,6 +37,18 @@ struct Alarm {
     limits: Limits,
     outbox: Mutex<Outbox>,
     wake: Notify,
+    lateness: Mutex<Lateness>,
+}
+
+/// Whether news for an alarm waits longer than half a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lateness {
+    /// It does not.
+    InTime,
+    /// It does, since then.
+    Late(Timestamp),
+    /// It did, in between.
+    Over(Timestamp, Timestamp),
 }
 
 /// What came of a request.
@@ -44,14 +62,20 @@ enum Outcome {
 
 impl Delivery {
     /// An empty outbox for every alarm.
-    pub(crate) fn new(urls: &[String], limits: Limits, metrics: Metrics) -> Self {
+    pub(crate) fn new(
+        urls: &[String],
+        limits: Limits,
+        metrics: Metrics,
+        shard: Arc<Shard>,
+    ) -> Self {
         let alarm = |url: &String| Alarm {
             url: url.trim_end_matches('/').to_owned(),
             limits,
             outbox: Mutex::new(Outbox::new(limits)),
             wake: Notify::new(),
+            lateness: Mutex::new(Lateness::InTime),
         };
-        Self { alarms: Arc::new(urls.iter().map(alarm).collect()), metrics }
+        Self { alarms: Arc::new(urls.iter().map(alarm).collect()), metrics, shard }
     }
 
     /// Starts a sender for every alarm.
@@ -76,8 +100,37 @@ impl Delivery {
                     "the outbox is full (outbox_alerts_max)"
                 );
             }
-            self.metrics.outbox(&alarm.url, outbox.len(), outbox.oldest_transition_age(now));
+            self.show(alarm, &outbox, now);
             drop(outbox);
+            alarm.wake.notify_one();
+        }
+        self.watch_lateness(now);
+    }
+
+    fn show(&self, alarm: &Alarm, outbox: &Outbox, now: Timestamp) {
+        self.metrics.outbox(&alarm.url, outbox.len(), outbox.oldest_transition_age(now));
+        self.metrics.overdue(&alarm.url, outbox.oldest_overdue(now));
+    }
+
+    /// Raises an alert, to all alarms and before all others, while news for one of them waits longer than half
+    /// the lease that a firing alert is sent with.
+    fn watch_lateness(&self, now: Timestamp) {
+        let mut told = Vec::new();
+        let mut is_changed = false;
+        for alarm in self.alarms.iter() {
+            let overdue = alarm.outbox().oldest_overdue(now);
+            let mut lateness = alarm.lateness.lock().unwrap_or_else(PoisonError::into_inner);
+            let next = lateness.next(overdue > alarm.limits.resend_delay * 2, now);
+            is_changed |= next != *lateness || matches!(next, Lateness::Late(_));
+            *lateness = next;
+            told.extend(next.told(&alarm.url, self.shard.member(), alarm.limits.resend_delay));
+        }
+        if !is_changed {
+            return;
+        }
+        let group: Arc<str> = Arc::from(OWN_GROUP);
+        for alarm in self.alarms.iter() {
+            alarm.outbox().publish(&group, &told, now);
             alarm.wake.notify_one();
         }
     }
@@ -87,6 +140,22 @@ impl Delivery {
         for alarm in self.alarms.iter() {
             alarm.outbox().forget(group);
         }
+    }
+
+    /// Drops what is waiting of groups that other judges speak for now.
+    pub(crate) fn drop_departed(&self) {
+        for key in self.shard.departures() {
+            self.forget(&Arc::from(key.to_string()));
+        }
+    }
+
+    /// Before something is sent: whoever was stopped for longer than its lease first looks which groups are still its
+    /// own. While the shared state is away nobody can have taken them, and what was told goes on being told.
+    async fn make_sure(&self) {
+        if !self.shard.stands() {
+            drop(self.shard.look().await);
+        }
+        self.drop_departed();
     }
 
     /// The alerts of a group with news that some alarm has not taken yet.
@@ -101,17 +170,20 @@ impl Delivery {
         let alarm = &self.alarms[at];
         let mut failures = 0;
         loop {
+            self.make_sure().await;
             let now = clock.now();
             let batch = alarm.outbox().batch(now);
             if batch.is_empty() {
                 alarm.wait_for_work(clock).await;
                 continue;
             }
-            match alarm.post(http, &batch, now).await {
+            match alarm.post(http, &batch).await {
                 Outcome::Taken => {
                     failures = 0;
                     self.metrics.delivered(&alarm.url, batch.len());
                     alarm.outbox().delivered(&batch, clock.now());
+                    // What is late is noticed here as well, when no rule has anything to say.
+                    self.watch_lateness(clock.now());
                 }
                 Outcome::Refused(reason) => {
                     self.metrics.delivery_failed(&alarm.url);
@@ -123,6 +195,8 @@ impl Delivery {
                 Outcome::Away(reason) => {
                     failures += 1;
                     self.metrics.delivery_failed(&alarm.url);
+                    alarm.outbox().away(clock.now());
+                    self.watch_lateness(clock.now());
                     tracing::warn!(
                         alarm = alarm.url,
                         failures,
@@ -132,13 +206,42 @@ impl Delivery {
                     clock.sleep(backoff(failures)).await;
                 }
             }
-            let outbox = alarm.outbox();
-            self.metrics.outbox(
-                &alarm.url,
-                outbox.len(),
-                outbox.oldest_transition_age(clock.now()),
-            );
+            self.show(alarm, &alarm.outbox(), clock.now());
         }
+    }
+}
+
+impl Lateness {
+    fn next(self, is_late: bool, now: Timestamp) -> Self {
+        match (self, is_late) {
+            (Self::Late(since), true) => Self::Late(since.min(now)),
+            (Self::InTime | Self::Over(..), true) => Self::Late(now),
+            (Self::Late(since), false) => Self::Over(since.min(now), now),
+            (Self::Over(_, until), false) if now.since(until) > RESOLVED_RETENTION => Self::InTime,
+            (unchanged, false) => unchanged,
+        }
+    }
+
+    /// What is to be said of it.
+    fn told(self, url: &str, instance: &str, interval: Duration) -> Option<Arc<Told>> {
+        let (starts_at, news) = match self {
+            Self::InTime => return None,
+            Self::Late(since) => (since, News::Firing),
+            Self::Over(since, until) => (since, News::Resolved(until)),
+        };
+        let labels =
+            [(ALERT_NAME, LATE), ("alarm", url), ("instance", instance), ("severity", "critical")];
+        let summary = format!(
+            "{url} takes alerts too slowly, or not at all: news waits longer than half its lease"
+        );
+        Some(Arc::new(Told {
+            labels: Labels::from_pairs(labels),
+            annotations: BTreeMap::from([("summary".to_owned(), summary)]),
+            generator_url: Arc::from(""),
+            starts_at,
+            news,
+            interval,
+        }))
     }
 }
 
@@ -158,9 +261,9 @@ impl Alarm {
         }
     }
 
-    async fn post(&self, http: &reqwest::Client, batch: &[Parcel], now: Timestamp) -> Outcome {
+    async fn post(&self, http: &reqwest::Client, batch: &[Parcel]) -> Outcome {
         let alerts: Vec<PostableAlert> =
-            batch.iter().map(|(_, told)| told.at(now, self.limits.resend_delay).into()).collect();
+            batch.iter().map(|(_, told, ends_at)| told.alert(*ends_at).into()).collect();
         let url = format!("{}{}", self.url, wire::alert::PATH);
         let answer = match http.post(url).timeout(REQUEST_TIMEOUT).json(&alerts).send().await {
             Ok(answer) => answer,

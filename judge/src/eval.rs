@@ -9,7 +9,7 @@ use model::{ENDPOINT, Series, Timestamp};
 use storage::{Batch, Reader, Writer};
 use tokio::time::Instant;
 
-use crate::alert_state::{self, ActiveAlert, Alerts, Timing};
+use crate::alert_state::Alerts;
 use crate::arrival::{Hosts, Wave};
 use crate::group::{GroupRun, Health, RuleState, count_by_state};
 use crate::metrics::{Figures, Metrics};
@@ -18,7 +18,7 @@ use crate::query;
 use crate::question::{Moment, Part};
 use crate::record::{self, Written};
 use crate::rules::{Rule, RuleGroup, RuleKind};
-use crate::template::{Surroundings, Template};
+use crate::template::Surroundings;
 
 /// A rule that shares nothing is evaluated on arrival for a twentieth of the time at most.
 const ARRIVAL_SHARE: u32 = 20;
@@ -42,8 +42,6 @@ pub(crate) struct Evaluator {
 struct Stepped {
     rule: usize,
     written: Vec<Written>,
-    /// Something happened that must be stored.
-    is_changed: bool,
 }
 
 impl Evaluator {
@@ -74,7 +72,7 @@ impl Evaluator {
 
     /// Lets alerting rules look at what arrived; answers whether something happened that must be stored. Of a
     /// rule whose elements belong to one host each, only those of the hosts that sent are looked at.
-    pub(crate) async fn look(&self, run: &mut GroupRun, rules: &[usize], wave: &Arc<Wave>) -> bool {
+    pub(crate) async fn hear(&self, run: &mut GroupRun, rules: &[usize], wave: &Arc<Wave>) -> bool {
         let group = run.group.clone();
         let moment = Moment { at: wave.at.minus(group.query_offset), wave: Some(wave) };
         let enrolment = self.passes.enrol(&group);
@@ -86,6 +84,9 @@ impl Evaluator {
             else {
                 continue;
             };
+            if !held.extras.active_times.contain(wave.at) {
+                continue;
+            }
             let begun = Instant::now();
             let (vector, hosts) = match part {
                 Some(part) if !part.is_narrow => (Ok(part.elements()), &Hosts::All),
@@ -102,13 +103,24 @@ impl Evaluator {
                 }
             };
             self.metrics.arrival_evaluations.inc();
+            if state.alerts.is_empty() && vector.as_ref().is_ok_and(Vec::is_empty) {
+                // Nothing was, and nothing is.
+                continue;
+            }
+            is_changed |= state.look(wave.at, group.interval);
             let elsewhere: Alerts =
                 state.alerts.extract_if(.., |labels, _| !hosts.contain(labels)).collect();
-            let outcome = vector.and_then(|vector| self.rule(&group, held, state, vector, wave.at));
+            let outcome = match vector {
+                Ok(vector) => self.rule(&group, held, state, vector, wave.at).await,
+                Err(reason) => Err(reason),
+            };
             state.alerts.extend(elsewhere);
             match outcome {
                 Ok((_, changed)) => is_changed |= changed,
                 Err(reason) => fail(&group, held, state, reason),
+            }
+            if let Some(reason) = state.trouble.take() {
+                state.health = Health::Failed(reason);
             }
             state.last = Some((wave.at, begun.elapsed()));
         }
@@ -127,22 +139,30 @@ impl Evaluator {
     ) -> Vec<Stepped> {
         let group = run.group.clone();
         let (at, timeout) = (slot.minus(group.query_offset), self.query_timeout);
-        let moment = Moment { at, wave: None };
+        let (mut stepped, mut awake) = (Vec::with_capacity(batch.len()), Vec::new());
+        for rule in batch {
+            run.is_dirty |= run.rules[*rule].look(slot, group.interval);
+            if group.rules[*rule].extras.active_times.contain(slot) {
+                awake.push(*rule);
+            } else {
+                run.is_dirty |= run.rules[*rule].rest(slot);
+                stepped.push(Stepped { rule: *rule, written: Vec::new() });
+            }
+        }
         let mut parts: Vec<Option<Part>> = Vec::new();
         if level == 0 {
-            let enrolment = self.passes.enrol(&group);
-            parts = self.passes.parts(&self.reader, &enrolment, batch, moment, timeout).await;
+            let (enrolment, moment) = (self.passes.enrol(&group), Moment { at, wave: None });
+            parts = self.passes.parts(&self.reader, &enrolment, &awake, moment, timeout).await;
         }
-        parts.resize_with(batch.len(), || None);
-        let mut stepped = Vec::with_capacity(batch.len());
+        parts.resize_with(awake.len(), || None);
         let mut alone = Vec::new();
-        for (rule, part) in batch.iter().zip(parts) {
+        for (rule, part) in awake.into_iter().zip(parts) {
+            let begun = Instant::now();
             match part {
                 Some(part) => {
-                    let begun = Instant::now();
-                    stepped.extend(self.timed(run, *rule, Ok(part.elements()), slot, begun));
+                    stepped.extend(self.timed(run, rule, Ok(part.elements()), slot, begun).await);
                 }
-                None => alone.push(*rule),
+                None => alone.push(rule),
             }
         }
         let ask = async |rule: usize| {
@@ -154,13 +174,13 @@ impl Evaluator {
         let asking: Vec<_> = alone.into_iter().map(ask).collect();
         let mut asking = futures_util::stream::iter(asking).buffer_unordered(self.rules_max);
         while let Some((rule, vector, begun)) = asking.next().await {
-            stepped.extend(self.timed(run, rule, vector, slot, begun));
+            stepped.extend(self.timed(run, rule, vector, slot, begun).await);
         }
         stepped
     }
 
     /// Evaluates a rule and notes how that went.
-    fn timed(
+    async fn timed(
         &self,
         run: &mut GroupRun,
         at: usize,
@@ -170,7 +190,10 @@ impl Evaluator {
     ) -> Option<Stepped> {
         let group = run.group.clone();
         let (rule, state) = (&group.rules[at], &mut run.rules[at]);
-        let outcome = vector.and_then(|vector| self.rule(&group, rule, state, vector, slot));
+        let outcome = match vector {
+            Ok(vector) => self.rule(&group, rule, state, vector, slot).await,
+            Err(reason) => Err(reason),
+        };
         state.last = Some((slot, begun.elapsed()));
         match outcome {
             Ok((mut written, is_changed)) => {
@@ -178,7 +201,7 @@ impl Evaluator {
                 if matches!(rule.kind, RuleKind::Alerting { .. }) {
                     written = state.names.series(&state.alerts);
                 }
-                Some(Stepped { rule: at, written, is_changed })
+                Some(Stepped { rule: at, written })
             }
             Err(reason) => {
                 fail(&group, rule, state, reason);
@@ -189,7 +212,7 @@ impl Evaluator {
 
     /// Evaluates a rule on the answer to its query; answers the series that it records, and whether
     /// something happened that must be stored.
-    fn rule(
+    async fn rule(
         &self,
         group: &RuleGroup,
         rule: &Rule,
@@ -207,42 +230,9 @@ impl Evaluator {
                 state.continuity.observe(slot, group.interval, self.settle_time);
                 Ok((written, false))
             }
-            RuleKind::Alerting { hold, keep_firing_for, annotations } => {
-                let active = self.active(rule, annotations, &vector)?;
-                let settling = state.continuity.observe(slot, group.interval, self.settle_time);
-                let timing = Timing { hold: *hold, keep_firing_for: *keep_firing_for, settling };
-                let step =
-                    alert_state::step(std::mem::take(&mut state.alerts), active, slot, &timing);
-                for (labels, event) in &step.events {
-                    self.metrics.event(*event);
-                    tracing::info!(group = %group.key, alert = %labels, event = ?event, "alert");
-                }
-                state.alerts = step.alerts;
-                Ok((Vec::new(), !step.events.is_empty()))
+            RuleKind::Alerting { .. } => {
+                Ok((Vec::new(), self.alerts(group, rule, vector, state, slot).await?))
             }
-        }
-    }
-
-    fn active(
-        &self,
-        rule: &Rule,
-        annotations: &[(String, Template)],
-        vector: &[Written],
-    ) -> Result<Vec<ActiveAlert>, String> {
-        let mut active: Vec<ActiveAlert> = Vec::with_capacity(vector.len());
-        for (element, value) in vector {
-            // Templates see the element as the query gave it, before the rule's labels.
-            let visible = element.without_metric_name();
-            let render =
-                |template: &Template| template.render(&visible, *value, &self.surroundings);
-            let labels = record::alert_labels(rule, element, |at| render(&rule.labels[at].1));
-            let annotations =
-                annotations.iter().map(|(name, text)| (name.clone(), render(text))).collect();
-            active.push(ActiveAlert { labels, annotations, value: *value });
-        }
-        match record::repeated(active.iter().map(|alert| &alert.labels)) {
-            Some(labels) => Err(format!("two elements of the result give the same alert {labels}")),
-            None => Ok(active),
         }
     }
 
@@ -266,23 +256,22 @@ impl Evaluator {
                 Ok(()) => Ok(()),
             };
             let (rule, state) = (&group.rules[one.rule], &mut run.rules[one.rule]);
-            match outcome {
-                // The alerts are what counts; that their series cannot be written is told as the health of
-                // the rule, unless something happened.
-                Err(reason) if !one.is_changed => {
+            match (outcome, &rule.kind) {
+                (Err(reason), RuleKind::Recording) => {
                     fail(&group, rule, state, reason);
                     continue;
                 }
-                Err(reason) => {
-                    let (group, rule) = (&group.key, &rule.name);
-                    tracing::warn!(%group, rule, reason, "the series of alerts are not written");
+                // The alerts are what counts; that their series cannot be written is told as the health of
+                // the rule.
+                (Err(reason), RuleKind::Alerting { .. }) => {
+                    state.trouble.get_or_insert(reason);
                 }
-                Ok(()) if !record::is_same(&state.series, &one.written) => {
+                (Ok(()), _) if !record::is_same(&state.series, &one.written) => {
                     state.series = one.written.into_iter().map(|(labels, _)| labels).collect();
                 }
-                Ok(()) => {}
+                (Ok(()), _) => {}
             }
-            state.health = Health::Ok;
+            state.health = state.trouble.take().map_or(Health::Ok, Health::Failed);
         }
     }
 
@@ -325,7 +314,9 @@ impl Evaluator {
 
 /// Whether each alert of a rule belongs to one host, and shows it.
 fn is_of_hosts(group: &RuleGroup, rule: &Rule) -> bool {
-    group.limit == 0 && rule.labels.iter().all(|(name, _)| name != ENDPOINT)
+    // What asks for more than its query is looked at as a whole.
+    let is_plain = rule.extras.recover.is_none() && rule.extras.no_data.is_none();
+    is_plain && group.limit == 0 && rule.labels.iter().all(|(name, _)| name != ENDPOINT)
 }
 
 /// Whether a rule that shares nothing was evaluated so lately that to do so again on every arrival would keep

@@ -14,15 +14,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert_state::{self, Alerts, HeldAlert};
 use crate::config::Links;
-use crate::continuity::Continuity;
+use crate::continuity::{Continuity, SHORT_GAP};
+use crate::no_data::Watched;
 use crate::outbox::{News, RENEWAL_MAX, Told};
 use crate::record::AlertNames;
 use crate::rules::{RuleGroup, RuleKind};
+use crate::shard::Leave;
 
 const DOCUMENT_VERSION: u32 = 1;
 /// While alerts are pending, the document is saved this often even when nothing changed, so that after a
 /// restart it is known for how long nobody looked.
-const SAVE_INTERVAL: Duration = Duration::from_secs(60);
+const SAVE_INTERVAL: Duration = SHORT_GAP;
 
 const NEVER_SAVED: Saved = Saved { at: Timestamp::MIN, fencing: 0 };
 
@@ -76,6 +78,10 @@ pub(crate) struct RuleState {
     pub(crate) names: AlertNames,
     pub(crate) continuity: Continuity,
     pub(crate) health: Health,
+    /// What goes wrong in the running evaluation without stopping it; becomes the health.
+    pub(crate) trouble: Option<String>,
+    /// The series that the rule saw, if it is to tell when they are gone.
+    pub(crate) watched: Watched,
     pub(crate) last: Option<(Timestamp, Duration)>,
 }
 
@@ -104,6 +110,8 @@ struct Document<List> {
 struct RuleDocument<List> {
     identity: String,
     alerts: List,
+    #[serde(default, skip_serializing_if = "Watched::is_empty")]
+    watched: Watched,
 }
 
 /// A list and not a map, since keys of JSON objects are texts.
@@ -139,15 +147,19 @@ impl GroupRun {
     pub(crate) fn restore(
         &mut self,
         document: Option<&[u8]>,
-        fencing: u64,
+        leave: Leave,
         now: Timestamp,
     ) -> Result<(), String> {
+        let Leave { fencing, succeeded } = leave;
+        // The shared state has lost its memory; this judge has not.
+        let is_forgotten = document.is_none() && self.saved != NEVER_SAVED;
         let document = document.map(serde_json::from_slice::<Document<StoredAlerts>>).transpose();
         let stored = document.as_ref().map_or(None, |document| {
             Some(document.as_ref().map_or(NEVER_SAVED, |document| document.saved))
         });
-        if self.claim != Claim::None && stored == Some(self.saved) {
+        if self.claim != Claim::None && (is_forgotten || stored == Some(self.saved)) {
             self.claim = Claim::Held(fencing);
+            self.is_dirty |= is_forgotten;
             return Ok(());
         }
         self.lose();
@@ -162,17 +174,26 @@ impl GroupRun {
         self.saved = document.saved;
         let mut stored = ByIdentity::default();
         for rule in document.rules {
-            let (alerts, continuity) = (rule.alerts.into_iter().collect(), Continuity::begun(now));
-            stored.put(rule.identity, RuleState { alerts, continuity, ..RuleState::default() });
+            let alerts = rule.alerts.into_iter().collect();
+            let continuity = Continuity::resumed(now, succeeded);
+            let watched = rule.watched;
+            let state = RuleState { alerts, continuity, watched, ..RuleState::default() };
+            stored.put(rule.identity, state);
         }
         self.take_over(stored, now);
         self.ended.extend(document.ended);
         // The document of a pending alert is at most this old while somebody looks.
         let gap = now.since(document.saved.at);
-        if gap > SAVE_INTERVAL + self.group.interval * 2 {
+        if gap > SHORT_GAP + self.group.interval * 2 {
             self.rules.iter_mut().for_each(|rule| alert_state::skip_gap(&mut rule.alerts, gap));
         }
         Ok(())
+    }
+
+    /// The last slot in which every rule succeeded.
+    pub(crate) fn last_success(&self) -> Option<Timestamp> {
+        let last = |rule: &RuleState| rule.continuity.last();
+        self.rules.iter().map(last).min().flatten()
     }
 
     /// Goes on with other rules. Rules of the same kind, name and labels keep their state; alerts of the
@@ -203,6 +224,7 @@ impl GroupRun {
 
     /// Forgets alerts whose end is old and told.
     pub(crate) fn forget(&mut self, now: Timestamp, is_undelivered: impl Fn(&Labels) -> bool) {
+        self.is_dirty |= alert_state::undo_future(&mut self.ended, now);
         let all = self.rules.iter_mut().map(|rule| &mut rule.alerts).chain([&mut self.ended]);
         for alerts in all {
             self.is_dirty |= alert_state::forget(alerts, now, &is_undelivered);
@@ -223,7 +245,11 @@ impl GroupRun {
         }
         let rules = self.group.rules.iter().zip(&self.rules);
         let rules = rules.filter(|(rule, _)| matches!(rule.kind, RuleKind::Alerting { .. })).map(
-            |(rule, state)| RuleDocument { identity: rule.identity(), alerts: list(&state.alerts) },
+            |(rule, state)| RuleDocument {
+                identity: rule.identity(),
+                alerts: list(&state.alerts),
+                watched: state.watched.clone(),
+            },
         );
         let document = Document {
             version: DOCUMENT_VERSION,
@@ -241,22 +267,26 @@ impl GroupRun {
     }
 
     /// Everything the group has to say to the alarms, one word an alert. Rules that failed for an hour are
-    /// left out: their news has become too old to be repeated.
+    /// left out: their news has become too old to be repeated. So is what fires by a rule that is not awake.
     pub(crate) fn told(&self, now: Timestamp, external: &Labels, links: &Links) -> Vec<Arc<Told>> {
         let mut all = HashMap::new();
         let nowhere: Arc<str> = Arc::from(links.base());
         self.tell(&self.ended, &nowhere, external, &mut all);
         for (rule, state) in self.group.rules.iter().zip(&self.rules) {
-            if now.since(state.continuity.last_known()) <= RENEWAL_MAX {
-                self.tell(&state.alerts, &Arc::from(links.of(rule)), external, &mut all);
+            let link = Arc::from(links.of(rule));
+            if !rule.extras.active_times.contain(now) {
+                let ended = state.alerts.iter().filter(|(_, alert)| !alert.phase.is_firing());
+                self.tell(ended, &link, external, &mut all);
+            } else if now.since(state.continuity.last_known()) <= RENEWAL_MAX {
+                self.tell(&state.alerts, &link, external, &mut all);
             }
         }
         all.into_values().map(Arc::new).collect()
     }
 
-    fn tell(
+    fn tell<'a>(
         &self,
-        alerts: &Alerts,
+        alerts: impl IntoIterator<Item = (&'a Labels, &'a HeldAlert)>,
         link: &Arc<str>,
         external: &Labels,
         all: &mut HashMap<Labels, Told>,
@@ -364,6 +394,10 @@ mod tests {
         Links::Rules(String::new())
     }
 
+    fn leave(fencing: u64) -> Leave {
+        Leave { fencing, succeeded: None }
+    }
+
     fn firing() -> HeldAlert {
         held(Phase::Firing { active_at: at(-5), fired_at: at(-3) })
     }
@@ -371,7 +405,7 @@ mod tests {
     /// A run of the rules A and B, both with a firing alert.
     fn run() -> GroupRun {
         let mut run = GroupRun::new(group(&format!("{A}, {B}")));
-        run.restore(None, 1, at(0)).expect("there is no document");
+        run.restore(None, leave(1), at(0)).expect("there is no document");
         for (state, name) in run.rules.iter_mut().zip(["A", "B"]) {
             state.alerts.insert(labels(name), firing());
             state.series.insert(Labels::from_pairs([("__name__", "ALERTS"), ("alertname", name)]));
@@ -383,7 +417,7 @@ mod tests {
     fn restarted(run: &GroupRun, rules: &str, now: Timestamp) -> GroupRun {
         let document = run.document(at(0), 1).expect("the run is dirty");
         let mut next = GroupRun::new(group(rules));
-        next.restore(Some(&document), 2, now).expect("the document was just written");
+        next.restore(Some(&document), leave(2), now).expect("the document was just written");
         next
     }
 
@@ -409,11 +443,11 @@ mod tests {
         let mut run = run();
         let own = run.document(at(0), 1).expect("the run is dirty");
         run.note_saved(at(0), 1);
-        run.restore(Some(&own), 2, at(1)).expect("readable");
+        run.restore(Some(&own), leave(2), at(1)).expect("readable");
         assert_eq!((run.rules[0].series.len(), run.claim), (1, Claim::Held(2)));
         run.is_dirty = true;
         let other = run.document(at(0), 3).expect("the run is dirty");
-        run.restore(Some(&other), 4, at(1)).expect("readable");
+        run.restore(Some(&other), leave(4), at(1)).expect("readable");
         assert_eq!(
             (run.rules[0].series.len(), run.rules[0].alerts.len()),
             (0, 1),
@@ -483,7 +517,7 @@ mod tests {
             [&b"{"[..], br#"{"version":9,"saved":{"at":0,"fencing":1},"rules":[],"ended":[]}"#]
         {
             let mut run = run();
-            assert!(run.restore(Some(bytes), 3, at(0)).is_err());
+            assert!(run.restore(Some(bytes), leave(3), at(0)).is_err());
             assert!(run.told(at(0), &Labels::empty(), &links()).is_empty());
         }
     }

@@ -7,6 +7,9 @@ mod config;
 
 mod rule_set;
 
+mod active_times;
+mod presence;
+mod rule_extras;
 mod rule_file;
 mod rules;
 
@@ -15,9 +18,13 @@ mod scheduler;
 mod slot;
 mod tick;
 
+mod balance;
+mod circle;
 mod shard;
 
+mod alerting;
 mod eval;
+mod evidence;
 mod pass;
 mod query;
 mod question;
@@ -26,13 +33,28 @@ mod record;
 mod alert_state;
 mod continuity;
 mod group;
+mod no_data;
+
+#[cfg(test)]
+mod alert_extensions;
+#[cfg(test)]
+mod alert_outages;
+#[cfg(test)]
+mod alert_sentences;
 
 mod deliver;
+#[cfg(test)]
+mod deliver_soak;
 mod outbox;
 
+mod expand;
 mod template;
+mod template_builtin;
 mod template_check;
 mod template_functions;
+mod template_scene;
+mod template_time;
+mod template_tree;
 
 mod humanize;
 

@@ -52,6 +52,7 @@ pub(crate) struct Metrics {
     queue_length: Family<OfAlarm, Gauge>,
     queue_capacity: Family<OfAlarm, Gauge>,
     oldest_transition: Family<OfAlarm, Seconds>,
+    oldest_overdue: Family<OfAlarm, Seconds>,
     pub(crate) groups: Gauge,
     pub(crate) groups_held: Gauge,
     pub(crate) state_failures: Counter,
@@ -64,6 +65,8 @@ pub(crate) struct Metrics {
     pub(crate) arrival_series_beyond_limit: Counter,
     pub(crate) arrival_evaluations: Counter,
     pub(crate) arrival_deferred: Counter,
+    template_expansions: Counter,
+    template_failures: Counter,
 }
 
 /// One evaluation of a group, in figures.
@@ -102,6 +105,7 @@ impl Metrics {
             }
             metrics.queue_length.get_or_create(&of).set(0);
             metrics.oldest_transition.get_or_create(&of).set(0.0);
+            metrics.oldest_overdue.get_or_create(&of).set(0.0);
             metrics.queue_capacity.get_or_create(&of).set(whole(outbox_alerts_max));
         }
         let mut registry = context.registry();
@@ -133,6 +137,12 @@ impl Metrics {
             "Faults found in rule files and groups, which were left out",
             &self.reload_failures,
         );
+        add(registry, "judge_alert_events", "What happened to alerts", &self.events);
+        self.register_templates(registry);
+        self.register_passes(registry);
+    }
+
+    fn register_passes(&self, registry: &mut Registry) {
         add(registry, "judge_passes", "Questions answered for many rules at once", &self.passes);
         add(
             registry,
@@ -170,7 +180,21 @@ impl Metrics {
         ] {
             add(registry, name, help, counter);
         }
-        add(registry, "judge_alert_events", "What happened to alerts", &self.events);
+    }
+
+    fn register_templates(&self, registry: &mut Registry) {
+        add(
+            registry,
+            "judge_template_text_expansions",
+            "Templates of labels and annotations that were rendered",
+            &self.template_expansions,
+        );
+        add(
+            registry,
+            "judge_template_text_expansion_failures",
+            "Templates that failed; their alerts have a text that says so in its place",
+            &self.template_failures,
+        );
     }
 
     fn register_groups(&self, registry: &mut Registry) {
@@ -251,6 +275,12 @@ impl Metrics {
             Unit::Seconds,
             self.oldest_transition.clone(),
         );
+        registry.register_with_unit(
+            "judge_notifications_oldest_overdue",
+            "How long what an alarm should have been told, news or repetition, has been waiting at most",
+            Unit::Seconds,
+            self.oldest_overdue.clone(),
+        );
     }
 
     /// Notes a group that is there.
@@ -301,6 +331,12 @@ impl Metrics {
         self.firing.get_or_create(&of).set(whole(figures.firing));
     }
 
+    /// Notes renderings of templates and those of them that failed.
+    pub(crate) fn template_expansions(&self, expansions: u64, failures: u64) {
+        self.template_expansions.inc_by(expansions);
+        self.template_failures.inc_by(failures);
+    }
+
     /// Notes what happened to an alert.
     pub(crate) fn event(&self, event: Event) {
         if let Some((_, event)) = EVENTS.iter().find(|(known, _)| *known == event) {
@@ -321,6 +357,11 @@ impl Metrics {
     /// Notes alerts that could not be put in an outbox or were refused.
     pub(crate) fn dropped(&self, alarm: &str, alerts: usize) {
         self.dropped.get_or_create(&of_alarm(alarm)).inc_by(alerts as u64);
+    }
+
+    /// Notes how long what is due the longest has been waiting.
+    pub(crate) fn overdue(&self, alarm: &str, oldest: Duration) {
+        self.oldest_overdue.get_or_create(&of_alarm(alarm)).set(oldest.as_secs_f64());
     }
 
     /// Notes how an outbox stands.

@@ -4,7 +4,8 @@
 //! A new word on an alert replaces the old one in place, so the length is bounded by the number of live
 //! alerts and not by how long the alarm is away. What changed (the transitions: it fires, it ended) goes
 //! before what is only repeated (the refreshes). The end of the lease that a firing alert carries is computed
-//! when it is sent. So a backlog delays news, but can never turn into a false end.
+//! when it is sent, and is the longer the slower the alarm takes alerts; what was sent with a lease that turns
+//! out too short is repeated before all else. So a backlog delays news, but can never turn into a false end.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -15,6 +16,12 @@ use model::{Alert, Fingerprint, Labels, Timestamp};
 /// How long a firing alert is repeated when its rule can no longer be evaluated. Afterwards the alarm is left
 /// to notice that the news has become old.
 pub(crate) const RENEWAL_MAX: Duration = Duration::from_secs(3600);
+
+/// The longest time that an alert is thought to wait for its repetition: the end of a judge is noticed after
+/// four times this even at the slowest alarm.
+const PATIENCE_MAX: Duration = Duration::from_secs(6 * 3600);
+/// What stands in the place of a group for alerts of judge about itself.
+pub(crate) const OWN_GROUP: &str = "judge;itself";
 
 /// What a rule says of an alert.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,11 +67,16 @@ pub(crate) struct Outbox {
     batch_size: usize,
     entries: HashMap<Fingerprint, Entry>,
     order: BTreeSet<(Lane, Timestamp, Fingerprint)>,
+    /// Alerts by the time when half of the lease that they were sent with is over.
+    expiring: BTreeSet<(Timestamp, Fingerprint)>,
+    pace: Pace,
+    /// Counts what groups said, to tell what a group no longer says.
+    round: u64,
     by_group: HashMap<Arc<str>, HashSet<Fingerprint>>,
 }
 
-/// An alert that is handed out for sending.
-pub(crate) type Parcel = (Fingerprint, Arc<Told>);
+/// An alert that is handed out for sending, with the end that is sent: of its lease while it fires.
+pub(crate) type Parcel = (Fingerprint, Arc<Told>, Timestamp);
 
 #[derive(Debug)]
 struct Entry {
@@ -73,23 +85,31 @@ struct Entry {
     confirmed_at: Timestamp,
     delivered: Option<(Timestamp, News)>,
     place: (Lane, Timestamp),
+    half_lease: Option<Timestamp>,
+    round: u64,
 }
 
-/// Transitions sort, and are sent, before refreshes.
+/// In this order they are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Lane {
+    /// What judge says of itself.
+    Own,
     Transition,
     Refresh,
 }
 
 impl Told {
-    /// The alert as it is sent at `now`: while it fires its news holds for four times the interval or the
-    /// resend delay, whichever is longer.
-    pub(crate) fn at(&self, now: Timestamp, resend_delay: Duration) -> Alert {
-        let ends_at = match self.news {
-            News::Firing => now.plus(self.interval.max(resend_delay) * 4),
+    /// The end that is sent at `now`: while it fires its news holds for four times the interval or the
+    /// patience, whichever is longer.
+    pub(crate) fn ends_at(&self, now: Timestamp, patience: Duration) -> Timestamp {
+        match self.news {
+            News::Firing => now.plus(self.interval.max(patience) * 4),
             News::Resolved(at) => at,
-        };
+        }
+    }
+
+    /// The alert as it is sent.
+    pub(crate) fn alert(&self, ends_at: Timestamp) -> Alert {
         Alert {
             labels: self.labels.clone(),
             annotations: self.annotations.clone(),
@@ -112,6 +132,9 @@ impl Outbox {
             batch_size: limits.batch_max,
             entries: HashMap::new(),
             order: BTreeSet::new(),
+            expiring: BTreeSet::new(),
+            pace: Pace::default(),
+            round: 0,
             by_group: HashMap::new(),
         }
     }
@@ -124,15 +147,23 @@ impl Outbox {
         alerts: &[Arc<Told>],
         now: Timestamp,
     ) -> usize {
-        let mut left_over = self.by_group.remove(group).unwrap_or_default();
+        self.undo_future(now);
+        self.round += 1;
         let mut without_room = 0;
         for told in alerts {
             let fingerprint = Fingerprint(told.labels.hash());
-            left_over.remove(&fingerprint);
             without_room += usize::from(!self.put(fingerprint, group, told, now));
         }
+        let is_left_over = |key: &&Fingerprint| {
+            self.entries.get(key).is_none_or(|entry| entry.round != self.round)
+        };
+        let of_group = self.by_group.get(group).into_iter().flatten();
+        let left_over: Vec<Fingerprint> = of_group.filter(is_left_over).copied().collect();
         for fingerprint in left_over {
             self.drop_entry(fingerprint);
+        }
+        if self.by_group.get(group).is_some_and(HashSet::is_empty) {
+            self.by_group.remove(group);
         }
         without_room
     }
@@ -144,39 +175,60 @@ impl Outbox {
         }
     }
 
-    /// The next batch to send, transitions first and the oldest first; empty when nothing is due. Handing out
-    /// changes nothing: say [`Outbox::delivered`] or [`Outbox::refused`], or ask again.
+    /// The next batch to send: what is about to run out of its lease, then transitions and the oldest first;
+    /// empty when nothing is due. Handing out changes nothing: say [`Outbox::delivered`] or
+    /// [`Outbox::refused`], or ask again.
     pub(crate) fn batch(&mut self, now: Timestamp) -> Vec<Parcel> {
-        let is_due = |(lane, at, _): &&(Lane, Timestamp, Fingerprint)| {
-            *lane == Lane::Transition || *at <= now
-        };
-        let due: Vec<Fingerprint> = self
-            .order
-            .iter()
-            .take_while(is_due)
-            .take(self.batch_size)
-            .map(|(_, _, key)| *key)
-            .collect();
+        self.undo_future(now);
+        let expiring = self.expiring.iter().take_while(|(at, _)| *at <= now);
+        let mut due: Vec<Fingerprint> =
+            expiring.take(self.batch_size).map(|(_, fingerprint)| *fingerprint).collect();
+        let urgent: HashSet<Fingerprint> = due.iter().copied().collect();
+        let is_due =
+            |(lane, at, _): &&(Lane, Timestamp, Fingerprint)| *lane != Lane::Refresh || *at <= now;
+        let others = self.order.iter().take_while(is_due).map(|(_, _, fingerprint)| *fingerprint);
+        let others = others.filter(|fingerprint| !urgent.contains(fingerprint));
+        due.extend(others.take(self.batch_size - due.len()));
+        let patience = self.patience(now);
         let mut batch = Vec::with_capacity(due.len());
         for fingerprint in due {
             let Some(entry) = self.entries.get(&fingerprint) else { continue };
             if entry.told.news == News::Firing && now.since(entry.confirmed_at) > RENEWAL_MAX {
                 self.drop_entry(fingerprint);
             } else {
-                batch.push((fingerprint, entry.told.clone()));
+                let ends_at = entry.told.ends_at(now, patience);
+                batch.push((fingerprint, entry.told.clone(), ends_at));
             }
+        }
+        if batch.is_empty() {
+            (self.pace.busy_since, self.pace.sent) = (None, 0);
+        } else {
+            self.pace.busy_since.get_or_insert(now);
         }
         batch
     }
 
+    /// How long it may take until an alert is sent again: the resend delay, or what the alarm's pace makes of
+    /// it, up to [`PATIENCE_MAX`].
+    pub(crate) fn patience(&self, now: Timestamp) -> Duration {
+        let round = self.pace.round(self.entries.len(), now);
+        self.limits.resend_delay.max(round).max(self.oldest_overdue(now)).min(PATIENCE_MAX)
+    }
+
     /// When there is something to send next; `None` while the outbox is empty.
     pub(crate) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
-        self.order.first().map(|(lane, at, _)| if *lane == Lane::Transition { now } else { *at })
+        let next = self.order.first().map(|(lane, at, _)| match lane {
+            Lane::Refresh => *at,
+            Lane::Own | Lane::Transition => now,
+        });
+        let expiring = self.expiring.first().map(|(at, _)| *at);
+        [next, expiring].into_iter().flatten().min()
     }
 
     /// The alarm took these.
     pub(crate) fn delivered(&mut self, batch: &[Parcel], now: Timestamp) {
         self.batch_size = (self.batch_size * 2).min(self.limits.batch_max);
+        self.pace.sent += batch.len();
         self.mark(batch, now);
     }
 
@@ -192,12 +244,17 @@ impl Outbox {
         batch.len()
     }
 
+    /// The alarm took nothing: its pace is measured from now on, and not while it is away.
+    pub(crate) fn away(&mut self, now: Timestamp) {
+        (self.pace.busy_since, self.pace.sent) = (Some(now), 0);
+    }
+
     /// The alerts of a group whose latest transition the alarm has not taken yet.
     pub(crate) fn undelivered(&self, group: &str) -> impl Iterator<Item = Fingerprint> {
         let of_group = self.by_group.get(group).into_iter().flatten();
         of_group
             .copied()
-            .filter(|key| self.entries.get(key).is_some_and(|e| e.place.0 == Lane::Transition))
+            .filter(|key| self.entries.get(key).is_some_and(|e| e.place.0 != Lane::Refresh))
     }
 
     /// How many alerts it holds.
@@ -207,10 +264,45 @@ impl Outbox {
 
     /// How long the oldest transition has been waiting.
     pub(crate) fn oldest_transition_age(&self, now: Timestamp) -> Duration {
-        match self.order.first() {
+        match self.first_of(Lane::Transition) {
             Some((Lane::Transition, at, _)) => now.since(*at),
             _ => Duration::ZERO,
         }
+    }
+
+    /// How long what is due the longest has been waiting, transitions and refreshes.
+    pub(crate) fn oldest_overdue(&self, now: Timestamp) -> Duration {
+        let refresh =
+            self.first_of(Lane::Refresh).map_or(Duration::ZERO, |(_, at, _)| now.since(*at));
+        refresh.max(self.oldest_transition_age(now))
+    }
+
+    fn first_of(&self, lane: Lane) -> Option<&(Lane, Timestamp, Fingerprint)> {
+        self.order.range((lane, Timestamp::MIN, Fingerprint(0))..).next()
+    }
+
+    /// After the clock was set back nothing waits until it has caught up.
+    fn undo_future(&mut self, now: Timestamp) {
+        let is_set_back = now < self.pace.last_seen;
+        self.pace.last_seen = now;
+        if !is_set_back {
+            return;
+        }
+        self.pace.busy_since = self.pace.busy_since.map(|since| since.min(now));
+        let soon = now.plus(self.limits.resend_delay);
+        for entry in self.entries.values_mut() {
+            let latest = if entry.place.0 == Lane::Refresh { soon } else { now };
+            entry.place.1 = entry.place.1.min(latest);
+            entry.confirmed_at = entry.confirmed_at.min(now);
+            entry.half_lease = entry.half_lease.map(|at| at.min(soon));
+        }
+        self.order =
+            self.entries.iter().map(|(key, entry)| (entry.place.0, entry.place.1, *key)).collect();
+        self.expiring = self
+            .entries
+            .iter()
+            .filter_map(|(key, entry)| Some((entry.half_lease?, *key)))
+            .collect();
     }
 
     fn put(
@@ -220,41 +312,63 @@ impl Outbox {
         told: &Arc<Told>,
         now: Timestamp,
     ) -> bool {
-        let before = self.entries.get(&fingerprint);
-        let speaks_other =
-            before.is_some_and(|entry| entry.group != *group && entry.told.news == News::Firing);
-        if speaks_other {
+        let length = self.entries.len();
+        let news = if group.as_ref() == OWN_GROUP { Lane::Own } else { Lane::Transition };
+        let Some(entry) = self.entries.get_mut(&fingerprint) else {
+            if length >= self.limits.alerts_max {
+                return false;
+            }
+            let (told, group, place) = (told.clone(), group.clone(), (news, now));
+            let (delivered, half_lease, round) = (None, None, self.round);
+            self.order.insert((place.0, place.1, fingerprint));
+            self.by_group.entry(group.clone()).or_default().insert(fingerprint);
+            let entry =
+                Entry { told, group, confirmed_at: now, delivered, place, half_lease, round };
+            self.entries.insert(fingerprint, entry);
+            return true;
+        };
+        let is_others = entry.group != *group;
+        if is_others && entry.told.news == News::Firing {
             // The same alert fires by another group's rule, which goes on speaking for it: an end here is not
             // the end of it, and two that take turns would tell a new start each time.
             return true;
         }
-        if before.is_none() && self.entries.len() >= self.limits.alerts_max {
-            return false;
-        }
-        let delivered = before.and_then(|entry| entry.delivered);
-        let place = match before.map(|entry| entry.place) {
-            Some((Lane::Refresh, due)) if delivered == Some(told.key()) => (Lane::Refresh, due),
-            Some((Lane::Transition, since)) => (Lane::Transition, since),
-            _ => (Lane::Transition, now),
+        let place = match entry.place {
+            (Lane::Refresh, due) if entry.delivered == Some(told.key()) => (Lane::Refresh, due),
+            (Lane::Refresh, _) => (news, now),
+            (_, since) => (news, since),
         };
-        if let Some(before) = before {
-            self.order.remove(&(before.place.0, before.place.1, fingerprint));
-            if let Some(others) = self.by_group.get_mut(&before.group) {
-                others.remove(&fingerprint);
-            }
+        if place != entry.place {
+            self.order.remove(&(entry.place.0, entry.place.1, fingerprint));
+            self.order.insert((place.0, place.1, fingerprint));
+            entry.place = place;
         }
-        self.order.insert((place.0, place.1, fingerprint));
-        self.by_group.entry(group.clone()).or_default().insert(fingerprint);
-        let entry =
-            Entry { told: told.clone(), group: group.clone(), confirmed_at: now, delivered, place };
-        self.entries.insert(fingerprint, entry);
+        if told.news != News::Firing {
+            // What ended needs no renewal of the lease: its end is on its way.
+            let half_lease = entry.half_lease.take();
+            half_lease.map(|at| self.expiring.remove(&(at, fingerprint)));
+        }
+        if is_others {
+            self.by_group.get_mut(&entry.group).map(|others| others.remove(&fingerprint));
+            self.by_group.entry(group.clone()).or_default().insert(fingerprint);
+            entry.group = group.clone();
+        }
+        (entry.told, entry.confirmed_at, entry.round) = (told.clone(), now, self.round);
         true
     }
 
     fn mark(&mut self, batch: &[Parcel], now: Timestamp) {
-        for (fingerprint, sent) in batch {
+        for (fingerprint, sent, ends_at) in batch {
             let Some(entry) = self.entries.get_mut(fingerprint) else { continue };
             entry.delivered = Some(sent.key());
+            if let Some(at) = entry.half_lease.take() {
+                self.expiring.remove(&(at, *fingerprint));
+            }
+            if entry.told.news == News::Firing && sent.news == News::Firing {
+                let half = now.plus(ends_at.since(now) / 2);
+                entry.half_lease = Some(half);
+                self.expiring.insert((half, *fingerprint));
+            }
             // A newer word may have come while this one was under way; it is still to be sent.
             if entry.told.key() == sent.key() {
                 self.order.remove(&(entry.place.0, entry.place.1, *fingerprint));
@@ -267,10 +381,40 @@ impl Outbox {
     fn drop_entry(&mut self, fingerprint: Fingerprint) {
         if let Some(entry) = self.entries.remove(&fingerprint) {
             self.order.remove(&(entry.place.0, entry.place.1, fingerprint));
+            if let Some(at) = entry.half_lease {
+                self.expiring.remove(&(at, fingerprint));
+            }
             if let Some(group) = self.by_group.get_mut(&entry.group) {
                 group.remove(&fingerprint);
             }
         }
+    }
+}
+
+/// How fast the alarm takes alerts, measured while there is always something to send.
+#[derive(Debug)]
+struct Pace {
+    busy_since: Option<Timestamp>,
+    sent: usize,
+    last_seen: Timestamp,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { busy_since: None, sent: 0, last_seen: Timestamp::MIN }
+    }
+}
+
+impl Pace {
+    /// How long it takes to send so many alerts; nothing while that is not known.
+    fn round(&self, alerts: usize, now: Timestamp) -> Duration {
+        let busy = self.busy_since.map_or(Duration::ZERO, |since| now.since(since));
+        if self.sent == 0 {
+            return busy;
+        }
+        // Alerts are few enough for the factor: there are 4 billion at most.
+        let factor = u32::try_from(alerts.div_ceil(self.sent)).unwrap_or(u32::MAX);
+        busy.saturating_mul(factor)
     }
 }
 
@@ -361,10 +505,10 @@ mod tests {
     #[test]
     fn the_lease_is_computed_when_the_alert_is_sent() {
         let alert = told(0, 0, News::Firing);
-        assert_eq!(alert.at(at(1000), LIMITS.resend_delay).ends_at, at(1240));
-        assert_eq!(alert.at(at(5000), Duration::ZERO).ends_at, at(5060));
+        assert_eq!(alert.ends_at(at(1000), LIMITS.resend_delay), at(1240));
+        assert_eq!(alert.ends_at(at(5000), Duration::ZERO), at(5060));
         let ended = told(0, 0, News::Resolved(at(7)));
-        assert_eq!(ended.at(at(5000), LIMITS.resend_delay).ends_at, at(7));
+        assert_eq!(ended.ends_at(at(5000), LIMITS.resend_delay), at(7));
     }
 
     #[test]
@@ -419,7 +563,7 @@ mod tests {
                 break;
             }
             requests += 1;
-            if batch.iter().any(|(_, told)| told.labels.get("n") == Some("5")) {
+            if batch.iter().any(|(_, told, _)| told.labels.get("n") == Some("5")) {
                 given_up += outbox.refused(&batch, at(1));
             } else {
                 taken += batch.len();
@@ -466,8 +610,7 @@ mod tests {
                 prop_assert!(outbox.len() <= 50);
                 if sends {
                     let batch = outbox.batch(now);
-                    let ends = |told: &Told| told.at(now, LIMITS.resend_delay).is_resolved_at(now);
-                    prop_assert!(!batch.iter().any(|(_, told)| ends(told)));
+                    prop_assert!(!batch.iter().any(|(_, _, ends_at)| *ends_at <= now));
                     outbox.delivered(&batch, now);
                 }
             }

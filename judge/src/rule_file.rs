@@ -10,6 +10,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use crate::active_times::WindowSpec;
+use crate::rule_extras::{Extras, ExtrasSpec, NO_DATA, SEVERITY};
 use crate::rules::{DATABASE, GroupKey, Query, Rule, RuleGroup, RuleKind};
 use crate::template::Template;
 
@@ -144,6 +146,27 @@ struct RuleSpec {
     keep_firing_for: Option<Spanned<String>>,
     labels: Option<BTreeMap<String, Spanned<String>>>,
     annotations: Option<BTreeMap<String, Spanned<String>>>,
+    // Ours, not Prometheus'.
+    recover_expr: Option<Spanned<String>>,
+    no_data: Option<Spanned<String>>,
+    priority: Option<Spanned<String>>,
+    max_notifications: Option<Spanned<u32>>,
+    active_times: Option<Spanned<Vec<WindowSpec>>>,
+    runbook: Option<Spanned<String>>,
+}
+
+impl RuleSpec {
+    /// Takes out the fields that Prometheus does not have.
+    fn take_extras(&mut self) -> ExtrasSpec {
+        ExtrasSpec {
+            recover_expr: self.recover_expr.take(),
+            no_data: self.no_data.take(),
+            priority: self.priority.take(),
+            max_notifications: self.max_notifications.take(),
+            active_times: self.active_times.take(),
+            runbook: self.runbook.take(),
+        }
+    }
 }
 
 struct Reader<'a> {
@@ -232,7 +255,48 @@ impl Reader<'_> {
         spec: Spanned<RuleSpec>,
         group_labels: &BTreeMap<String, String>,
     ) -> Option<Rule> {
-        let (line, spec) = (line_of(&spec), spec.value);
+        let (line, mut spec) = (line_of(&spec), spec.value);
+        let (which, kind, name) = self.naming(number, line, &spec)?;
+        let query = self.expression(line, &which, spec.expr.take());
+        let extras_spec = spec.take_extras();
+        let extras = self.extras(&which, &extras_spec, &query, &spec.labels);
+        let mut labels = spec.labels.take().unwrap_or_default();
+        if let (Some(Ok(severity)), Some(priority)) =
+            (extras_spec.severity(), &extras_spec.priority)
+        {
+            let place = (priority.referenced, priority.defined);
+            let severity = Spanned { value: severity, referenced: place.0, defined: place.1 };
+            labels.insert(SEVERITY.to_owned(), severity);
+        }
+        let labels = self.labels(line, &which, kind, Some(labels), group_labels);
+        let kind = if kind == "alert" {
+            let hold = self.duration("for", spec.hold, &which, Duration::ZERO);
+            let keep = spec.keep_firing_for;
+            let keep_firing_for = self.duration("keep_firing_for", keep, &which, Duration::ZERO);
+            let mut annotations = self.templates("annotation", line, &which, spec.annotations);
+            self.extra_annotations(&which, &extras_spec, &mut annotations);
+            RuleKind::Alerting { hold, keep_firing_for, annotations }
+        } else {
+            self.refuse_alerting_only(line, &which, &spec, &extras_spec);
+            if name.contains(['{', '}']) {
+                self.fault(
+                    line,
+                    &which,
+                    "the recorded name holds a brace; put labels under `labels`",
+                );
+            }
+            RuleKind::Recording
+        };
+        Some(Rule { name, query: query?, labels, kind, extras })
+    }
+
+    /// What a rule is called, in faults and elsewhere, and of which kind it is.
+    fn naming(
+        &mut self,
+        number: usize,
+        line: u64,
+        spec: &RuleSpec,
+    ) -> Option<(String, &'static str, String)> {
         let names = [("alert", &spec.alert), ("record", &spec.record)];
         let names: Vec<(&str, &Spanned<String>)> =
             names.iter().filter_map(|(kind, name)| Some((*kind, name.as_ref()?))).collect();
@@ -251,43 +315,72 @@ impl Reader<'_> {
         if name.value.is_empty() {
             self.fault(line_of(name), &which, format!("`{kind}` is empty; name the rule"));
         }
-        let name = name.value.clone();
-        let query = self.expression(line, &which, spec.expr);
-        let labels = self.labels(line, &which, kind, spec.labels, group_labels);
-        let kind = if kind == "alert" {
-            RuleKind::Alerting {
-                hold: self.duration("for", spec.hold, &which, Duration::ZERO),
-                keep_firing_for: self.duration(
-                    "keep_firing_for",
-                    spec.keep_firing_for,
-                    &which,
-                    Duration::ZERO,
-                ),
-                annotations: self.templates("annotation", line, &which, spec.annotations),
+        Some((which, kind, name.value.clone()))
+    }
+
+    fn refuse_alerting_only(
+        &mut self,
+        line: u64,
+        which: &str,
+        spec: &RuleSpec,
+        extras: &ExtrasSpec,
+    ) {
+        let of_prometheus = [
+            ("for", spec.hold.is_some()),
+            ("keep_firing_for", spec.keep_firing_for.is_some()),
+            ("annotations", spec.annotations.is_some()),
+        ];
+        let given =
+            of_prometheus.iter().filter(|(_, given)| *given).map(|(field, _)| (*field, line));
+        for (field, line) in given.chain(extras.given()) {
+            self.fault(line, which, format!("`{field}` is for alerting rules only; remove it"));
+        }
+    }
+
+    fn extras(
+        &mut self,
+        which: &str,
+        spec: &ExtrasSpec,
+        query: &Option<Query>,
+        labels: &Option<BTreeMap<String, Spanned<String>>>,
+    ) -> Extras {
+        let (extras, faults) = spec.read(query.as_ref().map(|query| query.expr.as_ref()));
+        let lines: BTreeMap<&str, u64> = spec.given().into_iter().collect();
+        for (field, fault) in faults {
+            let line = lines.get(field).copied().unwrap_or(0);
+            self.fault(line, which, format!("`{field}`: {fault}"));
+        }
+        let has = |name: &str| labels.as_ref().and_then(|labels| labels.get(name)).map(line_of);
+        if let (Some(line), true) = (has(SEVERITY), spec.priority.is_some()) {
+            let fault = "`priority` sets the label \"severity\", which `labels` sets too; keep one";
+            self.fault(line, which, fault);
+        }
+        if let (Some(line), true) = (has(NO_DATA), extras.no_data_alert().is_some()) {
+            let fault = "`no_data: alert` sets the label \"no_data\"; choose another name";
+            self.fault(line, which, fault);
+        }
+        extras
+    }
+
+    fn extra_annotations(
+        &mut self,
+        which: &str,
+        spec: &ExtrasSpec,
+        annotations: &mut Vec<(String, Template)>,
+    ) {
+        for (name, text, line) in spec.annotations() {
+            if annotations.iter().any(|(given, _)| given == name) {
+                let fault =
+                    format!("the annotation {name:?} is given twice; remove it from `annotations`");
+                self.fault(line, which, fault);
+                continue;
             }
-        } else {
-            let alerting_only = [
-                ("for", spec.hold.is_some()),
-                ("keep_firing_for", spec.keep_firing_for.is_some()),
-                ("annotations", spec.annotations.is_some()),
-            ];
-            for (field, _) in alerting_only.iter().filter(|(_, given)| *given) {
-                self.fault(
-                    line,
-                    &which,
-                    format!("`{field}` is for alerting rules only; remove it"),
-                );
+            match Template::parse(&text) {
+                Ok(template) => annotations.push((name.to_owned(), template)),
+                Err(error) => self.fault(line, which, format!("{name}: {error}")),
             }
-            if name.contains(['{', '}']) {
-                self.fault(
-                    line,
-                    &which,
-                    "the recorded name holds a brace; put labels under `labels`",
-                );
-            }
-            RuleKind::Recording
-        };
-        Some(Rule { name, query: query?, labels, kind })
+        }
+        annotations.sort_by(|a, b| a.0.cmp(&b.0));
     }
 
     fn expression(

@@ -5,8 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use promql::{Expr, RuleNode, RuleOutput};
+use promql::{Expr, RuleNode, RuleOutput, ValueType};
 
+use crate::rule_extras::Extras;
 use crate::template::Template;
 
 /// What groups in the database have in the place of a file.
@@ -55,6 +56,8 @@ pub(crate) struct Rule {
     pub(crate) labels: Vec<(String, Template)>,
     /// What it does with the answer.
     pub(crate) kind: RuleKind,
+    /// What Prometheus' rules do not have.
+    pub(crate) extras: Extras,
 }
 
 /// What a rule does with the answer of its query.
@@ -92,18 +95,37 @@ impl RuleGroup {
     /// The rules by index in batches: those of a batch may be evaluated at the same time, with the same results as
     /// one after the other.
     pub(crate) fn batches(&self) -> Vec<Vec<usize>> {
-        fn node(Rule { name, query, kind, .. }: &Rule) -> RuleNode<'_> {
-            let output = match kind {
-                RuleKind::Alerting { .. } => RuleOutput::Alert(name),
-                RuleKind::Recording => RuleOutput::Record(name),
-            };
-            RuleNode { output, expr: &query.expr }
-        }
-        promql::rule_batches(&self.rules.iter().map(node).collect::<Vec<_>>())
+        let reads: Vec<Arc<Expr>> = self.rules.iter().map(Rule::reads).collect();
+        let nodes: Vec<RuleNode<'_>> = self
+            .rules
+            .iter()
+            .zip(&reads)
+            .map(|(rule, expr)| RuleNode { output: rule.output(), expr })
+            .collect();
+        promql::rule_batches(&nodes)
     }
 }
 
 impl Rule {
+    fn output(&self) -> RuleOutput<'_> {
+        match self.kind {
+            RuleKind::Alerting { .. } => RuleOutput::Alert(&self.name),
+            RuleKind::Recording => RuleOutput::Record(&self.name),
+        }
+    }
+
+    /// An expression that reads what the rule reads, its `recover_expr` included.
+    fn reads(&self) -> Arc<Expr> {
+        let Some(recover) = &self.extras.recover else { return self.query.expr.clone() };
+        let (own, other) = (&self.query.text, &recover.text);
+        // The line breaks end a comment that may stand at the end of an expression.
+        let both = match self.query.expr.value_type() {
+            ValueType::Scalar => format!("vector({own}\n) or ({other}\n)"),
+            _ => format!("({own}\n) or ({other}\n)"),
+        };
+        promql::parse(&both).map_or_else(|_| recover.expr.clone(), Arc::new)
+    }
+
     /// What stays the same when only the expression, the times or the annotations of a rule are changed: its
     /// kind, name and labels. State is handed on by it.
     pub(crate) fn identity(&self) -> String {

@@ -14,6 +14,7 @@ use tokio::task::{JoinError, JoinSet};
 use crate::arrival::{Turn, Waiting};
 use crate::group::GroupRun;
 use crate::rules::{self, GroupKey, RuleGroup, RuleSet};
+use crate::shard::Arrival;
 use crate::slot::{Due, Slots};
 use crate::tick::Ticker;
 
@@ -67,7 +68,7 @@ pub(crate) async fn run(
     concurrent_max: usize,
     stop: Stop,
 ) {
-    let clock = ticker.context.clock.clone();
+    let (clock, shard) = (ticker.context.clock.clone(), ticker.shard.clone());
     let mut scheduler = Scheduler {
         looked: clock.now(),
         ticker,
@@ -82,9 +83,11 @@ pub(crate) async fn run(
     scheduler.apply(rules.borrow_and_update().clone());
     loop {
         scheduler.bury_done().await;
-        scheduler.start_due(clock.now());
-        scheduler.start_arrived(clock.now());
-        let wake_at = scheduler.wake_at(clock.now());
+        // One moment for all: a slot that becomes due in between must end the sleep at once.
+        let now = clock.now();
+        scheduler.start_due(now);
+        scheduler.start_arrived(now);
+        let wake_at = scheduler.wake_at(now);
         tokio::select! {
             () = stop.clone().requested() => break,
             changed = rules.changed() => match changed {
@@ -94,6 +97,7 @@ pub(crate) async fn run(
                 }
                 Err(_) => break,
             },
+            groups = shard.arrivals() => scheduler.resume(&groups, clock.now()),
             Some(done) = scheduler.running.join_next() => scheduler.seat_again(done),
             arrived = arrivals.next() => {
                 let touched = scheduler.ticker.evaluator.passes.touched(&arrived);
@@ -105,7 +109,7 @@ pub(crate) async fn run(
     while let Some(done) = scheduler.running.join_next().await {
         scheduler.seat_again(done);
     }
-    scheduler.ticker.release_leases().await;
+    scheduler.ticker.leave().await;
 }
 
 impl Scheduler {
@@ -198,10 +202,10 @@ impl Scheduler {
         }
     }
 
-    /// Lets groups look at what arrived, as long as there is room. Slots go first: an alert must not be looked
-    /// at earlier than it was before.
+    /// Lets groups look at what arrived, as long as there is room: one place more than slots have, so that news
+    /// does not wait for all of them.
     fn start_arrived(&mut self, now: Timestamp) {
-        while self.running.len() < self.concurrent_max {
+        while self.running.len() <= self.concurrent_max {
             let Some(turn) = self.waiting.next_turn(now) else { return };
             let Some(seat) = self.seats.get_mut(&turn.group) else { continue };
             if seat.seen >= turn.wave.at {
@@ -219,20 +223,31 @@ impl Scheduler {
             }
             let ticker = self.ticker.clone();
             self.running.spawn(async move {
-                ticker.look(&mut run, &rules, &wave).await;
+                ticker.hear(&mut run, &rules, &wave).await;
                 run
             });
         }
     }
 
-    /// When the next group is due; while as many run as may, when one of them is done.
-    fn wake_at(&self, now: Timestamp) -> Timestamp {
-        let nap = now.plus(NAP_MAX);
-        if self.running.len() >= self.concurrent_max {
-            return nap;
+    /// Goes on with groups that came from other judges where those stopped: a slot that was missed meanwhile is due
+    /// at once.
+    fn resume(&mut self, groups: &[Arrival], now: Timestamp) {
+        for (key, begun) in groups {
+            let Some(begun) = begun else { continue };
+            if let Some(seat) = self.seats.get_mut(key) {
+                seat.evaluated = *begun;
+                self.queue(key, now);
+            }
         }
-        let slot = self.due.first().map(|(due, _)| *due);
-        [slot, self.waiting.next_due()].into_iter().flatten().fold(nap, Timestamp::min)
+    }
+
+    /// When there is something to start for which there is room; when there is none, one that runs must end
+    /// first.
+    fn wake_at(&self, now: Timestamp) -> Timestamp {
+        let (running, room) = (self.running.len(), self.concurrent_max);
+        let slot = self.due.first().map(|(due, _)| *due).filter(|_| running < room);
+        let arrived = self.waiting.next_due().filter(|_| running <= room);
+        [slot, arrived].into_iter().flatten().fold(now.plus(NAP_MAX), Timestamp::min)
     }
 
     fn seat_again(&mut self, done: Result<GroupRun, JoinError>) {

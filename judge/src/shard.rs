@@ -1,94 +1,279 @@
-//! Which groups this judge speaks for: a lease a group in shared state, so that any number of judges share
-//! the rules and the groups of a dead one move to the others when its leases end.
+//! Which groups this judge speaks for. Any number of judges share the rules: each renews one membership in shared
+//! state and sees with the same call who else is there; each group is a share that one of them holds.
+//!
+//! What may be done is known in two ways. The shared state decides who begins which slot. After that a judge goes by
+//! its own clocks: it speaks for its groups for one lease time after it last looked, and whoever was stopped for longer
+//! looks before it writes or tells anything.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use daemon::Clock;
 use model::Timestamp;
-use state::{Lease, State, StateError};
+use state::{Attendance, Membership, State, StateError, TurnAnswer, Want, Work};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::rules::GroupKey;
+use crate::circle::{Circle, Moves};
+use crate::rules::{GroupKey, RuleSet};
 
+/// What the judges' circle is called in shared state.
+const CIRCLE: &str = "judge";
 /// Names in shared state have at most 190 bytes.
 const NAME_BYTES_MAX: usize = 150;
+/// A judge looks this many times in a lease time.
+const LOOKS_PER_LEASE: u32 = 5;
+/// Shares taken or given with one call.
+const SHARES_PER_CALL: usize = 500;
 
-/// The leases of this judge.
+/// The part of this judge.
 #[derive(Debug)]
 pub(crate) struct Shard {
     state: State,
-    owner: String,
-    lease_time: Duration,
-    held: Mutex<HashMap<GroupKey, Lease>>,
+    clock: Clock,
+    member: String,
+    incarnation: i64,
+    lease: Duration,
+    rules: watch::Receiver<Arc<RuleSet>>,
+    circle: Mutex<Circle>,
+    /// One look at a time.
+    looking: tokio::sync::Mutex<()>,
+    arrived: Notify,
+}
+
+/// A group that this judge has just taken, and the last slot that was begun of it if that is known.
+pub(crate) type Arrival = (GroupKey, Option<Timestamp>);
+
+/// Leave to evaluate a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Leave {
+    /// The number that writes of the group's document carry.
+    pub(crate) fencing: u64,
+    /// The last slot in which all rules of the group succeeded, as its holder before told.
+    pub(crate) succeeded: Option<Timestamp>,
 }
 
 impl Shard {
-    /// Without leases yet.
-    pub(crate) fn new(state: State, owner: String, lease_time: Duration) -> Self {
-        Self { state, owner, lease_time, held: Mutex::default() }
+    /// Without groups yet.
+    pub(crate) fn new(
+        state: State,
+        clock: Clock,
+        member: String,
+        lease: Duration,
+        rules: watch::Receiver<Arc<RuleSet>>,
+    ) -> Self {
+        Self {
+            incarnation: clock.now().millis(),
+            state,
+            clock,
+            member,
+            lease,
+            rules,
+            circle: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
+            arrived: Notify::new(),
+        }
     }
 
-    /// Takes or renews the lease of a group. `None` while another judge holds it. A lease that has half its
-    /// time left is not renewed, which would cost a write each time.
-    pub(crate) async fn hold(
+    /// What this judge is called among the others.
+    pub(crate) fn member(&self) -> &str {
+        &self.member
+    }
+
+    /// How long to wait from one look to the next.
+    pub(crate) fn pause(&self) -> Duration {
+        self.lease / LOOKS_PER_LEASE
+    }
+
+    /// Whether this judge still speaks for what it holds, by both clocks: the wall clock may be set, and the other one
+    /// stands while the machine sleeps.
+    pub(crate) fn stands(&self) -> bool {
+        let Some((wall, instant)) = self.circle().looked else { return false };
+        let now = self.clock.now();
+        let (by_wall, by_instant) = (now.since(wall), instant.elapsed());
+        let drift = by_wall.abs_diff(by_instant).max(wall.since(now));
+        by_wall < self.lease && by_instant < self.lease && drift < self.lease / 2
+    }
+
+    /// Looks who is there, takes what falls to this judge and gives away what should be another's.
+    pub(crate) async fn look(&self) -> Result<(), StateError> {
+        let _turn = self.looking.lock().await;
+        self.look_once().await
+    }
+
+    /// Leave to evaluate a slot of a group; `None` when another judge speaks for it. [`Shard::finish`] must follow.
+    pub(crate) async fn begin(
         &self,
         key: &GroupKey,
-        now: Timestamp,
-    ) -> Result<Option<Lease>, StateError> {
-        let held = self.held().get(key).copied();
-        if let Some(lease) = held.filter(|lease| lease.until.since(now) > self.lease_time / 2) {
-            return Ok(Some(lease));
+        slot: Timestamp,
+        succeeded: Option<Timestamp>,
+    ) -> Result<Option<Leave>, StateError> {
+        if !self.stands() || !self.circle().has_considered(&state_name(key)) {
+            self.look().await?;
+        } else if !self.circle().holds(key) {
+            // It may just be coming.
+            drop(self.looking.lock().await);
         }
-        let lease =
-            self.state.take_lease(&lease_name(key), &self.owner, self.lease_time, now).await?;
-        match lease {
-            Some(lease) => self.held().insert(key.clone(), lease),
-            None => self.held().remove(key),
-        };
-        Ok(lease)
+        // The second time after the shared state has lost its memory.
+        for _ in 0..2 {
+            let Some(turn) = self.circle().begin(key, slot, succeeded) else { return Ok(None) };
+            if turn.is_alone {
+                self.circle().begun(key, turn.work);
+                return Ok(Some(turn.leave));
+            }
+            let turns = [(&*state_name(key), turn.work)];
+            let answers = self.state.begin_turns(self.who(), &turns, self.clock.now()).await;
+            match answers.as_deref() {
+                Ok([TurnAnswer::Yours]) => {
+                    self.circle().begun(key, turn.work);
+                    return Ok(Some(turn.leave));
+                }
+                Ok([TurnAnswer::NotYours]) => {
+                    self.finish(key, None);
+                    self.circle().forget_version();
+                    self.look().await?;
+                    return Ok(None);
+                }
+                Ok(_) => {
+                    self.finish(key, None);
+                    self.circle().forget_version();
+                    self.look().await?;
+                }
+                Err(_) => {
+                    self.finish(key, None);
+                    return answers.map(|_| None);
+                }
+            }
+        }
+        Ok(None)
     }
 
-    /// Renews what is held and needs it. Answers the first failure; the others were tried all the same.
-    pub(crate) async fn renew(&self, now: Timestamp) -> Result<(), StateError> {
-        let keys: Vec<GroupKey> = self.held().keys().cloned().collect();
-        let mut outcome = Ok(());
-        for key in keys {
-            let renewed = self.hold(&key, now).await;
-            outcome = outcome.and(renewed.map(|_| ()));
-        }
-        outcome
+    /// Leave to look at a group between its slots, without asking the shared state: the judge still speaks for
+    /// it and holds it under this number. [`Shard::finish`] must follow, and until then the group is not given
+    /// away.
+    pub(crate) fn interject(&self, key: &GroupKey, fencing: u64) -> bool {
+        self.stands() && self.circle().interject(key, fencing)
     }
 
-    /// Forgets a lease without giving it back: somebody else has it.
+    /// The slot is done; with what the evaluation took and how often it happens.
+    pub(crate) fn finish(&self, key: &GroupKey, took: Option<(Duration, Duration)>) {
+        self.circle().finish(key, took);
+    }
+
+    /// Forgets a group without giving it back: somebody else has it.
     pub(crate) fn lost(&self, key: &GroupKey) {
-        self.held().remove(key);
+        self.circle().drop_held(key);
+        self.circle().forget_version();
     }
 
-    /// Gives a lease back, so that another judge can take it at once.
-    pub(crate) async fn release(&self, key: &GroupKey) -> Result<(), StateError> {
-        if self.held().remove(key).is_some() {
-            self.state.release_lease(&lease_name(key), &self.owner).await?;
-        }
-        Ok(())
+    /// Removes a group that is no more.
+    pub(crate) async fn remove(&self, key: &GroupKey) -> Result<(), StateError> {
+        self.circle().drop_held(key);
+        self.state.remove_share(self.who(), &state_name(key)).await
     }
 
-    /// Gives all leases back.
-    pub(crate) async fn release_all(&self) -> Result<(), StateError> {
-        let keys: Vec<GroupKey> = self.held().keys().cloned().collect();
-        for key in keys {
-            self.release(&key).await?;
-        }
-        Ok(())
+    /// Gives all groups to the others and leaves.
+    pub(crate) async fn leave(&self) -> Result<(), StateError> {
+        let _turn = self.looking.lock().await;
+        let held = self.circle().held();
+        self.give(held).await?;
+        self.state.leave_circle(self.who()).await
     }
 
     /// How many groups this judge speaks for.
     pub(crate) fn len(&self) -> usize {
-        self.held().len()
+        self.circle().len()
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<GroupKey, Lease>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The groups that it no longer speaks for since the last time this was asked.
+    pub(crate) fn departures(&self) -> Vec<GroupKey> {
+        std::mem::take(&mut self.circle().departures)
+    }
+
+    /// Waits for groups that come to this judge.
+    pub(crate) async fn arrivals(&self) -> Vec<Arrival> {
+        loop {
+            let arrivals = std::mem::take(&mut self.circle().arrivals);
+            if !arrivals.is_empty() {
+                return arrivals;
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    /// Why this judge evaluates nothing although it could, for `/-/ready`.
+    pub(crate) fn hindrance(&self) -> Option<String> {
+        self.circle().hindrance.clone()
+    }
+
+    async fn look_once(&self) -> Result<(), StateError> {
+        let (wall, instant) = (self.clock.now(), Instant::now());
+        let (report, seen) = {
+            let circle = self.circle();
+            (circle.report().to_string(), circle.version)
+        };
+        let how =
+            Attendance { report: &report, lease: self.lease, settle: self.pause() * 5 / 2, seen };
+        let Some(view) = self.state.attend(self.who(), how, wall).await? else {
+            self.circle().superseded(&self.member);
+            return Ok(());
+        };
+        let skew = wall.since(Timestamp(view.now)).max(Timestamp(view.now).since(wall));
+        let moves = {
+            let rules = self.rules.borrow().clone();
+            let mut circle = self.circle();
+            circle.looked = Some((wall, instant));
+            circle.see(view, &rules, (&self.member, self.incarnation));
+            circle.plan(&self.member, (skew > self.lease).then_some(skew))
+        };
+        self.arrived.notify_one();
+        let outcome = self.make(moves).await;
+        if outcome.is_err() {
+            // It is not known what came of it.
+            self.circle().forget_version();
+        }
+        outcome
+    }
+
+    async fn make(&self, moves: Moves) -> Result<(), StateError> {
+        self.give(moves.gives).await?;
+        self.take(moves.takes).await
+    }
+
+    async fn take(&self, wanted: Vec<(String, i64, Work)>) -> Result<(), StateError> {
+        for chunk in wanted.chunks(SHARES_PER_CALL) {
+            let wants: Vec<Want<'_>> = chunk
+                .iter()
+                .map(|(name, held, work)| Want { name, held: *held, work: *work })
+                .collect();
+            let taken = self.state.take_shares(self.who(), &wants, self.clock.now()).await?;
+            self.circle().taken(taken);
+            self.arrived.notify_one();
+        }
+        Ok(())
+    }
+
+    /// They are no longer this judge's own before the others hear of it.
+    async fn give(&self, keys: Vec<GroupKey>) -> Result<(), StateError> {
+        for chunk in keys.chunks(SHARES_PER_CALL) {
+            let given: Vec<(String, Work)> = chunk
+                .iter()
+                .filter_map(|key| Some((state_name(key), self.circle().drop_held(key)?)))
+                .collect();
+            let given: Vec<(&str, Work)> =
+                given.iter().map(|(name, work)| (name.as_str(), *work)).collect();
+            self.state.give_shares(self.who(), &given).await?;
+        }
+        Ok(())
+    }
+
+    fn who(&self) -> Membership<'_> {
+        Membership { circle: CIRCLE, member: &self.member, incarnation: self.incarnation }
+    }
+
+    fn circle(&self) -> MutexGuard<'_, Circle> {
+        self.circle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -100,73 +285,4 @@ pub(crate) fn state_name(key: &GroupKey) -> String {
     }
     let hash = xxh3_64(name.as_bytes());
     format!("{}…{hash:016x}", &name[..name.floor_char_boundary(NAME_BYTES_MAX - 20)])
-}
-
-fn lease_name(key: &GroupKey) -> String {
-    format!("rule_group/{}", state_name(key))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LEASE: Duration = Duration::from_secs(15);
-
-    fn key(name: &str) -> GroupKey {
-        GroupKey { file: "db".to_owned(), name: name.to_owned() }
-    }
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_seconds(seconds)
-    }
-
-    async fn two_judges() -> (Shard, Shard, tempfile::TempDir) {
-        let folder = tempfile::tempdir().unwrap();
-        let db = db::Db::open(&folder.path().join("saker.db")).await.unwrap();
-        let shard = |owner: &str| Shard::new(State::embedded(db.clone()), owner.to_owned(), LEASE);
-        (shard("a"), shard("b"), folder)
-    }
-
-    #[tokio::test]
-    async fn a_group_has_one_judge_and_moves_when_that_one_is_silent() {
-        let (a, b, _folder) = two_judges().await;
-        assert!(a.hold(&key("g"), at(0)).await.unwrap().is_some());
-        assert_eq!(b.hold(&key("g"), at(14)).await.unwrap(), None);
-        let taken = b.hold(&key("g"), at(15)).await.unwrap().expect("the lease of a is over");
-        assert!(taken.fencing > 1);
-        assert_eq!(a.hold(&key("g"), at(16)).await.unwrap(), None);
-        assert_eq!((a.len(), b.len()), (0, 1));
-    }
-
-    #[tokio::test]
-    async fn a_renewed_lease_stays_and_keeps_its_number() {
-        let (a, b, _folder) = two_judges().await;
-        let first = a.hold(&key("g"), at(0)).await.unwrap().expect("free");
-        for second in [5, 10, 15, 20] {
-            a.renew(at(second)).await.unwrap();
-        }
-        assert_eq!(b.hold(&key("g"), at(21)).await.unwrap(), None);
-        assert_eq!(
-            a.hold(&key("g"), at(21)).await.unwrap().map(|lease| lease.fencing),
-            Some(first.fencing)
-        );
-    }
-
-    #[tokio::test]
-    async fn groups_given_back_are_free_at_once() {
-        let (a, b, _folder) = two_judges().await;
-        a.hold(&key("g"), at(0)).await.unwrap();
-        a.hold(&key("h"), at(0)).await.unwrap();
-        a.release_all().await.unwrap();
-        assert!(b.hold(&key("g"), at(1)).await.unwrap().is_some());
-        assert!(b.hold(&key("h"), at(1)).await.unwrap().is_some());
-    }
-
-    #[test]
-    fn long_names_are_cut_and_stay_distinct() {
-        let name = |tail: &str| state_name(&key(&format!("{}{tail}", "ü".repeat(200))));
-        assert!(lease_name(&key(&"ü".repeat(200))).len() <= 190);
-        assert_ne!(name("a"), name("b"));
-        assert_eq!(state_name(&key("short")), "db;short");
-    }
 }

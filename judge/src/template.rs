@@ -1,18 +1,21 @@
 //! Templates in labels and annotations: Go's `text/template` with Prometheus' variables and functions.
 //!
 //! The crate behind it is hidden here. A template is parsed when its rule is loaded and can be rendered any
-//! number of times. `query` and the functions on its result, and `toTime`/`toDuration`, are not offered yet:
-//! a rule that uses them is refused when it is loaded, not when it fires.
+//! number of times. Rendering is pure: what `query` asks is left in [`Lookups`](crate::template_scene::Lookups)
+//! and answered by [`expand`](crate::expand), which then renders again.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use gotmpl::Value;
+use gotmpl::parse::Parser;
 use model::Labels;
 use regex::Regex;
 
-use crate::{template_check, template_functions};
+pub(crate) use crate::template_scene::Surroundings;
+use crate::template_scene::{Scene, label_map, within};
+use crate::{template_check, template_functions, template_tree};
 
 /// What a rendered text may have; a template that writes more fails.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
@@ -22,6 +25,8 @@ const LOOP_ROUNDS_MAX: u64 = 10_000;
 /// right.
 const PREAMBLE: &str = "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}\
                         {{$externalURL := .ExternalURL}}{{$value := .Value}}";
+/// The name of the rewritten text among the definitions.
+const MAIN: &str = "__main";
 
 static LABEL_NAMES: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r#"[Ll]abels(?:\.|\s+")([A-Za-z_][A-Za-z0-9_]*)"#).expect("the pattern is tested")
@@ -41,15 +46,6 @@ struct Program {
     mentioned: Vec<Arc<str>>,
 }
 
-/// What templates can refer to besides the alert.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Surroundings {
-    /// `$externalLabels`.
-    pub(crate) external_labels: Labels,
-    /// `$externalURL`.
-    pub(crate) external_url: String,
-}
-
 impl Template {
     /// Parses a template. The error says what is wrong, with line and column where known.
     pub(crate) fn parse(source: &str) -> Result<Self, String> {
@@ -62,12 +58,7 @@ impl Template {
         if let Some((name, line)) = unknown.map_err(|error| parse_fault(&error))? {
             return Err(format!("template line {line}: there is no function {name:?}"));
         }
-        let parsed = gotmpl::Template::new("")
-            .funcs(functions)
-            .max_range_iters(LOOP_ROUNDS_MAX)
-            .missing_key(gotmpl::MissingKey::ZeroValue)
-            .parse(&whole)
-            .map_err(|error| parse_fault(&error))?;
+        let parsed = rewritten(&whole, functions).map_err(|error| parse_fault(&error))?;
         let mentioned =
             LABEL_NAMES.captures_iter(source).map(|found| Arc::from(&found[1])).collect();
         Ok(Self {
@@ -86,35 +77,61 @@ impl Template {
         &self.source
     }
 
-    /// The text for an alert. A template that fails becomes a text that says so, as in Prometheus: an alert
-    /// with a faulty annotation is better than none.
+    /// The text for an alert. The error is the text that stands in its place when the template fails, as in
+    /// Prometheus: an alert with a faulty annotation is better than none.
     pub(crate) fn render(
         &self,
         labels: &Labels,
         value: f64,
-        surroundings: &Surroundings,
-    ) -> String {
-        let Some(program) = &self.program else { return self.source.clone() };
-        let labels = label_map(labels, &program.mentioned);
-        let external = label_map(&surroundings.external_labels, &program.mentioned);
+        scene: &Scene<'_>,
+    ) -> Result<String, String> {
+        let Some(program) = &self.program else { return Ok(self.source.clone()) };
+        let surroundings = scene.surroundings;
         let data = BTreeMap::from([
-            (Arc::from("Labels"), labels),
+            (Arc::from("Labels"), label_map(labels, &program.mentioned)),
             (Arc::from("Value"), Value::Float(value)),
-            (Arc::from("ExternalLabels"), external),
+            (
+                Arc::from("ExternalLabels"),
+                label_map(&surroundings.external_labels, &program.mentioned),
+            ),
             (
                 Arc::from("ExternalURL"),
                 Value::String(Arc::from(surroundings.external_url.as_str())),
             ),
         ]);
-        let mut output = Bounded(String::new());
-        match program.parsed.execute_fmt(&mut output, &Value::Map(Arc::new(data))) {
-            Ok(()) => output.0,
-            Err(_) if output.0.len() >= OUTPUT_BYTES_MAX => {
-                format!("<error expanding template: more than {OUTPUT_BYTES_MAX} bytes>")
+        let mut output = Bounded { text: String::new(), is_full: false };
+        let outcome = within(scene, &program.mentioned, || {
+            program.parsed.execute_fmt(&mut output, &Value::Map(Arc::new(data)))
+        });
+        match outcome {
+            Ok(()) => Ok(output.text),
+            Err(_) if output.is_full => {
+                Err(format!("<error expanding template: more than {OUTPUT_BYTES_MAX} bytes>"))
             }
-            Err(error) => format!("<error expanding template: {error}>"),
+            Err(error) => Err(format!("<error expanding template: {error}>")),
         }
     }
+}
+
+/// The template with its tree rewritten; see [`template_tree`].
+fn rewritten(whole: &str, mut functions: gotmpl::FuncMap) -> gotmpl::Result<gotmpl::Template> {
+    // Finds what only the crate's own way of loading finds, such as two definitions of one name.
+    drop(gotmpl::Template::new("").parse(whole)?);
+    let (body, definitions) = Parser::new(whole, "{{", "}}")?.parse()?;
+    template_functions::hidden(&mut functions);
+    let mut template = gotmpl::Template::new("")
+        .funcs(functions)
+        .max_range_iters(LOOP_ROUNDS_MAX)
+        .missing_key(gotmpl::MissingKey::ZeroValue)
+        .parse(&format!("{{{{template {MAIN:?} .}}}}"))?;
+    for definition in definitions {
+        let is_empty = definition.body.is_empty_tree();
+        if !is_empty || template.lookup(&definition.name).is_none() {
+            let body = template_tree::definition(definition.body);
+            template = template.add_parse_tree(&definition.name, body);
+        }
+    }
+    Ok(template.add_parse_tree(MAIN, template_tree::definition(body)))
 }
 
 impl fmt::Debug for Template {
@@ -131,28 +148,20 @@ impl PartialEq for Template {
 
 impl Eq for Template {}
 
-struct Bounded(String);
+struct Bounded {
+    text: String,
+    is_full: bool,
+}
 
 impl fmt::Write for Bounded {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = OUTPUT_BYTES_MAX - self.0.len();
-        self.0.push_str(&text[..text.floor_char_boundary(room)]);
-        if text.len() > room {
-            self.0.push_str(&" ".repeat(OUTPUT_BYTES_MAX - self.0.len()));
+        if self.text.len() + text.len() > OUTPUT_BYTES_MAX {
+            self.is_full = true;
             return Err(fmt::Error);
         }
+        self.text.push_str(text);
         Ok(())
     }
-}
-
-fn label_map(labels: &Labels, mentioned: &[Arc<str>]) -> Value {
-    let empty = Value::String(Arc::from(""));
-    let mut map: BTreeMap<Arc<str>, Value> =
-        mentioned.iter().map(|name| (name.clone(), empty.clone())).collect();
-    map.extend(
-        labels.iter().map(|(name, value)| (Arc::from(name), Value::String(Arc::from(value)))),
-    );
-    Value::Map(Arc::new(map))
 }
 
 fn parse_fault(error: &gotmpl::TemplateError) -> String {
@@ -168,9 +177,11 @@ fn parse_fault(error: &gotmpl::TemplateError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use model::Timestamp;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::template_scene::Lookups;
 
     fn render(source: &str, value: f64) -> String {
         let labels =
@@ -179,11 +190,10 @@ mod tests {
             external_labels: Labels::from_pairs([("dc", "east")]),
             external_url: "http://judge".to_owned(),
         };
-        Template::parse(source).expect("the template is valid").render(
-            &labels,
-            value,
-            &surroundings,
-        )
+        let (at, lookups) = (Timestamp(61_500), Lookups::default());
+        let scene = Scene { surroundings: &surroundings, at, lookups };
+        let template = Template::parse(source).expect("the template is valid");
+        template.render(&labels, value, &scene).unwrap_or_else(|failure| failure)
     }
 
     fn check(source: &str, text: &str) {
@@ -259,14 +269,183 @@ mod tests {
         assert!(text.contains("range iteration"), "{text}");
     }
 
+    #[test]
+    fn what_doubles_itself_ends_at_a_limit() {
+        for source in [
+            "{{ $x := \"x\" }}{{ range $i := 100 }}{{ $x = print $x $x }}{{ end }}",
+            "{{ $x := \"x\" }}{{ range $i := 100 }}{{ $x = printf \"%s%s\" $x $x }}{{ end }}",
+            "{{ $x := \"<\" }}{{ range $i := 100 }}{{ $x = html $x }}{{ $x = print $x $x }}{{ end }}",
+            "{{ $x := \"ab\" }}{{ range $i := 100 }}{{ $x = reReplaceAll \"[ab]\" \"$0$0\" $x }}{{ end }}",
+            "{{ $x := args 1 }}{{ range $i := 100 }}{{ $x = args $x $x }}{{ end }}",
+            "{{ define \"a\" }}{{ if lt (len .) 30 }}{{ template \"a\" (print . \"x\") }}\
+             {{ template \"a\" (print . \"x\") }}{{ end }}{{ end }}{{ template \"a\" \"\" }}",
+            "{{ define \"a\" }}{{ template \"a\" . }}{{ end }}{{ template \"a\" . }}",
+        ] {
+            let text = render(source, 0.0);
+            assert!(text.starts_with("<error expanding template: "), "{source}: {text}");
+        }
+    }
+
+    #[test]
+    fn times_and_durations_have_methods() {
+        check("{{ (toTime 1427397845).Format \"2006-01-02 15:04\" }}", "2015-03-26 19:24");
+        check("{{ $t := toTime 0 }}{{ $t.Year }} {{ $t }}", "1970 1970-01-01 00:00:00 +0000 UTC");
+        check("{{ (5400 | toDuration).Hours }} {{ toDuration 90 }}", "1.5 1m30s");
+        check("{{ with toTime 0 }}{{ .Format \"Jan 2\" }}{{ .Weekday }}{{ end }}", "Jan 1Thursday");
+        check("{{ printf \"%s!\" (toTime 0).Month }}", "January!");
+        check("[{{ $labels.Day }}]{{ (humanizeTimestamp 0 | len) }}", "[]29");
+    }
+
+    #[test]
+    fn the_moment_and_the_place_are_known() {
+        check("{{ now }} {{ (toTime now).Unix }}", "61.5 61");
+        check("{{ externalURL }}{{ pathPrefix }}|", "http://judge|");
+    }
+
+    #[test]
+    fn numbers_are_printed_as_go_prints_them() {
+        for (value, text) in [
+            (1e22, "1e+22"),
+            (f64::INFINITY, "+Inf"),
+            (1e-7, "1e-07"),
+            (1e6, "1e+06"),
+            (123456.0, "123456"),
+        ] {
+            assert_eq!(render("{{ $value }}", value), text);
+            assert_eq!(render("{{ print $value }}", value), text);
+            assert_eq!(render("{{ printf \"%v\" .Value }}", value), text);
+        }
+    }
+
+    #[test]
+    fn verbs_of_printf_are_those_of_go() {
+        check(
+            "{{ printf \"%6.2f|%-5s|%5d|%x|%q|%t|%e|%%\" $value \"a\" 42 255 \"b\" true 1234.5 }}",
+            " 91.50|a    |   42|ff|\"b\"|true|1.234500e+03|%",
+        );
+        check("{{ printf \"%v %v\" 1 \"x\" }}{{ println 1 }}", "1 x1\n");
+    }
+
+    #[test]
+    fn go_s_own_functions_and_blocks_are_there() {
+        check("{{ and 1 0 }} {{ or 0 \"x\" }} {{ not true }} {{ len \"abc\" }}", "0 x false 3");
+        check(
+            "{{ if and (ge $value 90.0) (ne $labels.dev \"sdb\") (le 1 1) (lt 1 2) }}y{{ end }}",
+            "y",
+        );
+        check("{{ slice \"abcdef\" 1 3 }} {{ index $labels \"dev\" }}", "bc sda");
+        check("{{ html \"<a>\" }} {{ js \"'\" }} {{ urlquery \"a b\" }}", "&lt;a&gt; \\' a+b");
+        check("{{ block \"b\" $labels.dev }}<{{ . }}>{{ end }}", "<sda>");
+        check(
+            "{{ range $i := 5 }}{{ if eq $i 1 }}{{ continue }}{{ end }}{{ if eq $i 3 }}{{ break }}{{ end }}{{ $i }}{{ end }}",
+            "02",
+        );
+        check(
+            "{{ range $k, $v := args 7 8 }}{{ $k }}={{ $v }} {{ else }}none{{ end }}",
+            "arg0=7 arg1=8 ",
+        );
+        check("{{ if eq 1 2 }}a{{ else if eq 1 1 }}b{{ end }}{{/* nothing */}}", "b");
+        check("{{ with \"\" }}a{{ else }}b{{ end }}{{ \"x\" | printf \"%s-%s\" \"y\" }}", "by-x");
+    }
+
+    #[test]
+    fn what_a_query_gives_is_at_hand_in_the_second_round() {
+        let source = "{{ with query \"up\" }}{{ . | first | value }}{{ end }}\
+                      {{ range query \"up\" | sortByLabel \"endpoint\" }} {{ .Labels.endpoint }}{{ .Labels.no }}={{ .Value }}{{ end }}\
+                      {{ query \"up\" | first | label \"endpoint\" }}{{ query \"up\" | first | strvalue }}";
+        let template = Template::parse(source).expect("valid");
+        let (surroundings, lookups) = (Surroundings::default(), Lookups::default());
+        let scene = Scene { surroundings: &surroundings, at: Timestamp(0), lookups };
+        let render = || template.render(&Labels::empty(), 1.0, &scene);
+        assert!(render().is_err());
+        assert_eq!(scene.lookups.take_open().into_iter().collect::<Vec<_>>(), ["up"]);
+        let host = |name: &str| Labels::from_pairs([("__name__", "up"), ("endpoint", name)]);
+        scene.lookups.answer("up".to_owned(), Ok(vec![(host("b"), 0.0), (host("a"), 1.0)]));
+        assert_eq!(render(), Ok("0 a=1 b=0b".to_owned()));
+        assert!(scene.lookups.take_open().is_empty());
+    }
+
+    #[test]
+    fn a_query_that_fails_or_gives_too_much_fails_the_template() {
+        let template = Template::parse("{{ query \"up\" | first | value }}").expect("valid");
+        let surroundings = Surroundings::default();
+        let host = |at: usize| (Labels::from_pairs([("n", at.to_string())]), 1.0);
+        for (answer, text) in [
+            (Err("the store is away".to_owned()), "the store is away"),
+            (Ok(vec![]), "without elements"),
+            (Ok((0..1001).map(host).collect()), "1000 are the most"),
+        ] {
+            let scene = Scene {
+                surroundings: &surroundings,
+                at: Timestamp(0),
+                lookups: Lookups::default(),
+            };
+            scene.lookups.answer("up".to_owned(), answer);
+            let failure = template.render(&Labels::empty(), 1.0, &scene).expect_err(text);
+            assert!(
+                failure.starts_with("<error expanding template: ") && failure.contains(text),
+                "{failure}"
+            );
+        }
+    }
+
+    /// Pieces of templates that are likely to fit together.
+    fn piece() -> impl Strategy<Value = String> {
+        let words = [
+            "{{ $value }}",
+            "{{ range $i := 3000 }}",
+            "{{ range $labels }}",
+            "{{ end }}",
+            "{{ else }}",
+            "{{ if gt $value 1.0 }}",
+            "{{ $x := \"x\" }}",
+            "{{ $x = print $x $x }}",
+            "{{ $x }}",
+            "{{ with query \"up\" }}",
+            "{{ define \"a\" }}",
+            "{{ template \"a\" . }}",
+            "{{ break }}",
+            "{{ continue }}",
+            "{{ block \"b\" . }}",
+            "{{ . }}",
+            "{{ toTime $value }}",
+            "{{ .Year }}",
+            "{{ (toTime now).Format \"2006\" }}",
+            "{{ humanize $value }}",
+            "{{ args . . }}",
+            "{{ $x = reReplaceAll \"\" $x $x }}",
+            "{{ index $labels \"a\" 1 }}",
+            "{{ slice $x 1 }}",
+            "{{ printf \"%999999d %s\" 1 $x }}",
+            "{{ len . | printf \"%*d\" 99999 }}",
+            " text ",
+            "{{ call query }}",
+            "{{ $x = args $x }}",
+            "{{ $labels.endpoint | title | toUpper }}",
+        ];
+        (0..words.len()).prop_map(move |at| words[at].to_owned())
+    }
+
     proptest! {
         #[test]
         fn no_text_makes_it_panic(source in ".{0,40}", action in "[a-z $.|()\"0-9]{0,30}") {
             let action = format!("{{{{{action}}}}}");
             for text in [source.as_str(), &action, &format!("{source}{action}")] {
-                if let Ok(template) = Template::parse(text) {
-                    template.render(&Labels::empty(), 1.0, &Surroundings::default());
+                if Template::parse(text).is_ok() {
+                    render(text, 1.0);
                 }
+            }
+        }
+
+        /// Whatever is put together: it ends, within its limits.
+        #[test]
+        fn nothing_runs_over_its_limits(pieces in proptest::collection::vec(piece(), 0..14)) {
+            let open = pieces.iter().filter(|piece| ["range", "if", "with", "define", "block"]
+                .iter().any(|word| piece.contains(&format!("{{{{ {word}")))).count();
+            let ends = pieces.iter().filter(|piece| piece.contains("{{ end")).count();
+            let text = pieces.concat() + &"{{ end }}".repeat(open.saturating_sub(ends));
+            if Template::parse(&text).is_ok() {
+                prop_assert!(render(&text, 2.0).len() <= OUTPUT_BYTES_MAX);
             }
         }
     }

@@ -3,64 +3,180 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gotmpl::{FuncMap, TemplateError, Value};
+use gotmpl::{FuncMap, Value};
 use model::PatternScope;
 use regex::Regex;
 
 use crate::humanize;
+use crate::template_builtin;
+use crate::template_scene::{self as scene, charge, charge_for, fault};
+use crate::template_time;
+use crate::template_tree::{METHOD, OUT, TICK};
 
 type Answer = gotmpl::Result<Value>;
 
 /// All functions by name.
 pub(crate) fn all() -> FuncMap {
     let mut map = FuncMap::new();
-    number(&mut map, "humanize", humanize::humanize);
-    number(&mut map, "humanize1024", humanize::humanize1024);
-    number(&mut map, "humanizeDuration", humanize::humanize_duration);
-    number(&mut map, "humanizePercentage", humanize::humanize_percentage);
-    number(&mut map, "humanizeTimestamp", humanize::humanize_timestamp);
-    text(&mut map, "title", title);
-    text(&mut map, "toUpper", str::to_uppercase);
-    text(&mut map, "toLower", str::to_lowercase);
-    text(&mut map, "stripPort", strip_port);
-    text(&mut map, "stripDomain", strip_domain);
-    text(&mut map, "urlQueryEscape", query_escape);
-    text(&mut map, "safeHtml", str::to_owned);
-    text(&mut map, "graphLink", |expr| format!("/graph?g0.expr={}&g0.tab=0", query_escape(expr)));
-    text(&mut map, "tableLink", |expr| format!("/graph?g0.expr={}&g0.tab=1", query_escape(expr)));
-    add(&mut map, "match", |args| {
-        let [pattern, text] = texts(args)?;
-        Ok(Value::Bool(regex(&pattern)?.is_match(&text)))
+    numbers(&mut map);
+    texts_to_texts(&mut map);
+    patterns(&mut map);
+    queries(&mut map);
+    surroundings(&mut map);
+    template_builtin::bounded(&mut map);
+    map
+}
+
+/// What the rewritten tree calls; see [`crate::template_tree`].
+pub(crate) fn hidden(map: &mut FuncMap) {
+    let call_cost = scene::WORK_BYTES_MAX / scene::CALLS_MAX;
+    add(map, TICK, move |_| charge(call_cost).map(|()| string("")));
+    add(map, OUT, |args| match args {
+        [value] => Ok(template_builtin::printed(value)),
+        _ => Err(fault("an action without a value".to_owned())),
     });
-    add(&mut map, "reReplaceAll", |args| {
-        let [pattern, replacement, text] = texts(args)?;
-        Ok(string(&regex(&pattern)?.replace_all(&text, replacement.as_ref())))
+    add(map, METHOD, |args| match args {
+        [receiver, Value::String(name), rest @ ..] => template_time::call(receiver, name, rest),
+        _ => Err(fault("a method without a value".to_owned())),
     });
-    add(&mut map, "parseDuration", |args| {
+}
+
+fn numbers(map: &mut FuncMap) {
+    number(map, "humanize", humanize::humanize);
+    number(map, "humanize1024", humanize::humanize1024);
+    number(map, "humanizeDuration", humanize::humanize_duration);
+    number(map, "humanizePercentage", humanize::humanize_percentage);
+    number(map, "humanizeTimestamp", humanize::humanize_timestamp);
+    add(map, "toTime", |args| template_time::to_time(only_number(args)?));
+    add(map, "toDuration", |args| template_time::to_duration(only_number(args)?));
+    add(map, "now", |args| {
+        let [] = texts(args)?;
+        scene::now().map(|at| Value::Float(at.seconds_f64()))
+    });
+    add(map, "parseDuration", |args| {
         let [text] = texts(args)?;
         parse_duration(&text).map(Value::Float)
     });
-    add(&mut map, "args", |args| {
+}
+
+fn texts_to_texts(map: &mut FuncMap) {
+    text(map, "title", title);
+    text(map, "toUpper", str::to_uppercase);
+    text(map, "toLower", str::to_lowercase);
+    text(map, "stripPort", strip_port);
+    text(map, "stripDomain", strip_domain);
+    text(map, "urlQueryEscape", query_escape);
+    text(map, "safeHtml", str::to_owned);
+    text(map, "graphLink", |expr| format!("/graph?g0.expr={}&g0.tab=0", query_escape(expr)));
+    text(map, "tableLink", |expr| format!("/graph?g0.expr={}&g0.tab=1", query_escape(expr)));
+}
+
+fn patterns(map: &mut FuncMap) {
+    add(map, "match", |args| {
+        let [pattern, text] = texts(args)?;
+        Ok(Value::Bool(regex(&pattern)?.is_match(&text)))
+    });
+    add(map, "reReplaceAll", |args| {
+        let [pattern, replacement, text] = texts(args)?;
+        let regex = regex(&pattern)?;
+        // Every match may become the whole text by `$0`, and there is one more match than letters at most.
+        let most = (text.len() + 1).saturating_mul(replacement.len() + 1);
+        if most > scene::WORK_BYTES_MAX {
+            let found = regex.find_iter(&text).count();
+            charge((text.len() + replacement.len()).saturating_mul(found))?;
+        }
+        Ok(string(&regex.replace_all(&text, replacement.as_ref())))
+    });
+}
+
+fn queries(map: &mut FuncMap) {
+    add(map, "query", |args| {
+        let [text] = texts(args)?;
+        scene::query(&text)
+    });
+    add(map, "first", |args| match args {
+        [Value::List(samples)] => samples
+            .first()
+            .cloned()
+            .ok_or_else(|| fault("first() called on a result without elements".to_owned())),
+        _ => Err(fault("first: the result of a query expected".to_owned())),
+    });
+    add(map, "label", |args| match args {
+        [Value::String(name), sample] => label_of(sample, name),
+        _ => Err(fault("label: a name and an element of a result expected".to_owned())),
+    });
+    add(map, "strvalue", |args| match args {
+        [sample] => label_of(sample, "__value__"),
+        _ => Err(fault("strvalue: an element of a result expected".to_owned())),
+    });
+    add(map, "value", |args| match args {
+        [sample] if sample.field("Labels").is_some() => {
+            Ok(sample.field("Value").cloned().unwrap_or(Value::Nil))
+        }
+        _ => Err(fault("value: an element of a result expected".to_owned())),
+    });
+    add(map, "sortByLabel", |args| match args {
+        [Value::String(name), Value::List(samples)] => {
+            let mut keyed = Vec::with_capacity(samples.len());
+            for sample in samples.iter() {
+                keyed.push((label_of(sample, name)?.to_string(), sample.clone()));
+            }
+            keyed.sort_by(|a, b| a.0.cmp(&b.0));
+            Ok(Value::List(keyed.into_iter().map(|(_, sample)| sample).collect()))
+        }
+        _ => Err(fault("sortByLabel: a name and the result of a query expected".to_owned())),
+    });
+}
+
+fn surroundings(map: &mut FuncMap) {
+    add(map, "args", |args| {
         let named =
             args.iter().enumerate().map(|(i, arg)| (Arc::from(format!("arg{i}")), arg.clone()));
         Ok(Value::Map(Arc::new(named.collect::<BTreeMap<_, _>>())))
     });
-    map
+    add(map, "externalURL", |args| {
+        let [] = texts(args)?;
+        scene::external_url().map(|url| string(&url))
+    });
+    add(map, "pathPrefix", |args| {
+        let [] = texts(args)?;
+        let url = scene::external_url()?;
+        let after_scheme = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+        Ok(string(after_scheme.find('/').map_or("", |slash| &after_scheme[slash..])))
+    });
 }
 
-fn add(
+fn label_of(sample: &Value, name: &str) -> Answer {
+    let Some(labels) = sample.field("Labels") else {
+        return Err(fault("an element of a result expected".to_owned()));
+    };
+    Ok(labels.field(name).cloned().unwrap_or_else(|| string("")))
+}
+
+/// Adds a function whose work is counted.
+pub(crate) fn add(
     map: &mut FuncMap,
     name: &str,
     function: impl Fn(&[Value]) -> Answer + Send + Sync + 'static,
 ) {
-    map.insert(name.to_owned(), Arc::new(function));
+    let counted = move |args: &[Value]| {
+        charge_for(args)?;
+        let answer = function(args)?;
+        charge_for(std::slice::from_ref(&answer))?;
+        Ok(answer)
+    };
+    map.insert(name.to_owned(), Arc::new(counted));
 }
 
 fn number(map: &mut FuncMap, name: &str, write: fn(f64) -> String) {
-    add(map, name, move |args| match args {
-        [value] => Ok(string(&write(as_number(value)?))),
+    add(map, name, move |args| Ok(string(&write(only_number(args)?))));
+}
+
+fn only_number(args: &[Value]) -> gotmpl::Result<f64> {
+    match args {
+        [value] => as_number(value),
         _ => Err(fault(format!("one number expected, got {} arguments", args.len()))),
-    });
+    }
 }
 
 fn text(map: &mut FuncMap, name: &str, write: fn(&str) -> String) {
@@ -97,10 +213,6 @@ fn regex(pattern: &str) -> gotmpl::Result<Regex> {
 
 fn string(text: &str) -> Value {
     Value::String(Arc::from(text))
-}
-
-fn fault(message: String) -> TemplateError {
-    TemplateError::Exec(message)
 }
 
 fn title(text: &str) -> String {
@@ -160,17 +272,17 @@ fn parse_duration(text: &str) -> gotmpl::Result<f64> {
 
 #[cfg(test)]
 mod tests {
-    use model::Labels;
+    use model::{Labels, Timestamp};
 
     use crate::template::{Surroundings, Template};
+    use crate::template_scene::{Lookups, Scene};
 
     fn check(source: &str, text: &str) {
         let template = Template::parse(source).expect("the template is valid");
-        assert_eq!(
-            template.render(&Labels::empty(), 0.0, &Surroundings::default()),
-            text,
-            "{source}"
-        );
+        let surroundings = Surroundings::default();
+        let scene =
+            Scene { surroundings: &surroundings, at: Timestamp(0), lookups: Lookups::default() };
+        assert_eq!(template.render(&Labels::empty(), 0.0, &scene).as_deref(), Ok(text), "{source}");
     }
 
     #[test]

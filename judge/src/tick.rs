@@ -3,10 +3,11 @@
 //! nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use daemon::Context;
 use model::{Fingerprint, Labels, Timestamp};
-use state::{Lease, State, StateError};
+use state::{State, StateError};
 
 use crate::arrival::Wave;
 use crate::board::Board;
@@ -15,13 +16,15 @@ use crate::deliver::Delivery;
 use crate::eval::Evaluator;
 use crate::group::{Claim, GroupRun, with_external};
 use crate::metrics::Metrics;
-use crate::shard::{Shard, state_name};
+use crate::shard::{Leave, Shard, state_name};
 use crate::slot::Due;
 
 /// Kind of the documents in shared state.
 const DOCUMENT_KIND: &str = "rule_group";
 /// What `/-/ready` calls shared state.
 const STATE: &str = "shared state";
+/// What `/-/ready` calls a judge's place among the others.
+const CIRCLE: &str = "place among the judges";
 
 /// Everything a slot needs.
 #[derive(Debug)]
@@ -29,7 +32,7 @@ pub(crate) struct Ticker {
     pub(crate) context: Context,
     pub(crate) evaluator: Evaluator,
     pub(crate) state: State,
-    pub(crate) shard: Shard,
+    pub(crate) shard: Arc<Shard>,
     pub(crate) delivery: Delivery,
     pub(crate) board: Board,
     pub(crate) metrics: Metrics,
@@ -40,58 +43,69 @@ pub(crate) struct Ticker {
 impl Ticker {
     /// Runs one slot of a group.
     pub(crate) async fn tick(&self, run: &mut GroupRun, due: Due) {
-        match self.claim(run).await {
+        match self.claim(run, due.slot).await {
             Ok(is_ours) => {
                 self.context.has(STATE);
+                self.show_hindrance();
                 if !is_ours {
                     return;
                 }
             }
             Err(error) => return self.state_is_away(run, &error),
         }
+        let took = self.evaluate(run, due).await;
+        self.shard.finish(&run.group.key, Some((took, run.group.interval)));
+        self.metrics.groups_held.set(i64::try_from(self.shard.len()).unwrap_or(i64::MAX));
+        self.board.put(run);
+    }
+
+    /// Evaluates a slot, stores what happened and tells it; answers how long the evaluation took.
+    async fn evaluate(&self, run: &mut GroupRun, due: Due) -> Duration {
         let figures = self.evaluator.evaluate(run, due.slot).await;
         let told_as: Arc<str> = Arc::from(run.group.key.to_string());
         let undelivered = self.delivery.undelivered(&told_as);
         run.forget(due.slot, |labels| {
             undelivered.contains(&Fingerprint(with_external(labels, &self.external_labels).hash()))
         });
-        match self.save(run, due.slot).await {
+        self.tell(run, due.slot).await;
+        if !run.is_removed {
+            self.metrics.evaluated(&run.group.key, due.missed, &figures);
+        }
+        figures.duration
+    }
+
+    /// Stores what happened, and then tells it.
+    async fn tell(&self, run: &mut GroupRun, now: Timestamp) {
+        match self.save(run, now).await {
             Ok(()) => {
-                let told = run.told(due.slot, &self.external_labels, &self.links);
+                let told_as: Arc<str> = Arc::from(run.group.key.to_string());
+                let told = run.told(now, &self.external_labels, &self.links);
                 self.delivery.publish(&told_as, &told, self.context.clock.now());
             }
-            Err(StateError::Fenced { .. }) => self.lose(run),
+            Err(StateError::Fenced { .. }) => {
+                self.shard.lost(&run.group.key);
+                self.delivery.drop_departed();
+                self.lose(run);
+            }
             // Nothing is told that is not stored. The next slot stores both, and the alarms meanwhile hear
             // what was told before.
             Err(error) => self.state_is_away(run, &error),
         }
-        if !run.is_removed {
-            self.metrics.evaluated(&run.group.key, due.missed, &figures);
-        }
-        self.metrics.groups_held.set(i64::try_from(self.shard.len()).unwrap_or(i64::MAX));
-        self.board.put(run);
     }
 
     /// Lets rules of a group look at what arrived. Their recorded series and those of their alerts are written
     /// at the slots only.
-    pub(crate) async fn look(&self, run: &mut GroupRun, rules: &[usize], wave: &Arc<Wave>) {
-        if run.last.is_none() || run.is_removed || !matches!(self.claim(run).await, Ok(true)) {
-            // The next slot takes the group, or tells why it cannot.
+    pub(crate) async fn hear(&self, run: &mut GroupRun, rules: &[usize], wave: &Arc<Wave>) {
+        let Claim::Held(fencing) = run.claim else { return };
+        // What was never evaluated here waits for its slot, which takes the group or tells why it cannot.
+        if run.last.is_none() || run.is_removed || !self.shard.interject(&run.group.key, fencing) {
             return;
         }
-        if !self.evaluator.look(run, rules, wave).await {
-            return;
+        if self.evaluator.hear(run, rules, wave).await {
+            self.tell(run, wave.at).await;
+            self.board.put(run);
         }
-        match self.save(run, wave.at).await {
-            Ok(()) => {
-                let told_as: Arc<str> = Arc::from(run.group.key.to_string());
-                let told = run.told(wave.at, &self.external_labels, &self.links);
-                self.delivery.publish(&told_as, &told, self.context.clock.now());
-            }
-            Err(StateError::Fenced { .. }) => self.lose(run),
-            Err(error) => self.state_is_away(run, &error),
-        }
-        self.board.put(run);
+        self.shard.finish(&run.group.key, None);
     }
 
     /// Ends what is kept of a group that is no more.
@@ -101,35 +115,52 @@ impl Ticker {
         self.delivery.forget(&Arc::from(key.to_string()));
         if run.claim != Claim::None {
             let removed = self.state.remove_document(DOCUMENT_KIND, &state_name(key)).await;
-            if let Err(error) = removed.and(self.shard.release(key).await) {
+            if let Err(error) = removed.and(self.shard.remove(key).await) {
                 self.state_is_away(run, &error);
             }
         }
     }
 
-    /// Renews the leases of all groups that this judge speaks for.
-    pub(crate) async fn renew_leases(&self) {
-        if let Err(error) = self.shard.renew(self.context.clock.now()).await {
-            self.note_state_failure(&error);
+    /// Looks which groups are this judge's to evaluate.
+    pub(crate) async fn look(&self) {
+        match self.shard.look().await {
+            Ok(()) => {
+                self.context.has(STATE);
+                self.show_hindrance();
+                self.delivery.drop_departed();
+            }
+            Err(error) => self.note_state_failure(&error),
         }
+        self.metrics.groups_held.set(i64::try_from(self.shard.len()).unwrap_or(i64::MAX));
     }
 
     /// Gives all groups to other judges.
-    pub(crate) async fn release_leases(&self) {
-        if let Err(error) = self.shard.release_all().await {
+    pub(crate) async fn leave(&self) {
+        if let Err(error) = self.shard.leave().await {
             self.note_state_failure(&error);
         }
     }
 
-    /// Makes sure that this judge speaks for the group and has its state; `false` when another judge does.
-    async fn claim(&self, run: &mut GroupRun) -> Result<bool, StateError> {
-        let now = self.context.clock.now();
-        let Some(Lease { fencing, .. }) = self.shard.hold(&run.group.key, now).await? else {
+    fn show_hindrance(&self) {
+        match self.shard.hindrance() {
+            Some(reason) => self.context.lacks(CIRCLE, reason),
+            None => self.context.has(CIRCLE),
+        }
+    }
+
+    /// Makes sure that this judge speaks for the group in this slot and has its state; `false` when another judge
+    /// does.
+    async fn claim(&self, run: &mut GroupRun, slot: Timestamp) -> Result<bool, StateError> {
+        let leave = self.shard.begin(&run.group.key, slot, run.last_success()).await?;
+        let Some(leave) = leave else {
             self.lose(run);
             return Ok(false);
         };
-        if run.claim != Claim::Held(fencing) {
-            self.restore(run, fencing, now).await?;
+        if run.claim != Claim::Held(leave.fencing)
+            && let Err(error) = self.restore(run, leave, self.context.clock.now()).await
+        {
+            self.shard.finish(&run.group.key, None);
+            return Err(error);
         }
         Ok(true)
     }
@@ -137,11 +168,11 @@ impl Ticker {
     async fn restore(
         &self,
         run: &mut GroupRun,
-        fencing: u64,
+        leave: Leave,
         now: Timestamp,
     ) -> Result<(), StateError> {
         let document = self.state.load_document(DOCUMENT_KIND, &state_name(&run.group.key)).await?;
-        if let Err(reason) = run.restore(document.as_deref(), fencing, now) {
+        if let Err(reason) = run.restore(document.as_deref(), leave, now) {
             tracing::error!(group = %run.group.key, reason, "stored alerts cannot be read; starting without");
         }
         // The alarms hear of the alerts at once, not only when the first query has succeeded.
@@ -161,12 +192,11 @@ impl Ticker {
     }
 
     fn lose(&self, run: &mut GroupRun) {
-        if run.claim != Claim::None {
-            tracing::warn!(group = %run.group.key, "another judge speaks for this group now");
+        if run.claim == Claim::None {
+            return;
         }
-        self.shard.lost(&run.group.key);
+        tracing::info!(group = %run.group.key, "another judge speaks for this group now");
         self.evaluator.passes.leave(&run.group.key);
-        self.delivery.forget(&Arc::from(run.group.key.to_string()));
         run.lose();
         self.board.put(run);
     }

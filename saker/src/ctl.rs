@@ -1,6 +1,8 @@
 //! `saker ctl`: asks a running Saker over HTTP.
 
+mod alarm;
 mod hosts;
+mod import;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,6 +14,7 @@ use model::Labels;
 use serde_json::Value;
 
 use self::hosts::{GroupsArgs, HostsArgs};
+use self::import::ImportCommand;
 use crate::ctl_upgrade;
 use crate::table::{say, table};
 
@@ -33,9 +36,15 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  saker ctl groups corp.pay.web\n  \
         saker ctl groups corp.pay.web --put web.json\n  saker ctl groups corp.pay.web --add web-01")]
     Groups(GroupsArgs),
+    /// Look after routes and receivers.
+    #[command(subcommand)]
+    Alarm(alarm::AlarmCommand),
     /// Roll a version of the agent out, and watch it.
     #[command(subcommand)]
     Upgrade(ctl_upgrade::UpgradeCommand),
+    /// Take over what another system was told.
+    #[command(subcommand)]
+    Import(ImportCommand),
 }
 
 #[derive(Debug, Args)]
@@ -76,7 +85,9 @@ pub(crate) fn run(common: &CommonArgs, command: Command) -> ExitCode {
                 Command::Query(args) => query(&http, &args).await,
                 Command::Hosts(args) => hosts::hosts(&http, &args).await,
                 Command::Groups(args) => hosts::groups(&http, &args).await,
+                Command::Alarm(command) => alarm::run(&command),
                 Command::Upgrade(command) => ctl_upgrade::run(&http, command).await,
+                Command::Import(command) => import::run(&http, command).await,
             }
         })
     });

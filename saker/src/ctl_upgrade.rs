@@ -106,42 +106,38 @@ pub(crate) struct Start {
 /// Asks and answers what is to be printed.
 pub(crate) async fn run(http: &reqwest::Client, command: UpgradeCommand) -> anyhow::Result<String> {
     const PATH: &str = "/agent/upgrade";
-    let (hbs, answer) = match command {
+    let (hbs, answer, done) = match command {
         UpgradeCommand::Status(hbs) => {
             let answer = call(http, &hbs, Method::GET, PATH, None).await?;
             if !hbs.json {
                 return Ok(told(&answer["data"]));
             }
-            (hbs, answer)
+            (hbs, answer, "")
         }
         UpgradeCommand::Start(start) => {
             let body = start.body();
             let answer = call(http, &start.hbs, Method::POST, PATH, Some(body)).await?;
-            (start.hbs, answer)
+            (start.hbs, answer, "is being rolled out")
         }
         UpgradeCommand::Pause(hbs) => {
             let answer = call(http, &hbs, Method::POST, "/agent/upgrade/pause", None).await?;
-            (hbs, answer)
+            (hbs, answer, "is paused: it is offered to no further host")
         }
         UpgradeCommand::Resume(hbs) => {
             let answer = call(http, &hbs, Method::POST, "/agent/upgrade/resume", None).await?;
-            (hbs, answer)
+            (hbs, answer, "goes on")
         }
         UpgradeCommand::Cancel(hbs) => {
             let answer = call(http, &hbs, Method::DELETE, PATH, None).await?;
-            (hbs, answer)
+            (hbs, answer, "is cancelled: hosts that are underway finish or roll back")
         }
     };
     if hbs.json {
         return Ok(answer.to_string());
     }
-    Ok(match &answer["data"] {
-        Value::Object(task) => format!(
-            "version {} from {}; see saker ctl upgrade status",
-            text(task.get("version")),
-            text(task.get("wgeturl"))
-        ),
-        _ => "done".to_owned(),
+    Ok(match text(answer["data"].get("version")) {
+        "" => format!("the rollout {done}"),
+        version => format!("version {version} {done}"),
     })
 }
 

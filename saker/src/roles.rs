@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use daemon::{Clock, CommonArgs, Context, RuntimeKind, StartError, Stop};
 use db::Db;
-use storage::{Limits, LocalConfig, Storage};
+use storage::{Limits, LocalConfig, RemoteConfig, Storage};
 
 use crate::cli::RunCommand;
 use crate::config::Config;
-use crate::data_dir;
+use crate::{data_dir, stores};
 
 const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
 /// How often the store is asked whether something is to go into blocks.
@@ -35,14 +35,18 @@ pub(crate) fn run(common: &CommonArgs, command: RunCommand) -> ExitCode {
             }
             RunCommand::Judge(_) => {
                 let (storage, db) =
-                    (open_storage(&config, context).await?, open_db(&config, context).await?);
+                    (queried_storage(&config, context).await?, open_db(&config, context).await?);
                 judge_role(&config, &storage, db, context).await
             }
             RunCommand::Alarm(_) => {
                 alarm_role(&config, open_db(&config, context).await?, context).await
             }
             RunCommand::Apiproxy(_) => {
-                apiproxy_role(&config, &open_storage(&config, context).await?, context).await
+                let storage = match config.apiproxy.needs_store() {
+                    true => Some(queried_storage(&config, context).await?),
+                    false => None,
+                };
+                apiproxy_role(&config, storage.as_ref(), context).await
             }
         }
     })
@@ -56,8 +60,23 @@ async fn standalone(config: Config, context: &Context) -> anyhow::Result<()> {
     let db = open_db(&config, context).await?;
     hbs_role(&config, db.clone(), context).await?;
     alarm_role(&config, db.clone(), context).await?;
-    judge_role(&config, &storage, db, context).await?;
-    apiproxy_role(&config, &storage, context).await
+    let queried = remote_storage(&config, context)?.unwrap_or(storage);
+    judge_role(&config, &queried, db, context).await?;
+    apiproxy_role(&config, Some(&queried), context).await
+}
+
+/// What judge and apiproxy read: the store that is named, or the one in the data directory.
+async fn queried_storage(config: &Config, context: &Context) -> anyhow::Result<Storage> {
+    match remote_storage(config, context)? {
+        Some(storage) => Ok(storage),
+        None => open_storage(config, context).await,
+    }
+}
+
+fn remote_storage(config: &Config, context: &Context) -> anyhow::Result<Option<Storage>> {
+    let Some(remote) = config.storage.remote() else { return Ok(None) };
+    let remote = RemoteConfig { token: stores::password(&config.storage.token_file)?, ..remote };
+    Ok(Some(Storage::remote(&remote, context.http.clone())?))
 }
 
 async fn transfer_role(
@@ -100,10 +119,27 @@ async fn judge_role(
 
 async fn apiproxy_role(
     config: &Config,
-    storage: &Storage,
+    storage: Option<&Storage>,
     context: &Context,
 ) -> anyhow::Result<()> {
-    let deps = apiproxy::Deps { reader: storage.reader() };
+    let own = storage.map(Storage::reader);
+    let mut centres = Vec::new();
+    for centre in &config.apiproxy.datacenters {
+        let remote = centre.remote(stores::password(&centre.token_file)?);
+        let remote = remote.map(|remote| Storage::remote(&remote, context.http.clone()));
+        let reader = remote.transpose()?.map(|storage| storage.reader()).or_else(|| own.clone());
+        let (name, labels) = (centre.name.clone(), centre.labels.clone());
+        centres.extend(reader.map(|reader| apiproxy::DataCentre {
+            name,
+            reader,
+            labels,
+            timeout: centre.timeout,
+        }));
+    }
+    let deps = match own {
+        Some(own) if centres.is_empty() => apiproxy::Deps::plain(own),
+        _ => apiproxy::Deps { centres },
+    };
     apiproxy::start(config.apiproxy.clone(), deps, &context.for_role("apiproxy")).await?;
     Ok(())
 }

@@ -105,7 +105,7 @@ impl StateConfig {
     }
 }
 
-fn password(file: &Path) -> anyhow::Result<Option<String>> {
+pub(crate) fn password(file: &Path) -> anyhow::Result<Option<String>> {
     if file.as_os_str().is_empty() {
         return Ok(None);
     }

@@ -1,14 +1,13 @@
-//! The webhook receiver: Alertmanager's body, version 4, one message an alert.
+//! The webhook receiver: Alertmanager's body, version 4.
 
 use std::time::Duration;
 
-use db::alerts::{AlertStatus, StoredAlert};
-use model::{Alert, Timestamp};
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode};
 use wire::alert::WebhookMessage;
 
 use super::Receiver;
+use crate::notification::Notification;
 
 /// How much of an error answer is kept, in characters.
 const BODY_CHARS_MAX: usize = 120;
@@ -56,21 +55,18 @@ impl Answer {
     }
 }
 
-/// Makes one attempt. `key` is the same for every attempt to tell the same thing, so a receiver can tell
-/// repeats apart after a crash between its answer and our note of it.
-pub(crate) async fn send(
+/// Makes one attempt. The key of the notification is the same for every attempt to tell the same thing, so a
+/// receiver can tell repeats apart after a crash between its answer and our note of it.
+pub(super) async fn send(
     http: &Client,
     receiver: &Receiver,
-    alert: &StoredAlert,
-    external_url: &str,
-    key: &str,
-    now: Timestamp,
+    notification: &Notification,
 ) -> Answer {
     let request = http
         .post(receiver.url.clone())
         .timeout(receiver.timeout)
-        .header("Idempotency-Key", key)
-        .json(&message(&receiver.name, alert, external_url, now));
+        .header("Idempotency-Key", notification.key.as_str())
+        .json(&message(notification));
     match request.send().await {
         Ok(response) => classify(response).await,
         // The address may hold a token.
@@ -78,28 +74,18 @@ pub(crate) async fn send(
     }
 }
 
-fn message(
-    receiver: &str,
-    stored: &StoredAlert,
-    external_url: &str,
-    now: Timestamp,
-) -> WebhookMessage {
-    let alert = Alert { ends_at: end_in_message(stored, now), ..stored.alert.clone() };
-    let group_key = format!("{{}}:{{fingerprint=\"{}\"}}", alert.fingerprint());
-    // A group is one alert for now, so it is grouped by all of its labels.
-    let group_labels = alert.labels.clone();
-    WebhookMessage::new(receiver, &group_key, group_labels, external_url, &[alert], now)
-}
-
-/// The message says "resolved" of whatever ended before now. A firing alert whose lease has just run out must
-/// not be told as resolved.
-fn end_in_message(stored: &StoredAlert, now: Timestamp) -> Timestamp {
-    match stored.status {
-        AlertStatus::Resolved => stored.alert.ends_at,
-        AlertStatus::Firing | AlertStatus::Stale => {
-            stored.alert.ends_at.max(now.plus(Duration::from_millis(1)))
-        }
-    }
+fn message(notification: &Notification) -> WebhookMessage {
+    let mut message = WebhookMessage::new(
+        &notification.receiver,
+        &notification.group_key,
+        notification.group_labels.clone(),
+        &notification.external_url,
+        &notification.alerts,
+        notification.at,
+    );
+    message.status = notification.status;
+    message.truncated_alerts = notification.left_out;
+    message
 }
 
 async fn classify(response: Response) -> Answer {
@@ -163,25 +149,17 @@ mod tests {
     use wire::alert::FiringStatus;
 
     use super::*;
-    use crate::pipeline::tests::candidate;
+    use crate::notification::tests::{alert, notification};
 
     #[test]
-    fn a_firing_alert_is_told_as_firing_even_when_its_lease_has_just_run_out() {
-        let alert = candidate(AlertStatus::Firing, 10, None).alert;
-        let late = alert.alert.ends_at.plus(Duration::from_secs(60));
-        let told = message("ops", &alert, "http://x", late);
-        assert_eq!((told.status, told.alerts[0].ends_at), (FiringStatus::Firing, None));
-    }
-
-    #[test]
-    fn a_resolved_alert_is_told_with_its_end() {
-        let alert = candidate(AlertStatus::Resolved, 10, None).alert;
-        let told = message("ops", &alert, "http://x", Timestamp(9_999));
-        assert_eq!(
-            (told.status, told.alerts[0].ends_at),
-            (FiringStatus::Resolved, Some(alert.alert.ends_at))
-        );
-        assert_eq!((told.version.as_str(), told.receiver.as_str()), ("4", "ops"));
+    fn a_message_says_what_became_of_each_alert_and_of_the_group() {
+        let ended = alert(&[("alertname", "x"), ("host", "a")], 500);
+        let told = Notification { left_out: 3, ..notification(vec![ended]) };
+        let body = message(&told);
+        assert_eq!((body.status, body.truncated_alerts), (FiringStatus::Firing, 3));
+        assert_eq!(body.alerts[0].status, FiringStatus::Resolved);
+        assert_eq!(body.alerts[0].ends_at, Some(model::Timestamp(500)));
+        assert_eq!((body.version.as_str(), body.receiver.as_str()), ("4", "ops"));
     }
 
     #[test]

@@ -2,15 +2,11 @@
 
 use db::alerts::{AlertStatus, DeliveryResult};
 
-use super::{Candidate, Outcome, Reason, Round, each};
+use super::{Candidate, Reason, Round};
 
-/// Keeps what the receiver does not know yet, and what is due to be repeated. The key of what is "the same"
-/// is fingerprint, start and status.
-pub(super) fn not_told_yet(candidates: Vec<Candidate>, round: &Round<'_>) -> Outcome {
-    each(candidates, |candidate| refuse(candidate, round))
-}
-
-fn refuse(candidate: &Candidate, round: &Round<'_>) -> Option<Reason> {
+/// Refuses what the receiver knows, unless it is due to be told again. The key of what is "the same" is
+/// fingerprint, start and status.
+pub(super) fn told_already(candidate: &Candidate, round: &Round<'_>) -> Option<Reason> {
     if was_given_up(candidate, round) {
         return Some(Reason::GivenUp);
     }
@@ -23,7 +19,9 @@ fn refuse(candidate: &Candidate, round: &Round<'_>) -> Option<Reason> {
     let same_incident = candidate.alert.alert.starts_at <= sent.starts_at;
     match (told_firing, is_firing) {
         (true, true) if same_incident => {
-            (round.now.since(sent.at) < round.repeat_interval).then_some(Reason::AlreadyTold)
+            let is_due = round.repeats_before.is_some_and(|before| sent.at < before)
+                || round.now.since(sent.at) >= round.repeat_interval;
+            (!is_due).then_some(Reason::AlreadyTold)
         }
         (_, true) | (true, false) => None,
         (false, false) if same_incident => Some(Reason::AlreadyTold),
@@ -42,6 +40,7 @@ fn was_given_up(candidate: &Candidate, round: &Round<'_>) -> bool {
     };
     candidate.told.as_ref().is_some_and(|told| {
         told.result == DeliveryResult::Failed
+            && round.repeats_before.is_none()
             && is_so_since <= told.tried_at
             && round.now.since(told.tried_at) < round.repeat_interval
     })
@@ -51,80 +50,81 @@ fn was_given_up(candidate: &Candidate, round: &Round<'_>) -> bool {
 mod tests {
     use model::Timestamp;
 
-    use super::super::tests::{HOUR, candidate, receiver};
+    use super::super::tests::{candidate, receiver, round};
     use super::*;
+    use crate::claims::Claims;
     use AlertStatus::{Firing, Resolved};
 
     fn check(
         alert: (AlertStatus, i64),
         told: Option<(AlertStatus, i64, i64)>,
-        now: i64,
+        repeats_before: Option<i64>,
         expected: Option<Reason>,
     ) {
-        let receiver = receiver(true, &[]);
-        let round = Round {
-            receiver: &receiver,
-            now: Timestamp(now),
-            repeat_interval: HOUR,
-            silences: &[],
-        };
-        assert_eq!(refuse(&candidate(alert.0, alert.1, told), &round), expected);
+        let (receiver, claims) = (receiver(true), Claims::default());
+        let repeats_before = repeats_before.map(Timestamp);
+        let round = Round { repeats_before, ..round(&receiver, 5_000, &claims) };
+        assert_eq!(told_already(&candidate(alert.0, alert.1, told), &round), expected);
     }
 
     #[test]
     fn the_first_firing_is_told() {
-        check((Firing, 10), None, 20, None);
+        check((Firing, 10), None, None, None);
     }
 
     #[test]
-    fn an_end_nobody_was_told_the_beginning_of_is_not_told() {
-        check((Resolved, 10), None, 20, Some(Reason::EndedUntold));
-        check((Resolved, 10), Some((Resolved, 5, 6)), 20, Some(Reason::EndedUntold));
+    fn only_an_end_is_never_the_first_that_is_told() {
+        check((Resolved, 10), None, None, Some(Reason::EndedUntold));
+        check((Resolved, 10), Some((Resolved, 5, 6)), None, Some(Reason::EndedUntold));
     }
 
     #[test]
-    fn a_firing_alert_is_repeated_only_after_the_interval() {
+    fn a_firing_alert_is_repeated_when_it_is_due_and_was_not_told_since() {
         let told = Some((Firing, 10, 20));
-        check((Firing, 10), told, 20 + 3_599_999, Some(Reason::AlreadyTold));
-        check((Firing, 10), told, 20 + 3_600_000, None);
+        check((Firing, 10), told, None, Some(Reason::AlreadyTold));
+        check((Firing, 10), told, Some(20), Some(Reason::AlreadyTold));
+        check((Firing, 10), told, Some(21), None);
+    }
+
+    #[test]
+    fn an_entry_without_a_time_is_always_due() {
+        check((Firing, 0), Some((Firing, 0, 0)), Some(1), None);
     }
 
     #[test]
     fn the_end_of_what_was_told_is_told_once() {
-        check((Resolved, 10), Some((Firing, 10, 20)), 30, None);
-        check((Resolved, 10), Some((Resolved, 10, 30)), 40, Some(Reason::AlreadyTold));
+        check((Resolved, 10), Some((Firing, 10, 20)), None, None);
+        check((Resolved, 10), Some((Resolved, 10, 30)), None, Some(Reason::AlreadyTold));
+        check((Resolved, 10), Some((Resolved, 10, 30)), Some(40), Some(Reason::AlreadyTold));
     }
 
     #[test]
-    fn what_was_given_up_is_tried_again_after_the_interval_or_when_it_changes() {
-        let receiver = receiver(true, &[]);
-        let refused_at = |status, start, now| {
+    fn what_was_given_up_is_tried_again_when_a_repeat_is_due_or_when_it_changes() {
+        let (receiver, claims) = (receiver(true), Claims::default());
+        let refused_at = |status, start, now, repeats_before: Option<i64>| {
             let mut candidate = candidate(status, start, Some((Firing, 10, 20)));
             if let Some(told) = &mut candidate.told {
                 (told.result, told.sent) = (DeliveryResult::Failed, None);
             }
-            let round = Round {
-                receiver: &receiver,
-                now: Timestamp(now),
-                repeat_interval: HOUR,
-                silences: &[],
-            };
-            refuse(&candidate, &round)
+            let repeats_before = repeats_before.map(Timestamp);
+            let round = Round { repeats_before, ..round(&receiver, now, &claims) };
+            told_already(&candidate, &round)
         };
-        assert_eq!(refused_at(Firing, 10, 21), Some(Reason::GivenUp));
-        assert_eq!(refused_at(Firing, 10, 20 + 3_600_000), None);
-        assert_eq!(refused_at(Firing, 25, 30), None);
-        assert_eq!(refused_at(Resolved, 10, 2_000), Some(Reason::EndedUntold));
+        assert_eq!(refused_at(Firing, 10, 21, None), Some(Reason::GivenUp));
+        assert_eq!(refused_at(Firing, 10, 20 + 3_600_000, None), None);
+        assert_eq!(refused_at(Firing, 10, 21, Some(21)), None);
+        assert_eq!(refused_at(Firing, 25, 30, None), None);
+        assert_eq!(refused_at(Resolved, 10, 2_000, None), Some(Reason::EndedUntold));
     }
 
     #[test]
     fn an_alert_that_fires_again_is_told_again() {
-        check((Firing, 10), Some((Resolved, 10, 20)), 30, None);
-        check((Firing, 25), Some((Firing, 10, 20)), 30, None);
+        check((Firing, 10), Some((Resolved, 10, 20)), None, None);
+        check((Firing, 25), Some((Firing, 10, 20)), None, None);
     }
 
     #[test]
     fn an_earlier_start_from_another_sender_is_no_news() {
-        check((Firing, 5), Some((Firing, 10, 20)), 30, Some(Reason::AlreadyTold));
+        check((Firing, 5), Some((Firing, 10, 20)), None, Some(Reason::AlreadyTold));
     }
 }

@@ -234,7 +234,12 @@ fn mark(told: &Told, page: &Page) -> MarkView {
 fn reason_words(reason: &str, language: Language) -> &str {
     match reason {
         "not_routed" => language.text("reason.not_routed"),
+        "inhibited" => language.text("reason.inhibited"),
+        "mute_time" => language.text("reason.mute_time"),
+        "inactive_time" => language.text("reason.inactive_time"),
         "silenced" => language.text("reason.silenced"),
+        "snoozed" => language.text("reason.snoozed"),
+        "acknowledged" => language.text("reason.acknowledged"),
         "lease_expired" => language.text("reason.lease_expired"),
         "ended_untold" => language.text("reason.ended_untold"),
         "resolved_not_wanted" => language.text("reason.resolved_not_wanted"),
@@ -377,7 +382,7 @@ mod tests {
         );
         assert!(marks[1].is_elsewhere && !marks[0].is_elsewhere);
         assert_eq!(marks[0].story, "ops was told at 2025-10-09 17:00:00 +08:00");
-        assert_eq!(marks[1].story, "dba is not told: its matchers do not take this alert");
+        assert_eq!(marks[1].story, "dba is not told: no route leads this alert there");
     }
 
     #[test]

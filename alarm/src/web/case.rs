@@ -9,11 +9,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use db::DbError;
 use db::alerts::{AlertEvent, AlertStatus, Delivery, DeliveryResult, EventKind, StoredAlert, Told};
+use db::claims::ClaimKind;
 use model::{Fingerprint, Timestamp};
 use serde_json::{Value, json};
 
 use super::alert_view::{AlertView, MomentView, silent_for, status_word, to_json};
 use super::{Page, Web, not_found, render, store_away};
+use crate::claim_http::listed;
 use crate::config::is_web_address;
 
 const ENTRIES_MAX: u32 = 200;
@@ -60,9 +62,11 @@ impl Found {
         let Some(stored) = table.load(&[fingerprint]).await?.pop() else {
             return Ok(None);
         };
+        let told = table.told(&[fingerprint]).await?;
+        let told = web.plans.borrow().with_unrouted(std::slice::from_ref(&stored), told);
         Ok(Some(Self {
             stored,
-            told: table.told(&[fingerprint]).await?,
+            told,
             events: table.events_of(fingerprint, ENTRIES_MAX).await?,
             deliveries: table.deliveries_of(fingerprint, ENTRIES_MAX).await?,
         }))
@@ -80,8 +84,17 @@ pub(super) async fn page(
         None => Ok(None),
     };
     match found {
-        Ok(Some(found)) if as_json => Json(twin(&found)).into_response(),
-        Ok(Some(found)) => render(&compose(found, &web.receivers, page)),
+        Ok(Some(found)) if as_json => {
+            let claims = web.claims.known();
+            let mut body = twin(&found);
+            let claims = [ClaimKind::Acknowledged, ClaimKind::Snoozed]
+                .into_iter()
+                .filter_map(|kind| claims.on(&found.stored, kind, page.now))
+                .map(|claim| listed(claim, page.now));
+            body["claims"] = claims.collect();
+            Json(body).into_response()
+        }
+        Ok(Some(found)) => render(&compose(found, &web.plans.borrow().keys(), page)),
         Ok(None) if as_json => {
             (StatusCode::NOT_FOUND, Json("there is no such alert")).into_response()
         }

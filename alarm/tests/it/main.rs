@@ -7,5 +7,6 @@ mod api;
 mod delivery;
 mod harness;
 mod restart;
+mod routing;
 mod silences;
 mod web;

@@ -18,12 +18,17 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) async fn start(change: impl FnOnce(&mut Config)) -> Self {
+        Self::over(samples(), change).await
+    }
+
+    /// Over a store that holds this.
+    pub(crate) async fn over(batch: Batch, change: impl FnOnce(&mut Config)) -> Self {
         let storage = Storage::memory(Limits::default());
-        storage.writer().write(samples()).await.expect("memory takes it");
+        storage.writer().write(batch).await.expect("memory takes it");
         let context = testkit::context_at(NOW).for_role("apiproxy");
         let mut config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
         change(&mut config);
-        let addr = apiproxy::start(config, Deps { reader: storage.reader() }, &context)
+        let addr = apiproxy::start(config, Deps::plain(storage.reader()), &context)
             .await
             .expect("port 0 is free");
         Self { context, addr }

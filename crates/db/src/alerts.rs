@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::record::Record;
 use crate::statement::{Statement, Value};
 use crate::transaction::in_transaction;
-use crate::upsert::Upsert;
+use crate::upsert::{insert_rows, sized_chunks};
 use crate::{Db, DbError};
 
 pub use notifications::{Delivery, DeliveryResult, Sent, Told};
@@ -143,49 +143,37 @@ pub struct Alerts<'a> {
     pub(crate) db: &'a Db,
 }
 
-const ALERTS: Upsert = Upsert {
-    table: "alert",
-    key: "fingerprint",
-    updated: &[
-        "status",
-        "priority",
-        "starts_at",
-        "ends_at",
-        "ends_by_timeout",
-        "updated_at",
-        "annotations",
-        "generator_url",
-        "search_text",
-    ],
-    // The fingerprint is that of the labels.
-    kept: &["labels"],
-};
-
-const EVENTS: Upsert = Upsert {
-    table: "event",
-    key: "id",
-    updated: &[],
-    kept: &["fingerprint", "kind", "priority", "happened_at", "value", "queued"],
-};
+const ALERT_COLUMNS: &str = "fingerprint, status, priority, starts_at, ends_at, ends_by_timeout, \
+    updated_at, annotations, generator_url, search_text, labels";
+const EVENT_COLUMNS: &str = "id, fingerprint, kind, priority, happened_at, value, queued";
 
 impl Alerts<'_> {
-    /// Stores the state of alerts and what happened to them in one transaction. The events wait for
-    /// [`Alerts::unqueued_events`].
+    /// Stores the state of alerts, each at most once, and what happened to them in one transaction.
+    /// Events that are not `handed_over` wait for [`Alerts::unqueued_events`].
     pub async fn store(
         &self,
         alerts: &[StoredAlert],
         events: &[AlertEvent],
+        handed_over: bool,
     ) -> Result<(), DbError> {
         in_transaction!(self.db, "store alerts", tx => {
-            ALERTS.store(tx, alerts.iter().map(alert_values)).await?;
-            EVENTS.store(tx, events.iter().map(event_values)).await
+            // In the order of the keys, so that two who store the same rows never wait for each other in a ring.
+            let mut rows: Vec<(Fingerprint, &StoredAlert)> =
+                alerts.iter().map(|stored| (stored.alert.fingerprint(), stored)).collect();
+            rows.sort_unstable_by_key(|(fingerprint, _)| *fingerprint);
+            let rows = rows.into_iter().map(alert_values).collect();
+            insert_rows(tx, "REPLACE", "alert", ALERT_COLUMNS, rows).await?;
+            let mut rows: Vec<&AlertEvent> = events.iter().collect();
+            rows.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+            let rows = rows.into_iter().map(|event| event_values(event, handed_over)).collect();
+            insert_rows(tx, "REPLACE", "event", EVENT_COLUMNS, rows).await
         })
     }
 
     /// The alerts with these fingerprints, in any order; unknown ones are left out.
     pub async fn load(&self, fingerprints: &[Fingerprint]) -> Result<Vec<StoredAlert>, DbError> {
         let mut alerts = Vec::with_capacity(fingerprints.len());
-        for chunk in fingerprints.chunks(ROWS_PER_STATEMENT) {
+        for chunk in sized_chunks(fingerprints) {
             let mut query = Statement::new("SELECT * FROM alert WHERE fingerprint IN ");
             query.push_list(chunk.iter().map(Fingerprint::to_string));
             alerts.extend(self.db.records("load alerts", query, read_alert).await?);
@@ -266,9 +254,10 @@ impl Alerts<'_> {
     }
 }
 
-fn alert_values(stored: &StoredAlert) -> (String, Vec<Value>) {
+fn alert_values((fingerprint, stored): (Fingerprint, &StoredAlert)) -> Vec<Value> {
     let alert = &stored.alert;
-    let values = vec![
+    vec![
+        fingerprint.to_string().into(),
         stored.status.as_str().into(),
         stored.priority.into(),
         alert.starts_at.0.into(),
@@ -277,22 +266,21 @@ fn alert_values(stored: &StoredAlert) -> (String, Vec<Value>) {
         stored.updated_at.0.into(),
         to_json(&alert.annotations).into(),
         alert.generator_url.as_str().into(),
-        search_text(alert).into(),
+        search_text(alert, fingerprint).into(),
         to_json(&alert.labels).into(),
-    ];
-    (alert.fingerprint().to_string(), values)
+    ]
 }
 
-fn event_values(event: &AlertEvent) -> (String, Vec<Value>) {
-    let values = vec![
+fn event_values(event: &AlertEvent, is_queued: bool) -> Vec<Value> {
+    vec![
+        event.id.as_str().into(),
         event.fingerprint.to_string().into(),
         event.kind.as_str().into(),
         event.priority.into(),
         event.at.0.into(),
         event.value.as_str().into(),
-        false.into(),
-    ];
-    (event.id.clone(), values)
+        is_queued.into(),
+    ]
 }
 
 fn to_json(value: &impl Serialize) -> String {
@@ -328,8 +316,8 @@ fn read_event(row: &Record) -> Result<AlertEvent, sqlx::Error> {
 }
 
 /// What the search box looks through: fingerprint, labels and texts, in small letters.
-fn search_text(alert: &Alert) -> String {
-    let mut text = alert.fingerprint().to_string();
+fn search_text(alert: &Alert, fingerprint: Fingerprint) -> String {
+    let mut text = fingerprint.to_string();
     let labels = alert.labels.iter();
     let texts = alert.annotations.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, value) in labels.chain(texts) {

@@ -10,6 +10,8 @@
 pub mod alerts;
 mod audit;
 mod bundles;
+mod circles;
+pub mod claims;
 mod config;
 mod error;
 mod groups;
@@ -17,6 +19,7 @@ mod hosts;
 mod maintenance;
 mod migrate;
 mod pool;
+mod portal;
 mod record;
 mod rules;
 mod silences;
@@ -29,12 +32,16 @@ mod upsert;
 pub use alerts::Alerts;
 pub use audit::{Audit, AuditEntry};
 pub use bundles::{Bundles, FileRow};
+pub use circles::{
+    CircleMember, CircleView, Circles, Membership, ShareRow, TurnAnswer, Want, Work,
+};
 pub use config::DbConfig;
 pub use error::DbError;
 pub use groups::{GroupRow, Groups, MemberBy, MemberRow};
 pub use hosts::{HostRow, Hosts};
 pub use maintenance::{MaintenanceOf, MaintenanceRow, Maintenances};
 pub use pool::Db;
+pub use portal::{Portal, PortalRow};
 pub use rules::{RuleGroupRow, RuleGroups};
 pub use silences::{SilenceRow, Silences};
 pub use state::{EventRow, LeaseRow, StateTables};

@@ -9,13 +9,14 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Executor, MySqlPool, SqlitePool};
 
+use crate::claims::Claims;
 use crate::config::Target;
 use crate::record::Record;
 use crate::statement::Statement;
 use crate::transaction::{Counters, Transaction, Tries, in_time};
 use crate::{
-    Alerts, Audit, Bundles, DbConfig, DbError, Groups, Hosts, Maintenances, RuleGroups, Silences,
-    StateTables, Statistics, Upgrades, migrate,
+    Alerts, Audit, Bundles, Circles, DbConfig, DbError, Groups, Hosts, Maintenances, RuleGroups,
+    Silences, StateTables, Statistics, Upgrades, migrate,
 };
 
 // One writer at a time is SQLite's nature; the other connections let reads go on beside it.
@@ -150,6 +151,11 @@ impl Db {
         RuleGroups { db: self }
     }
 
+    /// Who took which alert.
+    pub fn claims(&self) -> Claims<'_> {
+        Claims { db: self }
+    }
+
     /// Silences.
     pub fn silences(&self) -> Silences<'_> {
         Silences { db: self }
@@ -163,6 +169,11 @@ impl Db {
     /// The tables behind the embedded shared state.
     pub fn state(&self) -> StateTables<'_> {
         StateTables { db: self }
+    }
+
+    /// Circles of the embedded shared state.
+    pub fn circles(&self) -> Circles<'_> {
+        Circles { db: self }
     }
 
     /// The rollout of an agent version.

@@ -1,10 +1,12 @@
 //! Tables behind the embedded shared state. The rules of leases and queues are told in crate
 //! `state`.
 
-use crate::pool::is_duplicate;
+use std::collections::HashSet;
+
 use crate::record::Record;
 use crate::statement::Statement;
 use crate::transaction::in_transaction;
+use crate::upsert::{insert_rows, sized_chunks};
 use crate::{Db, DbError};
 
 // SQLite binds at most 32,766 values a statement.
@@ -132,24 +134,36 @@ impl StateTables<'_> {
         Ok(())
     }
 
-    /// Puts an event on a queue. One with the same name that is still there is kept as it is.
-    pub async fn push_event(
+    /// Puts events on a queue. One with the same name that is still there is kept as it is.
+    pub async fn push_events(
         &self,
         queue: &str,
-        name: &str,
-        priority: i64,
-        body: &[u8],
+        events: Vec<EventRow>,
         now: i64,
     ) -> Result<(), DbError> {
-        let insert = Statement::new(
-            "INSERT INTO state_event (queue, name, priority, pushed_at, visible_at, attempts, body) \
-             VALUES (?, ?, ?, ?, 0, 0, ?)",
-        );
-        let insert = insert.bind(queue).bind(name).bind(priority).bind(now).bind(body);
-        match self.db.execute("push an event", insert).await {
-            Err(DbError::Query { source, .. }) if is_duplicate(&source) => Ok(()),
-            outcome => outcome.map(|_| ()),
-        }
+        let names: Vec<String> = events.iter().map(|event| event.name.clone()).collect();
+        in_transaction!(self.db, "push events", tx => {
+            let mut known = HashSet::new();
+            for chunk in sized_chunks(&names) {
+                let mut query = Statement::new("SELECT name FROM state_event WHERE queue = ? AND name IN ");
+                query = query.bind(queue);
+                query.push_list(chunk.iter().map(String::as_str));
+                for record in tx.records(query).await? {
+                    known.insert(record.text("name")?);
+                }
+            }
+            let mut rows = Vec::new();
+            for event in &events {
+                if known.insert(event.name.clone()) {
+                    rows.push(vec![
+                        queue.into(), event.name.as_str().into(), event.priority.into(), now.into(),
+                        0_i64.into(), 0_i64.into(), event.body.as_slice().into(),
+                    ]);
+                }
+            }
+            const COLUMNS: &str = "queue, name, priority, pushed_at, visible_at, attempts, body";
+            insert_rows(tx, "INSERT", "state_event", COLUMNS, rows).await
+        })
     }
 
     /// Takes up to `max` visible events, most important and then oldest first, and hides them until
@@ -187,6 +201,19 @@ impl StateTables<'_> {
     pub async fn remove_event(&self, queue: &str, name: &str) -> Result<bool, DbError> {
         let statement = Statement::new("DELETE FROM state_event WHERE queue = ? AND name = ?");
         Ok(self.db.execute("acknowledge an event", statement.bind(queue).bind(name)).await? > 0)
+    }
+
+    /// Removes events that are done.
+    pub async fn remove_events(&self, queue: &str, names: &[String]) -> Result<(), DbError> {
+        in_transaction!(self.db, "acknowledge events", tx => {
+            for chunk in sized_chunks(names) {
+                let mut statement = Statement::new("DELETE FROM state_event WHERE queue = ? AND name IN ");
+                statement = statement.bind(queue);
+                statement.push_list(chunk.iter().map(String::as_str));
+                tx.execute(statement).await?;
+            }
+            Ok(())
+        })
     }
 
     /// Makes a taken event visible again from `visible_at` on.

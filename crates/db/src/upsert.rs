@@ -7,6 +7,9 @@ use crate::transaction::Transaction;
 
 // SQLite binds at most 32,766 values a statement.
 const ROWS_MAX: usize = 1000;
+/// Rows of one statement where many statements of the same form are expected. Rows may be large: an alert of
+/// the longest texts has some 2 MB, in practice one kilobyte.
+const SIZES: [usize; 4] = [128, 32, 8, 1];
 // MariaDB takes messages of 16 MiB, MySQL of 64.
 const BYTES_MAX: usize = 4 << 20;
 
@@ -94,6 +97,46 @@ impl Upsert {
     }
 }
 
+/// Stores rows by `verb` INTO `table`, where `REPLACE` takes the place of those with the same key: much cheaper
+/// than an [`Upsert`], for rows that are written whole. Give the rows in the order of their keys.
+pub(crate) async fn insert_rows(
+    transaction: &mut Transaction,
+    verb: &str,
+    table: &str,
+    columns: &str,
+    rows: Vec<Vec<Value>>,
+) -> Result<(), sqlx::Error> {
+    let mut rows = rows.into_iter();
+    while rows.len() > 0 {
+        let bytes = |size: &usize| -> usize {
+            rows.as_slice().iter().take(*size).flatten().map(Value::bytes).sum()
+        };
+        let fits = |size: &usize| *size <= rows.len() && bytes(size) <= BYTES_MAX;
+        let count = SIZES.into_iter().find(fits).unwrap_or(1);
+        let mut statement = Statement::new(format!("{verb} INTO {table} ({columns}) VALUES "));
+        for (n, row) in rows.by_ref().take(count).enumerate() {
+            statement.push(if n == 0 { "(" } else { ", (" });
+            for (m, value) in row.into_iter().enumerate() {
+                statement.push(if m == 0 { "" } else { ", " }).push_bind(value);
+            }
+            statement.push(")");
+        }
+        transaction.execute(statement).await?;
+    }
+    Ok(())
+}
+
+/// Parts of a few sizes only: a prepared statement is kept for every size, and one of many rows is large.
+pub(crate) fn sized_chunks<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
+    let mut rest = items;
+    std::iter::from_fn(move || {
+        let count = SIZES.into_iter().find(|size| *size <= rest.len())?;
+        let (chunk, others) = rest.split_at(count);
+        rest = others;
+        Some(chunk)
+    })
+}
+
 fn chunks(rows: BTreeMap<String, Vec<Value>>) -> Vec<BTreeMap<String, Vec<Value>>> {
     let mut chunks: Vec<BTreeMap<String, Vec<Value>>> = Vec::new();
     let mut bytes = 0;
@@ -116,6 +159,16 @@ fn chunks(rows: BTreeMap<String, Vec<Value>>) -> Vec<BTreeMap<String, Vec<Value>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_have_one_of_a_few_sizes_and_leave_nothing_out() {
+        for count in [0, 1, 7, 8, 200, 1000] {
+            let items: Vec<usize> = (0..count).collect();
+            let parts: Vec<&[usize]> = sized_chunks(&items).collect();
+            assert!(parts.iter().all(|part| SIZES.contains(&part.len())));
+            assert_eq!(parts.concat(), items);
+        }
+    }
 
     #[test]
     fn a_statement_is_bounded_in_rows_and_in_bytes() {

@@ -7,6 +7,7 @@
 mod annotations;
 mod ast;
 mod ast_json;
+mod distribute;
 mod error;
 mod eval;
 mod features;
@@ -31,6 +32,7 @@ pub use ast::{
     VectorSelector,
 };
 pub use ast_json::ast_json;
+pub use distribute::{Distributed, Merge, Part, SITE_LABEL, distribute, part_of, with_matchers};
 pub use error::{EvalError, ParseError, PlanError};
 pub use eval::{Output, Value, evaluate, evaluate_samples, evaluate_shared};
 pub use features::Features;

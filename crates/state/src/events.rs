@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use db::EventRow;
 use model::Timestamp;
 
 use crate::{Backend, State, StateError};
@@ -21,6 +22,17 @@ pub struct Event {
     pub body: Vec<u8>,
 }
 
+/// An event to be put on a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEvent {
+    /// Its identity within the queue.
+    pub id: String,
+    /// 0 goes first.
+    pub priority: u8,
+    /// What is handed out.
+    pub body: Vec<u8>,
+}
+
 impl State {
     /// Puts an event on a queue, durably. Pushing an id that is still on the queue changes nothing.
     pub async fn push_event(
@@ -31,12 +43,30 @@ impl State {
         body: &[u8],
         now: Timestamp,
     ) -> Result<(), StateError> {
+        let event = NewEvent { id: id.to_owned(), priority, body: body.to_vec() };
+        self.push_events(queue, &[event], now).await
+    }
+
+    /// Puts events on a queue, durably, in one step a thousand. Pushing an id that is still on the
+    /// queue changes nothing.
+    pub async fn push_events(
+        &self,
+        queue: &str,
+        events: &[NewEvent],
+        now: Timestamp,
+    ) -> Result<(), StateError> {
         match &self.backend {
-            Backend::Embedded(db) => Ok(db
-                .state()
-                .push_event(queue, id, i64::from(priority), body, now.millis())
-                .await?),
-            Backend::Redis(redis) => redis.push_event(queue, priority, id, body, now).await,
+            Backend::Embedded(db) => {
+                let row = |event: &NewEvent| EventRow {
+                    name: event.id.clone(),
+                    priority: i64::from(event.priority),
+                    attempts: 0,
+                    body: event.body.clone(),
+                };
+                let rows = events.iter().map(row).collect();
+                Ok(db.state().push_events(queue, rows, now.millis()).await?)
+            }
+            Backend::Redis(redis) => redis.push_events(queue, events, now).await,
         }
     }
 
@@ -70,6 +100,14 @@ impl State {
         match &self.backend {
             Backend::Embedded(db) => Ok(db.state().remove_event(queue, id).await?),
             Backend::Redis(redis) => redis.ack_event(queue, id).await,
+        }
+    }
+
+    /// The events are done and leave the queue.
+    pub async fn ack_events(&self, queue: &str, ids: &[String]) -> Result<(), StateError> {
+        match &self.backend {
+            Backend::Embedded(db) => Ok(db.state().remove_events(queue, ids).await?),
+            Backend::Redis(redis) => redis.ack_events(queue, ids).await,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Shared state in verbs: leases, documents, queues that hand events out with a lease and an
+//! Shared state in verbs: leases, circles that share out work, documents, queues that hand events out with a lease and an
 //! acknowledgement, and the places of hosts that are upgraded.
 //!
 //! [`State`] is embedded or Redis, behind the same verbs. Embedded keeps everything in the SQL
@@ -9,6 +9,7 @@
 //! by `now` there too, where a fast clock can only hand an event out twice, which at-least-once
 //! allows.
 
+mod circles;
 mod documents;
 mod error;
 mod events;
@@ -21,12 +22,13 @@ use std::sync::Arc;
 use db::Db;
 
 pub use crate::redis::RedisConfig;
+pub use circles::Attendance;
 pub use db::{
-    Admission, Admitted, GroupLimit, HostPhase, HostReport, UpgradeHostRow, UpgradePlanRow,
-    UpgradeTally,
+    Admission, Admitted, CircleMember, CircleView, GroupLimit, HostPhase, HostReport, Membership,
+    ShareRow, TurnAnswer, UpgradeHostRow, UpgradePlanRow, UpgradeTally, Want, Work,
 };
 pub use error::StateError;
-pub use events::Event;
+pub use events::{Event, NewEvent};
 pub use leases::Lease;
 
 use crate::redis::RedisStore;
@@ -47,6 +49,11 @@ impl State {
     /// State inside this process' SQL store.
     pub fn embedded(db: Db) -> Self {
         Self { backend: Backend::Embedded(db) }
+    }
+
+    /// Whether other processes may share it.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.backend, Backend::Redis(_))
     }
 
     /// State in Redis 6.2 or newer. Does not wait for the server: while it is away the verbs fail,

@@ -3,6 +3,7 @@
 //! Keys of one lease, kind or queue share a hash tag, `saker:{lease/NAME}`, and so live on one node
 //! of a cluster.
 
+mod circles;
 mod documents;
 mod leases;
 mod queues;
@@ -90,6 +91,11 @@ struct Scripts {
     upgrade_admit: Script,
     upgrade_report: Script,
     upgrade_tally: Script,
+    circle_attend: Script,
+    circle_take: Script,
+    circle_begin: Script,
+    circle_give: Script,
+    circle_leave: Script,
 }
 
 /// A script behind what all scripts of upgrades share.
@@ -98,6 +104,16 @@ macro_rules! upgrade_script {
         Script::new(concat!(
             include_str!("redis/upgrade.lua"),
             include_str!(concat!("redis/upgrade_", $name, ".lua"))
+        ))
+    };
+}
+
+/// A script behind what all scripts of circles share.
+macro_rules! circle_script {
+    ($name:literal) => {
+        Script::new(concat!(
+            include_str!("redis/circle.lua"),
+            include_str!(concat!("redis/circle_", $name, ".lua"))
         ))
     };
 }
@@ -125,6 +141,11 @@ impl RedisStore {
             upgrade_admit: upgrade_script!("admit"),
             upgrade_report: upgrade_script!("report"),
             upgrade_tally: upgrade_script!("tally"),
+            circle_attend: circle_script!("attend"),
+            circle_take: circle_script!("take"),
+            circle_begin: circle_script!("begin"),
+            circle_give: circle_script!("give"),
+            circle_leave: circle_script!("leave"),
         };
         Ok(Self { connection, prefix: config.prefix.clone(), scripts })
     }

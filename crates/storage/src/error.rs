@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::remote::RemoteError;
+
 /// Why a store on disk cannot be opened. A damaged write-ahead log is not among the reasons: it is
 /// opened with what can be read, and [`ReplayReport`](crate::ReplayReport) names the rest.
 #[derive(Debug, Error)]
@@ -57,9 +59,15 @@ pub enum WriteError {
         /// The bound.
         bytes_max: usize,
     },
+    /// A remote store did not take it; some of it may be stored, and writing it again is harmless.
+    #[error(transparent)]
+    Remote(RemoteError),
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,
+    /// The writer's guard said no, see [`Writer::guarded`](crate::Writer::guarded).
+    #[error("writing is not allowed any more: the right to it has ended meanwhile")]
+    NotAllowed,
     /// The task that wrote was cancelled or panicked; whether the batch is stored is unknown.
     /// Writing it again is harmless.
     #[error("the write was interrupted; writing the batch again is harmless")]
@@ -72,6 +80,9 @@ pub enum ReadError {
     /// The task that read was cancelled or panicked.
     #[error("the read was interrupted")]
     Interrupted,
+    /// A remote store did not answer.
+    #[error(transparent)]
+    Remote(RemoteError),
     /// A block is damaged. It has been set aside, and the next read goes on without its samples.
     #[error("{0}; the block has been set aside, what is asked next is answered without it")]
     Damaged(String),

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use crate::query::Stop;
 use crate::reading::Store;
-use crate::storage::Reader;
+use crate::remote::RemoteError;
+use crate::storage::{Place, Reader};
 
 // A query within all of these is answered on the thread that asks. Others wait for that thread meanwhile, so what it
 // does must end soon: the time is looked at between series, the rest bounds what is done in between.
@@ -32,6 +33,9 @@ pub enum QueryError {
     /// A block is damaged. It has been set aside, and the next query goes on without its samples.
     #[error("{0}; the block has been set aside, the next query is answered without it")]
     Damaged(String),
+    /// A remote store did not answer.
+    #[error(transparent)]
+    Remote(RemoteError),
     /// The time allowed was over.
     #[error("query timed out in query execution after {} s: narrow its selectors or its range", .0.as_secs_f64())]
     TimedOut(Duration),
@@ -64,14 +68,18 @@ pub async fn query_then<T: Send + 'static>(
         // A timer would take a millisecond to notice, which is enough for some answers and not for others.
         return Err(QueryError::TimedOut(timeout));
     }
-    if let Some(output) = answer_at_once(reader.store(), expr, &params) {
+    let here = match reader.place() {
+        Place::Here(here) => here,
+        Place::Remote(remote) => return remote.query(expr, params, timeout).await.map(then),
+    };
+    if let Some(output) = answer_at_once(here.store(), expr, &params) {
         return Ok(then(output));
     }
     let limit = params.limits.samples_max;
     let plan = promql::plan(expr, params).map_err(QueryError::Plan)?;
     let abandoned = SetOnDrop(Arc::default());
     let seen = abandoned.0.clone();
-    let answering = reader
+    let answering = here
         .ask(move |store| answer(store, &plan, limit, &|| seen.load(Ordering::Relaxed)).map(then));
     match tokio::time::timeout(timeout, answering).await {
         Ok(answered) => answered.map_err(|_| QueryError::Interrupted)?,
@@ -146,6 +154,13 @@ mod tests {
     use crate::{Batch, Limits, Storage};
 
     const NOW: Timestamp = Timestamp(600_000);
+
+    fn here(reader: &Reader) -> &crate::storage::Here {
+        match reader.place() {
+            Place::Here(here) => here,
+            Place::Remote(_) => panic!("it is in memory"),
+        }
+    }
 
     async fn reader() -> Reader {
         let storage = Storage::memory(Limits::default());
@@ -236,8 +251,10 @@ mod tests {
         let reader = reader().await;
         let expr = promql::parse("up").expect("it is PromQL");
         let plan = promql::plan(&expr, Params::instant(NOW)).expect("it fits");
-        let answered =
-            reader.ask(move |store| answer(store, &plan, 1_000, &|| true)).await.expect("it ran");
+        let answered = here(&reader)
+            .ask(move |store| answer(store, &plan, 1_000, &|| true))
+            .await
+            .expect("it ran");
         assert!(
             matches!(answered, Err(QueryError::Evaluate(EvalError::Cancelled))),
             "{answered:?}"
@@ -249,7 +266,7 @@ mod tests {
         let reader = reader().await;
         let at_once = |text: &str, params: &Params| {
             let expr = promql::parse(text).expect("it is PromQL");
-            answer_at_once(reader.store(), &expr, params)
+            answer_at_once(here(&reader).store(), &expr, params)
         };
         let instant = Params::instant(NOW);
         assert!(at_once("no_such_metric", &instant).is_some());

@@ -1,4 +1,4 @@
-//! Where samples are kept: [`Writer`] and [`Reader`] over a store in memory or on local disk.
+//! Where samples are kept: [`Writer`] and [`Reader`] over a store in memory, on local disk or behind the network.
 //!
 //! A store is a head of compressed chunks in memory, with an index of labels. On disk stands a
 //! write-ahead log before it: a batch is acknowledged when the log has it, and opening the store
@@ -15,6 +15,11 @@ mod stats;
 
 mod local;
 mod memory;
+
+mod overlay;
+mod remote;
+mod remote_read;
+mod remote_write;
 
 mod dir_lock;
 mod frame;
@@ -55,6 +60,8 @@ pub use batch::{Batch, Refusal, Refused, WriteOutcome};
 pub use config::{Limits, LocalConfig};
 pub use error::{MaintainError, OpenError, ReadError, WriteError};
 pub use expression::{QueryError, query, query_then};
+pub use remote::{RemoteConfig, RemoteError};
+pub use remote_read::Engine;
 pub use stats::{BlockFault, BlockStats, ReplayReport, Stats, WalFault, WalStats};
 pub use storage::{Reader, Storage, Writer};
 pub use together::query_together;

@@ -10,10 +10,11 @@ use promql::{EvalError, Expr, Hint, Output, Params, Plan};
 
 use crate::expression::{QueryError, SetOnDrop, refusal};
 use crate::reading::Store;
-use crate::storage::Reader;
+use crate::storage::{Place, Reader};
 
 /// Answers expressions for one set of times, in their order, on one thread that may take its time. A
-/// selection that several of them name, or that lies within another one's, is read once. `then` gets
+/// selection that several of them name, or that lies within another one's, is read once; a store behind
+/// the network is asked one by one. `then` gets
 /// the number of an expression and its answer, on that same thread. The limits hold for each
 /// expression. The error is for all: the time was over, or the work was interrupted; the others come
 /// one by one in their places.
@@ -22,11 +23,22 @@ pub async fn query_together<T: Send + 'static>(
     exprs: Vec<Arc<Expr>>,
     params: Params,
     timeout: Duration,
-    then: impl Fn(usize, Output) -> T + Send + 'static,
+    then: impl Fn(usize, Output) -> T + Send + Sync + 'static,
 ) -> Result<Vec<Result<T, QueryError>>, QueryError> {
+    let here = match reader.place() {
+        Place::Here(here) => here,
+        Place::Remote(remote) => {
+            let mut answers = Vec::with_capacity(exprs.len());
+            for (number, expr) in exprs.iter().enumerate() {
+                let answer = remote.query(expr, params.clone(), timeout).await;
+                answers.push(answer.map(|output| then(number, output)));
+            }
+            return Ok(answers);
+        }
+    };
     let abandoned = SetOnDrop(Arc::default());
     let seen = abandoned.0.clone();
-    let answering = reader.ask(move |store| {
+    let answering = here.ask(move |store| {
         let cancelled = || seen.load(Ordering::Relaxed);
         let plan = |expr: &Arc<Expr>| promql::plan(expr, params.clone());
         let plans: Vec<_> = exprs.iter().map(plan).collect();

@@ -353,13 +353,43 @@ impl FalconSample<'_> {
     }
 }
 
-/// The original name in a help text that [`FalconSample::metadata`] wrote; `None` for any other
-/// text.
-pub fn original_name(help: &str) -> Option<&str> {
+/// What a help text that [`FalconSample::metadata`] wrote says of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Original<'a> {
+    /// Its name, such as `cpu.idle`.
+    pub metric: &'a str,
+    /// Gauge or counter.
+    pub counter_type: CounterType,
+    /// Seconds between two samples.
+    pub step: i64,
+}
+
+/// Reads a help text that [`FalconSample::metadata`] wrote; `None` for any other text.
+pub fn original(help: &str) -> Option<Original<'_>> {
     let rest = help.strip_prefix("Open-Falcon metric ")?;
-    let (rest, _step) = rest.rsplit_once(", step ")?;
-    let (name, counter_type) = rest.rsplit_once(", ")?;
-    CounterType::parse(counter_type).map(|_| name)
+    let (rest, step) = rest.rsplit_once(", step ")?;
+    let (metric, counter_type) = rest.rsplit_once(", ")?;
+    let (step, _unit) = step.split_once(' ')?;
+    let step = step.parse().ok()?;
+    Some(Original { metric, counter_type: CounterType::parse(counter_type)?, step })
+}
+
+/// The original name in a help text, as [`original`] reads it.
+pub fn original_name(help: &str) -> Option<&str> {
+    original(help).map(|original| original.metric)
+}
+
+/// The labels of the series that a counter name such as `df.bytes.used/mount=/data` means, but for its
+/// host. The value of a tag may hold a slash; a name may not.
+pub fn counter_labels(counter: &str) -> Labels {
+    let (metric, tags) = counter.split_once('/').unwrap_or((counter, ""));
+    let mut labels = LabelsBuilder::default();
+    for (key, value) in tags.split(',').filter_map(|piece| piece.split_once('=')) {
+        if !key.is_empty() {
+            labels.set(&label_name(key), value);
+        }
+    }
+    labels.set(METRIC_NAME, &model::canonical_name(metric)).build()
 }
 
 /// The original's name for a series: `metric` or `metric/k1=v1,k2=v2` with the tags sorted.
@@ -372,7 +402,9 @@ pub fn counter_name(metric: &str, labels: &Labels) -> String {
     if tags.is_empty() { metric.to_owned() } else { format!("{metric}/{}", tags.join(",")) }
 }
 
-fn label_name(key: &str) -> String {
+/// The label that a tag of a sample becomes: characters that a label name cannot have become `_`, and a
+/// tag that would hide the host or the name of the metric is kept as `exported_…`.
+pub fn label_name(key: &str) -> String {
     match key {
         ENDPOINT => format!("exported_{ENDPOINT}"),
         _ => crate::tags::label_name(key),
@@ -462,6 +494,24 @@ mod tests {
             at,
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_help_text_says_name_type_and_step() {
+        let help = "Open-Falcon metric net.if.in.bytes, COUNTER, step 60 s. Bytes, all of them.";
+        let expected =
+            Original { metric: "net.if.in.bytes", counter_type: CounterType::Counter, step: 60 };
+        assert_eq!(original(help), Some(expected));
+        assert_eq!(original("Open-Falcon metric a, HISTOGRAM, step 60 s."), None);
+    }
+
+    #[test]
+    fn a_counter_name_and_the_series_it_was_made_from_have_the_same_labels() {
+        let labels = counter_labels("df.bytes.used/fstype=ext4,mount=/data");
+        let pairs = [("__name__", "df_bytes_used"), ("fstype", "ext4"), ("mount", "/data")];
+        assert_eq!(labels, Labels::from_pairs(pairs));
+        assert_eq!(counter_name("df.bytes.used", &labels), "df.bytes.used/fstype=ext4,mount=/data");
+        assert_eq!(counter_labels("load.1min"), Labels::from_pairs([("__name__", "load_1min")]));
     }
 
     fn series_with_tags(tags: &str) -> Result<Labels, SampleFault> {

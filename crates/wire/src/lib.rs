@@ -31,6 +31,8 @@ pub mod silence;
 
 pub mod prom_api;
 
+pub mod prom_answer;
+
 pub mod prom_rules;
 
 mod json_text;

@@ -163,7 +163,7 @@ async fn list_hosts(
     Path(name): Path<String>,
     Query(page): Query<MemberPage>,
 ) -> Response {
-    if app.share.current().group(&name).is_none() {
+    if !app.share.current().has_place(&name) {
         return not_found("group", &name);
     }
     let limit = page_size_of_members(page.limit);

@@ -126,7 +126,7 @@ async fn add_window(State(app): State<Arc<App>>, caller: Caller, body: Bytes) ->
         Err(why) => return bad(&format!("no maintenance window: {why}")),
     };
     let snapshot = app.share.current();
-    if row.of == MaintenanceOf::Group && snapshot.group(&row.target).is_none() {
+    if row.of == MaintenanceOf::Group && !snapshot.has_place(&row.target) {
         return not_found("group", &row.target);
     }
     if snapshot.maintenance().len() >= WINDOWS_MAX {

@@ -64,6 +64,24 @@ async fn a_host_that_is_silent_is_kept_and_marked_and_forgotten_in_the_end() {
 }
 
 #[tokio::test]
+async fn a_place_in_the_tree_without_a_group_of_its_own_has_hosts_and_windows() {
+    let hbs = Hbs::start(Config::default()).await;
+    hbs.put("/api/v1/groups/corp.pay.web", &json!({ "host_patterns": ["web-*"] })).await;
+    hbs.beat("web-01").await;
+    let window = json!({ "group": "corp.pay", "for": "2h", "reason": "new switches" });
+    let (status, text) = hbs.change(Method::POST, "/api/v1/maintenance", &window).await;
+    assert_eq!(status, 201, "{text}");
+    assert_eq!(names(&hbs, "maintenance=true").await, ["web-01"]);
+    testkit::eventually("the host is in the list", crate::hbs::SOON, async || {
+        let list = hbs.json("/api/v1/groups/corp.pay/hosts").await;
+        (list["hosts"][0]["host"] == "web-01").then_some(())
+    })
+    .await;
+    let of_none = json!({ "group": "corp.p", "for": "2h" });
+    assert_eq!(hbs.change(Method::POST, "/api/v1/maintenance", &of_none).await.0, 404);
+}
+
+#[tokio::test]
 async fn a_maintenance_window_is_seen_at_its_hosts_until_it_is_ended() {
     let hbs = Hbs::start(Config::default()).await;
     hbs.put("/api/v1/groups/corp.web", &json!({ "host_patterns": ["web-*"] })).await;

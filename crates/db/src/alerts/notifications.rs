@@ -2,12 +2,12 @@
 
 use model::{Fingerprint, Timestamp};
 
-use super::{AlertStatus, Alerts, ROWS_PER_STATEMENT};
+use super::{AlertStatus, Alerts};
 use crate::DbError;
 use crate::record::Record;
 use crate::statement::{Statement, Value};
-use crate::transaction::{Transaction, in_transaction};
-use crate::upsert::Upsert;
+use crate::transaction::in_transaction;
+use crate::upsert::{insert_rows, sized_chunks};
 
 const DETAIL_CHARS_MAX: usize = 180;
 
@@ -100,28 +100,16 @@ pub struct Delivery {
     pub detail: String,
 }
 
-const DELIVERIES: Upsert = Upsert {
-    table: "delivery",
-    key: "id",
-    updated: &[],
-    kept: &[
-        "fingerprint",
-        "receiver",
-        "status",
-        "tried_at",
-        "result",
-        "attempt",
-        "code",
-        "duration_ms",
-        "detail",
-    ],
-};
+const DELIVERY_COLUMNS: &str =
+    "id, fingerprint, receiver, status, tried_at, result, attempt, code, duration_ms, detail";
+const TOLD_COLUMNS: &str = "fingerprint, receiver, sent_status, sent_starts_at, sent_at, result, \
+    tried_at, attempts, code, detail";
 
 impl Alerts<'_> {
     /// The log entries of these alerts, by alert and receiver.
     pub async fn told(&self, fingerprints: &[Fingerprint]) -> Result<Vec<Told>, DbError> {
         let mut entries = Vec::new();
-        for chunk in fingerprints.chunks(ROWS_PER_STATEMENT) {
+        for chunk in sized_chunks(fingerprints) {
             let mut query = Statement::new("SELECT * FROM notification_log WHERE fingerprint IN ");
             query.push_list(chunk.iter().map(Fingerprint::to_string));
             query.push(" ORDER BY fingerprint, receiver");
@@ -130,53 +118,46 @@ impl Alerts<'_> {
         Ok(entries)
     }
 
-    /// Replaces a log entry and adds the attempt that led to it, in one transaction.
-    pub async fn record(&self, told: &Told, delivery: Option<&Delivery>) -> Result<(), DbError> {
-        in_transaction!(self.db, "record a notification", tx => {
-            store_told(tx, told).await?;
-            DELIVERIES.store(tx, delivery.into_iter().map(delivery_values)).await
+    /// The log entries of one receiver about these alerts.
+    pub async fn told_by(
+        &self,
+        receiver: &str,
+        fingerprints: &[Fingerprint],
+    ) -> Result<Vec<Told>, DbError> {
+        let mut entries = Vec::new();
+        for chunk in sized_chunks(fingerprints) {
+            let query = "SELECT * FROM notification_log WHERE receiver = ? AND fingerprint IN ";
+            let mut query = Statement::new(query).bind(receiver);
+            query.push_list(chunk.iter().map(Fingerprint::to_string));
+            entries.extend(self.db.records("read the notification log", query, read_told).await?);
+        }
+        Ok(entries)
+    }
+
+    /// Replaces log entries, each at most once, and adds the attempts that led to them, in one
+    /// transaction.
+    pub async fn record(&self, told: &[Told], deliveries: &[Delivery]) -> Result<(), DbError> {
+        in_transaction!(self.db, "record notifications", tx => {
+            let mut rows: Vec<&Told> = told.iter().collect();
+            rows.sort_unstable_by_key(|told| (told.fingerprint, told.receiver.as_str()));
+            let rows = rows.into_iter().map(told_values).collect();
+            insert_rows(tx, "REPLACE", "notification_log", TOLD_COLUMNS, rows).await?;
+            let mut rows: Vec<&Delivery> = deliveries.iter().collect();
+            rows.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+            let rows = rows.into_iter().map(delivery_values).collect();
+            insert_rows(tx, "REPLACE", "delivery", DELIVERY_COLUMNS, rows).await
         })
     }
 
-    /// Firing alerts that this receiver was last told of at `before` or earlier, or finally not
-    /// reached for, the most urgent first: fingerprint, priority, time of the last attempt.
-    pub async fn due_repeats(
-        &self,
-        receiver: &str,
-        before: Timestamp,
-        max: u32,
-    ) -> Result<Vec<(Fingerprint, u8, Timestamp)>, DbError> {
+    /// Alerts whose end somebody waits for: they ended, and a receiver knows only that they began.
+    pub async fn untold_ends(&self, max: u32) -> Result<Vec<Fingerprint>, DbError> {
         let query = Statement::new(
-            "SELECT alert.fingerprint, alert.priority, notification_log.tried_at AS last_at \
-             FROM notification_log \
+            "SELECT DISTINCT alert.fingerprint FROM notification_log \
              JOIN alert ON alert.fingerprint = notification_log.fingerprint \
-             WHERE receiver = ? AND result IN ('sent', 'failed') AND tried_at <= ? AND status = 'firing' \
-             ORDER BY alert.priority, tried_at LIMIT ?",
+             WHERE sent_status = 'firing' AND status = 'resolved' ORDER BY alert.fingerprint LIMIT ?",
         );
-        let query = query.bind(receiver).bind(before.0).bind(max);
-        self.db.records("find due repeats", query, read_ticket).await
-    }
-
-    /// Firing alerts that this receiver knows nothing of and that no waiting event will tell it of:
-    /// it was added to the settings after they began, or the settings it had then held them back.
-    /// The most urgent first: fingerprint, priority, start.
-    pub async fn untold(
-        &self,
-        receiver: &str,
-        max: u32,
-    ) -> Result<Vec<(Fingerprint, u8, Timestamp)>, DbError> {
-        let query = Statement::new(
-            "SELECT fingerprint, priority, starts_at AS last_at FROM alert \
-             WHERE status = 'firing' AND NOT EXISTS \
-             (SELECT 1 FROM notification_log \
-              WHERE notification_log.fingerprint = alert.fingerprint AND receiver = ? \
-              AND (result <> 'skipped' OR sent_status <> '')) \
-             AND NOT EXISTS \
-             (SELECT 1 FROM event WHERE event.fingerprint = alert.fingerprint AND queued = 0) \
-             ORDER BY priority, starts_at LIMIT ?",
-        );
-        let query = query.bind(receiver).bind(max);
-        self.db.records("find alerts for a new receiver", query, read_ticket).await
+        let read = |row: &Record| row.word("fingerprint", Fingerprint::parse);
+        self.db.records("find ends that are not told", query.bind(max), read).await
     }
 
     /// Firing alerts that are not told to this receiver for `reason`, in the order of their
@@ -226,33 +207,24 @@ impl Alerts<'_> {
     }
 }
 
-async fn store_told(tx: &mut Transaction, told: &Told) -> Result<(), sqlx::Error> {
-    let with_values = |statement: &str| {
-        let statement = Statement::new(statement);
-        let statement = statement.bind(told.sent.map_or("", |sent| sent.status.as_str()));
-        let statement = statement.bind(told.sent.map_or(0, |sent| sent.starts_at.0));
-        let statement =
-            statement.bind(told.sent.map_or(0, |sent| sent.at.0)).bind(told.result.as_str());
-        let statement = statement.bind(told.tried_at.0).bind(told.attempts).bind(told.code);
-        let statement = statement.bind(cut(&told.detail));
-        statement.bind(told.fingerprint.to_string()).bind(told.receiver.as_str())
-    };
-    let update = with_values(
-        "UPDATE notification_log SET sent_status = ?, sent_starts_at = ?, sent_at = ?, result = ?, \
-         tried_at = ?, attempts = ?, code = ?, detail = ? WHERE fingerprint = ? AND receiver = ?",
-    );
-    if tx.execute(update).await? == 0 {
-        let insert = with_values(
-            "INSERT INTO notification_log (sent_status, sent_starts_at, sent_at, result, tried_at, \
-             attempts, code, detail, fingerprint, receiver) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        );
-        tx.execute(insert).await?;
-    }
-    Ok(())
+fn told_values(told: &Told) -> Vec<Value> {
+    vec![
+        told.fingerprint.to_string().into(),
+        told.receiver.as_str().into(),
+        told.sent.map_or("", |sent| sent.status.as_str()).into(),
+        told.sent.map_or(0, |sent| sent.starts_at.0).into(),
+        told.sent.map_or(0, |sent| sent.at.0).into(),
+        told.result.as_str().into(),
+        told.tried_at.0.into(),
+        told.attempts.into(),
+        told.code.into(),
+        cut(&told.detail).into(),
+    ]
 }
 
-fn delivery_values(delivery: &Delivery) -> (String, Vec<Value>) {
-    let values = vec![
+fn delivery_values(delivery: &Delivery) -> Vec<Value> {
+    vec![
+        delivery.id.as_str().into(),
         delivery.fingerprint.to_string().into(),
         delivery.receiver.as_str().into(),
         delivery.status.as_str().into(),
@@ -262,8 +234,7 @@ fn delivery_values(delivery: &Delivery) -> (String, Vec<Value>) {
         delivery.code.into(),
         delivery.duration_ms.into(),
         cut(&delivery.detail).into(),
-    ];
-    (delivery.id.clone(), values)
+    ]
 }
 
 fn cut(detail: &str) -> String {

@@ -21,13 +21,13 @@ pub(crate) async fn an_alert_reads_back_as_it_was_stored_and_is_replaced_by_its_
     db: &Db,
 ) {
     let mut alert = stored("磁盘满 '; DROP TABLE alert; --", AlertStatus::Firing, 0, 5);
-    db.alerts().store(std::slice::from_ref(&alert), &[]).await.unwrap();
+    db.alerts().store(std::slice::from_ref(&alert), &[], false).await.unwrap();
     let fingerprint = alert.alert.fingerprint();
     assert_eq!(db.alerts().load(&[fingerprint, Fingerprint(1)]).await.unwrap(), [alert.clone()]);
 
     alert.status = AlertStatus::Resolved;
     alert.alert.ends_at = Timestamp(70);
-    db.alerts().store(std::slice::from_ref(&alert), &[]).await.unwrap();
+    db.alerts().store(std::slice::from_ref(&alert), &[], false).await.unwrap();
     assert_eq!(db.alerts().load(&[fingerprint]).await.unwrap(), [alert]);
     assert_eq!(db.alerts().count_all().await.unwrap(), 1);
 }
@@ -39,7 +39,7 @@ pub(crate) async fn thousands_are_stored_at_once(db: &Db) {
         .iter()
         .map(|alert| AlertEvent::new(alert, EventKind::Firing, Timestamp(9)))
         .collect();
-    db.alerts().store(&alerts, &events).await.unwrap();
+    db.alerts().store(&alerts, &events, false).await.unwrap();
     let fingerprints: Vec<_> = alerts.iter().map(|stored| stored.alert.fingerprint()).collect();
     assert_eq!(db.alerts().load(&fingerprints).await.unwrap().len(), 2500);
     assert_eq!(db.alerts().unqueued_events(5000).await.unwrap().len(), 2500);
@@ -49,7 +49,7 @@ pub(crate) async fn an_event_waits_until_it_is_queued_and_is_kept_once(db: &Db) 
     let alert = stored("a", AlertStatus::Firing, 2, 5);
     let event = AlertEvent::new(&alert, EventKind::Firing, Timestamp(7));
     for _ in 0..2 {
-        db.alerts().store(&[], std::slice::from_ref(&event)).await.unwrap();
+        db.alerts().store(&[], std::slice::from_ref(&event), false).await.unwrap();
     }
     assert_eq!(db.alerts().unqueued_events(10).await.unwrap(), std::slice::from_ref(&event));
     db.alerts().mark_queued(std::slice::from_ref(&event)).await.unwrap();
@@ -65,7 +65,7 @@ pub(crate) async fn only_firing_alerts_can_be_overdue(db: &Db) {
         stored("stale", AlertStatus::Stale, 0, 0),
         stored("over", AlertStatus::Resolved, 0, 0),
     ];
-    db.alerts().store(&alerts, &[]).await.unwrap();
+    db.alerts().store(&alerts, &[], false).await.unwrap();
     assert_eq!(db.alerts().overdue(Timestamp(100), 10).await.unwrap(), [due]);
     assert_eq!(db.alerts().last_update().await.unwrap(), Some(Timestamp(1)));
 }
@@ -74,7 +74,7 @@ pub(crate) async fn what_still_fires_is_never_forgotten(db: &Db) {
     let firing = stored("fires", AlertStatus::Firing, 0, 0);
     let over = stored("over", AlertStatus::Resolved, 0, 0);
     let event = AlertEvent::new(&over, EventKind::Resolved, Timestamp(0));
-    db.alerts().store(&[firing.clone(), over], std::slice::from_ref(&event)).await.unwrap();
+    db.alerts().store(&[firing.clone(), over], std::slice::from_ref(&event), false).await.unwrap();
     assert_eq!(db.alerts().prune(Timestamp(10)).await.unwrap(), 1, "the event is not queued yet");
     db.alerts().mark_queued(&[event]).await.unwrap();
     assert_eq!(db.alerts().prune(Timestamp(10)).await.unwrap(), 1);
@@ -89,6 +89,6 @@ pub(crate) async fn the_longest_texts_that_are_taken_can_be_stored(db: &Db) {
     let texts = (0..64).map(|n| (format!("text_{n}"), "😀".repeat(4096)));
     alert.alert.annotations = texts.collect();
     alert.alert.generator_url = format!("http://judge/?g0.expr={}", "x".repeat(16_000));
-    db.alerts().store(std::slice::from_ref(&alert), &[]).await.unwrap();
+    db.alerts().store(std::slice::from_ref(&alert), &[], false).await.unwrap();
     assert_eq!(db.alerts().load(&[alert.alert.fingerprint()]).await.unwrap(), [alert]);
 }

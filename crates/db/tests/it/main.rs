@@ -2,10 +2,12 @@
 #![cfg(test)]
 
 mod alerts;
+mod claims;
 mod groups;
 mod hosts;
 mod mariadb;
 mod notifications;
+mod portal;
 mod rules;
 mod search;
 mod silences;
@@ -61,8 +63,7 @@ on_both_databases!(
     alerts::what_still_fires_is_never_forgotten,
     alerts::the_longest_texts_that_are_taken_can_be_stored,
     notifications::an_entry_reads_back_and_its_detail_is_cut,
-    notifications::only_firing_alerts_are_repeated_and_only_when_due,
-    notifications::a_receiver_is_offered_what_fires_and_it_knows_nothing_of,
+    notifications::an_end_that_somebody_waits_for_is_found,
     search::unresolved_comes_first_then_urgency_then_the_newest,
     search::text_is_found_without_regard_to_case_and_wildcards_are_letters,
     search::counts_are_by_state_and_priority,
@@ -71,4 +72,6 @@ on_both_databases!(
     state::of_many_who_take_a_lease_at_once_one_holds_it,
     state::a_document_is_written_by_the_latest_holder_only,
     state::an_event_is_taken_by_one_of_many,
+    state::many_events_are_put_and_removed_at_once_and_each_name_once,
+    claims::a_claim_takes_the_place_of_the_one_before_and_is_forgotten,
 );

@@ -21,7 +21,7 @@ pub(crate) async fn unresolved_comes_first_then_urgency_then_the_newest(db: &Db)
         stored("new", AlertStatus::Firing, 1, 20),
         stored("urgent", AlertStatus::Stale, 0, 5),
     ];
-    db.alerts().store(&alerts, &[]).await.unwrap();
+    db.alerts().store(&alerts, &[], false).await.unwrap();
     assert_eq!(names(db, &AlertSearch::default()).await, ["urgent", "new", "old", "over"]);
     let firing = AlertSearch { statuses: vec![AlertStatus::Firing], ..AlertSearch::default() };
     assert_eq!(names(db, &firing).await, ["new", "old"]);
@@ -37,7 +37,7 @@ pub(crate) async fn text_is_found_without_regard_to_case_and_wildcards_are_lette
         stored("cpu_idle low", AlertStatus::Firing, 0, 2),
         stored("磁盘", AlertStatus::Firing, 0, 3),
     ];
-    db.alerts().store(&alerts, &[]).await.unwrap();
+    db.alerts().store(&alerts, &[], false).await.unwrap();
     assert_eq!(names(db, &text("DISK")).await, ["Disk 95% full"]);
     assert_eq!(names(db, &text("5%")).await, ["Disk 95% full"]);
     assert_eq!(names(db, &text("u_i")).await, ["cpu_idle low"]);
@@ -52,7 +52,7 @@ pub(crate) async fn counts_are_by_state_and_priority(db: &Db) {
         stored("b", AlertStatus::Firing, 1, 2),
         stored("c", AlertStatus::Stale, 1, 3),
     ];
-    db.alerts().store(&alerts, &[]).await.unwrap();
+    db.alerts().store(&alerts, &[], false).await.unwrap();
     let mut counts = db.alerts().counts(&AlertSearch::default()).await.unwrap();
     counts.sort_by_key(|count| count.alerts);
     let count = |status, alerts| AlertCount { status, priority: 1, alerts };

@@ -49,8 +49,8 @@ pub(crate) async fn a_document_is_written_by_the_latest_holder_only(db: &Db) {
 
 pub(crate) async fn an_event_is_taken_by_one_of_many(db: &Db) {
     for n in 0..40 {
-        db.state().push_event("queue", &format!("{n:02}"), n % 2, b"body", n).await.unwrap();
-        db.state().push_event("queue", &format!("{n:02}"), 0, b"again", n).await.unwrap();
+        push(db, n, n % 2, b"body").await;
+        push(db, n, 0, b"again").await;
     }
     let first = db.state().take_events("queue", 2, 50, 90).await.unwrap();
     let row = |name: &str| EventRow {
@@ -75,4 +75,25 @@ pub(crate) async fn an_event_is_taken_by_one_of_many(db: &Db) {
     assert_eq!(db.state().take_events("queue", 9, 60, 90).await.unwrap()[0].attempts, 2);
     assert!(db.state().remove_event("queue", "07").await.unwrap());
     assert!(!db.state().remove_event("queue", "07").await.unwrap());
+}
+
+async fn push(db: &Db, n: i64, priority: i64, body: &[u8]) {
+    let (name, body) = (format!("{n:02}"), body.to_vec());
+    let row = db::EventRow { name, priority, attempts: 0, body };
+    db.state().push_events("queue", vec![row], n).await.unwrap();
+}
+
+pub(crate) async fn many_events_are_put_and_removed_at_once_and_each_name_once(db: &Db) {
+    let row = |n: i64| db::EventRow {
+        name: format!("{n:04}"),
+        priority: 0,
+        attempts: 0,
+        body: b"x".to_vec(),
+    };
+    db.state().push_events("q", (0..300).map(row).collect(), 1).await.unwrap();
+    db.state().push_events("q", (200..500).chain(490..500).map(row).collect(), 2).await.unwrap();
+    assert_eq!(db.state().queue_length("q").await.unwrap(), 500);
+    let names: Vec<String> = (0..499).map(|n| format!("{n:04}")).collect();
+    db.state().remove_events("q", &names).await.unwrap();
+    assert_eq!(db.state().take_events("q", 9, 3, 4).await.unwrap()[0].name, "0499");
 }

@@ -8,6 +8,7 @@
 mod bench;
 mod compare;
 mod data;
+mod federation;
 mod generator;
 mod random;
 
@@ -307,6 +308,19 @@ impl Both {
                 self.write(base, body.clone()).await;
             }
         }
+        self.wait_for(series).await;
+    }
+
+    /// Writes the data to a store of the test's own, and waits until it and we hold it.
+    async fn hold(&self, store: &str, series: &[Series]) {
+        for part in series.chunks(SERIES_PER_REQUEST) {
+            self.write(store, wire::remote_write::encode(part, &[])).await;
+        }
+        self.wait_for(series).await;
+    }
+
+    /// Waits until both hold all samples.
+    async fn wait_for(&self, series: &[Series]) {
         // Only the same name is sure to have distinct labels once it is dropped.
         let names: BTreeSet<&str> =
             series.iter().map(|series| series.labels.metric_name()).collect();

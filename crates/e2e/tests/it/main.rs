@@ -11,6 +11,7 @@ mod crash;
 mod differential;
 mod fleet;
 mod forwarding;
+mod import;
 mod main_job;
 mod metrics_page;
 mod packages;

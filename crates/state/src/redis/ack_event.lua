@@ -1,6 +1,10 @@
--- KEYS: pending, taken, bodies, ranks, attempts. ARGV: id. Answers whether it was there.
-redis.call('ZREM', KEYS[1], ARGV[1])
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('HDEL', KEYS[4], ARGV[1])
-redis.call('HDEL', KEYS[5], ARGV[1])
-return redis.call('HDEL', KEYS[3], ARGV[1])
+-- KEYS: pending, taken, bodies, ranks, attempts. ARGV: ids. Answers how many were there.
+local found = 0
+for _, id in ipairs(ARGV) do
+  redis.call('ZREM', KEYS[1], id)
+  redis.call('ZREM', KEYS[2], id)
+  redis.call('HDEL', KEYS[4], id)
+  redis.call('HDEL', KEYS[5], id)
+  found = found + redis.call('HDEL', KEYS[3], id)
+end
+return found

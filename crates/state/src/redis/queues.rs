@@ -5,12 +5,14 @@ use model::Timestamp;
 use redis::ScriptInvocation;
 
 use super::{RedisStore, Script};
-use crate::{Event, StateError};
+use crate::{Event, NewEvent, StateError};
 
 /// Events that come back to the pending ones in one call, so that no call holds the server up for
 /// long. While more than these are due, the most important of them may have to wait for the next
 /// call.
 const COME_BACK_MAX: u32 = 10_000;
+/// Events that one call puts on a queue or takes off it: the server does nothing else meanwhile.
+const EVENTS_PER_CALL: usize = 1000;
 /// Events that one call hands out at most.
 const TAKE_MAX: usize = 10_000;
 /// The rank is the priority in front of the time; milliseconds fit in these bits until the year
@@ -19,16 +21,20 @@ const TIME_BITS: u32 = 43;
 const TIME_MAX: i64 = (1 << TIME_BITS) - 1;
 
 impl RedisStore {
-    pub(crate) async fn push_event(
+    pub(crate) async fn push_events(
         &self,
         queue: &str,
-        priority: u8,
-        id: &str,
-        body: &[u8],
+        events: &[NewEvent],
         now: Timestamp,
     ) -> Result<(), StateError> {
-        let mut script = self.on_queue(&self.scripts.push_event, queue);
-        self.run("push an event", script.arg(id).arg(rank(priority, now)).arg(body)).await
+        for chunk in events.chunks(EVENTS_PER_CALL) {
+            let mut script = self.on_queue(&self.scripts.push_event, queue);
+            for event in chunk {
+                script.arg(&event.id).arg(rank(event.priority, now)).arg(&event.body);
+            }
+            self.run::<()>("push events", &script).await?;
+        }
+        Ok(())
     }
 
     pub(crate) async fn take_events(
@@ -56,6 +62,17 @@ impl RedisStore {
     pub(crate) async fn ack_event(&self, queue: &str, id: &str) -> Result<bool, StateError> {
         let mut script = self.on_queue(&self.scripts.ack_event, queue);
         self.run("acknowledge an event", script.arg(id)).await
+    }
+
+    pub(crate) async fn ack_events(&self, queue: &str, ids: &[String]) -> Result<(), StateError> {
+        for chunk in ids.chunks(EVENTS_PER_CALL) {
+            let mut script = self.on_queue(&self.scripts.ack_event, queue);
+            for id in chunk {
+                script.arg(id);
+            }
+            self.run::<u64>("acknowledge events", &script).await?;
+        }
+        Ok(())
     }
 
     pub(crate) async fn return_event(

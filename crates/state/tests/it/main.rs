@@ -2,6 +2,7 @@
 //! cluster.
 #![cfg(test)]
 
+mod circles;
 mod documents;
 mod events;
 mod history;
@@ -76,6 +77,15 @@ on_every_backend!(
     upgrades::a_group_has_places_of_its_own,
     upgrades::another_rollout_begins_anew_while_places_stay,
     upgrades::the_hosts_are_told_in_numbers_and_by_name,
+    circles::members_see_each_other_until_they_fall_silent,
+    circles::a_share_has_one_holder_until_that_one_is_gone,
+    circles::a_turn_is_begun_once,
+    circles::of_many_who_take_a_share_at_once_one_gets_it,
+    circles::what_changed_is_told_once,
+    circles::a_later_start_of_a_member_takes_its_place,
+    circles::who_leaves_makes_room_at_once,
+    circles::after_a_time_without_looks_everybody_finds_what_was_its_own,
+    circles::names_of_shares_and_members_may_be_anything,
     history::never_two_holders_that_both_write,
 );
 

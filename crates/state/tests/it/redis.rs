@@ -5,7 +5,10 @@ use std::time::Duration;
 use model::Timestamp;
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
-use state::{Admission, Admitted, HostPhase, RedisConfig, State, StateError};
+use state::{
+    Admission, Admitted, Attendance, CircleView, HostPhase, Membership, RedisConfig, State,
+    StateError, TurnAnswer, Want, Work,
+};
 use testkit::{Redis, eventually};
 
 const TTL: Duration = Duration::from_secs(600);
@@ -231,4 +234,77 @@ async fn a_rollout_survives_a_killed_server_and_asks_nothing_of_one_that_is_away
     assert_eq!(other.admit_upgrade(&asks("a"), Timestamp(0)).await.unwrap(), Admitted::InFlight);
     let tally = other.upgrade_tally(180_000, Timestamp(0)).await.unwrap();
     assert_eq!((tally.in_flight, tally.counts), (1, vec![(0, HostPhase::Offered, 1)]));
+}
+
+fn judge(member: &str) -> Membership<'_> {
+    Membership { circle: "judge", member, incarnation: 1 }
+}
+
+async fn attends(state: &State, member: &str, settle: Duration) -> CircleView {
+    let how = Attendance { report: "", lease: TTL, settle, seen: 0 };
+    state.attend(judge(member), how, Timestamp(0)).await.unwrap().expect("it is the only start")
+}
+
+#[tokio::test]
+async fn after_a_loss_of_memory_who_held_a_share_gets_it_back_and_nobody_else() {
+    let Some(server) = Redis::start().await else { return };
+    let (state, mut connection) = (state(&server), connection(&server).await);
+    let want = |held, turn| Want { name: "g", held, work: Work { turn, ..Work::default() } };
+    assert!(attends(&state, "a", Duration::from_secs(300)).await.is_settling, "it is new");
+    let refused = state.take_shares(judge("a"), &[want(0, None)], Timestamp(0)).await.unwrap();
+    assert_eq!(refused, [], "somebody else may hold it");
+    let () = connection.hset("saker:{circle/judge}", "settled_after", 0).await.unwrap();
+    let held = state.take_shares(judge("a"), &[want(0, None)], Timestamp(0)).await.unwrap();
+    let number = held[0].fencing;
+
+    let () = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
+    let turn = [("g", Work { turn: Some(9), ..Work::default() })];
+    let answer = state.begin_turns(judge("a"), &turn, Timestamp(0)).await.unwrap();
+    assert_eq!(answer, [TurnAnswer::Unknown]);
+    let view = attends(&state, "b", Duration::from_secs(300)).await;
+    assert_eq!((view.is_settling, view.shares), (true, Some(vec![])));
+    let greedy = state.take_shares(judge("b"), &[want(0, None)], Timestamp(0)).await.unwrap();
+    assert_eq!(greedy, []);
+    attends(&state, "a", Duration::from_secs(300)).await;
+    let again =
+        state.take_shares(judge("a"), &[want(number, Some(8))], Timestamp(0)).await.unwrap();
+    assert!(again[0].fencing > number);
+    assert_eq!(again[0].work.turn, Some(8), "what the holder knows counts");
+    let answer = state.begin_turns(judge("a"), &turn, Timestamp(0)).await.unwrap();
+    assert_eq!(answer, [TurnAnswer::Yours]);
+}
+
+/// What a judge with ten thousand groups asks of Redis: renewing costs one call, whatever it holds.
+#[tokio::test]
+async fn ten_thousand_shares_are_taken_in_few_calls_and_kept_with_one() {
+    let Some(server) = Redis::start().await else { return };
+    let (state, mut connection) = (state(&server), connection(&server).await);
+    attends(&state, "a", Duration::ZERO).await;
+    let () = connection.hset("saker:{circle/judge}", "settled_after", 0).await.unwrap();
+    let names: Vec<String> = (0..10_000).map(|n| format!("rules.yml;group {n}")).collect();
+    for chunk in names.chunks(500) {
+        let want = |name| Want { name, held: 0, work: Work::default() };
+        let wants: Vec<Want<'_>> = chunk.iter().map(|name| want(name.as_str())).collect();
+        let taken = state.take_shares(judge("a"), &wants, Timestamp(0)).await.unwrap();
+        assert_eq!(taken.len(), 500);
+    }
+    let calls = async || -> u64 {
+        let mut connection = connection.clone();
+        let info: String =
+            redis::cmd("INFO").arg("stats").query_async(&mut connection).await.unwrap();
+        let line = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
+        line.expect("the server counts").trim().parse().unwrap()
+    };
+    let view = attends(&state, "a", Duration::from_secs(300)).await;
+    assert_eq!(view.shares.map(|shares| shares.len()), Some(10_000));
+    let before = calls().await;
+    let how =
+        Attendance { report: "", lease: TTL, settle: Duration::from_secs(300), seen: view.version };
+    for _ in 0..10 {
+        let again = state.attend(judge("a"), how, Timestamp(0)).await.unwrap().expect("there");
+        assert_eq!(again.shares, None);
+    }
+    // Each look runs some commands inside its one script.
+    let within = calls().await - before;
+    assert!(within < 200, "{within} commands for ten looks");
 }

@@ -98,6 +98,17 @@ impl World {
                    d - ARGV[2], e - ARGV[2], f)) \
                end \
              end \
+             local circle = ARGV[1] .. ':{circle/judge}' \
+             for _, name in ipairs(redis.call('HKEYS', circle .. ':members')) do \
+               local a, b, c = string.match(redis.call('HGET', circle .. ':members', name), \
+                 '^(%-?%d+)|(%d+)|(.*)$') \
+               redis.call('HSET', circle .. ':members', name, \
+                 string.format('%s|%d|', a, b - ARGV[2]) .. c) \
+             end \
+             for _, field in ipairs({ 'looked', 'settled_after' }) do \
+               local at = redis.call('HGET', circle, field) \
+               if at then redis.call('HSET', circle, field, string.format('%d', at - ARGV[2])) end \
+             end \
              local plan = '{' .. ARGV[1] .. ':agent_upgrade_set}:plan' \
              if redis.call('EXISTS', plan) == 1 then \
                redis.call('HSET', plan, 'looked', redis.call('TIME')[1] * 1000) \

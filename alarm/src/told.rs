@@ -1,40 +1,41 @@
 //! What the notification log says after an attempt or a refusal, and when to try again. Pure.
 
+use std::hash::{Hash as _, Hasher as _};
 use std::time::Duration;
 
 use db::alerts::{AlertStatus, Delivery, DeliveryResult, Sent, StoredAlert, Told};
-use model::{Fingerprint, Timestamp};
+use model::Timestamp;
 
-use super::Receiver;
-use super::webhook::Answer;
+use crate::notify::{Answer, Receiver};
 use crate::pipeline::{Candidate, Reason};
-
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const WAIT_MAX: Duration = Duration::from_secs(60);
-/// A receiver that asks for more patience than this is asked again sooner.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
 /// What came of an attempt.
 #[derive(Debug)]
-pub(super) struct Attempt {
+pub(crate) struct Attempt {
     /// The new log entry.
-    pub(super) told: Told,
+    pub(crate) told: Told,
     /// The record of this attempt.
-    pub(super) delivery: Delivery,
+    pub(crate) delivery: Delivery,
     /// When to try again; `None` when it was sent or given up.
-    pub(super) again: Option<Timestamp>,
+    pub(crate) again: Option<Timestamp>,
 }
 
-/// Names a message: the same for every attempt to tell the same thing, another for a repeat. It holds the time
-/// of the last accepted message, so it changes with our note of the acceptance and not before.
-pub(super) fn message_key(alert: &StoredAlert, before: Option<&Told>) -> String {
-    let last_at = before.and_then(|told| told.sent).map_or(0, |sent| sent.at.0);
-    let (fingerprint, start) = (alert.alert.fingerprint(), alert.alert.starts_at.0);
-    format!("{fingerprint}-{start}-{}-{last_at}", alert.status.as_str())
+/// Names a message to a receiver about alerts of a group: the same for every attempt to tell the same thing,
+/// another for a repeat. It holds the times of the last accepted messages, so it changes with our note of the
+/// acceptance and not before.
+pub(crate) fn message_key(group: u64, receiver: &str, alerts: &[Candidate]) -> String {
+    let mut hash = std::hash::DefaultHasher::new();
+    receiver.hash(&mut hash);
+    for Candidate { alert, told } in alerts {
+        let last_at = told.as_ref().and_then(|told| told.sent).map_or(0, |sent| sent.at.0);
+        let (fingerprint, start) = (alert.alert.fingerprint().0, alert.alert.starts_at.0);
+        (fingerprint, start, alert.status.as_str(), last_at).hash(&mut hash);
+    }
+    format!("{group:016x}-{:016x}", hash.finish())
 }
 
 /// The entry, the record and the next attempt after `answer`.
-pub(super) fn after_attempt(
+pub(crate) fn after_attempt(
     alert: &StoredAlert,
     before: Option<Told>,
     receiver: &Receiver,
@@ -45,17 +46,12 @@ pub(super) fn after_attempt(
     let fingerprint = alert.alert.fingerprint();
     let earlier = before.as_ref().filter(|told| told.result == DeliveryResult::Retrying);
     let attempts = earlier.map_or(0, |told| told.attempts).saturating_add(1);
-    let wait = wait_after(attempts, fingerprint);
-    let (result, again) = match answer {
-        Answer::Accepted { .. } => (DeliveryResult::Sent, None),
-        Answer::Refused { .. } => (DeliveryResult::Failed, None),
-        Answer::Temporary { .. } if waited_before(attempts) >= receiver.retry_for => {
-            (DeliveryResult::Failed, None)
-        }
-        Answer::Temporary { retry_after, .. } => {
-            let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
-            (DeliveryResult::Retrying, Some(now.plus(wait.max(asked))))
-        }
+    let wait = receiver.retry_after(attempts, answer, fingerprint.0);
+    let again = wait.map(|wait| now.plus(wait));
+    let result = match answer {
+        Answer::Accepted { .. } => DeliveryResult::Sent,
+        _ if again.is_some() => DeliveryResult::Retrying,
+        _ => DeliveryResult::Failed,
     };
     let now_sent = Sent { status: alert.status, starts_at: alert.alert.starts_at, at: now };
     let sent = if result == DeliveryResult::Sent {
@@ -89,7 +85,7 @@ pub(super) fn after_attempt(
 }
 
 /// The log entry after the pipeline held a notification back; `None` when the entry stays as it is.
-pub(super) fn after_refusal(
+pub(crate) fn after_refusal(
     candidate: Candidate,
     receiver: &str,
     reason: Reason,
@@ -127,7 +123,7 @@ pub(super) fn after_refusal(
             Some(Told { result, tried_at, detail: String::new(), ..told })
         }
         // Not before the silence ends or another repeat is due.
-        (Some(_), Reason::Silenced) => {
+        (Some(_), _) if reason.is_for_now() => {
             let (result, detail) = (DeliveryResult::Sent, reason.as_str().to_owned());
             Some(Told { result, tried_at: now, detail, ..told })
         }
@@ -140,26 +136,6 @@ pub(super) fn after_refusal(
             Some(Told { result: DeliveryResult::Skipped, tried_at: now, detail, ..told })
         }
     }
-}
-
-/// One second doubled with every attempt, at most a minute, and up to a quarter more that differs from alert
-/// to alert, so that a receiver that comes back is not met by all of them at once.
-fn wait_after(attempts: u32, fingerprint: Fingerprint) -> Duration {
-    let base = plain_wait(attempts);
-    let spread = u32::try_from(fingerprint.0 % 256).unwrap_or(0);
-    base + base / 1024 * spread
-}
-
-fn plain_wait(attempts: u32) -> Duration {
-    let factor = 1 << attempts.saturating_sub(1).min(6);
-    (FIRST_WAIT * factor).min(WAIT_MAX)
-}
-
-/// How long was waited between the first and this attempt. Counted in attempts and not by the clock: time in
-/// which alarm itself was down is no time in which it tried.
-fn waited_before(attempts: u32) -> Duration {
-    let doubling: Duration = (1..attempts.min(7)).map(plain_wait).sum();
-    doubling + WAIT_MAX * attempts.saturating_sub(7)
 }
 
 #[cfg(test)]
@@ -175,7 +151,7 @@ mod tests {
 
     fn attempt(told: Option<Told>, answer: &Answer) -> Attempt {
         let alert = candidate(AlertStatus::Firing, 10, None).alert;
-        after_attempt(&alert, told, &receiver(true, &[]), answer, NOW, Duration::from_millis(12))
+        after_attempt(&alert, told, &receiver(true), answer, NOW, Duration::from_millis(12))
     }
 
     #[test]
@@ -191,14 +167,17 @@ mod tests {
 
     #[test]
     fn a_message_keeps_its_key_over_all_attempts_and_a_repeat_or_an_end_gets_another() {
-        let alert = candidate(AlertStatus::Firing, 10, None).alert;
-        let first = message_key(&alert, None);
-        let failed = attempt(None, &busy(None)).told;
-        assert_eq!(message_key(&alert, Some(&failed)), first);
-        let accepted = attempt(None, &Answer::Accepted { code: 200 }).told;
-        assert_ne!(message_key(&alert, Some(&accepted)), first);
-        let over = StoredAlert { status: AlertStatus::Resolved, ..alert };
-        assert_ne!(message_key(&over, None), first);
+        let fresh = candidate(AlertStatus::Firing, 10, None);
+        let key = |candidate: &Candidate| message_key(1, "ops", std::slice::from_ref(candidate));
+        let first = key(&fresh);
+        let told = Some(attempt(None, &busy(None)).told);
+        assert_eq!(key(&Candidate { told, ..fresh.clone() }), first);
+        let told = Some(attempt(None, &Answer::Accepted { code: 200 }).told);
+        assert_ne!(key(&Candidate { told, ..fresh.clone() }), first);
+        let over = StoredAlert { status: AlertStatus::Resolved, ..fresh.alert.clone() };
+        assert_ne!(key(&Candidate { alert: over, told: None }), first);
+        assert_ne!(message_key(1, "other", std::slice::from_ref(&fresh)), first);
+        assert_ne!(message_key(2, "ops", &[fresh]), first);
     }
 
     #[test]
@@ -217,7 +196,7 @@ mod tests {
             attempt(None, &busy(Some(Duration::from_secs(seconds)))).again.unwrap().since(NOW)
         };
         assert_eq!(patience(120), Duration::from_secs(120));
-        assert_eq!(patience(1_000_000), RETRY_AFTER_MAX);
+        assert_eq!(patience(1_000_000), Duration::from_secs(300));
     }
 
     #[test]

@@ -1,0 +1,172 @@
+//! Who took which alert ("I'm on it") and what was put off for a while: a copy of what is in the store, renewed
+//! every second, so that it holds at every instance within a second.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use daemon::Clock;
+use db::alerts::StoredAlert;
+use db::claims::{ClaimKind, ClaimRow};
+use db::{Db, DbError};
+use model::{Fingerprint, Timestamp};
+
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+/// Changes within one millisecond leave the stamp as it is; this often it is not trusted.
+const REFRESHES_BY_STAMP: u32 = 30;
+/// How long claims are kept after their end.
+pub(crate) const KEPT_FOR: Duration = Duration::from_secs(120 * 3600);
+
+/// All claims at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Claims {
+    claims: HashMap<(Fingerprint, ClaimKind), ClaimRow>,
+}
+
+impl Claims {
+    /// Of these rows.
+    pub(crate) fn of(rows: Vec<ClaimRow>) -> Self {
+        Self { claims: rows.into_iter().map(|row| ((row.fingerprint, row.kind), row)).collect() }
+    }
+
+    /// The claim on an alert that holds at `now`. One made before the alert began this time is about another
+    /// incident; what was put off stays so even if it ends and begins again.
+    pub(crate) fn on(
+        &self,
+        alert: &StoredAlert,
+        kind: ClaimKind,
+        now: Timestamp,
+    ) -> Option<&ClaimRow> {
+        // Hashing the labels is the larger part of the work, and mostly there are no claims at all.
+        if self.claims.is_empty() {
+            return None;
+        }
+        let claim = self.claims.get(&(alert.alert.fingerprint(), kind))?;
+        let is_of_this = kind == ClaimKind::Snoozed || alert.alert.starts_at <= claim.made_at;
+        (is_of_this && now <= claim.until).then_some(claim)
+    }
+
+    /// Whether the alert is put off.
+    pub(crate) fn is_snoozed(&self, alert: &StoredAlert, now: Timestamp) -> bool {
+        self.on(alert, ClaimKind::Snoozed, now).is_some()
+    }
+
+    /// Whether somebody took the alert.
+    pub(crate) fn is_acknowledged(&self, alert: &StoredAlert, now: Timestamp) -> bool {
+        self.on(alert, ClaimKind::Acknowledged, now).is_some()
+    }
+
+    /// Alerts whose claim ran out or was taken back after `since`, up to `now`.
+    pub(crate) fn ended(&self, since: Timestamp, now: Timestamp) -> Vec<Fingerprint> {
+        let has_ended = |claim: &&ClaimRow| claim.until >= since && claim.until < now;
+        self.claims.values().filter(has_ended).map(|claim| claim.fingerprint).collect()
+    }
+
+    /// All of them, the latest first.
+    pub(crate) fn list(&self) -> Vec<&ClaimRow> {
+        let mut all: Vec<&ClaimRow> = self.claims.values().collect();
+        all.sort_unstable_by_key(|claim| (std::cmp::Reverse(claim.made_at), claim.fingerprint));
+        all
+    }
+}
+
+/// The claims as they change; clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct ClaimStore {
+    db: Db,
+    known: Arc<RwLock<Arc<Claims>>>,
+}
+
+impl ClaimStore {
+    /// None are known before the first [`ClaimStore::load`].
+    pub(crate) fn new(db: Db) -> Self {
+        Self { db, known: Arc::default() }
+    }
+
+    /// Those that are known.
+    pub(crate) fn known(&self) -> Arc<Claims> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads them from the store.
+    pub(crate) async fn load(&self) -> Result<(), DbError> {
+        let claims = Claims::of(self.db.claims().all().await?);
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(claims);
+        Ok(())
+    }
+
+    /// Stores one; it holds here when this returns.
+    pub(crate) async fn store(&self, claim: &ClaimRow) -> Result<(), DbError> {
+        self.db.claims().store(claim).await?;
+        self.load().await
+    }
+
+    /// Follows the changes of other instances for as long as the process runs.
+    pub(crate) async fn follow(self, clock: Clock) {
+        let (mut seen, mut by_stamp) = (None, 0);
+        loop {
+            if let Err(error) = self.refresh(&mut seen, &mut by_stamp).await {
+                seen = None;
+                let error = daemon::error_chain(&error);
+                tracing::error!(error, "cannot read the claims; the last known ones hold");
+            }
+            clock.sleep(REFRESH_INTERVAL).await;
+        }
+    }
+
+    async fn refresh(
+        &self,
+        seen: &mut Option<(u64, i64, i64)>,
+        by_stamp: &mut u32,
+    ) -> Result<(), DbError> {
+        let stamp = self.db.claims().stamp().await?;
+        if *seen == Some(stamp) && *by_stamp < REFRESHES_BY_STAMP {
+            *by_stamp += 1;
+            return Ok(());
+        }
+        self.load().await?;
+        (*seen, *by_stamp) = (Some(stamp), 0);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use db::alerts::AlertStatus;
+
+    use super::*;
+    use crate::pipeline::tests::candidate;
+
+    /// A claim on an alert, made at its start.
+    pub(crate) fn claim(alert: &StoredAlert, kind: ClaimKind, until: i64) -> ClaimRow {
+        ClaimRow {
+            fingerprint: alert.alert.fingerprint(),
+            kind,
+            owner: "ann".to_owned(),
+            note: String::new(),
+            made_at: alert.alert.starts_at,
+            until: Timestamp(until),
+        }
+    }
+
+    #[test]
+    fn a_claim_holds_up_to_its_end_and_only_for_its_incident() {
+        let alert = candidate(AlertStatus::Firing, 100, None).alert;
+        let later = candidate(AlertStatus::Firing, 200, None).alert;
+        let claims = Claims::of(vec![claim(&alert, ClaimKind::Acknowledged, 500)]);
+        assert!(claims.is_acknowledged(&alert, Timestamp(500)));
+        assert!(!claims.is_acknowledged(&alert, Timestamp(501)));
+        assert!(!claims.is_acknowledged(&later, Timestamp(300)), "it began again");
+        assert!(!claims.is_snoozed(&alert, Timestamp(300)));
+        let claims = Claims::of(vec![claim(&alert, ClaimKind::Snoozed, 500)]);
+        assert!(claims.is_snoozed(&later, Timestamp(300)));
+    }
+
+    #[test]
+    fn the_end_of_a_claim_is_seen_once() {
+        let alert = candidate(AlertStatus::Firing, 100, None).alert;
+        let claims = Claims::of(vec![claim(&alert, ClaimKind::Acknowledged, 500)]);
+        let ended = |since, now| claims.ended(Timestamp(since), Timestamp(now)).len();
+        assert_eq!((ended(400, 500), ended(400, 501), ended(501, 600)), (0, 1, 0));
+    }
+}
