@@ -1,10 +1,13 @@
 //! Section `[alarm]` of the configuration file.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use channels::callback::CallbackSpec;
+use channels::{Language, Secret, Spec};
 use daemon::Faults;
 use model::duration_text;
 use reqwest::Url;
@@ -16,6 +19,12 @@ use crate::matchers::parse_matcher;
 pub(crate) const RECEIVER_NAME_BYTES_MAX: usize = 40;
 /// How many receivers there may be.
 pub(crate) const RECEIVERS_MAX: usize = 256;
+/// How many bots a receiver may have.
+const BOTS_MAX: usize = 8;
+/// How many people a receiver may have.
+const PEOPLE_MAX: usize = 1_000;
+/// The shortest key that signs links.
+const LINK_KEY_BYTES_MIN: usize = 32;
 
 /// Settings of the alarm role.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,6 +69,8 @@ pub struct Config {
     pub instance: String,
     /// Who is told.
     pub receivers: Vec<ReceiverConfig>,
+    /// Mutes of persons: links, presses of buttons, and the API.
+    pub mutes: MutesConfig,
 }
 
 impl Default for Config {
@@ -82,18 +93,96 @@ impl Default for Config {
             skip_unsupported: false,
             instance: String::new(),
             receivers: Vec::new(),
+            mutes: MutesConfig::default(),
         }
     }
 }
 
-/// One `[[alarm.receivers]]`: a webhook that takes Alertmanager's body, version 4.
+/// `[alarm.mutes]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MutesConfig {
+    /// The keys that sign mute links, 32 bytes or more each. The first signs, all are good for reading. None: no
+    /// links.
+    pub link_keys: Vec<LinkKeyConfig>,
+    /// What the API of mutes, `/blockmonitor` included, asks for as `Authorization: Bearer …`. Empty: the API is
+    /// shut.
+    pub token: Secret,
+    /// The keys of platforms that report presses of buttons to `/hooks/<kind>`.
+    pub callbacks: Vec<CallbackSpec>,
+    /// Who is who: account on a platform, as in `feishu:ou_1`, to the name of the person here.
+    pub accounts: BTreeMap<String, String>,
+    /// The longest mute that a press in a group chat makes.
+    #[serde(with = "duration_text")]
+    pub group_mute_max: Duration,
+}
+
+impl Default for MutesConfig {
+    fn default() -> Self {
+        Self {
+            link_keys: Vec::new(),
+            token: Secret::default(),
+            callbacks: Vec::new(),
+            accounts: BTreeMap::new(),
+            group_mute_max: Duration::from_secs(3 * 3600),
+        }
+    }
+}
+
+/// One key that signs mute links.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkKeyConfig {
+    /// Its number, which links carry.
+    pub id: u32,
+    /// The key.
+    pub key: Secret,
+}
+
+/// A bot of a receiver: a name and a channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BotConfig {
+    /// Its name in metrics and delivery records.
+    pub name: String,
+    /// Which channel, with what that needs.
+    #[serde(flatten)]
+    pub spec: Spec,
+}
+
+/// A person whom the bots of a receiver tell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PersonConfig {
+    /// Name of the person; mutes go by it.
+    pub user: String,
+    /// The person's address on the channel: open id, user id, chat, phone number, mail address.
+    pub address: String,
+    /// The person's language, if it is not that of the receiver.
+    #[serde(default)]
+    pub language: Option<Language>,
+}
+
+/// One `[[alarm.receivers]]`: a webhook that takes Alertmanager's body, version 4, or bots.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReceiverConfig {
     /// Its name in the web view, in metrics and in the notification.
     pub name: String,
-    /// Where to post. Often holds a token, so it is never logged.
+    /// Where to post. Often holds a token, so it is never logged. Empty for a receiver with bots.
+    #[serde(default)]
     pub webhook_url: SecretUrl,
+    /// The main bot first, then those that step in.
+    #[serde(default)]
+    pub bots: Vec<BotConfig>,
+    /// Whom the bots tell one by one. None: the chat that the settings of the bots name.
+    #[serde(default)]
+    pub people: Vec<PersonConfig>,
+    /// The language of the messages.
+    #[serde(default)]
+    pub language: Language,
+    /// The word that every message begins with, for bots that let only messages with a keyword pass.
+    #[serde(default = "envelope")]
+    pub envelope: String,
     /// Whether the end of an alert is told too.
     #[serde(default = "yes")]
     pub send_resolved: bool,
@@ -112,7 +201,7 @@ pub struct ReceiverConfig {
 }
 
 /// An address that may hold a token: `Debug` and `Serialize` show scheme and host only.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct SecretUrl(pub String);
 
@@ -135,6 +224,10 @@ impl Serialize for SecretUrl {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.redacted())
     }
+}
+
+fn envelope() -> String {
+    "[Saker]".to_owned()
 }
 
 const fn yes() -> bool {
@@ -188,6 +281,7 @@ impl Config {
                 faults.add(key, "must be at least 1");
             }
         }
+        self.mutes.validate(faults);
         let has_file = !self.alertmanager_config.as_os_str().is_empty();
         if has_file && !self.receivers.is_empty() {
             faults.add(
@@ -225,6 +319,44 @@ impl Config {
     }
 }
 
+impl MutesConfig {
+    /// Reads the secrets that lie in files.
+    pub(crate) fn read_secrets(&mut self) -> std::io::Result<()> {
+        self.token.read()?;
+        for key in &mut self.link_keys {
+            key.key.read()?;
+        }
+        let mut secrets = self.callbacks.iter_mut().flat_map(CallbackSpec::secrets_mut);
+        secrets.try_for_each(Secret::read)
+    }
+
+    fn validate(&self, faults: &mut Faults) {
+        for (position, key) in self.link_keys.iter().enumerate() {
+            let is_text = matches!(key.key, Secret::Text(_));
+            if is_text && key.key.expose().len() < LINK_KEY_BYTES_MIN {
+                faults.add(
+                    &format!("alarm.mutes.link_keys[{position}].key"),
+                    format!("must have at least {LINK_KEY_BYTES_MIN} bytes"),
+                );
+            }
+            if self.link_keys[..position].iter().any(|other| other.id == key.id) {
+                faults.add(
+                    &format!("alarm.mutes.link_keys[{position}].id"),
+                    format!("{} is there twice", key.id),
+                );
+            }
+        }
+        for (position, callback) in self.callbacks.iter().enumerate() {
+            if self.callbacks[..position].iter().any(|other| other.kind() == callback.kind()) {
+                faults.add(
+                    &format!("alarm.mutes.callbacks[{position}].kind"),
+                    format!("{} is there twice", callback.kind()),
+                );
+            }
+        }
+    }
+}
+
 impl ReceiverConfig {
     fn validate(&self, position: usize, name_is_taken: bool, faults: &mut Faults) {
         let mut add = |field: &str, fault: String| {
@@ -236,8 +368,25 @@ impl ReceiverConfig {
         if name_is_taken {
             add("name", format!("{:?} is there twice; give each receiver its own name", self.name));
         }
-        if !is_web_address(&self.webhook_url.0) {
+        if self.bots.is_empty() && !is_web_address(&self.webhook_url.0) {
             add("webhook_url", "not an http or https URL".to_owned());
+        }
+        if !self.bots.is_empty() && !self.webhook_url.0.is_empty() {
+            let advice =
+                "a receiver has a webhook_url or bots; make the webhook a bot of that kind";
+            add("webhook_url", advice.to_owned());
+        }
+        if self.bots.len() > BOTS_MAX || self.people.len() > PEOPLE_MAX {
+            add("bots", format!("at most {BOTS_MAX} bots and {PEOPLE_MAX} people"));
+        }
+        for (number, bot) in self.bots.iter().enumerate() {
+            if bot.name.is_empty() || bot.name.len() > RECEIVER_NAME_BYTES_MAX {
+                let fault = format!("must have 1 to {RECEIVER_NAME_BYTES_MAX} bytes");
+                add(&format!("bots[{number}].name"), fault);
+            }
+            for (field, fault) in bot.spec.faults() {
+                add(&format!("bots[{number}].{field}"), fault);
+            }
         }
         for matcher in &self.matchers {
             if let Err(fault) = parse_matcher(matcher) {
@@ -317,6 +466,61 @@ mod tests {
             "alarm.receivers[1].name",
             "alarm.receivers[1].timeout",
             "alarm.receivers[1].concurrency",
+        ] {
+            assert!(faults.contains(key), "{key} is missing in:\n{faults}");
+        }
+    }
+
+    #[test]
+    fn a_receiver_has_bots_with_their_kinds_and_people() {
+        let config = read(
+            r#"
+            [[receivers]]
+            name = "ops"
+            language = "zh-CN"
+            people = [{ user = "ann", address = "ou_1" }]
+            [[receivers.bots]]
+            name = "main"
+            kind = "feishu_app"
+            app_id = "cli_1"
+            app_secret = "hunter2"
+            [[receivers.bots]]
+            name = "backup"
+            kind = "dingtalk_robot"
+            url = { file = "/etc/saker/robot" }
+            "#,
+        );
+        assert!(faults(&config).is_empty(), "{:?}", faults(&config));
+        assert_eq!(config.receivers[0].bots[1].spec.kind(), "dingtalk_robot");
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let unknown = "[[receivers]]\nname = \"o\"\n[[receivers.bots]]\nname = \"b\"\nkind = \"slack\"\nx = 1";
+        assert!(toml::from_str::<Config>(unknown).is_err());
+    }
+
+    #[test]
+    fn faults_of_bots_and_of_mutes_are_named_with_their_keys() {
+        let config = read(
+            r#"
+            [[receivers]]
+            name = "ops"
+            webhook_url = "http://127.0.0.1/"
+            [[receivers.bots]]
+            name = ""
+            kind = "exec"
+            program = "page"
+            [mutes]
+            link_keys = [{ id = 1, key = "short" }, { id = 1, key = "short" }]
+            callbacks = [{ kind = "slack", signing_secret = "a" }, { kind = "slack", signing_secret = "b" }]
+            "#,
+        );
+        let faults = faults(&config).join("\n");
+        for key in [
+            "alarm.receivers[0].webhook_url",
+            "alarm.receivers[0].bots[0].name",
+            "alarm.receivers[0].bots[0].program",
+            "alarm.mutes.link_keys[0].key",
+            "alarm.mutes.link_keys[1].id",
+            "alarm.mutes.callbacks[1].kind",
         ] {
             assert!(faults.contains(key), "{key} is missing in:\n{faults}");
         }

@@ -8,16 +8,22 @@ mod amconfig;
 mod app;
 mod claim_http;
 mod claims;
+mod delivery_http;
 mod dispatch;
 mod group;
+mod hooks;
 mod http;
 mod inhibit;
 mod intake;
 mod matchers;
 mod merge;
 mod metrics;
+mod mute_http;
+mod mute_page;
+mod mutes;
 mod notification;
 mod notify;
+mod people;
 mod pipeline;
 mod plan;
 mod queue;
@@ -34,5 +40,7 @@ mod web;
 
 pub use amconfig::Fault;
 pub use app::{Deps, start};
-pub use config::{Config, ReceiverConfig, SecretUrl};
+pub use config::{
+    BotConfig, Config, LinkKeyConfig, MutesConfig, PersonConfig, ReceiverConfig, SecretUrl,
+};
 pub use plan::check_alertmanager_file;

@@ -1,16 +1,30 @@
 //! Receivers: what they are and how one is told.
 
+mod alertmanager;
+mod desk;
+pub(crate) mod failed;
+pub(crate) mod messages;
+pub(crate) mod office;
+pub(crate) mod sender;
+mod transport;
+
 pub(crate) mod webhook;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use reqwest::{Client, Url};
+use serde_json::Value;
 
-use crate::amconfig::{Integration, Kind};
-use crate::config::{ReceiverConfig, is_web_address};
+use crate::amconfig::Integration;
+use crate::config::ReceiverConfig;
 use crate::notification::Notification;
+use office::{Office, Team};
 pub(crate) use webhook::Answer;
+
+/// "Accepted", as HTTP has it: the message is in the store and on its way.
+const QUEUED: u16 = 202;
 
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -21,12 +35,21 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(300);
 const RETRY_FOR: Duration = Duration::from_secs(3600);
 const CONCURRENCY: usize = 8;
 
+/// How a receiver is told.
+#[derive(Debug, Clone)]
+pub(crate) enum Way {
+    /// A webhook, which is told as part of the attempt.
+    Webhook(Url),
+    /// Bots: the message is stored and sent by their sender.
+    Bots(Arc<Team>),
+}
+
 /// One way to tell somebody, ready for use.
 #[derive(Debug, Clone)]
 pub(crate) struct Receiver {
     /// Its key in the notification log, in metrics and for people.
     pub(crate) name: String,
-    pub(crate) url: Url,
+    pub(crate) way: Way,
     pub(crate) send_resolved: bool,
     pub(crate) timeout: Duration,
     pub(crate) retry_for: Duration,
@@ -37,42 +60,29 @@ impl Receiver {
     /// Fails on what `Config::validate` reports.
     pub(crate) fn from_config(config: &ReceiverConfig) -> anyhow::Result<Self> {
         let name = config.name.clone();
-        let url = Url::parse(&config.webhook_url.0)
-            .with_context(|| format!("webhook_url of receiver {name}"))?;
+        let way = match config.bots.as_slice() {
+            [] => Way::Webhook(
+                Url::parse(&config.webhook_url.0)
+                    .with_context(|| format!("webhook_url of receiver {name}"))?,
+            ),
+            _ => Way::Bots(Arc::new(Team::from_config(config)?)),
+        };
         let ReceiverConfig { send_resolved, timeout, retry_for, concurrency, .. } = *config;
-        Ok(Self { name, url, send_resolved, timeout, retry_for, concurrency })
+        Ok(Self { name, way, send_resolved, timeout, retry_for, concurrency })
     }
 
     /// From an integration of Alertmanager's file. Fails with what is wrong, or when nothing here can send so.
     pub(crate) fn from_alertmanager(key: &str, integration: &Integration) -> Result<Self, String> {
-        if integration.kind != Kind::Webhook {
-            return Err(format!(
-                "saker cannot send {} yet; send a webhook_configs instead, or set \
-                 alarm.skip_unsupported to leave it out",
-                integration.kind.key()
-            ));
-        }
-        let text = |name: &str| integration.settings.get(name).and_then(serde_json::Value::as_str);
-        let url = match (text("url"), text("url_file")) {
-            (Some(url), _) => url.to_owned(),
-            (None, Some(path)) => std::fs::read_to_string(path)
-                .map_err(|error| format!("url_file {path:?} cannot be read: {error}"))?,
-            (None, None) => return Err("url is not a text".to_owned()),
-        };
-        let url = url.trim();
-        if !is_web_address(url) {
-            return Err("url is not an http or https URL".to_owned());
-        }
-        let url = Url::parse(url).map_err(|error| error.to_string())?;
-        let timeout = match text("timeout") {
+        let timeout = match integration.settings.get("timeout").and_then(Value::as_str) {
             None => TIMEOUT,
             Some(text) => model::parse_duration(text).map_err(|fault| fault.to_string())?,
         };
         // Zero means the default, as in Alertmanager.
         let timeout = if timeout.is_zero() { TIMEOUT } else { timeout.min(TIMEOUT_MAX) };
+        let way = alertmanager::way(key, integration, timeout)?;
         Ok(Self {
             name: key.to_owned(),
-            url,
+            way,
             send_resolved: integration.send_resolved,
             timeout,
             retry_for: RETRY_FOR,
@@ -80,9 +90,23 @@ impl Receiver {
         })
     }
 
-    /// Makes one attempt.
-    pub(crate) async fn send(&self, http: &Client, notification: &Notification) -> Answer {
-        webhook::send(http, self, notification).await
+    /// Makes one attempt. What goes to bots is accepted once it is in the store; its sender does the rest.
+    pub(crate) async fn send(
+        &self,
+        office: &Office,
+        http: &Client,
+        notification: &Notification,
+    ) -> Answer {
+        match &self.way {
+            Way::Webhook(url) => webhook::send(http, url, self.timeout, notification).await,
+            Way::Bots(team) => match office.submit(team, notification).await {
+                Ok(()) => Answer::Accepted { code: QUEUED },
+                Err(error) => {
+                    let detail = format!("{error:#}");
+                    Answer::Temporary { code: 0, detail, retry_after: None }
+                }
+            },
+        }
     }
 
     /// How long to wait before the next attempt after so many; `None` gives up. `spread` differs from message to

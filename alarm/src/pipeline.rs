@@ -199,6 +199,10 @@ pub(crate) mod tests {
         let config = ReceiverConfig {
             name: "ops".to_owned(),
             webhook_url: SecretUrl("http://127.0.0.1:1/".to_owned()),
+            bots: Vec::new(),
+            people: Vec::new(),
+            language: channels::Language::English,
+            envelope: String::new(),
             send_resolved,
             matchers: Vec::new(),
             timeout: Duration::from_secs(1),

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::app::Common;
 use crate::claims::ClaimStore;
 use crate::notification::Notification;
+use crate::notify::office::Office;
 use crate::notify::{Answer, Receiver};
 use crate::pipeline::{self, Candidate, Reason, Round};
 use crate::plan::Plan;
@@ -51,6 +52,7 @@ pub(crate) struct Teller {
     pub(crate) external_url: String,
     pub(crate) silences: Silences,
     pub(crate) claims: ClaimStore,
+    pub(crate) office: Office,
 }
 
 /// All tickets at hand about one group: one look at its alerts serves them all.
@@ -377,7 +379,7 @@ impl Teller {
         );
         let began_at = self.common.clock.now();
         let stopwatch = tokio::time::Instant::now();
-        let answer = receiver.send(&self.http, &notification).await;
+        let answer = receiver.send(&self.office, &self.http, &notification).await;
         let took = stopwatch.elapsed();
         let mut settled = Settled { told: noted, ..Settled::of(errand, None) };
         let mut results = HashSet::new();

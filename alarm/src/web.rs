@@ -270,7 +270,7 @@ async fn remember_choices(request: Request, next: Next) -> Response {
     response
 }
 
-async fn protect(mut response: Response) -> Response {
+pub(crate) async fn protect(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),

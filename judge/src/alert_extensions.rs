@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use model::Labels;
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 use crate::alert_sentences::{Bench, MINUTE};
 use crate::group::Health;
@@ -160,4 +162,125 @@ async fn an_alert_from_before_its_rest_keeps_its_start() {
     bench.script("8888").await;
     let again = bench.minute('8').await.remove(0);
     assert_eq!((again.labels, again.starts_at), (first.labels, first.starts_at));
+}
+
+#[tokio::test]
+async fn rules_with_fields_of_ours_are_looked_at_on_arrival_as_in_a_slot() {
+    check(&[
+        ("recover_expr: up < 3", "5+8+5+2", "IFFR"),
+        ("recover_expr: up < 3, keep_firing_for: 30s", "8+2+2+2", "FKKR"),
+        ("no_data: keep", "8+-+5", "FFR"),
+        ("no_data: ok, recover_expr: up < 3", "8+5+-", "FFR"),
+        ("no_data: alert", "5+-+5", "IFR"),
+        // The hold begins when the data was first missed, and ends in a slot.
+        ("no_data: alert after 2m", "5+---", "IPPF"),
+        ("priority: P1, for: 30s", "8+8+8", "PPF"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_rule_that_is_not_awake_does_not_look_at_what_arrives() {
+    // The first slot is at 00:01.
+    let until = |minute: u32| format!("active_times: [{{from: '00:00', to: '00:0{minute}'}}]");
+    let from = |minute: u32| format!("active_times: [{{from: '00:0{minute}', to: '24:00'}}]");
+    check(&[
+        (&until(2), "8+5+8", "FRF"),
+        // It falls asleep at 00:02, and its alert stays.
+        (&until(2), "8+8+8+5+58", "FFFFFF"),
+        (&from(2), "8+8+8+8+5", "IIIFR"),
+        (&from(2), "8+8+88+5", "IIIFR"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_rule_asks_besides_its_query_is_never_asked_for_some_hosts_only() {
+    let rules = "rules: [
+        {alert: Gone, expr: up > 7, no_data: alert},
+        {alert: Owned, expr: up > 7, labels: {team: '{{ with query \"owner\" }}{{ . | first | value }}{{ end }}'}},
+        {alert: Plain, expr: up > 6}]";
+    let mut bench = Bench::new(rules, Duration::ZERO);
+    let series = |host: &'static str| [("__name__", "up"), ("endpoint", host)];
+    let firing = |bench: &Bench| -> Vec<String> {
+        let alerts = bench.run.rules.iter().flat_map(|rule| &rule.alerts);
+        alerts.filter(|(_, alert)| alert.phase.is_firing()).map(|(l, _)| l.to_string()).collect()
+    };
+    bench.now = bench.now.plus(MINUTE);
+    bench.push(&[("__name__", "owner")], 1.0).await;
+    for host in ["a", "b", "c"] {
+        bench.push(&series(host), 8.0).await;
+    }
+    bench.push(&series("d"), 1.0).await;
+    bench.evaluate().await;
+    assert_eq!(firing(&bench).len(), 9);
+    bench.now = bench.now.plus(MINUTE / 3);
+    bench.push(&series("c"), model::stale_nan()).await;
+    bench.look().await;
+    let gone = r#"{alertname="Gone", endpoint="c", no_data="true"}"#;
+    assert_eq!(firing(&bench).iter().filter(|labels| *labels == gone).count(), 1);
+    bench.now = bench.now.plus(MINUTE / 3);
+    bench.push(&[("__name__", "owner")], 2.0).await;
+    bench.push(&series("a"), 8.0).await;
+    let told = bench.look().await;
+    // Owned is an alert of another identity now, for the host that sent as for the one that did not.
+    let owned = |host: &str| format!(r#"{{alertname="Owned", endpoint="{host}", team="2"}}"#);
+    let now = firing(&bench);
+    for expected in [gone.to_owned(), owned("a"), owned("b")] {
+        assert_eq!(
+            now.iter().filter(|labels| **labels == expected).count(),
+            1,
+            "{expected}: {now:?}"
+        );
+    }
+    assert_eq!(told.len(), 4, "two of Owned end and two begin: {told:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// One judge looks at what arrives, another one evaluates everything at the same moments: both hold the
+    /// same alerts, as long as time alone changes nothing.
+    #[test]
+    fn a_look_on_arrival_finds_what_a_slot_would_find(
+        arriving in vec((0usize..4, 0u8..10), 1..14),
+    ) {
+        let rules = "rules: [
+            {alert: Plain, expr: up > 7},
+            {alert: Same, expr: up > 4},
+            {alert: Ended, expr: up > 7, recover_expr: up < 3},
+            {alert: Kept, expr: up > 7, no_data: keep},
+            {alert: Gone, expr: up > 7, no_data: alert, recover_expr: up < 5},
+            {alert: Sum, expr: sum(up) > 15},
+            {alert: Text, expr: up > 5, annotations: {all: '{{ query \"up\" | len }}'}},
+            {alert: Moved, expr: up > 5, labels: {endpoint: x}},
+            {alert: Ratio, expr: up / on (endpoint) up2 > 2}]";
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let told = |bench: &Bench| -> Vec<_> {
+            let alerts = bench.run.rules.iter().flat_map(|rule| &rule.alerts);
+            alerts.map(|(labels, alert)| (labels.clone(), alert.phase)).collect()
+        };
+        runtime.block_on(async {
+            let [mut looking, mut evaluating] = [0, 1].map(|_| Bench::new(rules, Duration::ZERO));
+            for bench in [&mut looking, &mut evaluating] {
+                for host in ["a", "b", "c", "d"] {
+                    bench.push(&[("__name__", "up"), ("endpoint", host)], 1.0).await;
+                    bench.push(&[("__name__", "up2"), ("endpoint", host)], 2.0).await;
+                }
+                bench.evaluate().await;
+            }
+            for (host, value) in arriving {
+                let value = if value == 0 { model::stale_nan() } else { f64::from(value) };
+                for bench in [&mut looking, &mut evaluating] {
+                    bench.now = bench.now.plus(MINUTE / 3);
+                    let host = ["a", "b", "c", "d"][host];
+                    bench.push(&[("__name__", "up"), ("endpoint", host)], value).await;
+                }
+                looking.look().await;
+                evaluating.evaluate().await;
+                prop_assert_eq!(told(&looking), told(&evaluating));
+            }
+            Ok(())
+        })?;
+    }
 }

@@ -7,18 +7,21 @@
 //! the judge is killed and another one restores its state, `m` the same and it takes five minutes, `h` an hour,
 //! `s` the machine sleeps for an hour, `b` the clock is set back by an hour. After every evaluation stands the
 //! state of the alert: `I`nactive, `P`ending, `F`iring, `K`ept by `keep_firing_for`, `R`esolved; and what was
-//! sent: `f`iring, `r`esolved, `.` nothing.
+//! sent: `f`iring, `r`esolved, `.` nothing. A `+` before a letter: its sample arrives between the slots, twenty
+//! seconds after what was before.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::Context;
+use futures_util::FutureExt;
 use model::{Labels, Sample, Series, Timestamp, stale_nan};
 use storage::{Batch, Limits, Storage};
 
 use crate::alert_state::{HeldAlert, Phase};
+use crate::arrival::Waiting;
 use crate::config::Links;
-use crate::eval::Evaluator;
+use crate::eval::{Alone, Evaluator};
 use crate::group::{GroupRun, Health};
 use crate::metrics::Metrics;
 use crate::outbox::{self, News, Outbox};
@@ -39,6 +42,7 @@ pub(crate) struct Bench {
     evaluator: Evaluator,
     pub(crate) run: GroupRun,
     outbox: Outbox,
+    waiting: Waiting,
     pub(crate) now: Timestamp,
     fencing: u64,
     links: Links,
@@ -57,7 +61,9 @@ impl Bench {
             settle_time,
             surroundings: Surroundings::default(),
             metrics: Metrics::register(&context, &[], 1),
-            passes: Passes::default(),
+            // However slow the machine is: nothing is left to the next slot.
+            alone: Alone { share: 0, time: MINUTE * 60 },
+            passes: Passes::new(Metrics::default(), storage.arrivals()),
         };
         let group: RuleGroup =
             read_group("g", group, &Defaults::default()).expect("the rules are valid");
@@ -66,7 +72,9 @@ impl Bench {
             .expect("there is nothing to restore");
         let links = Links::Graphs("http://judge".to_owned());
         let outbox = Outbox::new(LIMITS);
-        Self { storage, evaluator, run, outbox, now: START, fencing: 1, links, _context: context }
+        let waiting = Waiting::default();
+        let (now, fencing) = (START, 1);
+        Self { storage, evaluator, run, outbox, waiting, now, fencing, links, _context: context }
     }
 
     pub(crate) async fn push(&self, labels: &[(&str, &str)], value: f64) {
@@ -80,6 +88,22 @@ impl Bench {
     pub(crate) async fn evaluate(&mut self) -> Vec<model::Alert> {
         self.evaluator.evaluate(&mut self.run, self.now).await;
         self.run.forget(self.now, |_| false);
+        self.send()
+    }
+
+    /// Looks at what was pushed since the last look as the judge does between its slots, and sends.
+    pub(crate) async fn look(&mut self) -> Vec<model::Alert> {
+        let arrivals = self.storage.arrivals();
+        if let Some(arrived) = arrivals.next().now_or_never() {
+            self.waiting.add(self.evaluator.passes.touched(&arrived), self.now);
+        }
+        while let Some(turn) = self.waiting.next_turn(self.now) {
+            self.evaluator.look(&mut self.run, &turn.rules, &turn.wave).await;
+        }
+        self.send()
+    }
+
+    fn send(&mut self) -> Vec<model::Alert> {
         if self.run.document(self.now, self.fencing).is_some() {
             self.run.note_saved(self.now, self.fencing);
         }
@@ -107,15 +131,20 @@ impl Bench {
     /// Runs a script; answers the states and what was sent.
     pub(crate) async fn script(&mut self, script: &str) -> (String, String) {
         let (mut states, mut sent) = (String::new(), String::new());
+        let mut is_arrival = false;
         for letter in script.chars() {
             match letter {
+                '+' => is_arrival = true,
                 'r' => self.restart(Duration::ZERO),
                 'm' => self.restart(MINUTE * 5),
                 'h' => self.restart(MINUTE * 60),
                 's' => self.now = self.now.plus(MINUTE * 60),
                 'b' => self.now = self.now.minus(MINUTE * 60),
                 _ => {
-                    let left = self.minute(letter).await;
+                    let left = match std::mem::take(&mut is_arrival) {
+                        true => self.arrival(letter).await,
+                        false => self.minute(letter).await,
+                    };
                     states.push(self.letter());
                     let letter = |alert: &model::Alert| {
                         if alert.is_resolved_at(self.now) { 'r' } else { 'f' }
@@ -127,13 +156,15 @@ impl Bench {
         (states, sent)
     }
 
+    async fn arrival(&mut self, letter: char) -> Vec<model::Alert> {
+        self.now = self.now.plus(MINUTE / 3);
+        self.push(&[("__name__", "up"), ("endpoint", "a")], value_of(letter)).await;
+        self.look().await
+    }
+
     pub(crate) async fn minute(&mut self, letter: char) -> Vec<model::Alert> {
         self.now = self.now.plus(MINUTE);
-        let value = match letter {
-            '-' => stale_nan(),
-            _ => f64::from(letter.to_digit(10).unwrap_or(0)),
-        };
-        self.push(&[("__name__", "up"), ("endpoint", "a")], value).await;
+        self.push(&[("__name__", "up"), ("endpoint", "a")], value_of(letter)).await;
         let timeout = self.evaluator.query_timeout;
         if letter == 'e' {
             self.evaluator.query_timeout = Duration::ZERO;
@@ -155,6 +186,13 @@ impl Bench {
             Some(Phase::Kept { .. }) => 'K',
             Some(Phase::Resolved { .. }) => 'R',
         }
+    }
+}
+
+fn value_of(letter: char) -> f64 {
+    match letter {
+        '-' => stale_nan(),
+        _ => f64::from(letter.to_digit(10).unwrap_or(0)),
     }
 }
 

@@ -1,11 +1,12 @@
 //! One group, one slot: a rule sees what the rules before it in the file have just written. Rules that do not read
 //! each other are evaluated at the same time.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use model::{ENDPOINT, Series, Timestamp};
+use model::{ENDPOINT, Labels, Series, Timestamp};
 use storage::{Batch, Reader, Writer};
 use tokio::time::Instant;
 
@@ -20,8 +21,20 @@ use crate::record::{self, Written};
 use crate::rules::{Rule, RuleGroup, RuleKind};
 use crate::template::Surroundings;
 
-/// A rule that shares nothing is evaluated on arrival for a twentieth of the time at most.
-const ARRIVAL_SHARE: u32 = 20;
+/// How much evaluations on arrival of rules that share nothing may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Alone {
+    /// Of the time of a rule at most one part in so many.
+    pub(crate) share: u32,
+    /// When those of a group took so long in one look, no further ones are begun: its slot may be waiting.
+    pub(crate) time: Duration,
+}
+
+impl Default for Alone {
+    fn default() -> Self {
+        Self { share: 20, time: Duration::from_millis(250) }
+    }
+}
 
 /// What evaluations need.
 #[derive(Debug)]
@@ -34,6 +47,8 @@ pub(crate) struct Evaluator {
     pub(crate) settle_time: Duration,
     pub(crate) surroundings: Surroundings,
     pub(crate) metrics: Metrics,
+    /// For rules that share nothing.
+    pub(crate) alone: Alone,
     /// What the rules of all groups share.
     pub(crate) passes: Passes,
 }
@@ -66,66 +81,93 @@ impl Evaluator {
         let counts = count_by_state(&run.rules);
         (figures.pending, figures.firing) = (counts["pending"], counts["firing"]);
         figures.duration = begun.elapsed();
+        let took = run.rules.iter().filter_map(|state| state.last).map(|(_, took)| took);
+        figures.rule_durations = took.sum();
         run.last = Some((slot, figures.duration));
         figures
     }
 
-    /// Lets alerting rules look at what arrived; answers whether something happened that must be stored. Of a
-    /// rule whose elements belong to one host each, only those of the hosts that sent are looked at.
-    pub(crate) async fn hear(&self, run: &mut GroupRun, rules: &[usize], wave: &Arc<Wave>) -> bool {
+    /// Lets alerting rules that are awake look at what arrived; answers whether something happened that must be
+    /// stored. Of a rule whose elements belong to one host each, and that asks nothing else, only those of the
+    /// hosts that sent are looked at.
+    pub(crate) async fn look(&self, run: &mut GroupRun, rules: &[usize], wave: &Arc<Wave>) -> bool {
         let group = run.group.clone();
+        let looks = |rule: &usize| {
+            group.rules.get(*rule).is_some_and(|rule| {
+                let is_alerting = matches!(rule.kind, RuleKind::Alerting { .. });
+                is_alerting && rule.extras.active_times.contain(wave.at)
+            })
+        };
+        let (alone, sharing): (Vec<usize>, Vec<usize>) =
+            rules.iter().copied().filter(looks).partition(|rule| group.rules[*rule].asks_more());
         let moment = Moment { at: wave.at.minus(group.query_offset), wave: Some(wave) };
-        let enrolment = self.passes.enrol(&group);
-        let parts =
-            self.passes.parts(&self.reader, &enrolment, rules, moment, self.query_timeout).await;
+        let (enrolment, timeout) = (self.passes.enrol(&group), self.query_timeout);
+        let parts = self.passes.parts(&self.reader, &enrolment, &sharing, moment, timeout).await;
+        let with_parts = sharing.into_iter().zip(parts);
         let mut is_changed = false;
-        for (rule, part) in rules.iter().zip(parts) {
-            let (Some(held), Some(state)) = (group.rules.get(*rule), run.rules.get_mut(*rule))
-            else {
-                continue;
-            };
-            if !held.extras.active_times.contain(wave.at) {
-                continue;
-            }
-            let begun = Instant::now();
-            let (vector, hosts) = match part {
-                Some(part) if !part.is_narrow => (Ok(part.elements()), &Hosts::All),
-                Some(part) if is_of_hosts(&group, held) => (Ok(part.elements()), &wave.hosts),
-                _ if is_dear(state, wave.at) => {
-                    self.metrics.arrival_deferred.inc();
-                    continue;
-                }
-                _ => {
-                    let expr = &held.query.expr;
-                    let vector =
-                        query::vector(&self.reader, expr, moment.at, self.query_timeout).await;
-                    (vector.map_err(|error| format!("{error:#}")), &Hosts::All)
-                }
-            };
-            self.metrics.arrival_evaluations.inc();
-            if state.alerts.is_empty() && vector.as_ref().is_ok_and(Vec::is_empty) {
-                // Nothing was, and nothing is.
-                continue;
-            }
-            is_changed |= state.look(wave.at, group.interval);
-            let elsewhere: Alerts =
-                state.alerts.extract_if(.., |labels, _| !hosts.contain(labels)).collect();
-            let outcome = match vector {
-                Ok(vector) => self.rule(&group, held, state, vector, wave.at).await,
-                Err(reason) => Err(reason),
-            };
-            state.alerts.extend(elsewhere);
-            match outcome {
-                Ok((_, changed)) => is_changed |= changed,
-                Err(reason) => fail(&group, held, state, reason),
-            }
-            if let Some(reason) = state.trouble.take() {
-                state.health = Health::Failed(reason);
-            }
-            state.last = Some((wave.at, begun.elapsed()));
+        let mut left = self.alone.time;
+        for (rule, part) in with_parts.chain(alone.into_iter().map(|rule| (rule, None))) {
+            let (held, state) = (&group.rules[rule], &mut run.rules[rule]);
+            is_changed |= self.look_at(&group, held, state, part, wave, &mut left).await;
         }
         run.is_dirty |= is_changed;
         is_changed
+    }
+
+    /// Lets one rule look; `left` is the time for rules that have to ask themselves.
+    async fn look_at(
+        &self,
+        group: &RuleGroup,
+        rule: &Rule,
+        state: &mut RuleState,
+        part: Option<Part>,
+        wave: &Wave,
+        left: &mut Duration,
+    ) -> bool {
+        let begun = Instant::now();
+        let hosts = match &part {
+            Some(part) if part.is_narrow && is_of_hosts(group, rule) => &wave.hosts,
+            _ => &Hosts::All,
+        };
+        let part = part.filter(|part| !part.is_narrow || *hosts != Hosts::All);
+        let is_alone = part.is_none();
+        if is_alone && (left.is_zero() || self.is_dear(state, wave.at)) {
+            self.metrics.arrival_deferred.inc();
+            return false;
+        }
+        self.metrics.arrival_evaluations.inc();
+        let mut is_changed = state.look(wave.at, group.interval);
+        let outcome = match self.answer(group, rule, part, wave.at).await {
+            Ok(vector) => {
+                let is_elsewhere = |labels: &Labels| !hosts.contain(labels);
+                let elsewhere: Alerts =
+                    state.alerts.extract_if(.., |labels, _| is_elsewhere(labels)).collect();
+                let outcome = self.alerts(group, rule, vector, state, wave.at).await;
+                state.alerts.extend(elsewhere);
+                outcome
+            }
+            Err(reason) => Err(reason),
+        };
+        match outcome {
+            Ok(changed) => is_changed |= changed,
+            Err(reason) => fail(group, rule, state, reason),
+        }
+        if let Some(reason) = state.trouble.take() {
+            state.health = Health::Failed(reason);
+        }
+        let took = begun.elapsed();
+        state.last = Some((wave.at, took));
+        self.metrics.aliases.rule_evaluated(took);
+        if is_alone {
+            *left = left.saturating_sub(took);
+        }
+        is_changed
+    }
+
+    /// Whether a rule that shares nothing was evaluated so lately that to do so again on every arrival would
+    /// keep the machine busy.
+    fn is_dear(&self, state: &RuleState, now: Timestamp) -> bool {
+        state.last.is_some_and(|(at, took)| now.since(at) < took * self.alone.share)
     }
 
     /// Evaluates rules that do not read each other. What the first batch asks may be answered for all groups
@@ -138,92 +180,79 @@ impl Evaluator {
         slot: Timestamp,
     ) -> Vec<Stepped> {
         let group = run.group.clone();
-        let (at, timeout) = (slot.minus(group.query_offset), self.query_timeout);
-        let (mut stepped, mut awake) = (Vec::with_capacity(batch.len()), Vec::new());
-        for rule in batch {
-            run.is_dirty |= run.rules[*rule].look(slot, group.interval);
-            if group.rules[*rule].extras.active_times.contain(slot) {
-                awake.push(*rule);
-            } else {
-                run.is_dirty |= run.rules[*rule].rest(slot);
-                stepped.push(Stepped { rule: *rule, written: Vec::new() });
-            }
-        }
-        let mut parts: Vec<Option<Part>> = Vec::new();
+        let mut parts: HashMap<usize, Part> = HashMap::new();
         if level == 0 {
-            let (enrolment, moment) = (self.passes.enrol(&group), Moment { at, wave: None });
-            parts = self.passes.parts(&self.reader, &enrolment, &awake, moment, timeout).await;
+            let shares = |rule: &usize| {
+                let rule = &group.rules[*rule];
+                !rule.asks_more() && rule.extras.active_times.contain(slot)
+            };
+            let rules: Vec<usize> = batch.iter().copied().filter(shares).collect();
+            let moment = Moment { at: slot.minus(group.query_offset), wave: None };
+            let (enrolment, timeout) = (self.passes.enrol(&group), self.query_timeout);
+            let found = self.passes.parts(&self.reader, &enrolment, &rules, moment, timeout).await;
+            parts =
+                rules.into_iter().zip(found).filter_map(|(at, part)| Some((at, part?))).collect();
         }
-        parts.resize_with(awake.len(), || None);
-        let mut alone = Vec::new();
-        for (rule, part) in awake.into_iter().zip(parts) {
-            let begun = Instant::now();
-            match part {
-                Some(part) => {
-                    stepped.extend(self.timed(run, rule, Ok(part.elements()), slot, begun).await);
-                }
-                None => alone.push(rule),
-            }
-        }
-        let ask = async |rule: usize| {
-            let begun = Instant::now();
-            let expr = &group.rules[rule].query.expr;
-            let vector = query::vector(&self.reader, expr, at, timeout).await;
-            (rule, vector.map_err(|error| format!("{error:#}")), begun)
+        let step = async |(rule, mut state, part): (usize, RuleState, Option<Part>)| {
+            let (written, is_changed) = self.timed(&group, rule, &mut state, part, slot).await;
+            (rule, state, written, is_changed)
         };
-        let asking: Vec<_> = alone.into_iter().map(ask).collect();
-        let mut asking = futures_util::stream::iter(asking).buffer_unordered(self.rules_max);
-        while let Some((rule, vector, begun)) = asking.next().await {
-            stepped.extend(self.timed(run, rule, vector, slot, begun).await);
+        let states = batch.iter().map(|at| (*at, std::mem::take(&mut run.rules[*at])));
+        let steps: Vec<_> =
+            states.map(|(rule, state)| step((rule, state, parts.remove(&rule)))).collect();
+        let mut running = futures_util::stream::iter(steps).buffer_unordered(self.rules_max);
+        let mut stepped = Vec::with_capacity(batch.len());
+        while let Some((rule, state, written, is_changed)) = running.next().await {
+            run.rules[rule] = state;
+            run.is_dirty |= is_changed;
+            stepped.extend(written.map(|written| Stepped { rule, written }));
         }
         stepped
     }
 
-    /// Evaluates a rule and notes how that went.
+    /// Evaluates a rule and notes how that went; answers the series that it writes, unless it failed, and
+    /// whether something happened that must be stored.
     async fn timed(
         &self,
-        run: &mut GroupRun,
-        at: usize,
-        vector: Result<Vec<Written>, String>,
+        group: &RuleGroup,
+        rule: usize,
+        state: &mut RuleState,
+        part: Option<Part>,
         slot: Timestamp,
-        begun: Instant,
-    ) -> Option<Stepped> {
-        let group = run.group.clone();
-        let (rule, state) = (&group.rules[at], &mut run.rules[at]);
-        let outcome = match vector {
-            Ok(vector) => self.rule(&group, rule, state, vector, slot).await,
-            Err(reason) => Err(reason),
+    ) -> (Option<Vec<Written>>, bool) {
+        let begun = Instant::now();
+        let rule = &group.rules[rule];
+        let mut is_changed = state.look(slot, group.interval);
+        let outcome = match rule.extras.active_times.contain(slot) {
+            true => self.rule(group, rule, state, part, slot).await,
+            false => Ok((Vec::new(), state.rest(slot))),
         };
-        state.last = Some((slot, begun.elapsed()));
+        let took = begun.elapsed();
+        state.last = Some((slot, took));
+        self.metrics.aliases.rule_evaluated(took);
         match outcome {
-            Ok((mut written, is_changed)) => {
-                run.is_dirty |= is_changed;
-                if matches!(rule.kind, RuleKind::Alerting { .. }) {
-                    written = state.names.series(&state.alerts);
-                }
-                Some(Stepped { rule: at, written })
+            Ok((written, changed)) => {
+                is_changed |= changed;
+                (Some(written), is_changed)
             }
             Err(reason) => {
-                fail(&group, rule, state, reason);
-                None
+                fail(group, rule, state, reason);
+                (None, is_changed)
             }
         }
     }
 
-    /// Evaluates a rule on the answer to its query; answers the series that it records, and whether
-    /// something happened that must be stored.
+    /// Evaluates a rule that is awake; answers the series that it writes, and whether something happened that
+    /// must be stored.
     async fn rule(
         &self,
         group: &RuleGroup,
         rule: &Rule,
         state: &mut RuleState,
-        vector: Vec<Written>,
+        part: Option<Part>,
         slot: Timestamp,
     ) -> Result<(Vec<Written>, bool), String> {
-        if group.limit > 0 && vector.len() > group.limit {
-            let (got, limit) = (vector.len(), group.limit);
-            return Err(format!("{got} results exceed the limit of {limit} of the group"));
-        }
+        let vector = self.answer(group, rule, part, slot).await?;
         match &rule.kind {
             RuleKind::Recording => {
                 let written = record::recorded(rule, vector)?;
@@ -231,13 +260,39 @@ impl Evaluator {
                 Ok((written, false))
             }
             RuleKind::Alerting { .. } => {
-                Ok((Vec::new(), self.alerts(group, rule, vector, state, slot).await?))
+                let is_changed = self.alerts(group, rule, vector, state, slot).await?;
+                Ok((state.names.series(&state.alerts), is_changed))
             }
         }
     }
 
+    /// The answer to a rule's query: its part of a common one, or asked now.
+    async fn answer(
+        &self,
+        group: &RuleGroup,
+        rule: &Rule,
+        part: Option<Part>,
+        now: Timestamp,
+    ) -> Result<Vec<Written>, String> {
+        let vector = match part {
+            Some(part) => part.elements(),
+            None => {
+                let at = now.minus(group.query_offset);
+                let expr = &rule.query.expr;
+                let vector = query::vector(&self.reader, expr, at, self.query_timeout).await;
+                vector.map_err(|error| format!("{error:#}"))?
+            }
+        };
+        if group.limit > 0 && vector.len() > group.limit {
+            let (got, limit) = (vector.len(), group.limit);
+            return Err(format!("{got} results exceed the limit of {limit} of the group"));
+        }
+        Ok(vector)
+    }
+
     /// Writes the series of rules in one go, and staleness markers for those that they wrote last time and do
-    /// not now; notes the health of the rules.
+    /// not now; notes the health of the rules. The alerts are what counts: that series cannot be written is told
+    /// as the health of the rule.
     async fn write_batch(&self, run: &mut GroupRun, stepped: Vec<Stepped>, at: Timestamp) {
         let (mut markers, mut samples) = (Vec::new(), Vec::new());
         for one in &stepped {
@@ -245,51 +300,51 @@ impl Evaluator {
             samples.extend(record::samples(&one.written, at));
         }
         let together = self.write(markers, samples).await;
-        let group = run.group.clone();
+        let is_single = stepped.len() == 1;
         for one in stepped {
+            let state = &mut run.rules[one.rule];
             let outcome = match &together {
                 // Whose series it was is found out by writing again: what is stored already does no harm.
-                Err(_) => {
-                    let markers = record::ended(&run.rules[one.rule].series, &one.written, at);
+                Ok(Some(_)) if !is_single => {
+                    let markers = record::ended(&state.series, &one.written, at);
                     self.write(markers, record::samples(&one.written, at)).await
                 }
-                Ok(()) => Ok(()),
+                together => together.clone(),
             };
-            let (rule, state) = (&group.rules[one.rule], &mut run.rules[one.rule]);
-            match (outcome, &rule.kind) {
-                (Err(reason), RuleKind::Recording) => {
-                    fail(&group, rule, state, reason);
-                    continue;
+            let trouble = match outcome {
+                Ok(refused) => {
+                    if !record::is_same(&state.series, &one.written) {
+                        state.series = one.written.into_iter().map(|(labels, _)| labels).collect();
+                    }
+                    refused
                 }
-                // The alerts are what counts; that their series cannot be written is told as the health of
-                // the rule.
-                (Err(reason), RuleKind::Alerting { .. }) => {
-                    state.trouble.get_or_insert(reason);
-                }
-                (Ok(()), _) if !record::is_same(&state.series, &one.written) => {
-                    state.series = one.written.into_iter().map(|(labels, _)| labels).collect();
-                }
-                (Ok(()), _) => {}
+                Err(reason) => Some(reason),
+            };
+            if let Some(reason) = &trouble {
+                let (group, rule) = (&run.group.key, &run.group.rules[one.rule].name);
+                tracing::warn!(%group, rule, reason, "the series of a rule are not written");
             }
-            state.health = state.trouble.take().map_or(Health::Ok, Health::Failed);
+            state.health = state.trouble.take().or(trouble).map_or(Health::Ok, Health::Failed);
         }
     }
 
-    async fn write(&self, markers: Vec<Series>, series: Vec<Series>) -> Result<(), String> {
+    /// Writes markers and series; answers what the store refused of the series.
+    async fn write(
+        &self,
+        markers: Vec<Series>,
+        series: Vec<Series>,
+    ) -> Result<Option<String>, String> {
         self.mark_stale(markers).await?;
         if series.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let batch = Batch { series, metadata: Vec::new() };
         let outcome = self.writer.write(batch).await.map_err(explain)?;
-        match outcome.refused.first() {
-            None => Ok(()),
-            Some(refused) => {
-                let (count, reason, example) =
-                    (refused.count, refused.reason.as_str(), &refused.example);
-                Err(format!("the store refused {count} samples ({reason}), such as {example}"))
-            }
-        }
+        Ok(outcome.refused.first().map(|refused| {
+            let (count, reason, example) =
+                (refused.count, refused.reason.as_str(), &refused.example);
+            format!("the store refused {count} samples ({reason}), such as {example}")
+        }))
     }
 
     /// What the store refuses here does not matter: another rule may write the series by now.
@@ -314,15 +369,7 @@ impl Evaluator {
 
 /// Whether each alert of a rule belongs to one host, and shows it.
 fn is_of_hosts(group: &RuleGroup, rule: &Rule) -> bool {
-    // What asks for more than its query is looked at as a whole.
-    let is_plain = rule.extras.recover.is_none() && rule.extras.no_data.is_none();
-    is_plain && group.limit == 0 && rule.labels.iter().all(|(name, _)| name != ENDPOINT)
-}
-
-/// Whether a rule that shares nothing was evaluated so lately that to do so again on every arrival would keep
-/// the machine busy.
-fn is_dear(state: &RuleState, now: Timestamp) -> bool {
-    state.last.is_some_and(|(at, took)| now.since(at) < took * ARRIVAL_SHARE)
+    group.limit == 0 && rule.labels.iter().all(|(name, _)| name != ENDPOINT)
 }
 
 fn fail(group: &RuleGroup, rule: &Rule, state: &mut RuleState, reason: String) {

@@ -114,6 +114,20 @@ impl Rule {
         }
     }
 
+    /// Whether an evaluation asks the store more than the rule's query. The answers to several questions belong
+    /// together only when all were asked now and about everything: a series that came back since somebody else
+    /// asked for this rule, too, would be there for `no_data` and not for the query.
+    pub(crate) fn asks_more(&self) -> bool {
+        let annotations: &[(String, Template)] = match &self.kind {
+            RuleKind::Alerting { annotations, .. } => annotations,
+            RuleKind::Recording => &[],
+        };
+        let mut texts = self.labels.iter().chain(annotations).map(|(_, template)| template);
+        self.extras.recover.is_some()
+            || self.extras.no_data.is_some()
+            || texts.any(Template::may_ask)
+    }
+
     /// An expression that reads what the rule reads, its `recover_expr` included.
     fn reads(&self) -> Arc<Expr> {
         let Some(recover) = &self.extras.recover else { return self.query.expr.clone() };

@@ -83,7 +83,8 @@ pub(crate) async fn run(
     scheduler.apply(rules.borrow_and_update().clone());
     loop {
         scheduler.bury_done().await;
-        // One moment for all: a slot that becomes due in between must end the sleep at once.
+        // One moment for all: a slot that becomes due in between must end the sleep at once, and comes before a
+        // look at what arrived later.
         let now = clock.now();
         scheduler.start_due(now);
         scheduler.start_arrived(now);
@@ -97,7 +98,7 @@ pub(crate) async fn run(
                 }
                 Err(_) => break,
             },
-            groups = shard.arrivals() => scheduler.resume(&groups, clock.now()),
+            arrivals = shard.arrivals() => scheduler.resume(&arrivals),
             Some(done) = scheduler.running.join_next() => scheduler.seat_again(done),
             arrived = arrivals.next() => {
                 let touched = scheduler.ticker.evaluator.passes.touched(&arrived);
@@ -202,9 +203,22 @@ impl Scheduler {
         }
     }
 
-    /// Lets groups look at what arrived, as long as there is room: one place more than slots have, so that news
-    /// does not wait for all of them.
+    /// Goes on with groups that came from other judges where those stopped: a slot that was missed meanwhile is due
+    /// at once.
+    fn resume(&mut self, arrivals: &[Arrival]) {
+        let now = self.ticker.context.clock.now();
+        for (key, begun) in arrivals {
+            if let (Some(seat), Some(begun)) = (self.seats.get_mut(key), begun) {
+                (seat.evaluated, seat.seen) = (*begun, seat.seen.max(*begun));
+                self.queue(key, now);
+            }
+        }
+    }
+
+    /// Lets groups look at what arrived, as long as there is room. Slots go first: an alert must not be looked
+    /// at earlier than it was before.
     fn start_arrived(&mut self, now: Timestamp) {
+        // One place more than slots have, so that news does not wait for all of them.
         while self.running.len() <= self.concurrent_max {
             let Some(turn) = self.waiting.next_turn(now) else { return };
             let Some(seat) = self.seats.get_mut(&turn.group) else { continue };
@@ -223,21 +237,9 @@ impl Scheduler {
             }
             let ticker = self.ticker.clone();
             self.running.spawn(async move {
-                ticker.hear(&mut run, &rules, &wave).await;
+                ticker.look_on_arrival(&mut run, &rules, &wave).await;
                 run
             });
-        }
-    }
-
-    /// Goes on with groups that came from other judges where those stopped: a slot that was missed meanwhile is due
-    /// at once.
-    fn resume(&mut self, groups: &[Arrival], now: Timestamp) {
-        for (key, begun) in groups {
-            let Some(begun) = begun else { continue };
-            if let Some(seat) = self.seats.get_mut(key) {
-                seat.evaluated = *begun;
-                self.queue(key, now);
-            }
         }
     }
 

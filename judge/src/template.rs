@@ -77,6 +77,11 @@ impl Template {
         &self.source
     }
 
+    /// Whether it may ask the store by `query`.
+    pub(crate) fn may_ask(&self) -> bool {
+        self.program.is_some() && self.source.contains("query")
+    }
+
     /// The text for an alert. The error is the text that stands in its place when the template fails, as in
     /// Prometheus: an alert with a faulty annotation is better than none.
     pub(crate) fn render(
@@ -198,6 +203,13 @@ mod tests {
 
     fn check(source: &str, text: &str) {
         assert_eq!(render(source, 91.5), text, "{source}");
+    }
+
+    #[test]
+    fn a_template_that_may_ask_the_store_is_known_before() {
+        let may_ask = |text: &str| Template::parse(text).expect("it is a template").may_ask();
+        assert!(may_ask("{{ with query \"up\" }}x{{ end }}"));
+        assert!(!may_ask("{{ $value }}") && !may_ask("a query"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use daemon::Context;
 use model::{Fingerprint, Labels, Timestamp};
 use state::{State, StateError};
+use tokio::time::Instant;
 
 use crate::arrival::Wave;
 use crate::board::Board;
@@ -67,20 +68,39 @@ impl Ticker {
         run.forget(due.slot, |labels| {
             undelivered.contains(&Fingerprint(with_external(labels, &self.external_labels).hash()))
         });
-        self.tell(run, due.slot).await;
+        self.store_and_tell(run, due.slot, &told_as).await;
         if !run.is_removed {
             self.metrics.evaluated(&run.group.key, due.missed, &figures);
         }
         figures.duration
     }
 
-    /// Stores what happened, and then tells it.
-    async fn tell(&self, run: &mut GroupRun, now: Timestamp) {
+    /// Lets rules of a group look at what arrived. Their recorded series and those of their alerts are written
+    /// at the slots only.
+    pub(crate) async fn look_on_arrival(
+        &self,
+        run: &mut GroupRun,
+        rules: &[usize],
+        wave: &Arc<Wave>,
+    ) {
+        if run.last.is_none() || run.is_removed {
+            return;
+        }
+        // The next slot takes the group, or tells why it cannot.
+        let Some(fencing) = self.shard.begin_between(&run.group.key) else { return };
+        if run.claim == Claim::Held(fencing) && self.evaluator.look(run, rules, wave).await {
+            let told_as: Arc<str> = Arc::from(run.group.key.to_string());
+            self.store_and_tell(run, wave.at, &told_as).await;
+            self.board.put(run);
+        }
+        self.shard.finish(&run.group.key, None);
+    }
+
+    async fn store_and_tell(&self, run: &mut GroupRun, now: Timestamp, told_as: &Arc<str>) {
         match self.save(run, now).await {
             Ok(()) => {
-                let told_as: Arc<str> = Arc::from(run.group.key.to_string());
                 let told = run.told(now, &self.external_labels, &self.links);
-                self.delivery.publish(&told_as, &told, self.context.clock.now());
+                self.delivery.publish(told_as, &told, self.context.clock.now());
             }
             Err(StateError::Fenced { .. }) => {
                 self.shard.lost(&run.group.key);
@@ -91,21 +111,6 @@ impl Ticker {
             // what was told before.
             Err(error) => self.state_is_away(run, &error),
         }
-    }
-
-    /// Lets rules of a group look at what arrived. Their recorded series and those of their alerts are written
-    /// at the slots only.
-    pub(crate) async fn hear(&self, run: &mut GroupRun, rules: &[usize], wave: &Arc<Wave>) {
-        let Claim::Held(fencing) = run.claim else { return };
-        // What was never evaluated here waits for its slot, which takes the group or tells why it cannot.
-        if run.last.is_none() || run.is_removed || !self.shard.interject(&run.group.key, fencing) {
-            return;
-        }
-        if self.evaluator.hear(run, rules, wave).await {
-            self.tell(run, wave.at).await;
-            self.board.put(run);
-        }
-        self.shard.finish(&run.group.key, None);
     }
 
     /// Ends what is kept of a group that is no more.
@@ -171,7 +176,9 @@ impl Ticker {
         leave: Leave,
         now: Timestamp,
     ) -> Result<(), StateError> {
+        let begun = Instant::now();
         let document = self.state.load_document(DOCUMENT_KIND, &state_name(&run.group.key)).await?;
+        self.metrics.aliases.group_restored(&run.group.key, begun.elapsed());
         if let Err(reason) = run.restore(document.as_deref(), leave, now) {
             tracing::error!(group = %run.group.key, reason, "stored alerts cannot be read; starting without");
         }

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, Response, StatusCode, Url};
 use wire::alert::WebhookMessage;
 
-use super::Receiver;
 use crate::notification::Notification;
 
 /// How much of an error answer is kept, in characters.
@@ -59,12 +58,13 @@ impl Answer {
 /// receiver can tell repeats apart after a crash between its answer and our note of it.
 pub(super) async fn send(
     http: &Client,
-    receiver: &Receiver,
+    url: &Url,
+    timeout: Duration,
     notification: &Notification,
 ) -> Answer {
     let request = http
-        .post(receiver.url.clone())
-        .timeout(receiver.timeout)
+        .post(url.clone())
+        .timeout(timeout)
         .header("Idempotency-Key", notification.key.as_str())
         .json(&message(notification));
     match request.send().await {

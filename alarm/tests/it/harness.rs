@@ -56,6 +56,10 @@ impl Alarm {
         Self::start_in(self.folder, settings, at).await
     }
 
+    pub(crate) fn db(&self) -> &Db {
+        &self.db
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }

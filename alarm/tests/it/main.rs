@@ -6,7 +6,11 @@
 mod api;
 mod delivery;
 mod harness;
+mod muting;
 mod restart;
+mod robots;
 mod routing;
+mod sending;
+mod several;
 mod silences;
 mod web;

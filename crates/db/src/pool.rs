@@ -15,8 +15,8 @@ use crate::record::Record;
 use crate::statement::Statement;
 use crate::transaction::{Counters, Transaction, Tries, in_time};
 use crate::{
-    Alerts, Audit, Bundles, Circles, DbConfig, DbError, Groups, Hosts, Maintenances, RuleGroups,
-    Silences, StateTables, Statistics, Upgrades, migrate,
+    Alerts, Audit, Bundles, Circles, DbConfig, DbError, Groups, Hosts, Maintenances, Messages,
+    Mutes, RuleGroups, Silences, StateTables, Statistics, Upgrades, migrate,
 };
 
 // One writer at a time is SQLite's nature; the other connections let reads go on beside it.
@@ -164,6 +164,16 @@ impl Db {
     /// Alerts, their history and their notifications.
     pub fn alerts(&self) -> Alerts<'_> {
         Alerts { db: self }
+    }
+
+    /// Messages to recipients and their attempts.
+    pub fn messages(&self) -> Messages<'_> {
+        Messages { db: self }
+    }
+
+    /// Mutes of persons, and what may happen once.
+    pub fn mutes(&self) -> Mutes<'_> {
+        Mutes { db: self }
     }
 
     /// The tables behind the embedded shared state.

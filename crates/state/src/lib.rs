@@ -14,6 +14,7 @@ mod documents;
 mod error;
 mod events;
 mod leases;
+mod mutes;
 mod redis;
 mod upgrades;
 
@@ -30,6 +31,7 @@ pub use db::{
 pub use error::StateError;
 pub use events::{Event, NewEvent};
 pub use leases::Lease;
+pub use mutes::StoredMute;
 
 use crate::redis::RedisStore;
 

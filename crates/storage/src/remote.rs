@@ -8,7 +8,6 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use thiserror::Error;
 use wire::prom_answer::{self, AnswerError};
 
-use crate::arrivals::Arrivals;
 use crate::overlay::Overlay;
 
 /// So much of an answer that is no JSON is quoted.
@@ -182,7 +181,6 @@ pub(crate) struct Remote {
     pub(crate) timeout: Duration,
     answer_bytes_max: usize,
     pub(crate) overlay: Overlay,
-    pub(crate) arrivals: Arrivals,
 }
 
 // The client's headers hold the token.
@@ -206,7 +204,6 @@ impl Remote {
             timeout: config.timeout,
             answer_bytes_max: config.answer_bytes_max,
             overlay: Overlay::new(config.overlay_span, config.overlay_samples_max),
-            arrivals: Arrivals::default(),
         })
     }
 

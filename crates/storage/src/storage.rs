@@ -134,9 +134,9 @@ impl Storage {
     }
 
     /// Tells which series got samples. Whoever brings samples here by another way than [`Writer`] notes
-    /// them as well; so does whoever writes to a store behind the network, which tells nothing itself.
+    /// them as well. Nothing is ever heard of a store behind the network.
     pub fn arrivals(&self) -> Arrivals {
-        self.reader().arrivals()
+        arrivals_of(&self.place)
     }
 
     /// Upkeep, to be called about once a second: brings written records to disk and, once a minute,
@@ -322,15 +322,24 @@ impl Reader {
 
     /// As [`Storage::arrivals`].
     pub fn arrivals(&self) -> Arrivals {
-        match &self.place {
-            Place::Here(here) => here.store().head.arrivals.clone(),
-            Place::Remote(remote) => remote.arrivals.clone(),
-        }
+        arrivals_of(&self.place)
+    }
+
+    /// Whether the store is in this process, and not behind the network.
+    pub fn is_here(&self) -> bool {
+        matches!(self.place, Place::Here(_))
     }
 
     /// Where the samples are.
     pub(crate) fn place(&self) -> &Place {
         &self.place
+    }
+}
+
+fn arrivals_of(place: &Place) -> Arrivals {
+    match place {
+        Place::Here(here) => here.store().head.arrivals.clone(),
+        Place::Remote(_) => Arrivals::default(),
     }
 }
 

@@ -7,34 +7,28 @@ use std::time::Duration;
 
 use model::{Matcher, Selection, Series};
 use promql::{EvalError, Expr, Hint, Output, Params, Plan};
+use tokio::time::Instant;
 
 use crate::expression::{QueryError, SetOnDrop, refusal};
 use crate::reading::Store;
+use crate::remote::Remote;
 use crate::storage::{Place, Reader};
 
 /// Answers expressions for one set of times, in their order, on one thread that may take its time. A
-/// selection that several of them name, or that lies within another one's, is read once; a store behind
-/// the network is asked one by one. `then` gets
+/// selection that several of them name, or that lies within another one's, is read once. `then` gets
 /// the number of an expression and its answer, on that same thread. The limits hold for each
 /// expression. The error is for all: the time was over, or the work was interrupted; the others come
-/// one by one in their places.
+/// one by one in their places. A store behind the network is asked one expression after another.
 pub async fn query_together<T: Send + 'static>(
     reader: &Reader,
     exprs: Vec<Arc<Expr>>,
     params: Params,
     timeout: Duration,
-    then: impl Fn(usize, Output) -> T + Send + Sync + 'static,
+    then: impl Fn(usize, Output) -> T + Send + 'static,
 ) -> Result<Vec<Result<T, QueryError>>, QueryError> {
     let here = match reader.place() {
         Place::Here(here) => here,
-        Place::Remote(remote) => {
-            let mut answers = Vec::with_capacity(exprs.len());
-            for (number, expr) in exprs.iter().enumerate() {
-                let answer = remote.query(expr, params.clone(), timeout).await;
-                answers.push(answer.map(|output| then(number, output)));
-            }
-            return Ok(answers);
-        }
+        Place::Remote(remote) => return one_by_one(remote, exprs, params, timeout, then).await,
     };
     let abandoned = SetOnDrop(Arc::default());
     let seen = abandoned.0.clone();
@@ -53,6 +47,26 @@ pub async fn query_together<T: Send + 'static>(
         Ok(answered) => answered.map_err(|_| QueryError::Interrupted),
         Err(_) => Err(QueryError::TimedOut(timeout)),
     }
+}
+
+async fn one_by_one<T>(
+    remote: &Remote,
+    exprs: Vec<Arc<Expr>>,
+    params: Params,
+    timeout: Duration,
+    then: impl Fn(usize, Output) -> T,
+) -> Result<Vec<Result<T, QueryError>>, QueryError> {
+    let begun = Instant::now();
+    let mut answers = Vec::with_capacity(exprs.len());
+    for (number, expr) in exprs.iter().enumerate() {
+        let left = timeout.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            return Err(QueryError::TimedOut(timeout));
+        }
+        let answer = remote.query(expr, params.clone(), left).await;
+        answers.push(answer.map(|output| then(number, output)));
+    }
+    Ok(answers)
 }
 
 /// The series of selections that several plans read.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use daemon::Context;
@@ -21,13 +22,17 @@ pub struct Webhook {
 struct Shared {
     bodies: Mutex<Vec<Value>>,
     answer: Mutex<StatusCode>,
+    body: Mutex<Value>,
 }
 
 impl Webhook {
     /// Serves a webhook on a free loopback port; it answers 200 until told otherwise.
     pub async fn start(context: &Context) -> Self {
-        let shared =
-            Arc::new(Shared { bodies: Mutex::default(), answer: Mutex::new(StatusCode::OK) });
+        let shared = Arc::new(Shared {
+            bodies: Mutex::default(),
+            answer: Mutex::new(StatusCode::OK),
+            body: Mutex::new(Value::Null),
+        });
         let routes = Router::new().route("/{*path}", post(take)).with_state(shared.clone());
         let address = context
             .listen(([127, 0, 0, 1], 0).into(), routes)
@@ -46,6 +51,11 @@ impl Webhook {
         self.shared.bodies.lock().expect("no holder panics").clone()
     }
 
+    /// From now on answers with this body.
+    pub fn answer_body(&self, body: Value) {
+        *self.shared.body.lock().expect("no holder panics") = body;
+    }
+
     /// From now on answers with this status.
     pub fn answer_with(&self, status: u16) {
         *self.shared.answer.lock().expect("no holder panics") =
@@ -53,7 +63,11 @@ impl Webhook {
     }
 }
 
-async fn take(State(shared): State<Arc<Shared>>, Json(body): Json<Value>) -> StatusCode {
+async fn take(State(shared): State<Arc<Shared>>, Json(body): Json<Value>) -> Response {
     shared.bodies.lock().expect("no holder panics").push(body);
-    *shared.answer.lock().expect("no holder panics")
+    let status = *shared.answer.lock().expect("no holder panics");
+    match shared.body.lock().expect("no holder panics").clone() {
+        Value::Null => status.into_response(),
+        body => (status, Json(body)).into_response(),
+    }
 }

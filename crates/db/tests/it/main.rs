@@ -6,6 +6,7 @@ mod claims;
 mod groups;
 mod hosts;
 mod mariadb;
+mod messages;
 mod notifications;
 mod portal;
 mod rules;
@@ -54,6 +55,11 @@ on_both_databases!(
     groups::a_window_is_listed_until_it_is_over_and_ended_once,
     groups::the_audit_is_read_backwards_in_pages,
     rules::a_group_is_created_changed_and_removed,
+    rules::owner_and_switch_change_by_themselves,
+    rules::a_change_meant_for_another_version_is_refused,
+    rules::every_version_and_who_made_it_is_kept,
+    rules::old_versions_are_forgotten,
+    rules::groups_are_listed_in_pages,
     rules::names_and_bodies_are_data_and_never_sql,
     rules::one_group_stored_by_many_at_once_has_a_version_for_each,
     alerts::an_alert_reads_back_as_it_was_stored_and_is_replaced_by_its_fingerprint,
@@ -74,4 +80,8 @@ on_both_databases!(
     state::an_event_is_taken_by_one_of_many,
     state::many_events_are_put_and_removed_at_once_and_each_name_once,
     claims::a_claim_takes_the_place_of_the_one_before_and_is_forgotten,
+    messages::a_message_is_stored_once_and_open_until_it_is_settled,
+    messages::what_failed_is_counted_and_listed_until_it_is_forgotten,
+    messages::a_mute_is_replaced_ended_and_forgotten,
+    messages::of_many_who_claim_a_name_at_once_one_gets_it,
 );

@@ -7,6 +7,7 @@ mod documents;
 mod events;
 mod history;
 mod leases;
+mod mutes;
 mod redis;
 mod upgrades;
 mod world;
@@ -59,6 +60,8 @@ on_every_backend!(
     leases::leases_with_odd_names_are_apart,
     documents::a_former_holder_cannot_overwrite_its_successor,
     documents::documents_of_a_kind_are_listed_until_removed,
+    mutes::a_mute_is_seen_by_all_until_it_is_ended,
+    mutes::mutes_whose_names_look_the_same_are_apart,
     documents::who_was_paused_past_its_lease_cannot_write,
     events::important_events_overtake_older_ones,
     events::an_event_that_is_not_acknowledged_comes_back_in_its_place,

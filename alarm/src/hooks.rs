@@ -1,0 +1,200 @@
+//! What platforms report when somebody presses a button. What is refused is counted and answered alike, so that
+//! it tells an attacker nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{OriginalUri, Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use channels::callback::{Callback, CallbackSpec, Click, Incoming};
+use channels::handle::{self, Act};
+use db::DbError;
+use serde_json::json;
+
+use crate::mutes::{MuteFault, Wish};
+use crate::notify::office::Handled;
+use crate::people::People;
+
+/// A repeated event is noticed for so long.
+const EVENT_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// The routes.
+pub(crate) fn routes() -> Router<Arc<People>> {
+    Router::new().route("/hooks/{kind}", get(take).post(take))
+}
+
+async fn take(
+    State(people): State<Arc<People>>,
+    Path(kind): Path<String>,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let Some(spec) = people.config.callbacks.iter().find(|spec| spec.kind() == kind) else {
+        return StatusCode::UNAUTHORIZED.into_response();
+    };
+    let headers: Vec<(String, String)> = headers
+        .iter()
+        .map(|(name, value)| {
+            (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        })
+        .collect();
+    let query = uri.query().unwrap_or("");
+    let query: Vec<(String, String)> =
+        form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let url = format!("{}{}", people.office.external_url, uri);
+    let incoming = Incoming { headers: &headers, query: &query, body: &body, url: &url };
+    match spec.read(incoming, people.now()) {
+        Ok(Callback::Challenge(text)) => challenge(spec, text),
+        Ok(Callback::Other) => StatusCode::OK.into_response(),
+        Ok(Callback::Click(click)) => {
+            let text = match people.pressed(&click).await {
+                Ok(text) => text,
+                Err(fault) => {
+                    tracing::error!(error = format!("{fault:#}"), "a pressed button did nothing");
+                    "It could not be stored; press again. / 未能保存,请重试。".to_owned()
+                }
+            };
+            answer(spec, &click, &text)
+        }
+        Err(_) => {
+            people.office.metrics.refused_callback(spec.kind());
+            StatusCode::UNAUTHORIZED.into_response()
+        }
+    }
+}
+
+fn challenge(spec: &CallbackSpec, text: String) -> Response {
+    match spec {
+        CallbackSpec::Feishu { .. } => Json(json!({ "challenge": text })).into_response(),
+        _ => text.into_response(),
+    }
+}
+
+/// Each platform shows a text to who pressed in a form of its own.
+fn answer(spec: &CallbackSpec, click: &Click, text: &str) -> Response {
+    match spec {
+        CallbackSpec::Feishu { .. } => {
+            Json(json!({ "toast": { "type": "info", "content": text } })).into_response()
+        }
+        CallbackSpec::Slack { .. } => {
+            let body = json!({
+                "response_type": "ephemeral", "replace_original": false, "text": text,
+            });
+            Json(body).into_response()
+        }
+        CallbackSpec::Telegram { .. } => {
+            let id = click.event.strip_prefix("telegram:").unwrap_or("");
+            let body = json!({
+                "method": "answerCallbackQuery", "callback_query_id": id, "text": text,
+                "show_alert": true,
+            });
+            Json(body).into_response()
+        }
+        CallbackSpec::Twilio { .. } => {
+            let safe: String = text.chars().filter(|c| !"<>&".contains(*c)).collect();
+            let body = format!("<Response><Say>{safe}</Say></Response>");
+            ([("content-type", "text/xml")], body).into_response()
+        }
+        CallbackSpec::WeCom { .. } => StatusCode::OK.into_response(),
+        CallbackSpec::DingTalk { .. } | CallbackSpec::Signed { .. } => {
+            Json(json!({ "ok": true, "text": text })).into_response()
+        }
+    }
+}
+
+impl People {
+    /// Does what a button says; answers with what to show.
+    async fn pressed(&self, click: &Click) -> anyhow::Result<String> {
+        let Some((handle, act)) = handle::parse(&click.action) else {
+            return Ok("This button is not one of Saker's. / 未知按钮。".to_owned());
+        };
+        let Some(actor) = self.config.accounts.get(&click.user) else {
+            return Ok(format!(
+                "{} is nobody here: ask for a line in alarm.mutes.accounts. / 账号未关联。",
+                click.user
+            ));
+        };
+        let Some(handled) = self.handled(handle).await? else {
+            return Ok("This button is too old. / 按钮已过期。".to_owned());
+        };
+        if !handled.is_chat && *actor != handled.user {
+            return Ok(format!("Only {} can mute {0}. / 只能屏蔽自己。", handled.user));
+        }
+        if !self.claim_event(click).await? {
+            return Ok(self.state_of(&handled));
+        }
+        let done = self.act(&handled, act, actor, &click.event).await;
+        if done.is_err() {
+            // It did not happen, so the platform may report it again.
+            self.office.common.db.mutes().release(&event_name(click)).await?;
+        }
+        done?;
+        Ok(self.state_of(&handled))
+    }
+
+    async fn act(
+        &self,
+        handled: &Handled,
+        act: Act,
+        actor: &str,
+        event: &str,
+    ) -> Result<(), MuteFault> {
+        let platform = event.split(':').next().unwrap_or("");
+        let actor = format!("{actor} via {platform}");
+        let mutes = &self.office.mutes;
+        match act.seconds() {
+            Some(seconds) => {
+                let most = if handled.is_chat {
+                    self.config.group_mute_max.as_secs().max(channels::mute::SECONDS_MIN)
+                } else {
+                    seconds
+                };
+                let seconds = seconds.min(most);
+                let wish = Wish::about(&handled.user, &handled.subject, seconds, actor);
+                mutes.mute(wish, self.now()).await.map(|_| ())
+            }
+            None if act == Act::Unmute => {
+                mutes
+                    .unmute(Wish::about(&handled.user, &handled.subject, 0, actor), self.now())
+                    .await
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn handled(&self, handle: &str) -> anyhow::Result<Option<Handled>> {
+        let stored =
+            self.office.common.db.mutes().claimed(&format!("handle:{handle}"), self.now()).await?;
+        Ok(stored.and_then(|body| serde_json::from_str(&body).ok()))
+    }
+
+    async fn claim_event(&self, click: &Click) -> Result<bool, DbError> {
+        let until = self.now().plus(EVENT_LIFE);
+        self.office.common.db.mutes().claim(&event_name(click), until, "").await
+    }
+
+    /// What holds now, in words.
+    pub(crate) fn state_of(&self, handled: &Handled) -> String {
+        let now = self.now();
+        let known = self.office.mutes.known();
+        match known.holding(&handled.user, &handled.subject, now) {
+            Some(mute) => {
+                let until = crate::mute_page::moment(mute.until, &self.office.zone);
+                format!("Muted by {} until {until}. / 已屏蔽至 {until}。", mute.actor)
+            }
+            None => "Not muted. / 未屏蔽。".to_owned(),
+        }
+    }
+}
+
+/// Names of events come from outside and may be long.
+fn event_name(click: &Click) -> String {
+    let hash = channels::sign::hex(channels::sign::sha256(click.event.as_bytes()));
+    format!("event:{hash}")
+}

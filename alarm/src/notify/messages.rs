@@ -1,0 +1,118 @@
+//! Metrics of messages to recipients.
+
+use channels::Answer;
+use db::messages::Stage;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::office::Team;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct AnswerLabels {
+    receiver: String,
+    bot: String,
+    answer: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct StageLabels {
+    receiver: String,
+    stage: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct PlatformLabel {
+    platform: &'static str,
+}
+
+/// The metrics; clones count into the same ones.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Metrics {
+    attempts: Family<AnswerLabels, Counter>,
+    finished: Family<StageLabels, Counter>,
+    open: Family<StageLabels, Gauge>,
+    refused_callbacks: Family<PlatformLabel, Counter>,
+    /// Mutes that hold.
+    pub(crate) mutes: Gauge,
+    /// Mute links that were refused.
+    pub(crate) refused_links: Counter,
+}
+
+const OPEN: [Stage; 3] = [Stage::Waiting, Stage::Parked, Stage::Failed];
+const FINISHED: [Stage; 4] = [Stage::Sent, Stage::Digested, Stage::Muted, Stage::Failed];
+
+impl Metrics {
+    /// Registers all metrics.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register(
+            "alarm_message_attempts",
+            "Attempts to send messages to recipients, by what the answer meant",
+            metrics.attempts.clone(),
+        );
+        registry.register(
+            "alarm_messages_finished",
+            "Messages to recipients that came to an end",
+            metrics.finished.clone(),
+        );
+        registry.register(
+            "alarm_messages_open",
+            "Messages to recipients: waiting, parked on the failed queue, finally failed",
+            metrics.open.clone(),
+        );
+        registry.register(
+            "alarm_refused_callbacks",
+            "Presses of buttons that were not accepted",
+            metrics.refused_callbacks.clone(),
+        );
+        registry.register("alarm_mutes", "Mutes of persons that hold", metrics.mutes.clone());
+        registry.register(
+            "alarm_refused_mute_links",
+            "Mute links that were not accepted",
+            metrics.refused_links.clone(),
+        );
+        metrics
+    }
+
+    /// Has the metrics of a receiver there before anything happens.
+    pub(crate) fn touch(&self, team: &Team) {
+        for stage in FINISHED {
+            drop(self.finished.get_or_create(&stage_labels(&team.receiver, stage)));
+        }
+        for stage in OPEN {
+            drop(self.open.get_or_create(&stage_labels(&team.receiver, stage)));
+        }
+    }
+
+    pub(crate) fn attempted(&self, receiver: &str, bot: &str, answer: &Answer) {
+        let (receiver, bot) = (receiver.to_owned(), bot.to_owned());
+        self.attempts.get_or_create(&AnswerLabels { receiver, bot, answer: answer.word() }).inc();
+    }
+
+    pub(crate) fn finished(&self, receiver: &str, stage: Stage) {
+        self.finished.get_or_create(&stage_labels(receiver, stage)).inc();
+    }
+
+    pub(crate) fn refused_callback(&self, platform: &'static str) {
+        self.refused_callbacks.get_or_create(&PlatformLabel { platform }).inc();
+    }
+
+    /// Shows how many messages of the receivers are open.
+    pub(crate) fn show_open(&self, receivers: &[String], counts: &[(String, Stage, u64)]) {
+        for receiver in receivers {
+            for stage in OPEN {
+                let count = counts.iter().find(|(of, at, _)| of == receiver && *at == stage);
+                let count =
+                    count.map_or(0, |(.., count)| i64::try_from(*count).unwrap_or(i64::MAX));
+                self.open.get_or_create(&stage_labels(receiver, stage)).set(count);
+            }
+        }
+    }
+}
+
+fn stage_labels(receiver: &str, stage: Stage) -> StageLabels {
+    StageLabels { receiver: receiver.to_owned(), stage: stage.as_str() }
+}

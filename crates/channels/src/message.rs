@@ -1,0 +1,189 @@
+//! A message before it takes the form of a channel.
+
+use serde::{Deserialize, Serialize};
+use wire::alert::WebhookMessage;
+
+use crate::words::Language;
+
+/// What a message says, which also is its colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Something fires.
+    Firing,
+    /// It is over.
+    Resolved,
+    /// Many messages in one.
+    Digest,
+    /// A test of the receiver.
+    Test,
+}
+
+/// How urgent a message is. Urgent ones have a share of each bot to themselves, and phones are for them alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Urgency {
+    /// P0 and P9.
+    Urgent,
+    /// All others.
+    Normal,
+}
+
+/// A button. Where the platform calls us back it carries `action`, elsewhere it is a link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Button {
+    /// What is written on it.
+    pub label: String,
+    /// Where it leads.
+    pub url: String,
+    /// What comes back when it is pressed: a handle and a letter, at most 64 bytes. `None` for plain links.
+    pub action: Option<String>,
+}
+
+/// A message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// The same for every attempt to tell the same thing, another for everything else.
+    pub key: String,
+    /// The same for all messages about one alert or group: mails become a thread, incidents are found again.
+    pub thread: String,
+    /// What it says.
+    pub kind: Kind,
+    /// How urgent it is.
+    pub urgency: Urgency,
+    /// In which language it is written.
+    pub language: Language,
+    /// The word that every message begins with, for bots that let only messages with a keyword pass.
+    pub envelope: String,
+    /// What it is about, in one line.
+    pub title: String,
+    /// Name and value, one a line.
+    pub facts: Vec<(String, String)>,
+    /// What else there is to say; may be empty.
+    pub text: String,
+    /// What can be done about it.
+    pub buttons: Vec<Button>,
+    /// The alerts, as Alertmanager's webhook has them.
+    pub group: WebhookMessage,
+}
+
+impl Message {
+    /// Envelope and title.
+    pub fn headline(&self) -> String {
+        if self.envelope.is_empty() {
+            self.title.clone()
+        } else {
+            format!("{} {}", self.envelope, self.title)
+        }
+    }
+
+    /// All of it but the buttons, as plain text.
+    pub fn plain(&self) -> String {
+        let mut lines = vec![self.headline()];
+        lines.extend(self.facts.iter().map(|(name, value)| format!("{name}: {value}")));
+        lines.extend((!self.text.is_empty()).then(|| self.text.clone()));
+        lines.join("\n")
+    }
+
+    /// All of it as plain text, the buttons as links, cut to a limit without cutting a link in two.
+    pub fn plain_with_links(&self, bytes_max: usize) -> String {
+        let links: String = self
+            .buttons
+            .iter()
+            .filter(|button| !button.url.is_empty())
+            .map(|button| format!("\n{}: {}", button.label, button.url))
+            .collect();
+        if links.len() >= bytes_max {
+            return cut(&self.plain(), bytes_max);
+        }
+        cut(&self.plain(), bytes_max - links.len()) + &links
+    }
+}
+
+/// The text, cut to a number of bytes at the border of a character, with a mark that it was cut.
+pub fn cut(text: &str, bytes_max: usize) -> String {
+    const MARK: &str = "…";
+    if text.len() <= bytes_max {
+        return text.to_owned();
+    }
+    let mut end = bytes_max.saturating_sub(MARK.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let kept = &text[..end];
+    if bytes_max < MARK.len() { String::new() } else { format!("{kept}{MARK}") }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use model::{Alert, Labels, Timestamp};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+    /// A message about a full disk, with a link, a mute button and texts that try to break out.
+    pub(crate) fn message() -> Message {
+        let labels = [("alertname", "disk full"), ("endpoint", "web-03"), ("severity", "P0")];
+        let alert = Alert {
+            labels: Labels::from_pairs(labels),
+            annotations: [("summary".to_owned(), "97 % *of* <b>/data</b>".to_owned())].into(),
+            starts_at: Timestamp(1_699_999_000_000),
+            ends_at: Timestamp(1_700_000_300_000),
+            generator_url: "http://judge.example/q".to_owned(),
+        };
+        let group_labels = Labels::from_pairs([("alertname", "disk full")]);
+        let web = "http://alarm.example";
+        let group = WebhookMessage::new("ops", "{}:{a}", group_labels, web, &[alert], NOW);
+        Message {
+            key: "k1".to_owned(),
+            thread: "t1".to_owned(),
+            kind: Kind::Firing,
+            urgency: Urgency::Urgent,
+            language: Language::English,
+            envelope: "[Saker]".to_owned(),
+            title: "P0 disk full · web-03".to_owned(),
+            facts: vec![("Summary".to_owned(), "97 % *of* <b>/data</b>".to_owned())],
+            text: String::new(),
+            buttons: vec![
+                Button {
+                    label: "Mute 1 h".to_owned(),
+                    url: "http://alarm.example/m/x".to_owned(),
+                    action: Some("AbCdEfGhIjKl1".to_owned()),
+                },
+                Button {
+                    label: "Open".to_owned(),
+                    url: "http://alarm.example/alerts".to_owned(),
+                    action: None,
+                },
+            ],
+            group,
+        }
+    }
+
+    #[test]
+    fn every_message_begins_with_the_envelope() {
+        assert!(message().plain().starts_with("[Saker] P0 disk full"));
+        let bare = Message { envelope: String::new(), ..message() };
+        assert!(bare.plain().starts_with("P0 disk full"));
+    }
+
+    #[test]
+    fn a_text_is_cut_and_its_links_are_not() {
+        let long = Message { text: "x".repeat(1000), ..message() };
+        let text = long.plain_with_links(300);
+        assert!(text.len() <= 300, "{text}");
+        assert!(text.ends_with("Open: http://alarm.example/alerts"), "{text}");
+        assert!(text.contains('…'), "{text}");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_cut_is_short_enough(text: String, max in 0usize..64) {
+            let short = cut(&text, max);
+            prop_assert!(short.len() <= max);
+            prop_assert!(text.len() > max || short == text);
+        }
+    }
+}
