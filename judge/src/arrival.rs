@@ -152,7 +152,7 @@ impl Waiting {
 
     /// The next group whose turn it is. All groups that may look now do so at the same moment.
     pub(crate) fn next_turn(&mut self, now: Timestamp) -> Option<Turn> {
-        if self.turns.is_empty() && self.due.first().is_some_and(|(due, _)| *due <= now) {
+        if self.due.first().is_some_and(|(due, _)| *due <= now) {
             self.begin_wave(now);
         }
         self.turns.pop_front()
@@ -197,12 +197,18 @@ impl Waiting {
             self.touched.hosts.clone()
         };
         let wave = Arc::new(Wave::new(now, self.waves, hosts));
+        let mut turns = VecDeque::with_capacity(due.len());
         for (_, group) in due {
             let Some(rules) = self.touched.rules.remove(&group) else { continue };
             self.looked.insert(Arc::clone(&group), now);
             let rules = rules.into_iter().collect();
-            self.turns.push_back(Turn { group, rules, wave: Arc::clone(&wave) });
+            turns.push_back(Turn { group, rules, wave: Arc::clone(&wave) });
         }
+        // A few groups need not wait for many.
+        if turns.len() < self.turns.len() {
+            std::mem::swap(&mut turns, &mut self.turns);
+        }
+        self.turns.append(&mut turns);
     }
 }
 
@@ -276,6 +282,21 @@ mod tests {
         for host in ["h1", "h2"] {
             assert!(turn.wave.hosts.contain(&Labels::from_pairs([("endpoint", host)])), "{host}");
         }
+    }
+
+    #[test]
+    fn a_few_groups_do_not_wait_for_many() {
+        let mut waiting = Waiting::default();
+        for group in ["a", "b", "c"] {
+            waiting.add(touched(group, 0, "h1"), Timestamp(0));
+        }
+        let first = waiting.next_turn(Timestamp(0)).expect("it is due");
+        waiting.add(touched("z", 0, "h2"), Timestamp(5));
+        let order: Vec<(String, u64)> =
+            turns(&mut waiting, 5).into_iter().map(|(group, _, wave)| (group, wave)).collect();
+        assert_eq!((first.group.name.as_str(), first.wave.number), ("a", 1));
+        let expected = [("z", 2), ("b", 1), ("c", 1)];
+        assert_eq!(order, expected.map(|(group, wave)| (group.to_owned(), wave)));
     }
 
     #[test]

@@ -218,7 +218,8 @@ impl Scheduler {
     /// Lets groups look at what arrived, as long as there is room. Slots go first: an alert must not be looked
     /// at earlier than it was before.
     fn start_arrived(&mut self, now: Timestamp) {
-        while self.running.len() < self.concurrent_max {
+        // One place more than slots have, so that news does not wait for all of them.
+        while self.running.len() <= self.concurrent_max {
             let Some(turn) = self.waiting.next_turn(now) else { return };
             let Some(seat) = self.seats.get_mut(&turn.group) else { continue };
             if seat.seen >= turn.wave.at {
@@ -242,14 +243,13 @@ impl Scheduler {
         }
     }
 
-    /// When the next group is due; while as many run as may, when one of them is done.
+    /// When there is something to start for which there is room; when there is none, one that runs must end
+    /// first.
     fn wake_at(&self, now: Timestamp) -> Timestamp {
-        let nap = now.plus(NAP_MAX);
-        if self.running.len() >= self.concurrent_max {
-            return nap;
-        }
-        let slot = self.due.first().map(|(due, _)| *due);
-        [slot, self.waiting.next_due()].into_iter().flatten().fold(nap, Timestamp::min)
+        let (running, room) = (self.running.len(), self.concurrent_max);
+        let slot = self.due.first().map(|(due, _)| *due).filter(|_| running < room);
+        let arrived = self.waiting.next_due().filter(|_| running <= room);
+        [slot, arrived].into_iter().flatten().fold(now.plus(NAP_MAX), Timestamp::min)
     }
 
     fn seat_again(&mut self, done: Result<GroupRun, JoinError>) {

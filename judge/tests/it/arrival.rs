@@ -70,14 +70,16 @@ async fn a_rule_over_all_hosts_is_evaluated_as_a_whole() {
 
 #[tokio::test]
 async fn a_hold_ends_at_the_first_sample_after_it() {
-    let (world, _judge) = world_with("  - {alert: Down, expr: up == 0, for: 4s}\n").await;
-    for _ in 0..2 {
-        soon(&world, &UP_1, 0.0).await;
-    }
+    let (world, judge) = world_with("  - {alert: Down, expr: up == 0, for: 4s}\n").await;
+    soon(&world, &UP_1, 0.0).await;
+    eventually("the condition is seen", PATIENCE, async || {
+        let alerts = judge.get(&world, "/api/v1/alerts").await?["alerts"].take();
+        (alerts[0]["state"] == "pending").then_some(())
+    })
+    .await;
     assert_eq!(world.heard(), []);
-    for _ in 0..4 {
-        soon(&world, &UP_1, 0.0).await;
-    }
+    world.clock.advance(Duration::from_secs(4));
+    world.push(&UP_1, 0.0).await;
     let fired = world.hears("the alert fires", |_| true).await;
     let since = fired.alert.starts_at.since(START);
     assert!(since > INTERVAL && since < INTERVAL * 2, "{since:?}");
