@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use model::{Labels, Series};
 use nix::sys::signal::Signal;
@@ -13,6 +13,7 @@ use serde_json::Value;
 use testkit::{Process, binary, eventually, free_port, program};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use super::{ALIGNMENT, Both, DOCUMENTED, PHASE, SOON, data, expressions, start_prometheus};
 use crate::stack::Stack;
@@ -192,7 +193,7 @@ async fn three_data_centres_are_answered_for_like_one_and_without_one_it_is_said
     world.prometheus.kill();
     world.check_without(2, "gz").await;
     let liar = TcpListener::bind(("127.0.0.1", world.prometheus_port)).await.unwrap();
-    tokio::spawn(async move {
+    world.saker.context.spawn("liar", async move {
         while let Ok((mut stream, _)) = liar.accept().await {
             let _request = stream.read(&mut [0; 4096]).await;
             let body =
