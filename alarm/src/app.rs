@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::mutes::MuteBook;
 use crate::notify::messages::Metrics as MessageMetrics;
 use crate::notify::office::{Office, Opening};
-use crate::notify::{Way, sender};
+use crate::notify::{Way, failed, sender};
 use crate::people::{self, People};
 use crate::plan::Plan;
 use crate::queue::Queues;
@@ -69,7 +69,6 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     let queues = Queues::new(deps.state.clone());
     let tellers = Tellers {
         context: ctx.clone(),
-        office,
         common: common.clone(),
         config: config.clone(),
         state: deps.state.clone(),
@@ -77,6 +76,7 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
         queues: queues.clone(),
         silences: silences.clone(),
         claims: claims.clone(),
+        office,
     };
     tellers.start_new(&mut HashSet::new());
     ctx.spawn("tellers", tellers.follow());
@@ -104,6 +104,7 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     ctx.spawn("upkeep", upkeep.run());
     let (intake, writer) = intake::open(common.clone(), config.alerts_max, dispatcher.clone());
     ctx.spawn("intake", writer.run(config.resolve_timeout));
+    ctx.spawn("failed messages", failed::run(people.office.clone(), intake.clone()));
     let reloader =
         Arc::new(Reloader { config: config.clone(), common: common.clone(), plans: plans_sender });
     ctx.spawn("route reload", reloader.clone().follow(ctx.reloads()));
@@ -115,14 +116,45 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     let started_at = common.clock.now();
     let api =
         Api { common, config, plans, intake, silences, claims, dispatcher, reloader, started_at };
-    let api = http::routes(Arc::new(api));
-    ctx.listen(listen, api.merge(people::routes(Arc::new(people))).merge(web)).await
+    let people = people::routes(Arc::new(people));
+    ctx.listen(listen, http::routes(Arc::new(api)).merge(people).merge(web)).await
+}
+
+/// Mutes, the office with its senders, and what people do with messages.
+async fn open_office(
+    config: &Config,
+    common: &Common,
+    state: State,
+    ctx: &Context,
+) -> anyhow::Result<(Office, People)> {
+    let mut mutes_config = config.mutes.clone();
+    mutes_config.read_secrets().context("read the secrets of alarm.mutes")?;
+    let mutes = MuteBook::new(state.clone());
+    // Best before the first message; without the shared state the role starts all the same.
+    if let Err(error) = mutes.load(common.clock.now()).await {
+        tracing::error!(error = daemon::error_chain(&error), "starting without the mutes");
+    }
+    ctx.spawn("mutes", mutes.clone().follow(common.clock.clone()));
+    let keys = mutes_config.link_keys.iter().map(|key| (key.id, key.key.clone())).collect();
+    let opening = Opening {
+        common: common.clone(),
+        state,
+        http: ctx.http.clone(),
+        mutes,
+        links: LinkKeys { keys },
+        metrics: MessageMetrics::register(&mut ctx.registry()),
+        zone: config.time_zone().context("find alarm.time_zone")?,
+        external_url: config.external_url.clone(),
+    };
+    let (office, hired) = Office::open(opening);
+    ctx.spawn("senders", sender::run(office.clone(), hired, ctx.clone()));
+    ctx.spawn("messages", office.clone().look_after(config.retention));
+    Ok((office.clone(), People { office, config: mutes_config }))
 }
 
 /// Keeps one teller a receiver, also when receivers come by a reload.
 struct Tellers {
     context: Context,
-    office: Office,
     common: Common,
     config: Config,
     state: State,
@@ -130,6 +162,7 @@ struct Tellers {
     queues: Queues,
     silences: Silences,
     claims: ClaimStore,
+    office: Office,
 }
 
 impl Tellers {
@@ -143,14 +176,13 @@ impl Tellers {
 
     /// A teller whose receiver left the settings rests until it comes back.
     fn start_new(&self, running: &mut HashSet<String>) {
-        let plan = self.plans.borrow().clone();
-        for integration in &plan.integrations {
+        for receiver in &self.plans.borrow().integrations {
             // Messages of an earlier run are sent also if nothing new happens.
-            if let Way::Bots(team) = &integration.way {
+            if let Way::Bots(team) = &receiver.way {
                 self.office.employ(team);
             }
         }
-        for key in plan.keys() {
+        for key in self.plans.borrow().keys() {
             if !running.insert(key.clone()) {
                 continue;
             }
@@ -206,36 +238,4 @@ impl Reloader {
             }
         }
     }
-}
-
-/// Mutes, the office with its senders, and what people do with messages.
-async fn open_office(
-    config: &Config,
-    common: &Common,
-    state: State,
-    ctx: &Context,
-) -> anyhow::Result<(Office, People)> {
-    let mut mutes_config = config.mutes.clone();
-    mutes_config.read_secrets().context("read the secrets of alarm.mutes")?;
-    let mutes = MuteBook::new(state.clone());
-    // Best before the first message; without the shared state the role starts all the same.
-    if let Err(error) = mutes.load(common.clock.now()).await {
-        tracing::error!(error = daemon::error_chain(&error), "starting without the mutes");
-    }
-    ctx.spawn("mutes", mutes.clone().follow(common.clock.clone()));
-    let keys = mutes_config.link_keys.iter().map(|key| (key.id, key.key.clone())).collect();
-    let opening = Opening {
-        common: common.clone(),
-        state,
-        http: ctx.http.clone(),
-        mutes,
-        links: LinkKeys { keys },
-        metrics: MessageMetrics::register(&mut ctx.registry()),
-        zone: config.time_zone().context("find alarm.time_zone")?,
-        external_url: config.external_url.clone(),
-    };
-    let (office, hired) = Office::open(opening);
-    ctx.spawn("senders", sender::run(office.clone(), hired, ctx.clone()));
-    ctx.spawn("messages", office.clone().look_after(config.retention));
-    Ok((office.clone(), People { office, config: mutes_config }))
 }

@@ -281,6 +281,7 @@ impl Config {
                 faults.add(key, "must be at least 1");
             }
         }
+        self.mutes.validate(faults);
         let has_file = !self.alertmanager_config.as_os_str().is_empty();
         if has_file && !self.receivers.is_empty() {
             faults.add(
@@ -288,7 +289,6 @@ impl Config {
                 "are also in the file that alarm.alertmanager_config names; keep one of the two",
             );
         }
-        self.mutes.validate(faults);
         if self.receivers.len() > RECEIVERS_MAX {
             faults.add(
                 "alarm.receivers",

@@ -180,7 +180,7 @@ impl Groups {
     pub(crate) fn observe(&mut self, fingerprint: Fingerprint, news: News) {
         let (status, at) = (news.status, news.at);
         self.join(fingerprint, news);
-        let ids = self.alerts.get(&fingerprint).map_or_else(Vec::new, |known| known.groups.clone());
+        let ids = self.groups_of(fingerprint);
         for id in ids {
             let Some(group) = self.groups[id].as_mut() else { continue };
             match status {
@@ -202,7 +202,7 @@ impl Groups {
     /// What held an alert back may be over: its groups look at it again.
     /// `is_repeat`: those who know of it are told again.
     pub(crate) fn offer(&mut self, fingerprint: Fingerprint, is_repeat: bool, now: Timestamp) {
-        let ids = self.alerts.get(&fingerprint).map_or_else(Vec::new, |known| known.groups.clone());
+        let ids = self.groups_of(fingerprint);
         for id in ids {
             if let Some(group) = self.groups[id].as_mut() {
                 group.held.remove(&fingerprint);
@@ -252,7 +252,7 @@ impl Groups {
         let Some(known) = self.alerts.get_mut(&fingerprint) else { return };
         let is_over = news.status == AlertStatus::Resolved;
         known.news = news;
-        for id in known.groups.clone() {
+        for id in self.groups_of(fingerprint) {
             let Some(group) = self.groups[id].as_mut() else { continue };
             if is_over {
                 group.firing.remove(&fingerprint);
@@ -260,6 +260,10 @@ impl Groups {
                 group.firing.insert(fingerprint);
             }
         }
+    }
+
+    fn groups_of(&self, fingerprint: Fingerprint) -> Vec<usize> {
+        self.alerts.get(&fingerprint).map_or_else(Vec::new, |known| known.groups.to_vec())
     }
 
     fn group_of(&mut self, leaf: usize, alert: &Labels) -> usize {
@@ -295,7 +299,7 @@ impl Groups {
 
     /// Takes over what was told about an alert before the restart.
     fn recall(&mut self, fingerprint: Fingerprint, stored: &StoredAlert, told: &[&Told]) {
-        let ids = self.alerts.get(&fingerprint).map_or_else(Vec::new, |known| known.groups.clone());
+        let ids = self.groups_of(fingerprint);
         for id in ids {
             let Some(group) = self.groups[id].as_mut() else { continue };
             let receiver = &self.plan.tree.leaves()[group.leaf].receiver;
@@ -324,7 +328,8 @@ impl Groups {
 
     fn arm_all_news(&mut self, id: usize) {
         let Some(group) = self.groups[id].as_ref() else { return };
-        for fingerprint in group.news.clone() {
+        let news: Vec<Fingerprint> = group.news.iter().copied().collect();
+        for fingerprint in news {
             let at = self.alerts.get(&fingerprint).map(|known| known.news.at);
             self.arm(id, fingerprint, at.unwrap_or_default());
         }
@@ -380,38 +385,26 @@ impl Groups {
         let Some(group) = self.groups[id].as_mut() else { return };
         let leaf = &self.plan.tree.leaves()[group.leaf];
         let is_repeat = group.repeat_at.is_some_and(|at| at <= now);
-        let mut wanted = std::mem::take(&mut group.news);
-        if let Some(after) = leaf.escalates_after {
-            let is_old = |member: &Fingerprint| {
-                let known = self.alerts.get(member);
-                known.is_none_or(|known| {
-                    known.news.status == AlertStatus::Resolved
-                        || known.news.starts_at.plus(after) <= now
+        let is_young = |member: &Fingerprint| {
+            let news = self.alerts.get(member).map(|known| &known.news);
+            leaf.escalates_after.is_some_and(|after| {
+                news.is_some_and(|news| {
+                    news.status != AlertStatus::Resolved && news.starts_at.plus(after) > now
                 })
-            };
-            let (old, young) = wanted.into_iter().partition(is_old);
-            (wanted, group.news) = (old, young);
-        }
+            })
+        };
+        let (young, mut wanted) = std::mem::take(&mut group.news).into_iter().partition(is_young);
+        group.news = young;
         let is_full = is_repeat || (leaf.options.whole_group && !wanted.is_empty());
         if is_full {
             wanted.extend(group.firing.iter().copied());
         }
         let muted = self.plan.muted(leaf, now);
-        let mut told = Vec::new();
-        for fingerprint in wanted {
-            let Some(known) = self.alerts.get(&fingerprint) else { continue };
-            match muted.or_else(|| inhibited(&self.inhibitor, &known.news)) {
-                Some(reason) => {
-                    if group.held.insert(fingerprint, reason) != Some(reason) {
-                        due.held.push(Held { leaf: group.leaf, fingerprint, reason });
-                    }
-                }
-                None => {
-                    group.held.remove(&fingerprint);
-                    told.push(fingerprint);
-                }
-            }
-        }
+        let reason_of = |member: &Fingerprint| {
+            let known = self.alerts.get(member);
+            muted.or_else(|| inhibited(&self.inhibitor, &known?.news))
+        };
+        let told = sort_out(group, wanted, reason_of, &mut due.held);
         if group.held.is_empty() {
             self.holding.remove(&id);
         } else {
@@ -465,7 +458,8 @@ impl Groups {
     /// Looks again at what was held back by inhibition or the time.
     fn recheck_held(&mut self, now: Timestamp) {
         self.recheck = false;
-        for id in self.holding.clone() {
+        let holding: Vec<usize> = self.holding.iter().copied().collect();
+        for id in holding {
             let Some(group) = self.groups[id].as_mut() else { continue };
             let leaf = &self.plan.tree.leaves()[group.leaf];
             let muted = self.plan.muted(leaf, now);
@@ -491,6 +485,27 @@ impl Groups {
             }
         }
     }
+}
+
+/// Notes what is held back, each reason once; answers with the others.
+fn sort_out(
+    group: &mut Group,
+    wanted: BTreeSet<Fingerprint>,
+    reason_of: impl Fn(&Fingerprint) -> Option<Reason>,
+    noted: &mut Vec<Held>,
+) -> Vec<Fingerprint> {
+    let mut told = Vec::new();
+    for fingerprint in wanted {
+        let Some(reason) = reason_of(&fingerprint) else {
+            group.held.remove(&fingerprint);
+            told.push(fingerprint);
+            continue;
+        };
+        if group.held.insert(fingerprint, reason) != Some(reason) {
+            noted.push(Held { leaf: group.leaf, fingerprint, reason });
+        }
+    }
+    told
 }
 
 /// An end is not held back by inhibition: who was told that the alert fires would wait for it for ever.

@@ -1,11 +1,13 @@
 //! Receivers: what they are and how one is told.
 
+mod alertmanager;
 mod desk;
-mod foreign;
+pub(crate) mod failed;
 pub(crate) mod messages;
 pub(crate) mod office;
 pub(crate) mod sender;
 mod transport;
+
 pub(crate) mod webhook;
 
 use std::sync::Arc;
@@ -13,18 +15,25 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use reqwest::{Client, Url};
+use serde_json::Value;
 
+use crate::amconfig::Integration;
 use crate::config::ReceiverConfig;
 use crate::notification::Notification;
 use office::{Office, Team};
 pub(crate) use webhook::Answer;
 
+/// "Accepted", as HTTP has it: the message is in the store and on its way.
+const QUEUED: u16 = 202;
+
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// A receiver that asks for more patience than this is asked again sooner.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
-/// "Accepted", as HTTP has it: the message is in the store and on its way.
-const QUEUED: u16 = 202;
+const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT_MAX: Duration = Duration::from_secs(300);
+const RETRY_FOR: Duration = Duration::from_secs(3600);
+const CONCURRENCY: usize = 8;
 
 /// How a receiver is told.
 #[derive(Debug, Clone)]
@@ -62,6 +71,25 @@ impl Receiver {
         Ok(Self { name, way, send_resolved, timeout, retry_for, concurrency })
     }
 
+    /// From an integration of Alertmanager's file. Fails with what is wrong, or when nothing here can send so.
+    pub(crate) fn from_alertmanager(key: &str, integration: &Integration) -> Result<Self, String> {
+        let timeout = match integration.settings.get("timeout").and_then(Value::as_str) {
+            None => TIMEOUT,
+            Some(text) => model::parse_duration(text).map_err(|fault| fault.to_string())?,
+        };
+        // Zero means the default, as in Alertmanager.
+        let timeout = if timeout.is_zero() { TIMEOUT } else { timeout.min(TIMEOUT_MAX) };
+        let way = alertmanager::way(key, integration, timeout)?;
+        Ok(Self {
+            name: key.to_owned(),
+            way,
+            send_resolved: integration.send_resolved,
+            timeout,
+            retry_for: RETRY_FOR,
+            concurrency: CONCURRENCY,
+        })
+    }
+
     /// Makes one attempt. What goes to bots is accepted once it is in the store; its sender does the rest.
     pub(crate) async fn send(
         &self,
@@ -74,7 +102,8 @@ impl Receiver {
             Way::Bots(team) => match office.submit(team, notification).await {
                 Ok(()) => Answer::Accepted { code: QUEUED },
                 Err(error) => {
-                    Answer::Temporary { code: 0, detail: format!("{error:#}"), retry_after: None }
+                    let detail = format!("{error:#}");
+                    Answer::Temporary { code: 0, detail, retry_after: None }
                 }
             },
         }

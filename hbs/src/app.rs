@@ -63,7 +63,7 @@ impl App {
 /// Starts hbs; returns the addresses it listens on.
 pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Result<Addresses> {
     let metrics = Metrics::register(context, &deps.db);
-    let door = Door::open(&config.token_file)?;
+    let door = Door::open("hbs.token_file", &config.token_file)?;
     let stored = deps.db.hosts().all().await.context("load the hosts")?;
     metrics.hosts.set(i64::try_from(stored.len()).unwrap_or(i64::MAX));
     let fleet = Mutex::new(Fleet::new(stored, config.hosts_max));

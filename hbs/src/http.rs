@@ -42,7 +42,7 @@ impl FromRequestParts<Arc<App>> for Caller {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
         let PeerAddr(peer) =
             PeerAddr::from_request_parts(parts, app).await.map_err(IntoResponse::into_response)?;
-        app.door.admit(peer, &parts.headers).map_err(|why| {
+        app.door.admit(peer, &parts.headers).map(Self::from).map_err(|why| {
             app.metrics.changes_refused.inc();
             tracing::warn!(%peer, path = parts.uri.path(), why, "a change was refused");
             fault(StatusCode::FORBIDDEN, &why)

@@ -107,17 +107,21 @@ impl Phase {
         }
     }
 
-    fn each_time(&mut self, mut change: impl FnMut(&mut Timestamp)) {
+    /// Without times that lie ahead. How long a condition held before its alert fired stays the same.
+    fn not_after(self, now: Timestamp) -> Self {
         match self {
-            Self::Pending { active_at } => change(active_at),
+            Self::Pending { active_at } => Self::Pending { active_at: active_at.min(now) },
             Self::Firing { active_at, fired_at } => {
-                [active_at, fired_at].into_iter().for_each(change)
+                let active_at = active_at.minus(fired_at.since(now));
+                Self::Firing { active_at, fired_at: fired_at.min(now) }
             }
             Self::Kept { active_at, fired_at, absent_since } => {
-                [active_at, fired_at, absent_since].into_iter().for_each(change);
+                let active_at = active_at.minus(fired_at.since(now));
+                let absent_since = absent_since.min(now);
+                Self::Kept { active_at, fired_at: fired_at.min(now), absent_since }
             }
             Self::Resolved { fired_at, resolved_at } => {
-                [fired_at, resolved_at].into_iter().for_each(change);
+                Self::Resolved { fired_at: fired_at.min(now), resolved_at: resolved_at.min(now) }
             }
         }
     }
@@ -240,8 +244,7 @@ pub(crate) fn undo_future(alerts: &mut Alerts, now: Timestamp) -> bool {
     let mut is_changed = false;
     for alert in alerts.values_mut() {
         let before = alert.phase;
-        alert.phase.each_time(|time| *time = now.min(*time));
-        alert.seen_at = alert.seen_at.min(now);
+        alert.phase = before.not_after(now);
         is_changed |= alert.phase != before;
     }
     is_changed
@@ -272,6 +275,11 @@ pub(crate) fn forget(
         _ => true,
     });
     alerts.len() != before
+}
+
+/// What was seen before counts as long ago, as after a restart.
+pub(crate) fn unsee(alerts: &mut Alerts) {
+    alerts.values_mut().for_each(|alert| alert.seen_at = Timestamp::default());
 }
 
 /// Moves the beginning of pending alerts by the length of a gap: time in which nobody looked does not count

@@ -26,7 +26,9 @@ impl RuleState {
     /// without looks did to it. Answers whether something happened that must be stored.
     pub(crate) fn look(&mut self, now: Timestamp, interval: std::time::Duration) -> bool {
         let is_changed = alert_state::undo_future(&mut self.alerts, now);
-        self.continuity.undo_future(now);
+        if self.continuity.undo_future(now) {
+            alert_state::unsee(&mut self.alerts);
+        }
         let Some(gap) = self.continuity.look(now, interval) else { return is_changed };
         alert_state::skip_gap(&mut self.alerts, gap);
         true
@@ -73,6 +75,9 @@ impl Evaluator {
         state.alerts = step.alerts;
         is_changed |= !step.events.is_empty();
         state.trouble = state.trouble.take().or_else(|| evidence.trouble());
+        if let Some(reason) = &state.trouble {
+            tracing::warn!(group = %group.key, rule = rule.name, reason, "a rule has a fault");
+        }
         Ok(is_changed)
     }
 
@@ -151,20 +156,16 @@ impl Evaluator {
                 look.refused, WATCHED_MAX
             ));
         }
-        let gone: Vec<(Written, Timestamp)> = state
-            .watched
-            .missing()
-            .map(|(labels, since)| ((labels.clone(), f64::NAN), since))
-            .collect();
-        let elements: Vec<Written> = gone.iter().map(|(element, _)| element.clone()).collect();
+        let gone = state.watched.missing().map(|(labels, at)| ((labels.clone(), f64::NAN), at));
+        let (elements, sinces): (Vec<Written>, Vec<Timestamp>) = gone.unzip();
         let expanded = self.expanded(rule, &elements, scene).await;
-        let told =
-            expanded.into_iter().zip(&gone).map(|((labels, mut annotations), (gone, since))| {
-                let labels = labels.with(NO_DATA, "true");
-                let summary = format!("no data of {} since {}", gone.0, since.rfc3339());
-                annotations.insert(SUMMARY.to_owned(), summary);
-                ActiveAlert { labels, annotations, value: f64::NAN }
-            });
+        let told = expanded.into_iter().zip(elements.iter().zip(sinces));
+        let told = told.map(|((labels, mut annotations), ((element, _), since))| {
+            let labels = labels.with(NO_DATA, "true");
+            let summary = format!("no data of {element} since {}", since.rfc3339());
+            annotations.insert(SUMMARY.to_owned(), summary);
+            ActiveAlert { labels, annotations, value: f64::NAN }
+        });
         // Series that differ in nothing but what the rule overwrites are one alert here.
         let mut seen = BTreeSet::new();
         Some(told.filter(|alert| seen.insert(alert.labels.clone())).collect())

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use db::RuleGroupRow;
-use model::{Labels, Timestamp};
+use model::{Labels, Matcher, Timestamp};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use wire::prom_api::format_exponent;
 
 use crate::alert_state::{HeldAlert, Phase};
 use crate::board::{GroupView, RuleView};
 use crate::group::Health;
-use crate::rules::{Rule, RuleKind};
+use crate::rules::{GroupKey, Rule, RuleKind};
 use crate::template::Template;
 
 /// What `GET /api/v1/rules` is asked for.
@@ -22,32 +23,42 @@ pub(crate) struct RuleFilter {
     rule_names: Vec<String>,
     group_names: Vec<String>,
     files: Vec<String>,
+    /// A rule must fit one of these lists of conditions on its labels, if there are any.
+    matches: Vec<Vec<Matcher>>,
     exclude_alerts: bool,
+    group_limit: usize,
+    group_next_token: String,
 }
 
 impl RuleFilter {
     /// From a query string. Parameters that judge does not know are ignored, as Prometheus does.
     pub(crate) fn parse(query: &str) -> Result<Self, String> {
         let mut filter = Self::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = unescape(value);
-            match unescape(name).as_str() {
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let value = value.into_owned();
+            let invalid = |why: String| format!("invalid parameter \"{name}\": {why}");
+            match name.as_ref() {
                 "type" if matches!(value.as_str(), "alert" | "record") => filter.kind = Some(value),
                 "type" if value.is_empty() => {}
-                "type" => {
-                    return Err(format!(
-                        "invalid parameter \"type\": {value:?} is neither alert nor record"
-                    ));
-                }
+                "type" => return Err(invalid(format!("{value:?} is neither alert nor record"))),
                 "rule_name[]" => filter.rule_names.push(value),
                 "rule_group[]" => filter.group_names.push(value),
                 "file[]" => filter.files.push(value),
-                "exclude_alerts" => {
-                    filter.exclude_alerts = matches!(value.as_str(), "true" | "1" | "t")
+                "match[]" => filter.matches.push(matchers(&value).map_err(invalid)?),
+                "exclude_alerts" => filter.exclude_alerts = switch(&value).map_err(invalid)?,
+                "group_limit" => {
+                    let limit = value.parse().ok().filter(|limit| *limit > 0);
+                    filter.group_limit = limit.ok_or_else(|| {
+                        invalid("group_limit needs to be a number from 1".to_owned())
+                    })?;
                 }
+                "group_next_token" => filter.group_next_token = value,
                 _ => {}
             }
+        }
+        if !filter.group_next_token.is_empty() && filter.group_limit == 0 {
+            return Err("invalid parameter \"group_limit\": group_limit needs to be paired with group_next_token"
+                .to_owned());
         }
         Ok(filter)
     }
@@ -61,13 +72,43 @@ impl RuleFilter {
         let kind = if matches!(rule.kind, RuleKind::Recording) { "record" } else { "alert" };
         self.kind.as_deref().is_none_or(|wanted| wanted == kind)
             && is_among(&self.rule_names, &rule.name)
+            && self.fits(rule)
+    }
+
+    /// Labels with templates in them count as absent, as in Prometheus.
+    fn fits(&self, rule: &Rule) -> bool {
+        let plain = rule.labels.iter().map(|(name, text)| (name, text.source()));
+        let labels = Labels::from_pairs(plain.filter(|(_, text)| !text.contains("{{")));
+        let fits = |list: &Vec<Matcher>| list.iter().all(|matcher| matcher.matches_labels(&labels));
+        self.matches.is_empty() || self.matches.iter().any(fits)
+    }
+}
+
+/// The conditions of a selector.
+pub(crate) fn matchers(text: &str) -> Result<Vec<Matcher>, String> {
+    let expr = promql::parse(text).map_err(|error| error.to_string())?;
+    match &expr.kind {
+        promql::ExprKind::Selector(selector) => Ok(selector.matchers.to_vec()),
+        _ => Err(format!("{text:?} is not a selector such as {{team=\"a\"}}")),
+    }
+}
+
+/// A flag as Go reads it.
+fn switch(value: &str) -> Result<bool, String> {
+    match value {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        other => Err(format!("{other:?} is neither true nor false")),
     }
 }
 
 /// `GET /api/v1/rules`
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct GroupList<'a> {
     groups: Vec<GroupShape<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_next_token: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -110,6 +151,8 @@ enum RuleShape<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct RunShape<'a> {
+    /// Not of Prometheus: names the rule to `/api/v1/rules/{id}/…`.
+    id: &'a str,
     health: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<&'a str>,
@@ -140,6 +183,8 @@ struct AlertShape<'a> {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct StoredGroup {
     name: String,
+    owner: String,
+    enabled: bool,
     version: i64,
     created_at: String,
     updated_at: String,
@@ -150,21 +195,50 @@ pub(crate) struct StoredGroup {
 impl From<RuleGroupRow> for StoredGroup {
     fn from(row: RuleGroupRow) -> Self {
         let (created_at, updated_at) = (row.created_at.rfc3339(), row.updated_at.rfc3339());
-        Self { name: row.name, version: row.version, created_at, updated_at, body: row.body }
+        Self {
+            name: row.name,
+            owner: row.owner,
+            enabled: row.enabled,
+            version: row.version,
+            created_at,
+            updated_at,
+            body: row.body,
+        }
     }
 }
 
 impl<'a> GroupList<'a> {
-    /// The groups with a rule that is wanted.
-    pub(crate) fn new(views: &'a [Arc<GroupView>], filter: &RuleFilter) -> Self {
-        let shapes = views
-            .iter()
-            .filter(|view| filter.wants_group(view))
-            .map(|view| group_shape(view, filter));
+    /// The groups with a rule that is wanted, as many as there may be on a page.
+    pub(crate) fn new(views: &'a [Arc<GroupView>], filter: &RuleFilter) -> Result<Self, String> {
+        let token = filter.group_next_token.as_str();
+        let begin = match token {
+            "" => 0,
+            _ => views.iter().position(|view| next_token(&view.group.key) == token).ok_or_else(
+                || format!("invalid group_next_token '{token}'. were rule groups changed?"),
+            )?,
+        };
         // Without any filter Prometheus shows groups that have no rules, too.
-        let filters_rules = filter.kind.is_some() || !filter.rule_names.is_empty();
-        Self { groups: shapes.filter(|group| !filters_rules || !group.rules.is_empty()).collect() }
+        let filters_rules =
+            filter.kind.is_some() || !filter.rule_names.is_empty() || !filter.matches.is_empty();
+        let mut list = Self { groups: Vec::new(), group_next_token: None };
+        for view in views[begin..].iter().filter(|view| filter.wants_group(view)) {
+            let shape = group_shape(view, filter);
+            if filters_rules && shape.rules.is_empty() {
+                continue;
+            }
+            if filter.group_limit > 0 && list.groups.len() == filter.group_limit {
+                list.group_next_token = Some(next_token(&view.group.key));
+                break;
+            }
+            list.groups.push(shape);
+        }
+        Ok(list)
     }
+}
+
+/// Names the group that the next page begins with.
+fn next_token(key: &GroupKey) -> String {
+    Sha256::digest(key.to_string()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl<'a> AlertList<'a> {
@@ -219,6 +293,7 @@ fn run_shape(view: &RuleView) -> RunShape<'_> {
         Health::Failed(reason) => ("err", Some(reason.as_str())),
     };
     RunShape {
+        id: &view.id,
         health,
         last_error,
         evaluation_time: seconds(view.last),
@@ -226,7 +301,7 @@ fn run_shape(view: &RuleView) -> RunShape<'_> {
     }
 }
 
-fn state_of(view: &RuleView) -> &'static str {
+pub(crate) fn state_of(view: &RuleView) -> &'static str {
     let is_any = |state: &str| view.alerts.iter().any(|(_, alert)| alert.phase.as_str() == state);
     match view.last {
         _ if is_any("firing") => "firing",
@@ -264,25 +339,6 @@ fn is_among(wanted: &[String], name: &str) -> bool {
     wanted.is_empty() || wanted.iter().any(|wanted| wanted == name)
 }
 
-fn unescape(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let escaped = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
-        match (first, escaped.and_then(|two| u8::from_str_radix(two, 16).ok())) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-                continue;
-            }
-            (b'+', _) => bytes.push(b' '),
-            (other, _) => bytes.push(*other),
-        }
-        rest = tail;
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -298,8 +354,8 @@ mod tests {
             kind: Some("alert".to_owned()),
             rule_names: vec!["A b".to_owned()],
             group_names: vec!["g".to_owned()],
-            files: vec![],
             exclude_alerts: true,
+            ..RuleFilter::default()
         };
         assert_eq!(filter, Ok(expected));
         assert!(
@@ -307,6 +363,76 @@ mod tests {
                 .expect_err("no such type")
                 .contains("invalid parameter \"type\"")
         );
+    }
+
+    #[test]
+    fn wrong_parameters_are_named() {
+        for (query, part) in [
+            ("exclude_alerts=maybe", "neither true nor false"),
+            ("group_limit=0", "a number from 1"),
+            ("group_limit=x", "\"group_limit\""),
+            ("group_next_token=abc", "paired with"),
+            ("match[]=up%20%2B", "\"match[]\""),
+            ("match[]=sum(up)", "is not a selector"),
+        ] {
+            let error = RuleFilter::parse(query).expect_err(query);
+            assert!(error.contains(part), "{query}: {error}");
+        }
+        assert_eq!(RuleFilter::parse("exclude_alerts=false"), Ok(RuleFilter::default()));
+    }
+
+    fn views(text: &str) -> Vec<Arc<GroupView>> {
+        let groups = crate::rule_file::read_file("f", text, &crate::rule_file::Defaults::default());
+        let board = crate::board::Board::default();
+        for group in groups.expect("the rules are valid") {
+            board.put(&crate::group::GroupRun::new(Arc::new(group)));
+        }
+        board.groups()
+    }
+
+    fn names(views: &[Arc<GroupView>], query: &str) -> (Vec<String>, Option<String>) {
+        let filter = RuleFilter::parse(query).expect(query);
+        let list = GroupList::new(views, &filter).expect(query);
+        let rule = |rule: &RuleShape<'_>| match rule {
+            RuleShape::Alerting { name, .. } | RuleShape::Recording { name, .. } => {
+                (*name).to_owned()
+            }
+        };
+        (
+            list.groups.iter().flat_map(|group| group.rules.iter().map(rule)).collect(),
+            list.group_next_token,
+        )
+    }
+
+    #[test]
+    fn rules_are_found_by_their_labels_and_templates_count_as_absent() {
+        let views = views(
+            "groups: [{name: g, rules: [{alert: A, expr: up, labels: {team: x}}, \
+             {alert: B, expr: up, labels: {team: '{{ $labels.x }}'}}, {record: c, expr: up}]}]",
+        );
+        assert_eq!(names(&views, "match[]={team=\"x\"}").0, ["A"]);
+        assert_eq!(names(&views, "match[]={team=~\".%2b\"}").0, ["A"]);
+        let two = "match[]={team=\"x\"}&match[]={team=\"y\"}";
+        assert_eq!(names(&views, two).0, ["A"]);
+        assert_eq!(names(&views, "match[]={team=\"x\"}&type=record").0, [""; 0]);
+    }
+
+    #[test]
+    fn pages_of_groups_follow_each_other() {
+        let group = |name| format!("{{name: {name}, rules: [{{alert: A{name}, expr: up}}]}}");
+        let views = views(&format!("groups: [{}, {}, {}]", group("a"), group("b"), group("c")));
+        let (first, token) = names(&views, "group_limit=2");
+        assert_eq!(first, ["Aa", "Ab"]);
+        let token = token.expect("there is a third group");
+        assert_eq!((token.len(), token.bytes().all(|b| b.is_ascii_hexdigit())), (64, true));
+        assert_eq!(
+            names(&views, &format!("group_limit=2&group_next_token={token}")),
+            (vec!["Ac".to_owned()], None)
+        );
+        assert_eq!(names(&views, "group_limit=3").1, None);
+        let unknown = RuleFilter::parse("group_limit=2&group_next_token=0").expect("well formed");
+        let error = GroupList::new(&views, &unknown).err().expect("no group has it");
+        assert!(error.contains("were rule groups changed?"), "{error}");
     }
 
     proptest! {

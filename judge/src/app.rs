@@ -1,18 +1,21 @@
 //! The wiring of judge, in the order of its start.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use daemon::{Context, StartError};
-use db::Db;
+use daemon::{Context, Door, StartError};
+use db::{Db, Trail};
 use state::State;
 use storage::{Reader, Writer};
+use tokio::sync::Semaphore;
 
 use crate::board::Board;
 use crate::deliver::Delivery;
 use crate::eval::{Alone, Evaluator};
 use crate::http::{self, App};
+use crate::manage::Manager;
 use crate::metrics::Metrics;
 use crate::pass::Passes;
 use crate::rule_file::Fault;
@@ -21,6 +24,11 @@ use crate::shard::Shard;
 use crate::template::Surroundings;
 use crate::tick::Ticker;
 use crate::{Config, scheduler};
+
+/// Backtests at a time: each may read as much as a large query.
+const BACKTESTS_MAX: usize = 2;
+/// The setting that names the file of tokens.
+const TOKEN_FILE: &str = "judge.token_file";
 
 /// What judge needs from others.
 #[derive(Debug, Clone)]
@@ -42,6 +50,7 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     let metrics = Metrics::register(context, &config.alarm_urls, config.outbox_alerts_max);
     let source = RuleSource::open(context.clone(), db.clone(), config.clone(), metrics.clone());
     let rules = Arc::new(source.await.map_err(|faults| StartError::usage(all_of(&faults)))?);
+    let door = Arc::new(Door::open(TOKEN_FILE, &config.token_file)?);
     let shard = Arc::new(Shard::new(
         state.clone(),
         context.clock.clone(),
@@ -86,10 +95,26 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
 
     // The port comes first: a second judge of the same name ends here, before it could take the leases of the
     // first.
-    let app =
-        App { clock: context.clock.clone(), db, rules: rules.clone(), ticker: ticker.clone() };
+    let manager = Manager {
+        clock: context.clock.clone(),
+        db: db.clone(),
+        rules: rules.clone(),
+        trail: Trail::new(),
+        groups_max: config.groups_max,
+    };
+    let (metrics, ticker_of_app) = (ticker.metrics.clone(), ticker.clone());
+    let app = App {
+        db,
+        rules: rules.clone(),
+        manager,
+        door: door.clone(),
+        metrics,
+        ticker: ticker_of_app,
+        backtests: Semaphore::new(BACKTESTS_MAX),
+    };
     let bound = context.listen(config.listen, http::routes(Arc::new(app))).await?;
     delivery.start(context);
+    context.spawn("tokens", follow_tokens(door, context.clone(), config.token_file));
     context.spawn("look at the other judges", look_around(ticker.clone()));
     context
         .spawn("rule reload", follow_rules(rules.clone(), context.clone(), config.database_poll));
@@ -104,6 +129,21 @@ async fn look_around(ticker: Arc<Ticker>) {
     loop {
         ticker.look().await;
         ticker.context.clock.sleep(ticker.shard.pause()).await;
+    }
+}
+
+/// Reads the tokens again when the operator asks for it.
+async fn follow_tokens(door: Arc<Door>, context: Context, file: PathBuf) {
+    let mut reloads = context.reloads();
+    while reloads.changed().await.is_ok() {
+        match door.reload(&file) {
+            Ok(()) => context.has(TOKEN_FILE),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(error, "the tokens stay as they were");
+                context.lacks(TOKEN_FILE, error);
+            }
+        }
     }
 }
 

@@ -18,8 +18,9 @@ const STEADY_LOOKS: u32 = 3;
 /// A group that stays free for this many looks is taken by anybody: the judge that should have it does not know it, or
 /// cannot take it.
 const FREE_LOOKS_MAX: u32 = 3;
-/// Cost of a group that was never evaluated when no other one was either, in microseconds a second.
-const COST_UNKNOWN: u64 = 100;
+/// What a group counts at least, in microseconds a second: cheap ones are told apart by nothing but the noise of the
+/// measurement, and are shared out by number.
+const COST_MIN: u64 = 1_000;
 
 /// What a judge says of itself: what its groups cost, in microseconds a second, and whether it takes any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,6 +208,9 @@ impl Circle {
         }
         let is_alone = self.members.len() < 2;
         let held = self.held.get_mut(key)?;
+        if held.work.turn == Some(slot.millis()) {
+            return None;
+        }
         let before = held.work.succeeded.map(Timestamp);
         held.is_busy = true;
         let succeeded = succeeded.max(before).map(Timestamp::millis);
@@ -253,10 +257,7 @@ impl Circle {
     }
 
     fn cost_of(&self, work: &Work) -> u64 {
-        match u64::try_from(work.cost) {
-            Ok(cost) if cost > 0 => cost,
-            _ => COST_UNKNOWN,
-        }
+        u64::try_from(work.cost).unwrap_or(0).max(COST_MIN)
     }
 
     /// Held groups that are not being evaluated.

@@ -65,6 +65,9 @@ pub struct Config {
     pub outbox_alerts_max: usize,
     /// Alerts in one request to an alarm.
     pub batch_alerts_max: usize,
+    /// Lines of a name and a token; who sends one of the tokens may change rules from another machine. Without a
+    /// file only programs on this machine may.
+    pub token_file: PathBuf,
     /// Labels that every alert gets on its way out, where it does not have them already.
     pub external_labels: Labels,
     /// Where users reach a query page with Prometheus' addresses, for links in alerts; empty for links to
@@ -93,6 +96,7 @@ impl Default for Config {
             groups_max: 100_000,
             outbox_alerts_max: 200_000,
             batch_alerts_max: 256,
+            token_file: PathBuf::new(),
             external_labels: Labels::empty(),
             external_url: String::new(),
         }

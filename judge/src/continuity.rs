@@ -27,26 +27,27 @@ impl Default for Continuity {
 impl Continuity {
     /// Of a rule whose state was found at this moment.
     pub(crate) fn begun(now: Timestamp) -> Self {
-        Self { begun: now, looked: Some(now), last: None, settling: None }
+        Self { begun: now, looked: None, last: None, settling: None }
     }
 
     /// Notes that somebody looks now, whatever comes of it. Answers for how long nobody looked before, when
     /// that was long: the machine slept, the clock was set forward, or slots were missed. Time in which nobody
     /// looked does not count towards `for`; time in which queries failed does, as in Prometheus.
     pub(crate) fn look(&mut self, now: Timestamp, interval: Duration) -> Option<Duration> {
-        let gap = now.since(self.looked.replace(now)?);
+        let before = self.looked.replace(now).unwrap_or(self.begun);
+        let gap = now.since(before);
         (gap > SHORT_GAP + interval * 2).then_some(gap)
     }
 
-    /// Forgets times that lie ahead, after the clock was set back.
-    pub(crate) fn undo_future(&mut self, now: Timestamp) {
-        self.begun = if self.begun == Timestamp::MAX { self.begun } else { self.begun.min(now) };
-        self.looked = self.looked.map(|at| at.min(now));
-        self.last = self.last.map(|at| at.min(now));
-        if let Some(settling) = self.settling.filter(|settling| settling.from > now) {
-            let length = settling.until.since(settling.from);
-            self.settling = Some(Settling { from: now, until: now.plus(length) });
+    /// After the clock was set back the rule begins anew: what the store has of the moments that come now may
+    /// be of another time, so it settles as after an outage. Answers whether it was set back.
+    pub(crate) fn undo_future(&mut self, now: Timestamp) -> bool {
+        // When the state was found says nothing: that may be later than the slot that is evaluated.
+        let is_set_back = self.looked.max(self.last).is_some_and(|at| at > now);
+        if is_set_back {
+            *self = Self::begun(now);
         }
+        is_set_back
     }
 
     /// Of a rule whose state was found at this moment, and that another judge is known to have evaluated then.
@@ -121,6 +122,39 @@ mod tests {
     #[test]
     fn an_outage_of_the_store_is_a_gap() {
         check(&[0, 30, 60, 600, 630, 660], &[Some(0), Some(0), None, Some(600), Some(600), None]);
+    }
+
+    #[test]
+    fn a_clock_set_back_is_a_gap() {
+        let at = Timestamp::from_seconds;
+        let mut continuity = Continuity::default();
+        assert!(!continuity.undo_future(at(500)));
+        continuity.look(at(1000), INTERVAL);
+        continuity.observe(at(1000), INTERVAL, Duration::ZERO);
+        assert!(continuity.undo_future(at(400)));
+        let settling = continuity.observe(at(400), INTERVAL, SETTLE);
+        assert_eq!(settling.map(|settling| settling.until), Some(at(460)));
+    }
+
+    #[test]
+    fn a_slot_before_the_state_was_found_is_no_clock_set_back() {
+        let at = Timestamp::from_seconds;
+        let mut continuity = Continuity::resumed(at(107), Some(at(85)));
+        assert!(!continuity.undo_future(at(100)));
+        assert_eq!(continuity.look(at(100), INTERVAL), None);
+        assert_eq!(
+            continuity.observe(at(100), INTERVAL, SETTLE),
+            None,
+            "the judge before was seen"
+        );
+    }
+
+    #[test]
+    fn time_without_looks_is_told_when_it_was_long() {
+        let at = Timestamp::from_seconds;
+        let mut continuity = Continuity::begun(at(0));
+        let found = [90, 180, 271].map(|moment| continuity.look(at(moment), INTERVAL));
+        assert_eq!(found, [None, None, Some(Duration::from_secs(91))]);
     }
 
     #[test]

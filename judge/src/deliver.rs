@@ -9,6 +9,7 @@ use daemon::{Clock, Context};
 use model::{ALERT_NAME, Fingerprint, Labels, Timestamp};
 use reqwest::StatusCode;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use wire::alert::PostableAlert;
 
 use crate::alert_state::RESOLVED_RETENTION;
@@ -177,7 +178,10 @@ impl Delivery {
                 alarm.wait_for_work(clock).await;
                 continue;
             }
-            match alarm.post(http, &batch).await {
+            let begun = Instant::now();
+            let outcome = alarm.post(http, &batch).await;
+            self.metrics.aliases.posted(&alarm.url, begun.elapsed());
+            match outcome {
                 Outcome::Taken => {
                     failures = 0;
                     self.metrics.delivered(&alarm.url, batch.len());

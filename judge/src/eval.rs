@@ -81,6 +81,8 @@ impl Evaluator {
         let counts = count_by_state(&run.rules);
         (figures.pending, figures.firing) = (counts["pending"], counts["firing"]);
         figures.duration = begun.elapsed();
+        let took = run.rules.iter().filter_map(|state| state.last).map(|(_, took)| took);
+        figures.rule_durations = took.sum();
         run.last = Some((slot, figures.duration));
         figures
     }
@@ -155,6 +157,7 @@ impl Evaluator {
         }
         let took = begun.elapsed();
         state.last = Some((wave.at, took));
+        self.metrics.aliases.rule_evaluated(took);
         if is_alone {
             *left = left.saturating_sub(took);
         }
@@ -224,7 +227,9 @@ impl Evaluator {
             true => self.rule(group, rule, state, part, slot).await,
             false => Ok((Vec::new(), state.rest(slot))),
         };
-        state.last = Some((slot, begun.elapsed()));
+        let took = begun.elapsed();
+        state.last = Some((slot, took));
+        self.metrics.aliases.rule_evaluated(took);
         match outcome {
             Ok((written, changed)) => {
                 is_changed |= changed;

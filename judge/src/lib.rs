@@ -38,6 +38,8 @@ mod no_data;
 #[cfg(test)]
 mod alert_extensions;
 #[cfg(test)]
+mod alert_imported;
+#[cfg(test)]
 mod alert_outages;
 #[cfg(test)]
 mod alert_sentences;
@@ -61,9 +63,22 @@ mod humanize;
 mod api;
 mod board;
 mod http;
+mod manage;
+
+mod explain;
 mod metrics;
+mod text;
+mod web;
+
+mod backtest;
+mod check;
+mod format;
+mod unit_test;
 
 pub use app::{Deps, start};
+pub use check::{CheckReport, check_rule_file, check_rules, pick_rule};
 pub use config::Config;
+pub use format::format_rules;
 pub use rule_file::Fault;
 pub use rule_set::{HOST_RULES, HOST_RULES_FILE, check_rule_files};
+pub use unit_test::{TestReport, run_test_file};

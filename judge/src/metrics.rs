@@ -1,6 +1,8 @@
 //! Every metric of judge. Where Prometheus has a metric for the same thing, ours has its name with `judge_`
 //! in the place of `prometheus_`.
 
+mod prometheus;
+
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::alert_state::Event;
 use crate::rules::GroupKey;
+use prometheus::Aliases;
 
 type Seconds = Gauge<f64, AtomicU64>;
 
@@ -67,6 +70,8 @@ pub(crate) struct Metrics {
     pub(crate) arrival_series_beyond_limit: Counter,
     pub(crate) arrival_evaluations: Counter,
     pub(crate) arrival_deferred: Counter,
+    pub(crate) changes_refused: Counter,
+    pub(crate) aliases: Aliases,
 }
 
 /// One evaluation of a group, in figures.
@@ -78,6 +83,8 @@ pub(crate) struct Figures {
     pub(crate) pending: usize,
     pub(crate) firing: usize,
     pub(crate) duration: Duration,
+    /// How long its rules took, added up.
+    pub(crate) rule_durations: Duration,
     pub(crate) at_seconds: f64,
 }
 
@@ -113,6 +120,7 @@ impl Metrics {
         metrics.register_groups(&mut registry);
         metrics.register_delivery(&mut registry);
         drop(registry);
+        metrics.aliases.register(context, alarms, outbox_alerts_max);
         metrics
     }
 
@@ -174,6 +182,12 @@ impl Metrics {
         ] {
             add(registry, name, help, counter);
         }
+        add(
+            registry,
+            "judge_changes_refused",
+            "Changes of rules asked for by somebody who may not make them",
+            &self.changes_refused,
+        );
         add(registry, "judge_alert_events", "What happened to alerts", &self.events);
         self.register_templates(registry);
     }
@@ -209,6 +223,7 @@ impl Metrics {
             ),
         ] {
             add(registry, name, help, counter);
+            add(registry, &as_prometheus(name), help, counter);
         }
         for (name, help, gauge) in [
             ("judge_rule_group_interval", "Interval of a group", &self.interval),
@@ -224,6 +239,7 @@ impl Metrics {
             ),
         ] {
             registry.register_with_unit(name, help, Unit::Seconds, gauge.clone());
+            registry.register_with_unit(as_prometheus(name), help, Unit::Seconds, gauge.clone());
         }
         for (name, help, gauge) in [
             ("judge_rule_group_rules", "Rules of a group", &self.rules),
@@ -232,6 +248,11 @@ impl Metrics {
                 "Samples the last evaluation gave",
                 &self.last_samples,
             ),
+        ] {
+            add(registry, name, help, gauge);
+            add(registry, &as_prometheus(name), help, gauge);
+        }
+        for (name, help, gauge) in [
             ("judge_alerts_pending", "Alerts that wait out their hold", &self.pending),
             ("judge_alerts_firing", "Alerts that fire", &self.firing),
         ] {
@@ -282,6 +303,7 @@ impl Metrics {
     /// Notes a group that is there.
     pub(crate) fn group(&self, key: &GroupKey, interval: Duration, rules: usize) {
         let of = of_group(key);
+        self.aliases.group(key);
         self.interval.get_or_create(&of).set(interval.as_secs_f64());
         self.rules.get_or_create(&of).set(whole(rules));
         for counter in [
@@ -297,6 +319,7 @@ impl Metrics {
     /// Removes what is said of a group that is no more.
     pub(crate) fn forget_group(&self, key: &GroupKey) {
         let of = of_group(key);
+        self.aliases.forget_group(key);
         for counter in [
             &self.evaluations,
             &self.evaluation_failures,
@@ -316,6 +339,7 @@ impl Metrics {
     /// Notes an evaluation.
     pub(crate) fn evaluated(&self, key: &GroupKey, missed: u64, figures: &Figures) {
         let of = of_group(key);
+        self.aliases.group_evaluated(key, figures.duration, figures.rule_durations);
         self.iterations.get_or_create(&of).inc();
         self.iterations_missed.get_or_create(&of).inc_by(missed);
         self.evaluations.get_or_create(&of).inc_by(figures.evaluations);
@@ -342,16 +366,19 @@ impl Metrics {
 
     /// Notes a request to an alarm and its alerts.
     pub(crate) fn delivered(&self, alarm: &str, alerts: usize) {
+        self.aliases.delivered(alarm, alerts);
         self.sent.get_or_create(&of_alarm(alarm)).inc_by(alerts as u64);
     }
 
     /// Notes a request to an alarm that failed.
     pub(crate) fn delivery_failed(&self, alarm: &str) {
+        self.aliases.failed(alarm);
         self.errors.get_or_create(&of_alarm(alarm)).inc();
     }
 
     /// Notes alerts that could not be put in an outbox or were refused.
     pub(crate) fn dropped(&self, alarm: &str, alerts: usize) {
+        self.aliases.dropped(alarm, alerts);
         self.dropped.get_or_create(&of_alarm(alarm)).inc_by(alerts as u64);
     }
 
@@ -363,6 +390,7 @@ impl Metrics {
     /// Notes how an outbox stands.
     pub(crate) fn outbox(&self, alarm: &str, length: usize, oldest_transition: Duration) {
         let of = of_alarm(alarm);
+        self.aliases.queue_length(alarm, length);
         self.queue_length.get_or_create(&of).set(whole(length));
         self.oldest_transition.get_or_create(&of).set(oldest_transition.as_secs_f64());
     }
@@ -370,6 +398,11 @@ impl Metrics {
 
 fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: &M) {
     registry.register(name, help, metric.clone());
+}
+
+/// Prometheus' name for the same thing.
+fn as_prometheus(name: &str) -> String {
+    name.replacen("judge_", "prometheus_", 1)
 }
 
 fn of_group(key: &GroupKey) -> OfGroup {

@@ -20,6 +20,8 @@ pub(crate) const RENEWAL_MAX: Duration = Duration::from_secs(3600);
 /// The longest time that an alert is thought to wait for its repetition: the end of a judge is noticed after
 /// four times this even at the slowest alarm.
 const PATIENCE_MAX: Duration = Duration::from_secs(6 * 3600);
+/// Two tasks that look at the clock one after the other may come here the other way round.
+const JITTER: Duration = Duration::from_secs(5);
 /// What stands in the place of a group for alerts of judge about itself.
 pub(crate) const OWN_GROUP: &str = "judge;itself";
 
@@ -283,11 +285,11 @@ impl Outbox {
 
     /// After the clock was set back nothing waits until it has caught up.
     fn undo_future(&mut self, now: Timestamp) {
-        let is_set_back = now < self.pace.last_seen;
-        self.pace.last_seen = now;
-        if !is_set_back {
+        if self.pace.last_seen.since(now) <= JITTER {
+            self.pace.last_seen = self.pace.last_seen.max(now);
             return;
         }
+        self.pace.last_seen = now;
         self.pace.busy_since = self.pace.busy_since.map(|since| since.min(now));
         let soon = now.plus(self.limits.resend_delay);
         for entry in self.entries.values_mut() {
@@ -594,6 +596,116 @@ mod tests {
         assert_eq!(outbox.oldest_transition_age(at(70)), Duration::from_secs(70));
         send_all(&mut outbox, 70);
         assert_eq!(outbox.oldest_transition_age(at(99)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_slow_alarm_gets_leases_that_last_for_a_whole_round() {
+        let mut outbox = outbox(&firing(0..400));
+        // Four alerts in ten seconds: a round takes a thousand.
+        for tick in 0..5 {
+            let batch = outbox.batch(at(tick * 10));
+            outbox.delivered(&batch, at(tick * 10 + 10));
+        }
+        let lease = outbox.batch(at(50))[0].2.since(at(50));
+        assert_eq!(lease, Duration::from_secs(4 * 1000));
+        assert_eq!(outbox.patience(at(50)), Duration::from_secs(1000));
+    }
+
+    #[test]
+    fn what_is_about_to_run_out_of_its_lease_goes_first() {
+        let mut outbox = outbox(&firing(0..400));
+        let first = outbox.batch(at(0));
+        outbox.delivered(&first, at(10));
+        assert_eq!(first[0].2, at(240));
+        let names = |batch: &[Parcel]| batch.iter().map(|parcel| parcel.0).collect::<HashSet<_>>();
+        assert!(names(&outbox.batch(at(120))).is_disjoint(&names(&first)));
+        let again = outbox.batch(at(125));
+        assert_eq!(names(&again), names(&first), "half of their lease is over");
+        outbox.delivered(&again, at(130));
+        assert!(names(&outbox.batch(at(130))).is_disjoint(&names(&first)));
+    }
+
+    #[test]
+    fn an_end_is_not_repeated_for_its_lease() {
+        let mut outbox = outbox(&firing(0..1));
+        send_all(&mut outbox, 0);
+        outbox.publish(&group(), &[told(0, 0, News::Resolved(at(30)))], at(30));
+        assert_eq!(send_all(&mut outbox, 30).len(), 1);
+        assert_eq!(outbox.next_due(at(30)), Some(at(90)));
+    }
+
+    #[test]
+    fn what_judge_says_of_itself_goes_before_all_news() {
+        let mut outbox = outbox(&firing(0..50));
+        outbox.publish(&Arc::from(OWN_GROUP), &[told(99, 0, News::Firing)], at(5));
+        assert_eq!(outbox.batch(at(5))[0].1.labels.get("n"), Some("99"));
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_stop_the_repetition() {
+        let mut outbox = outbox(&firing(0..3));
+        let begin = 3_000;
+        send_all(&mut outbox, begin);
+        outbox.publish(&group(), &firing(0..3), at(begin + 1));
+        assert_eq!(send_all(&mut outbox, 100).len(), 0);
+        assert_eq!(send_all(&mut outbox, 160).len(), 3, "a resend delay after it was set");
+    }
+
+    #[test]
+    fn an_alarm_that_was_away_is_measured_from_its_return() {
+        let mut outbox = outbox(&firing(0..40));
+        outbox.batch(at(0));
+        outbox.away(at(3000));
+        let batch = outbox.batch(at(3000));
+        outbox.delivered(&batch, at(3001));
+        let refreshes = outbox.patience(at(3001));
+        assert_eq!(refreshes, Duration::from_secs(3001), "as long as the oldest news waits");
+        send_all(&mut outbox, 3010);
+        assert_eq!(outbox.patience(at(3011)), LIMITS.resend_delay);
+    }
+
+    #[test]
+    fn what_is_overdue_is_known_for_repetitions_too() {
+        let mut outbox = outbox(&firing(0..2));
+        send_all(&mut outbox, 0);
+        assert_eq!(outbox.oldest_overdue(at(60)), Duration::ZERO);
+        assert_eq!(outbox.oldest_overdue(at(100)), Duration::from_secs(40));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// Its books agree, whatever is said, sent and refused, and however the clock goes.
+        #[test]
+        fn its_books_agree(steps in proptest::collection::vec((0u8..6, 0u32..20, -30i64..60), 1..60)) {
+            let mut outbox = Outbox::new(LIMITS);
+            let groups: [Arc<str>; 2] = [Arc::from("a"), Arc::from("b")];
+            let mut now = 10_000;
+            for (what, number, pass) in steps {
+                now += pass;
+                let group = &groups[usize::from(what % 2)];
+                match what {
+                    0 | 1 => drop(outbox.publish(group, &firing(0..number), at(now))),
+                    2 => drop(outbox.publish(group, &[told(number, 0, News::Resolved(at(now)))], at(now))),
+                    3 => outbox.forget(group),
+                    _ => {
+                        let batch = outbox.batch(at(now));
+                        prop_assert!(batch.iter().all(|(_, told, end)| told.news != News::Firing || *end > at(now)));
+                        if what == 4 {
+                            outbox.delivered(&batch, at(now));
+                        } else if !batch.is_empty() {
+                            outbox.refused(&batch, at(now));
+                        }
+                    }
+                }
+                let order: BTreeSet<_> =
+                    outbox.entries.iter().map(|(key, e)| (e.place.0, e.place.1, *key)).collect();
+                let expiring: BTreeSet<_> =
+                    outbox.entries.iter().filter_map(|(key, e)| Some((e.half_lease?, *key))).collect();
+                let grouped: usize = outbox.by_group.values().map(HashSet::len).sum();
+                prop_assert_eq!((&outbox.order, &outbox.expiring, grouped), (&order, &expiring, outbox.len()));
+            }
+        }
     }
 
     proptest! {

@@ -284,6 +284,21 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_of_the_operators_page_are_valid() {
+        let page = include_str!("../../docs/rules.md");
+        let examples: Vec<&str> = page
+            .split("```yaml\n")
+            .skip(1)
+            .filter_map(|rest| rest.split_once("```").map(|(example, _)| example))
+            .collect();
+        assert_eq!(examples.len(), 2);
+        for example in examples {
+            let groups = read_file("docs/rules.md", example, &Defaults::default());
+            assert!(groups.as_ref().is_ok_and(|groups| !groups[0].rules.is_empty()), "{groups:?}");
+        }
+    }
+
+    #[test]
     fn fields_nobody_knows_stay_errors() {
         for field in ["no_dta: keep", "active_times: [{start: '09:00'}]", "max_notifications: many"]
         {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 
 use crate::active_times::WindowSpec;
@@ -36,7 +36,7 @@ impl Default for Defaults {
 }
 
 /// Something wrong in rules. Its text begins with `file:line:`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
     /// File, or `db`.
     pub file: String,
@@ -48,6 +48,14 @@ pub struct Fault {
     pub rule: String,
     /// What is wrong and how to mend it. For an expression with `line:column` within the expression.
     pub message: String,
+}
+
+impl Fault {
+    /// About a file as a whole; the message is still to be written.
+    pub(crate) fn of_file(file: &str) -> Self {
+        let (file, nothing) = (file.to_owned(), String::new);
+        Self { file, line: 0, group: nothing(), rule: nothing(), message: nothing() }
+    }
 }
 
 impl fmt::Display for Fault {

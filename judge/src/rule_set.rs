@@ -87,6 +87,13 @@ impl RuleSource {
         self.read(Occasion::Poll).await
     }
 
+    /// Whether a group of the database can be stored without there being more groups than the limit.
+    pub(crate) fn has_room_for(&self, name: &str, groups_max: usize) -> bool {
+        let rules = self.published.borrow();
+        let key = GroupKey { file: DATABASE.to_owned(), name: name.to_owned() };
+        rules.len() < groups_max || rules.contains_key(&key)
+    }
+
     /// Reads a group as the API takes it, without keeping it.
     pub(crate) fn check_group(&self, name: &str, text: &str) -> Result<RuleGroup, Vec<Fault>> {
         read_group(name, text, &self.config.rule_defaults())
@@ -183,7 +190,7 @@ impl RuleSource {
         next: &mut RuleSet,
         faults: &mut Vec<Fault>,
     ) {
-        for row in rows {
+        for row in rows.iter().filter(|row| row.enabled) {
             let key = GroupKey { file: DATABASE.to_owned(), name: row.name.clone() };
             match self.check_group(&key.name, &row.body) {
                 Ok(group) => {
@@ -245,7 +252,7 @@ fn read_texts(paths: &[PathBuf]) -> BTreeMap<String, Result<String, Vec<Fault>>>
 }
 
 /// The files of a path whose last part may hold `*`.
-fn matching(path: &Path) -> Result<Vec<PathBuf>, Fault> {
+pub(crate) fn matching(path: &Path) -> Result<Vec<PathBuf>, Fault> {
     let pattern =
         path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     if !pattern.contains('*') {

@@ -289,3 +289,202 @@ pub(crate) fn state_name(key: &GroupKey) -> String {
     let hash = xxh3_64(name.as_bytes());
     format!("{}…{hash:016x}", &name[..name.floor_char_boundary(NAME_BYTES_MAX - 20)])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rule_file::{Defaults, read_file};
+
+    const LEASE: Duration = Duration::from_secs(10);
+
+    /// Judges on one shared state whose clocks are apart.
+    struct Two {
+        a: Judge,
+        b: Judge,
+        _folder: Option<tempfile::TempDir>,
+    }
+
+    impl Two {
+        async fn embedded(groups: usize) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let db = db::Db::open(&folder.path().join("saker.db")).await.unwrap();
+            let (state, start) = (State::embedded(db), Timestamp::from_seconds(1_000_000));
+            let judge = |name| Judge::new(&state, name, groups, start);
+            Self { a: judge("a"), b: judge("b"), _folder: Some(folder) }
+        }
+
+        fn on(state: &State, groups: usize) -> Self {
+            let start = Clock::System.now();
+            let judge = |name| Judge::new(state, name, groups, start);
+            Self { a: judge("a"), b: judge("b"), _folder: None }
+        }
+
+        /// Time passes for both, who look as often as they do.
+        async fn pass(&self, span: Duration) {
+            for _ in 0..span.as_secs() / 2 {
+                for judge in [&self.a, &self.b] {
+                    judge.clock.advance(Duration::from_secs(2));
+                    judge.shard.look().await.unwrap();
+                }
+            }
+        }
+    }
+
+    struct Judge {
+        shard: Shard,
+        clock: Clock,
+        _rules: watch::Sender<Arc<RuleSet>>,
+    }
+
+    impl Judge {
+        fn new(state: &State, name: &str, groups: usize, start: Timestamp) -> Self {
+            let text: String = (0..groups)
+                .map(|n| format!("- {{name: g{n}, rules: [{{record: r, expr: up}}]}}\n"))
+                .collect();
+            let groups =
+                read_file("f", &format!("groups:\n{text}"), &Defaults::default()).expect("valid");
+            let rules = groups.into_iter().map(|group| (group.key.clone(), Arc::new(group)));
+            let (sender, rules) = watch::channel(Arc::new(rules.collect::<RuleSet>()));
+            let clock = Clock::manual(start);
+            let shard = Shard::new(state.clone(), clock.clone(), name.to_owned(), LEASE, rules);
+            Self { shard, clock, _rules: sender }
+        }
+
+        fn len(&self) -> usize {
+            self.shard.len()
+        }
+
+        /// Begins the slot of now.
+        async fn begin(&self, group: usize) -> Option<Leave> {
+            let (key, now) = (key(group), self.clock.now());
+            let leave = self.shard.begin(&key, now, Some(now)).await.unwrap();
+            let took = (Duration::from_millis(5), Duration::from_secs(60));
+            self.shard.finish(&key, leave.map(|_| took));
+            leave
+        }
+
+        fn held(&self) -> Vec<usize> {
+            (0..20).filter(|n| self.shard.circle().holds(&key(*n))).collect()
+        }
+    }
+
+    fn key(group: usize) -> GroupKey {
+        GroupKey { file: "f".to_owned(), name: format!("g{group}") }
+    }
+
+    #[tokio::test]
+    async fn the_first_judge_takes_all_and_one_that_joins_gets_its_part() {
+        let two = Two::embedded(10).await;
+        two.a.shard.look().await.unwrap();
+        assert_eq!(two.a.len(), 10);
+        two.pass(Duration::from_secs(20)).await;
+        assert_eq!((two.a.len(), two.b.len()), (5, 5));
+        let before = two.a.held();
+        two.pass(Duration::from_secs(60)).await;
+        assert_eq!(two.a.held(), before, "then none moves");
+    }
+
+    #[tokio::test]
+    async fn a_dead_judges_groups_are_claimed_within_a_lease_and_a_look_where_it_stopped() {
+        let two = Two::embedded(10).await;
+        two.pass(Duration::from_secs(30)).await;
+        let (group, slot) = (two.a.held()[0], two.a.clock.now());
+        let before = two.a.begin(group).await.expect("it holds the group");
+        drop(two.b.shard.arrivals().await);
+        for _ in 0..5 {
+            assert_eq!(two.b.len(), 5);
+            two.b.clock.advance(Duration::from_secs(2));
+            two.b.shard.look().await.unwrap();
+        }
+        assert_eq!(two.b.len(), 10, "ten seconds after the last sign of life");
+        let arrivals = two.b.shard.arrivals().await;
+        assert!(arrivals.contains(&(key(group), Some(slot))), "{arrivals:?}");
+        let leave = two.b.begin(group).await.expect("it is its own now");
+        assert!(leave.fencing > before.fencing);
+        assert_eq!(leave.succeeded, Some(slot), "no gap, so no alert has to settle");
+        // The dead one was only asleep.
+        two.a.clock.advance(Duration::from_secs(12));
+        assert!(!two.a.shard.stands());
+        assert_eq!(two.a.begin(group).await, None);
+        assert!(two.a.shard.departures().contains(&key(group)));
+        assert!(two.a.shard.stands() && two.a.len() == 0);
+    }
+
+    #[tokio::test]
+    async fn no_slot_is_begun_twice() {
+        let two = Two::embedded(2).await;
+        two.pass(Duration::from_secs(30)).await;
+        let group = two.a.held()[0];
+        assert!(two.a.begin(group).await.is_some());
+        assert_eq!(two.a.begin(group).await, None, "it was begun");
+        assert_eq!(two.b.begin(group).await, None, "it is not its own");
+        // A judge that was told to stop in the middle of it.
+        two.a.shard.leave().await.unwrap();
+        two.b.shard.look().await.unwrap();
+        assert_eq!(two.b.len(), 2);
+        assert_eq!(two.b.begin(group).await, None, "the other one began it");
+        two.b.clock.advance(Duration::from_secs(1));
+        assert!(two.b.begin(group).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_judge_that_does_not_look_stands_for_one_lease() {
+        let two = Two::embedded(4).await;
+        two.pass(Duration::from_secs(30)).await;
+        two.a.clock.advance(Duration::from_secs(4));
+        assert!(two.a.shard.stands());
+        two.a.clock.advance(Duration::from_secs(6));
+        assert!(!two.a.shard.stands());
+        // So much by one clock alone is a step of it.
+        two.a.shard.look().await.unwrap();
+        two.a.clock.advance(Duration::from_secs(6));
+        assert!(!two.a.shard.stands());
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_jumps_back_ends_the_standing_as_one_that_jumps_ahead() {
+        let two = Two::embedded(2).await;
+        two.a.shard.look().await.unwrap();
+        let looked = two.a.clock.now();
+        two.a.shard.circle().looked =
+            Some((looked.plus(Duration::from_secs(3600)), Instant::now()));
+        assert!(!two.a.shard.stands(), "the look lies in the future");
+        two.a.shard.look().await.unwrap();
+        assert!(two.a.shard.stands());
+    }
+
+    #[tokio::test]
+    async fn a_judge_whose_clock_is_off_leaves_its_groups_to_the_others() {
+        let Some(server) = testkit::Redis::start().await else { return };
+        let state = State::redis(&state::RedisConfig::new(server.url())).unwrap();
+        let two = Two::on(&state, 4);
+        testkit::eventually("the groups are shared", Duration::from_secs(60), async || {
+            two.a.shard.look().await.unwrap();
+            two.b.shard.look().await.unwrap();
+            (two.a.len() == 2 && two.b.len() == 2).then_some(())
+        })
+        .await;
+        let group = two.a.held()[0];
+        two.a.clock.advance(Duration::from_secs(3600));
+        assert!(!two.a.shard.stands(), "it must look first");
+        assert_eq!(two.a.begin(group).await, None, "an hour ahead there are no samples");
+        assert!(two.a.shard.hindrance().is_some_and(|why| why.contains("clock")));
+        assert_eq!(two.a.len(), 0);
+        // It says with its next look that it takes none.
+        for judge in [&two.b, &two.a, &two.b] {
+            judge.shard.look().await.unwrap();
+        }
+        assert_eq!((two.a.len(), two.b.len()), (0, 4));
+    }
+
+    #[test]
+    fn long_names_are_cut_and_stay_distinct() {
+        let long = |tail: &str| GroupKey {
+            file: "db".to_owned(),
+            name: format!("{}{tail}", "ü".repeat(200)),
+        };
+        assert!(state_name(&long("")).len() <= 190);
+        assert_ne!(state_name(&long("a")), state_name(&long("b")));
+        assert_eq!(state_name(&key(1)), "f;g1");
+    }
+}

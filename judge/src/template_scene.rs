@@ -48,7 +48,7 @@ pub(crate) struct Lookups(Arc<Mutex<Asked>>);
 
 #[derive(Debug, Default)]
 struct Asked {
-    answers: HashMap<String, Result<Value, String>>,
+    answers: HashMap<String, Result<Vec<(Labels, f64)>, String>>,
     open: BTreeSet<String>,
 }
 
@@ -81,14 +81,13 @@ impl Lookups {
 
     /// Notes the answer to a query: its elements, or why there is none.
     pub(crate) fn answer(&self, query: String, answer: Result<Vec<(Labels, f64)>, String>) {
-        let list = answer.and_then(|elements| {
-            if elements.len() > ELEMENTS_MAX {
-                let got = elements.len();
-                return Err(format!("the query gives {got} elements; {ELEMENTS_MAX} are the most"));
+        let bounded = answer.and_then(|elements| match elements.len() {
+            got if got > ELEMENTS_MAX => {
+                Err(format!("the query gives {got} elements; {ELEMENTS_MAX} are the most"))
             }
-            Ok(Value::List(elements.iter().map(|(labels, value)| sample(labels, *value)).collect()))
+            _ => Ok(elements),
         });
-        self.asked().answers.insert(query, list);
+        self.asked().answers.insert(query, bounded);
     }
 
     fn asked(&self) -> MutexGuard<'_, Asked> {
@@ -129,12 +128,12 @@ pub(crate) fn query(text: &str) -> gotmpl::Result<Value> {
     seen(|running| {
         let mut asked = running.lookups.asked();
         match asked.answers.get(text) {
-            Some(Ok(Value::List(samples))) => {
-                let filled =
-                    samples.iter().map(|sample| with_mentioned(sample, &running.mentioned));
-                Ok(Value::List(filled.collect()))
+            Some(Ok(elements)) => {
+                let samples = elements
+                    .iter()
+                    .map(|(labels, value)| sample(labels, *value, &running.mentioned));
+                Ok(Value::List(samples.collect()))
             }
-            Some(Ok(other)) => Ok(other.clone()),
             Some(Err(reason)) => Err(fault(format!("query {text:?}: {reason}"))),
             None => {
                 asked.open.insert(text.to_owned());
@@ -192,23 +191,12 @@ pub(crate) fn label_map(labels: &Labels, mentioned: &[Arc<str>]) -> Value {
     Value::Map(Arc::new(names.chain(own).collect()))
 }
 
-fn sample(labels: &Labels, value: f64) -> Value {
-    let fields =
-        [(Arc::from("Labels"), label_map(labels, &[])), (Arc::from("Value"), Value::Float(value))];
+fn sample(labels: &Labels, value: f64, mentioned: &[Arc<str>]) -> Value {
+    let fields = [
+        (Arc::from("Labels"), label_map(labels, mentioned)),
+        (Arc::from("Value"), Value::Float(value)),
+    ];
     Value::Map(Arc::new(fields.into_iter().collect()))
-}
-
-fn with_mentioned(sample: &Value, mentioned: &[Arc<str>]) -> Value {
-    let (Value::Map(sample), Some(Value::Map(labels))) = (sample, sample.field("Labels")) else {
-        return sample.clone();
-    };
-    let mut filled = labels.as_ref().clone();
-    for name in mentioned {
-        filled.entry(name.clone()).or_insert_with(|| Value::String(Arc::from("")));
-    }
-    let mut sample = sample.as_ref().clone();
-    sample.insert(Arc::from("Labels"), Value::Map(Arc::new(filled)));
-    Value::Map(Arc::new(sample))
 }
 
 fn seen<T>(look: impl FnOnce(&mut Running) -> gotmpl::Result<T>) -> gotmpl::Result<T> {

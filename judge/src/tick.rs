@@ -8,6 +8,7 @@ use std::time::Duration;
 use daemon::Context;
 use model::{Fingerprint, Labels, Timestamp};
 use state::{State, StateError};
+use tokio::time::Instant;
 
 use crate::arrival::Wave;
 use crate::board::Board;
@@ -175,7 +176,9 @@ impl Ticker {
         leave: Leave,
         now: Timestamp,
     ) -> Result<(), StateError> {
+        let begun = Instant::now();
         let document = self.state.load_document(DOCUMENT_KIND, &state_name(&run.group.key)).await?;
+        self.metrics.aliases.group_restored(&run.group.key, begun.elapsed());
         if let Err(reason) = run.restore(document.as_deref(), leave, now) {
             tracing::error!(group = %run.group.key, reason, "stored alerts cannot be read; starting without");
         }

@@ -3,6 +3,7 @@
 mod alarm;
 mod hosts;
 mod import;
+mod rules;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 use self::hosts::{GroupsArgs, HostsArgs};
 use self::import::ImportCommand;
+use self::rules::RulesCommand;
 use crate::ctl_upgrade;
 use crate::table::{say, table};
 
@@ -45,6 +47,9 @@ pub(crate) enum Command {
     /// Take over what another system was told.
     #[command(subcommand)]
     Import(ImportCommand),
+    /// Check, test and format rule files; run a rule over the past.
+    #[command(subcommand)]
+    Rules(RulesCommand),
 }
 
 #[derive(Debug, Args)]
@@ -80,22 +85,25 @@ pub(crate) fn run(common: &CommonArgs, command: Command) -> ExitCode {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let http = http_client()?;
-            match command {
+            let text = match command {
+                Command::Rules(command) => {
+                    let outcome = rules::run(&http, command).await?;
+                    return Ok(rules::finish(&outcome).into());
+                }
                 Command::Status(args) => status(&http, &args).await,
                 Command::Query(args) => query(&http, &args).await,
                 Command::Hosts(args) => hosts::hosts(&http, &args).await,
                 Command::Groups(args) => hosts::groups(&http, &args).await,
-                Command::Alarm(command) => alarm::run(&command),
+                Command::Alarm(command) => alarm::run(&http, &command).await,
                 Command::Upgrade(command) => ctl_upgrade::run(&http, command).await,
                 Command::Import(command) => import::run(&http, command).await,
-            }
+            };
+            say(&text?);
+            Ok(ExitReason::Clean.into())
         })
     });
     match outcome {
-        Ok(text) => {
-            say(&text);
-            ExitReason::Clean.into()
-        }
+        Ok(code) => code,
         Err(error) => {
             eprintln!("saker: {error:#}");
             StartError::reason_of(&error).into()

@@ -29,8 +29,10 @@ pub(crate) struct DatabaseConfig {
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct StateConfig {
-    /// `redis://user:password@host:6379/0`; empty keeps leases and queues in the database.
+    /// `redis://user:password@host:6379/0`, or `rediss://…` for TLS; empty keeps leases and queues in the database.
     pub(crate) redis_url: String,
+    /// A file with the certificates that a server with TLS is trusted by. Empty for those of this machine.
+    pub(crate) redis_ca_file: PathBuf,
     /// A file with the password, so that it need not stand in `redis_url`. Empty for none.
     pub(crate) redis_password_file: PathBuf,
     /// The beginning of every key.
@@ -100,7 +102,13 @@ impl StateConfig {
     /// The shared state: in Redis when it is named, else in the database.
     pub(crate) fn open(&self, db: &Db) -> anyhow::Result<State> {
         let Some(redis) = self.redis() else { return Ok(State::embedded(db.clone())) };
-        let config = RedisConfig { password: password(&self.redis_password_file)?, ..redis };
+        let ca = match self.redis_ca_file.as_os_str().is_empty() {
+            true => None,
+            false => Some(std::fs::read(&self.redis_ca_file).with_context(|| {
+                format!("read the certificates in {}", self.redis_ca_file.display())
+            })?),
+        };
+        let config = RedisConfig { ca, password: password(&self.redis_password_file)?, ..redis };
         State::redis(&config).context("open the shared state")
     }
 }
@@ -124,7 +132,12 @@ impl Default for DatabaseConfig {
 impl Default for StateConfig {
     fn default() -> Self {
         let redis_prefix = RedisConfig::new("").prefix;
-        Self { redis_url: String::new(), redis_password_file: PathBuf::new(), redis_prefix }
+        Self {
+            redis_url: String::new(),
+            redis_ca_file: PathBuf::new(),
+            redis_password_file: PathBuf::new(),
+            redis_prefix,
+        }
     }
 }
 

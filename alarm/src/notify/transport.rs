@@ -236,6 +236,78 @@ mod tests {
         assert_eq!(answer.fault().map(|fault| fault.code.as_str()), Some("timeout"));
     }
 
+    /// A relay that answers to `RCPT TO` as told, for one mail; gives back what it was told.
+    fn relay(rcpt: &'static str) -> (u16, std::thread::JoinHandle<String>) {
+        use std::io::{BufRead, BufReader, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let thread = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let (mut told, mut is_text) = (String::new(), false);
+            let mut answer = stream.try_clone().unwrap();
+            answer.write_all(b"220 relay\r\n").unwrap();
+            for line in BufReader::new(stream).lines() {
+                let line = line.unwrap();
+                told.push_str(&line);
+                told.push('\n');
+                let reply = match (is_text, line.split([' ', ':']).next().unwrap_or("")) {
+                    (true, _) if line == "." => "250 taken",
+                    (true, _) => continue,
+                    (false, "RCPT") => rcpt,
+                    (false, "DATA") => "354 go on",
+                    (false, "QUIT") => "221 bye",
+                    (false, _) => "250 fine",
+                };
+                is_text = reply.starts_with("354");
+                answer.write_all(format!("{reply}\r\n").as_bytes()).unwrap();
+                if reply.starts_with("221") {
+                    break;
+                }
+            }
+            told
+        });
+        (port, thread)
+    }
+
+    async fn mail_over(port: u16, tls: &str) -> Answer {
+        let settings = format!(
+            "kind = \"mail\"\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"{tls}\"\n\
+             from = \"saker@example.com\"\nto = [\"ops@example.com\"]"
+        );
+        let spec: Spec = toml::from_str(&settings).unwrap();
+        let text = b"Subject: x\r\n\r\nhello\r\n".to_vec();
+        let (from, to) = ("saker@example.com".to_owned(), vec!["ops@example.com".to_owned()]);
+        let http = daemon::http_client().unwrap();
+        let parcel = Parcel::Mail(Letter { from, to, text });
+        deliver(&http, &spec, parcel, Duration::from_secs(20)).await
+    }
+
+    #[tokio::test]
+    async fn a_relay_takes_a_mail_and_its_codes_count() {
+        let (port, relay_thread) = relay("250 fine");
+        assert_eq!(mail_over(port, "none").await, Answer::Sent { id: None });
+        let told = relay_thread.join().unwrap();
+        assert!(told.contains("RCPT TO:<ops@example.com>") && told.contains("hello"), "{told}");
+        let (port, _relay) = relay("550 no such user");
+        let refused = mail_over(port, "none").await;
+        let whose = channels::Whose::Recipient;
+        assert!(
+            matches!(&refused, Answer::Refused { whose: of, .. } if *of == whose),
+            "{refused:?}"
+        );
+        let (port, _relay) = relay("451 later");
+        assert!(matches!(mail_over(port, "none").await, Answer::Later { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_relay_that_must_speak_tls_and_cannot_gets_no_mail() {
+        let (port, relay_thread) = relay("250 fine");
+        let answer = mail_over(port, "starttls").await;
+        assert!(matches!(answer, Answer::Later { .. } | Answer::Refused { .. }), "{answer:?}");
+        let told = relay_thread.join().unwrap();
+        assert!(!told.contains("RCPT") && !told.contains("hello"), "{told}");
+    }
+
     #[tokio::test]
     async fn an_address_that_nobody_serves_is_not_shown() {
         let port = testkit::free_port();

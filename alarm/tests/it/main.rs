@@ -11,5 +11,6 @@ mod restart;
 mod robots;
 mod routing;
 mod sending;
+mod several;
 mod silences;
 mod web;

@@ -1,6 +1,7 @@
 //! Messages over two robots: limits, digests, outages.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use db::messages::Stage;
@@ -215,4 +216,58 @@ async fn a_receiver_can_be_tested() {
     assert_eq!(post("ops", "api-token").await.unwrap().status(), 202);
     world.until(Stage::Sent, 1).await;
     assert!(world.robots.taken()[0].text.contains("Nothing is wrong"));
+}
+
+/// Collects what is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_ever_logged_or_shown() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+        .with_writer(move || writer.clone())
+        .finish();
+    // Another test of this process may have set one; then this one sees less and proves less.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    let world = World::start().await;
+    world.robots.away(&["a", "b"]);
+    world.fire(&numbered(0, 1, "P1")).await;
+    world.until_later(Stage::Failed, 1, 5 * SECOND).await;
+    let failed = world.alarm.get("/api/v1/messages?stage=failed").await;
+    let metrics = world.alarm.get("/metrics").await;
+    let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert!(logged.contains("a message has finally failed"), "{logged}");
+    for text in [logged, failed, metrics] {
+        for secret in ["hunter2", "SECstand-in", "api-token"] {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_finally_failed_are_an_alert_until_they_are_sent() {
+    let world = World::start().await;
+    world.robots.away(&["a", "b"]);
+    world.fire(&numbered(0, 1, "P1")).await;
+    world.until_later(Stage::Failed, 1, 5 * SECOND).await;
+    eventually("it is an alert", PATIENCE, async || {
+        world.alarm.advance(5 * SECOND);
+        let list = world.alarm.get_json("/alerts.json?q=SakerMessagesFailed").await;
+        (list["total"] == 1).then_some(())
+    })
+    .await;
 }

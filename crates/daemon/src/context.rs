@@ -60,6 +60,13 @@ impl Context {
         self.shared.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Adds text to the metrics of this role, for kinds of metrics that the registry does not know. Each call of
+    /// `put` appends whole families in OpenMetrics' form, without the closing `# EOF`.
+    pub fn add_metrics_text(&self, put: impl Fn(&mut String) + Send + Sync + 'static) {
+        let mut texts = self.shared.metrics_texts.lock().unwrap_or_else(PoisonError::into_inner);
+        texts.push(Box::new(put));
+    }
+
     /// Says on `/-/ready` that the role lacks something, and why. It serves what it can all the same.
     pub fn lacks(&self, what: &'static str, why: impl Into<String>) {
         let why = why.into();
@@ -178,9 +185,12 @@ impl Stop {
     }
 }
 
+type MetricsText = Box<dyn Fn(&mut String) + Send + Sync>;
+
 pub(crate) struct Shared {
     role: &'static str,
     registry: Mutex<Registry>,
+    metrics_texts: Mutex<Vec<MetricsText>>,
     lacking: Mutex<BTreeMap<&'static str, String>>,
     last_lack: Mutex<Option<(Timestamp, String)>>,
 }
@@ -190,6 +200,7 @@ impl Shared {
         Arc::new(Self {
             role,
             registry: Mutex::default(),
+            metrics_texts: Mutex::default(),
             lacking: Mutex::default(),
             last_lack: Mutex::default(),
         })
@@ -202,7 +213,13 @@ impl Shared {
     pub(crate) fn encode_metrics(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        prometheus_client::encoding::text::encode_registry(&mut text, &registry)?;
+        drop(registry);
+        let texts = self.metrics_texts.lock().unwrap_or_else(PoisonError::into_inner);
+        for put in texts.iter() {
+            put(&mut text);
+        }
+        prometheus_client::encoding::text::encode_eof(&mut text)?;
         Ok(text)
     }
 

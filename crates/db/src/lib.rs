@@ -27,6 +27,7 @@ mod rules;
 mod silences;
 mod state;
 mod statement;
+mod trail;
 mod transaction;
 mod upgrades;
 mod upsert;
@@ -41,14 +42,18 @@ pub use config::DbConfig;
 pub use error::DbError;
 pub use groups::{GroupRow, Groups, MemberBy, MemberRow};
 pub use hosts::{HostRow, Hosts};
-pub use maintenance::{MaintenanceOf, MaintenanceRow, Maintenances};
+pub use maintenance::{MaintenanceOf, MaintenanceRow, Maintenances, host_of, window_of};
 pub use messages::Messages;
 pub use mutes::{MuteRow, Mutes};
 pub use pool::Db;
 pub use portal::{Portal, PortalRow};
-pub use rules::{RuleGroupRow, RuleGroups};
+pub use rules::{
+    EditOutcome, ExpectedVersion, RULE_GROUP_VERSIONS_MAX, RuleGroupEdit, RuleGroupRow,
+    RuleGroupVersion, RuleGroups,
+};
 pub use silences::{SilenceRow, Silences};
 pub use state::{EventRow, LeaseRow, StateTables};
+pub use trail::Trail;
 pub use transaction::Statistics;
 pub use upgrades::{
     Admission, Admitted, GroupLimit, HostPhase, HostReport, UpgradeHostRow, UpgradePlanRow,

@@ -2,11 +2,47 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{ENDPOINT, canonical_name};
+use model::{ENDPOINT, METRIC_NAME, canonical_name};
 use wire::falcon_json::label_name;
 
 /// A sample older than this is no value of its series any more, in the engine as in Prometheus.
 const LOOKBACK_SECONDS: i64 = 300;
+
+/// Words that PromQL may take for something else than a metric; case does not matter.
+const RESERVED: [&str; 32] = [
+    "and",
+    "atan2",
+    "avg",
+    "bool",
+    "bottomk",
+    "by",
+    "count",
+    "count_values",
+    "end",
+    "group",
+    "group_left",
+    "group_right",
+    "ignoring",
+    "inf",
+    "limit_ratio",
+    "limitk",
+    "max",
+    "min",
+    "nan",
+    "offset",
+    "on",
+    "or",
+    "quantile",
+    "start",
+    "stddev",
+    "stdvar",
+    "step",
+    "sum",
+    "topk",
+    "unless",
+    "without",
+    "fill",
+];
 
 /// Which series of a metric: by labels, and by the hosts they are of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,6 +78,7 @@ impl Selector {
 
     /// As PromQL writes it.
     pub(crate) fn text(&self) -> String {
+        let is_reserved = RESERVED.iter().any(|word| self.metric.eq_ignore_ascii_case(word));
         let mut matchers: Vec<String> =
             self.labels.iter().map(|(name, value)| format!("{name}={}", quoted(value))).collect();
         if let Some(hosts) = &self.hosts {
@@ -53,7 +90,10 @@ impl Selector {
                 }
             });
         }
-        if matchers.is_empty() {
+        if is_reserved {
+            matchers.insert(0, format!("{METRIC_NAME}={}", quoted(&self.metric)));
+            format!("{{{}}}", matchers.join(","))
+        } else if matchers.is_empty() {
             self.metric.clone()
         } else {
             format!("{}{{{}}}", self.metric, matchers.join(","))
@@ -180,6 +220,7 @@ mod tests {
             r#"x{endpoint=~"db|web-1\\.bj"}"#
         );
         assert_eq!(Selector::new("x").unwrap().of_endpoint("a.b").text(), r#"x{endpoint="a.b"}"#);
+        assert_eq!(Selector::new("NaN").unwrap().text(), r#"{__name__="NaN"}"#);
         assert_eq!(Selector::new(""), None);
         let hidden = Selector::new("x").unwrap().with_tags("endpoint=a");
         assert_eq!(hidden.text(), r#"x{exported_endpoint="a"}"#);

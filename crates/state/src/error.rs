@@ -19,8 +19,10 @@ pub enum StateError {
         /// Why it failed.
         source: redis::RedisError,
     },
-    /// The address of Redis cannot be understood.
-    #[error("the address of Redis is not valid: it must be like redis://user:password@host:6379/0")]
+    /// The address of Redis, or the certificates for it, cannot be understood.
+    #[error(
+        "the address of Redis is not valid: it must be like redis://user:password@host:6379/0, or rediss:// for TLS, with certificates that can be read"
+    )]
     RedisAddress,
     /// A later holder of the lease has written already; who gets this has lost its lease and must
     /// stop writing.

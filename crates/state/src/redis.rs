@@ -14,7 +14,9 @@ use std::fmt;
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, FromRedisValue, IntoConnectionInfo, Script, ScriptInvocation};
+use redis::{
+    Client, FromRedisValue, IntoConnectionInfo, Script, ScriptInvocation, TlsCertificates,
+};
 
 use crate::StateError;
 
@@ -30,8 +32,10 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 /// Where Redis is. `Debug` shows no password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisConfig {
-    /// `redis://user:password@host:6379/0`; all but the host may be left out.
+    /// `redis://user:password@host:6379/0`, or `rediss://…` for TLS; all but the host may be left out.
     pub url: String,
+    /// Certificates in PEM form that a server with TLS is trusted by, instead of those of this machine.
+    pub ca: Option<Vec<u8>>,
     /// The password when it is not in `url`, as from a file. Goes before one that is.
     pub password: Option<String>,
     /// The beginning of every key, to share a server with others.
@@ -41,7 +45,7 @@ pub struct RedisConfig {
 impl RedisConfig {
     /// The server at this address, with everything else as it is by default.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), password: None, prefix: DEFAULT_PREFIX.to_owned() }
+        Self { url: url.into(), ca: None, password: None, prefix: DEFAULT_PREFIX.to_owned() }
     }
 
     /// Says what is wrong with the address, without connecting.
@@ -57,7 +61,15 @@ impl RedisConfig {
             let settings = info.redis_settings().clone().set_password(password);
             info = info.set_redis_settings(settings);
         }
-        Client::open(info).map_err(|_| StateError::RedisAddress)
+        let client = match &self.ca {
+            Some(ca) => {
+                let certificates =
+                    TlsCertificates { client_tls: None, root_cert: Some(ca.clone()) };
+                Client::build_with_tls(info, certificates)
+            }
+            None => Client::open(info),
+        };
+        client.map_err(|_| StateError::RedisAddress)
     }
 }
 
@@ -198,7 +210,7 @@ mod tests {
         assert!(config.check().is_ok());
         let shown = format!("{config:?}");
         assert!(shown.contains("redis.example:6380") && !shown.contains("s3cret"), "{shown}");
-        for url in ["", "http://s3cret@h", "redis://:s3cret@h:port/0", "rediss://s3cret@h"] {
+        for url in ["", "http://s3cret@h", "redis://:s3cret@h:port/0", "redisss://s3cret@h"] {
             let config = RedisConfig::new(url);
             let error = config.check().expect_err(url);
             assert!(!format!("{error:?} {error} {config:?}").contains("s3cret"), "{url}");

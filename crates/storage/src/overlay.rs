@@ -24,7 +24,7 @@ struct Recent {
 }
 
 impl Overlay {
-    /// Empty; samples stay until others are this much newer, and never more than so many.
+    /// Empty; samples stay until others are this much newer, and never more than so many. With a span of zero none do.
     pub(crate) fn new(span: Duration, samples_max: usize) -> Self {
         let (newest, swept) = (Timestamp::MIN, Timestamp::MIN);
         let recent = Recent { by_name: HashMap::new(), samples: 0, newest, swept };
@@ -34,6 +34,9 @@ impl Overlay {
     /// Keeps what was written. Beyond the limit nothing more is kept until older samples have gone: then the store's
     /// own delay shows again.
     pub(crate) fn put(&self, series: Vec<Series>) {
+        if self.span.is_zero() {
+            return;
+        }
         let mut recent = self.recent.lock();
         for one in &series {
             let last = one.samples.iter().map(|sample| sample.timestamp).max();

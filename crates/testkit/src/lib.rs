@@ -4,6 +4,7 @@
 //! A dev-dependency only; nothing here ships.
 
 mod contexts;
+pub mod falcon_judge;
 mod file_server;
 mod ports;
 mod process;

@@ -119,6 +119,9 @@ pub(crate) async fn a_window_is_listed_until_it_is_over_and_ended_once(db: &Db) 
     };
     let windows = db.maintenances();
     windows.add(&window, &entry("1")).await.unwrap();
+    for (moment, open) in [(9, 0), (10, 1), (19, 1), (20, 0)] {
+        assert_eq!(windows.open_at(Timestamp(moment)).await.unwrap().len(), open, "{moment}");
+    }
     let found = windows.ending_after(Timestamp(19)).await.unwrap();
     assert_eq!(found, std::slice::from_ref(&window));
     assert_eq!(windows.ending_after(Timestamp(20)).await.unwrap(), []);

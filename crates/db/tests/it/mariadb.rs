@@ -79,7 +79,7 @@ async fn of_two_transactions_in_a_deadlock_one_is_tried_again() {
         "SET innodb_lock_wait_timeout = 50",
         "BEGIN",
         // Rows changed make it the dearer one to roll back, so that the server chooses us.
-        "INSERT INTO rule_group SELECT CONCAT('g', seq), '', 1, 1, 1 FROM seq_1_to_100",
+        "INSERT INTO rule_group SELECT CONCAT('g', seq), '', 1, 1, 1, '', 1 FROM seq_1_to_100",
         "UPDATE host SET seen_at = 2 WHERE name = 'b'",
     ] {
         sqlx::query(statement).execute(&mut other).await.unwrap();
@@ -112,13 +112,13 @@ async fn a_lock_that_is_never_free_is_given_up_and_a_killed_server_is_found_agai
     let Some(mut server) = MariaDb::start().await else { return };
     let config = DbConfig::new(server.create_database("saker"));
     let db = Db::connect(&config).await.unwrap();
-    db.rule_groups().put("disk", "rules: []", model::Timestamp(1)).await.unwrap();
+    crate::rules::put(&db, "disk", "rules: []", 1).await.unwrap();
     let mut other =
         <sqlx::MySqlConnection as sqlx::Connection>::connect(&config.url).await.unwrap();
     for statement in ["BEGIN", "UPDATE rule_group SET version = 7 WHERE name = 'disk'"] {
         sqlx::query(statement).execute(&mut other).await.unwrap();
     }
-    let outcome = db.rule_groups().remove("disk").await;
+    let outcome = crate::rules::remove(&db, "disk").await;
     assert!(
         matches!(outcome, Err(DbError::Query { operation: "remove a rule group", .. })),
         "{outcome:?}"
@@ -143,12 +143,12 @@ async fn a_server_that_hangs_fails_the_statement_and_works_when_it_goes_on() {
         ..DbConfig::new(server.create_database("saker"))
     };
     let db = Db::connect(&config).await.unwrap();
-    db.rule_groups().put("disk", "rules: []", model::Timestamp(1)).await.unwrap();
+    crate::rules::put(&db, "disk", "rules: []", 1).await.unwrap();
     server.process().signal(Signal::SIGSTOP);
     for outcome in [
         db.rule_groups().all().await.map(|_| ()),
-        db.rule_groups().put("disk", "rules: [1]", model::Timestamp(2)).await.map(|_| ()),
-        db.rule_groups().remove("disk").await.map(|_| ()),
+        crate::rules::put(&db, "disk", "rules: [1]", 2).await.map(|_| ()),
+        crate::rules::remove(&db, "disk").await.map(|_| ()),
     ] {
         assert!(matches!(outcome, Err(DbError::Query { .. })), "{outcome:?}");
     }
@@ -156,7 +156,7 @@ async fn a_server_that_hangs_fails_the_statement_and_works_when_it_goes_on() {
     // What timed out may have happened or not, but nothing is stuck.
     let put =
         testkit::eventually("the server answers again", Duration::from_secs(20), async || {
-            db.rule_groups().put("disk", "rules: [2]", model::Timestamp(3)).await.ok()
+            crate::rules::put(&db, "disk", "rules: [2]", 3).await.ok()
         });
     assert!(put.await >= 1);
     assert_eq!(db.rule_groups().all().await.unwrap()[0].body, "rules: [2]");

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use testkit::program;
+use testkit::{Process, binary, eventually, free_port, get_text, program};
 
 use crate::stack::{Stack, host_rules};
 
@@ -55,4 +56,58 @@ async fn amtool_adds_queries_silences_and_expires() {
     assert_eq!(run(&["silence", "query", "-q"]).trim(), "");
     assert!(run(&["silence", "query", "-q", "--expired"]).contains(&id));
     assert!(run(&["alert", "query", "-o", "simple"]).contains("DiskFull"));
+}
+
+const ROUTES: &str = "
+route:
+  receiver: default
+  group_by: [alertname]
+  routes:
+    - matchers: [team=\"db\"]
+      receiver: db
+      continue: true
+    - matchers: [severity=~\"critical|page\"]
+      receiver: pages
+receivers: [{name: default}, {name: db}, {name: pages}]
+";
+
+#[tokio::test]
+async fn amtool_shows_and_tests_the_routes_that_alarm_reads_from_a_file() {
+    let Some(program) = program("amtool") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("alertmanager.yml");
+    std::fs::write(&path, ROUTES).unwrap();
+    let file = path.to_str().unwrap();
+    let checked = Command::new(binary("saker"))
+        .args(["ctl", "alarm", "check-config", file])
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    assert!(String::from_utf8_lossy(&checked.stdout).contains("3 receivers"));
+
+    let port = free_port();
+    let config = folder.path().join("saker.toml");
+    let data = folder.path().join("data");
+    let settings = format!(
+        "data_dir = {data:?}\n[alarm]\nlisten = \"127.0.0.1:{port}\"\nalertmanager_config = {file:?}\n"
+    );
+    std::fs::write(&config, settings).unwrap();
+    let args = ["alarm".as_ref(), "--config".as_ref(), config.as_os_str()];
+    let mut saker = Process::start(&binary("saker"), args);
+    let alarm = format!("http://127.0.0.1:{port}");
+    let http = daemon::http_client().unwrap();
+    eventually("alarm is ready", Duration::from_secs(30), async || {
+        assert!(saker.is_running(), "saker ended: {}", saker.output());
+        get_text(&http, &format!("{alarm}/-/ready")).await
+    })
+    .await;
+    let run = |args: &[&str]| amtool(&program, &alarm, args);
+    run(&["alert", "add", "DiskFull", "team=db", "severity=critical"]);
+    let routed = run(&["config", "routes", "test", "team=db", "severity=critical"]);
+    assert_eq!(routed.trim(), "db,pages");
+    assert_eq!(run(&["config", "routes", "test", "team=web"]).trim(), "default");
+    assert!(run(&["config", "routes", "show"]).contains("pages"));
+    assert!(run(&["config", "show"]).contains("default"));
+    let of_pages = run(&["alert", "query", "--receiver=pages", "-o", "simple"]);
+    assert!(of_pages.contains("DiskFull"), "{of_pages}");
 }

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use crate::engine::Store;
 use crate::histories::{History, history, rule};
-use crate::original::{Event, Judge, Rule};
 use crate::portal::{imported, values, with_rule};
+use testkit::falcon_judge::{Event, Judge, Rule};
 
 /// Whether the imported rule must agree at an evaluation, and if not, what holds instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::original::Rule;
+use testkit::falcon_judge::Rule;
 
 /// A series of one host as it was pushed: a sample a step, or none.
 #[derive(Debug, Clone)]

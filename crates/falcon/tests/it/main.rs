@@ -1,9 +1,10 @@
 //! What is imported means what it meant.
 #![cfg(test)]
 
+mod aggregators;
 mod agreement;
 mod engine;
 mod histories;
-mod original;
 
+mod output;
 mod portal;

@@ -3,7 +3,7 @@
 use falcon::{Import, Options, Portal, import};
 use serde_json::{Value, json};
 
-use crate::original::Rule;
+use testkit::falcon_judge::Rule;
 
 /// What is imported of an export whose every row is good.
 pub(crate) fn imported(export: &Value, options: &Options) -> Import {

@@ -308,3 +308,67 @@ async fn ten_thousand_shares_are_taken_in_few_calls_and_kept_with_one() {
     let within = calls().await - before;
     assert!(within < 200, "{within} commands for ten looks");
 }
+
+/// A certificate for 127.0.0.1 and the one that signed it, made by openssl.
+fn certificates(folder: &std::path::Path) -> Option<()> {
+    let openssl = testkit::program("openssl")?;
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(&openssl);
+        let done = command.current_dir(folder).args(arguments).output().unwrap();
+        assert!(done.status.success(), "openssl {arguments:?}: {done:?}");
+    };
+    let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+    let ca = ["req", "-x509", "-subj", "/CN=test ca", "-keyout", "ca.key", "-out", "ca.pem"];
+    run(&[&ca[..], &key[..]].concat());
+    let request = ["req", "-subj", "/CN=redis", "-keyout", "redis.key", "-out", "redis.csr"];
+    run(&[&request[..], &key[..]].concat());
+    std::fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+    run(&[
+        "x509",
+        "-req",
+        "-in",
+        "redis.csr",
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-CAcreateserial",
+        "-extfile",
+        "names",
+        "-out",
+        "redis.pem",
+    ]);
+    Some(())
+}
+
+#[tokio::test]
+async fn a_server_with_tls_is_trusted_by_the_given_certificates_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(()) = certificates(folder.path()) else { return };
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let port = testkit::free_port().to_string();
+    let (certificate, key, ca) = (file("redis.pem"), file("redis.key"), file("ca.pem"));
+    let arguments = [
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        &certificate,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &ca,
+        "--tls-auth-clients",
+        "no",
+    ];
+    let Some(_server) = Redis::start_with(&arguments).await else { return };
+    // As every process does: it chooses the library that encrypts.
+    let _context = testkit::context_at(Timestamp(0));
+    let url = format!("rediss://127.0.0.1:{port}/0");
+    let given = RedisConfig { ca: std::fs::read(&ca).ok(), ..RedisConfig::new(url.as_str()) };
+    assert_eq!(State::redis(&given).unwrap().queue_length("q").await.unwrap(), 0);
+    let stranger = State::redis(&RedisConfig::new(url)).unwrap();
+    assert!(stranger.queue_length("q").await.is_err(), "nobody this machine trusts signed it");
+    let nonsense = RedisConfig { ca: Some(b"no certificate".to_vec()), ..given };
+    let outcome = State::redis(&nonsense);
+    assert!(outcome.is_err() || outcome.unwrap().queue_length("q").await.is_err());
+}

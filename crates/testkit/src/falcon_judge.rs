@@ -11,19 +11,24 @@ const INTERVAL_MIN: i64 = 300;
 
 /// A rule.
 #[derive(Debug, Clone)]
-pub(crate) struct Rule {
-    pub(crate) name: &'static str,
+pub struct Rule {
+    /// Its function.
+    pub name: &'static str,
     /// `(#points)` or `(#first,points)`.
-    pub(crate) first: usize,
-    pub(crate) points: usize,
-    pub(crate) operator: &'static str,
-    pub(crate) threshold: f64,
-    pub(crate) max_step: u32,
+    pub first: usize,
+    /// The points it looks at.
+    pub points: usize,
+    /// How a value is compared with the threshold.
+    pub operator: &'static str,
+    /// With what it is compared.
+    pub threshold: f64,
+    /// Messages of one trouble.
+    pub max_step: u32,
 }
 
 impl Rule {
     /// As the portal database has it.
-    pub(crate) fn function(&self) -> String {
+    pub fn function(&self) -> String {
         match self.name {
             "lookup" | "kdiff" => format!("{}(#{},{})", self.name, self.first, self.points),
             name => format!("{name}(#{})", self.points),
@@ -31,7 +36,7 @@ impl Rule {
     }
 
     /// How many values it looks at.
-    pub(crate) fn needs(&self) -> usize {
+    pub fn needs(&self) -> usize {
         match self.name {
             "diff" | "pdiff" => self.points + 1,
             "kdiff" => self.points + self.first,
@@ -52,7 +57,7 @@ impl Rule {
     }
 
     /// Whether the newest values, newest first, are trouble.
-    pub(crate) fn is_trouble(&self, values: &[f64]) -> bool {
+    pub fn is_trouble(&self, values: &[f64]) -> bool {
         let (newest, last) = (values[0], &values[..self.points]);
         let count = last.len() as f64;
         let mean = last.iter().sum::<f64>() / count;
@@ -82,7 +87,7 @@ impl Rule {
 
     /// Whether rounding alone may decide: the value compared is the threshold but for an error of
     /// computation.
-    pub(crate) fn is_tie(&self, values: &[f64]) -> bool {
+    pub fn is_tie(&self, values: &[f64]) -> bool {
         let last = &values[..self.points];
         let count = last.len() as f64;
         let mean = last.iter().sum::<f64>() / count;
@@ -101,7 +106,7 @@ impl Rule {
 
 /// What a sample brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Event {
+pub enum Event {
     /// Trouble; the number is the message's.
     Problem(u32),
     /// The end of it.
@@ -110,17 +115,18 @@ pub(crate) enum Event {
 
 /// What a sample was taken for.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Judged {
+pub struct Judged {
     /// `None` when there are too few points.
-    pub(crate) trouble: Option<bool>,
+    pub trouble: Option<bool>,
     /// The values that were looked at, newest first.
-    pub(crate) values: Vec<f64>,
-    pub(crate) event: Option<Event>,
+    pub values: Vec<f64>,
+    /// What people are told.
+    pub event: Option<Event>,
 }
 
 /// One series and one rule.
 #[derive(Debug)]
-pub(crate) struct Judge {
+pub struct Judge {
     rule: Rule,
     is_counter: bool,
     /// Time and value, newest first.
@@ -129,12 +135,13 @@ pub(crate) struct Judge {
 }
 
 impl Judge {
-    pub(crate) fn new(rule: Rule, is_counter: bool) -> Self {
+    /// A series without samples.
+    pub fn new(rule: Rule, is_counter: bool) -> Self {
         Self { rule, is_counter, points: VecDeque::new(), last: None }
     }
 
     /// Takes a sample.
-    pub(crate) fn take(&mut self, time: i64, value: f64) -> Judged {
+    pub fn take(&mut self, time: i64, value: f64) -> Judged {
         self.points.push_front((time, value));
         self.points.truncate(POINTS_KEPT);
         let points: Vec<(i64, f64)> = self.points.iter().copied().collect();
@@ -176,17 +183,23 @@ impl Judge {
     }
 }
 
-#[test]
-fn messages_are_counted_and_spaced_as_documented() {
-    let rule =
-        Rule { name: "all", first: 0, points: 1, operator: ">", threshold: 0.0, max_step: 2 };
-    let mut judge = Judge::new(rule, false);
-    let values = [0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0];
-    let events: Vec<(usize, Event)> = values
-        .iter()
-        .enumerate()
-        .filter_map(|(at, value)| Some((at, judge.take(60 * at as i64, *value).event?)))
-        .collect();
-    let (problem, ok) = (Event::Problem, Event::Ok);
-    assert_eq!(events, [(1, problem(1)), (6, problem(2)), (14, ok), (15, problem(1))]);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_counted_and_spaced_as_documented() {
+        let rule =
+            Rule { name: "all", first: 0, points: 1, operator: ">", threshold: 0.0, max_step: 2 };
+        let mut judge = Judge::new(rule, false);
+        let values =
+            [0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0];
+        let events: Vec<(usize, Event)> = values
+            .iter()
+            .enumerate()
+            .filter_map(|(at, value)| Some((at, judge.take(60 * at as i64, *value).event?)))
+            .collect();
+        let (problem, ok) = (Event::Problem, Event::Ok);
+        assert_eq!(events, [(1, problem(1)), (6, problem(2)), (14, ok), (15, problem(1))]);
+    }
 }

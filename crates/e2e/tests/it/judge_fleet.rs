@@ -1,0 +1,298 @@
+//! Judges as processes of their own, over one store, one Redis and a sink that remembers what it is told; and signals
+//! whose every change must be told once.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use daemon::Clock;
+use model::{Labels, Sample, Series, Timestamp};
+use serde_json::Value;
+use testkit::{Process, Redis, binary, eventually, free_port, get_json};
+
+use crate::stack::Stack;
+
+/// How often groups are evaluated.
+pub(crate) const INTERVAL: Duration = Duration::from_secs(4);
+/// The shortest that is allowed.
+pub(crate) const LEASE: Duration = Duration::from_secs(3);
+/// Far above what any step takes on a loaded machine.
+const SOON: Duration = Duration::from_secs(60);
+/// Groups of one alert and one recording each.
+const GROUPS: usize = 9;
+/// A signal is on for this long, then off for as long.
+const HALF: i64 = 16_000;
+/// Rules look this far back, so that a slow moment of the writer changes nothing.
+const OFFSET: i64 = 3_000;
+const PUSH_EVERY: Duration = Duration::from_millis(500);
+
+/// The judges and everything around them.
+pub(crate) struct Fleet {
+    pub(crate) stack: Stack,
+    pub(crate) redis: Redis,
+    judges: Vec<Option<Process>>,
+    ports: Vec<u16>,
+}
+
+/// One word of a judge to the sink.
+#[derive(Debug, Clone, PartialEq)]
+struct Word {
+    group: usize,
+    starts_at: Timestamp,
+    /// When the alert ended; `None` while it fires.
+    ended_at: Option<Timestamp>,
+}
+
+/// Whether a signal is on.
+fn is_on(group: usize, at: Timestamp) -> bool {
+    period(group, at) % 2 == 1
+}
+
+/// The number of the half period; odd ones are on.
+fn period(group: usize, at: Timestamp) -> i64 {
+    (at.millis() + group as i64 * 1_500).div_euclid(HALF)
+}
+
+impl Fleet {
+    /// Starts everything; `None` without a redis-server. `db` is the `[db]` url of all judges, empty for one each.
+    pub(crate) async fn start(judges: usize, db: &str) -> Option<Self> {
+        let redis = Redis::start_with(&["--appendfsync", "always"]).await?;
+        let folder = tempfile::tempdir().unwrap();
+        let none = folder.path().join("none.yml");
+        fs::write(&none, "groups: []\n").unwrap();
+        let mut stack = Stack::new(&none).await;
+        stack.start_saker().await;
+        let ports = (0..judges).map(|_| free_port()).collect();
+        let mut fleet = Self { stack, redis, judges: (0..judges).map(|_| None).collect(), ports };
+        fs::write(fleet.stack.file("fleet.yml"), rules()).unwrap();
+        for judge in 0..judges {
+            fs::write(fleet.config(judge), fleet.text(judge, db)).unwrap();
+            fleet.start_judge(judge);
+        }
+        Some(fleet)
+    }
+
+    pub(crate) fn start_judge(&mut self, judge: usize) {
+        let config = self.config(judge);
+        let args = ["judge".as_ref(), "--config".as_ref(), config.as_os_str()];
+        self.judges[judge] = Some(Process::start(&binary("saker"), args));
+    }
+
+    pub(crate) fn judge(&mut self, judge: usize) -> &mut Process {
+        self.judges[judge].as_mut().expect("it was started")
+    }
+
+    /// How many groups each judge holds, by its own metrics; nothing of one that does not answer.
+    pub(crate) async fn held(&self) -> Vec<usize> {
+        let mut held = Vec::new();
+        for port in &self.ports {
+            let url = format!("http://127.0.0.1:{port}/metrics");
+            let text = testkit::get_text(&self.stack.context.http, &url).await.unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("judge_rule_groups_held "));
+            held.push(line.and_then(|number| number.parse().ok()).unwrap_or(0));
+        }
+        held
+    }
+
+    /// Waits until every one of these judges holds groups and all groups are held.
+    pub(crate) async fn shared_by(&self, judges: usize) {
+        eventually("the judges share the groups", SOON, async || {
+            let held = self.held().await;
+            let busy = held.iter().filter(|held| **held > 0).count();
+            (busy == judges && held.iter().sum::<usize>() == GROUPS).then_some(())
+        })
+        .await;
+    }
+
+    /// Starts a second process that calls itself like this judge, on a port of its own; answers where it is healthy.
+    pub(crate) fn twin(&mut self, judge: usize) -> String {
+        let (port, config) = (free_port(), self.stack.file("twin.toml"));
+        let before = self.ports[judge];
+        let text = self.text(judge, "").replace(&format!(":{before}\""), &format!(":{port}\""));
+        let data = self.stack.file("twin");
+        let own = format!("data_dir = {:?}", self.stack.file(&format!("judge-{judge}")));
+        fs::write(&config, text.replace(&own, &format!("data_dir = {data:?}"))).unwrap();
+        let args = ["judge".as_ref(), "--config".as_ref(), config.as_os_str()];
+        self.judges.push(Some(Process::start(&binary("saker"), args)));
+        format!("http://127.0.0.1:{port}/-/healthy")
+    }
+
+    /// Where a judge says what it lacks.
+    pub(crate) fn ready(&self, judge: usize) -> String {
+        format!("http://127.0.0.1:{}/-/ready", self.ports[judge])
+    }
+
+    /// Writes the signals until dropped.
+    pub(crate) async fn feed(http: &reqwest::Client, transfer: &str) {
+        loop {
+            let now = Clock::System.now().slot(PUSH_EVERY);
+            let series = |group: usize| Series {
+                labels: Labels::from_pairs([("__name__", "signal"), ("n", &group.to_string())]),
+                samples: vec![Sample {
+                    timestamp: now,
+                    value: f64::from(u8::from(is_on(group, now))),
+                }],
+            };
+            let series: Vec<Series> = (0..GROUPS).map(series).collect();
+            let request = http
+                .post(format!("{transfer}/api/v1/write"))
+                .header("content-encoding", "snappy")
+                .header("content-type", "application/x-protobuf")
+                .body(wire::remote_write::encode(&series, &[]));
+            let answer = request.send().await;
+            assert!(answer.is_ok_and(|answer| answer.status().is_success()), "transfer is there");
+            tokio::time::sleep(PUSH_EVERY).await;
+        }
+    }
+
+    /// Everything that was told, in order.
+    fn words(&self) -> Vec<Word> {
+        let now = self.stack.context.clock.now();
+        let time = |alert: &Value, key: &str| {
+            alert[key].as_str().and_then(Timestamp::parse_rfc3339).expect("judge sends moments")
+        };
+        let word = |alert: &Value| {
+            let ends_at = time(alert, "endsAt");
+            let group = alert["labels"]["n"].as_str().expect("the alert has its signal's label");
+            Word {
+                group: group.parse().unwrap(),
+                starts_at: time(alert, "startsAt"),
+                // The news of a firing alert holds for minutes, longer than a test.
+                ended_at: (ends_at <= now).then_some(ends_at),
+            }
+        };
+        let bodies = self.stack.webhook.bodies();
+        let alerts = bodies.iter().filter_map(Value::as_array).flatten();
+        alerts.filter(|alert| alert["labels"]["alertname"] == "On").map(word).collect()
+    }
+
+    /// What a receiver makes of the words on each alert: repetitions of the last word are none, everything else is a
+    /// transition.
+    fn transitions(&self) -> BTreeMap<usize, Vec<Word>> {
+        let mut seen: BTreeMap<usize, Vec<Word>> = BTreeMap::new();
+        for word in self.words() {
+            let list = seen.entry(word.group).or_default();
+            if list.last() != Some(&word) {
+                list.push(word);
+            }
+        }
+        seen
+    }
+
+    /// Each transition is there once: starts and ends take turns, each start has one end, none ended while its signal
+    /// was on, none began while it was off, and of the time between `from` and `until` no whole on-period is missing.
+    pub(crate) fn check(&self, from: Timestamp, until: Timestamp) {
+        let transitions = self.transitions();
+        for group in 0..GROUPS {
+            let list = transitions.get(&group).map(Vec::as_slice).unwrap_or_default();
+            let mut periods = Vec::new();
+            for (at, word) in list.iter().enumerate() {
+                let before = at.checked_sub(1).map(|at| &list[at]);
+                let begun = word.starts_at.millis() - OFFSET;
+                match word.ended_at {
+                    None => {
+                        assert!(before.is_none_or(|one| one.ended_at.is_some()), "{list:#?}");
+                        assert!(
+                            before.is_none_or(|one| one.starts_at < word.starts_at),
+                            "{list:#?}"
+                        );
+                        let seen =
+                            [0, 600, 1_200].map(|late| is_on(group, Timestamp(begun - late)));
+                        assert!(seen.contains(&true), "a false start: {word:?} in {list:#?}");
+                        periods.push(period(group, Timestamp(begun)));
+                    }
+                    Some(ended) => {
+                        let start = before.filter(|one| one.ended_at.is_none());
+                        assert_eq!(
+                            start.map(|one| one.starts_at),
+                            Some(word.starts_at),
+                            "{list:#?}"
+                        );
+                        let seen = [0, 600, 1_200, 1_800, 2_400]
+                            .map(|late| is_on(group, Timestamp(ended.millis() - OFFSET - late)));
+                        assert!(seen.contains(&false), "a false end: {word:?} in {list:#?}");
+                    }
+                }
+            }
+            let expected = (period(group, from) + 1..period(group, until)).filter(|n| n % 2 == 1);
+            for number in expected {
+                let told = periods.iter().filter(|period| **period == number).count();
+                assert_eq!(told, 1, "signal {group} was on in period {number}: {list:#?}");
+            }
+        }
+    }
+
+    /// The longest distance of two recorded samples of any group between the two moments, in slots.
+    pub(crate) async fn longest_gap(&self, from: Timestamp, until: Timestamp) -> f64 {
+        let span = until.since(from).as_secs();
+        let url = format!("{}/api/v1/query", self.stack.apiproxy());
+        let query = [("query", format!("recorded[{span}s]")), ("time", until.to_string())];
+        let url = reqwest::Url::parse_with_params(&url, query).unwrap();
+        let answer = get_json(&self.stack.context.http, url.as_str()).await.unwrap();
+        let series = answer["data"]["result"].as_array().unwrap();
+        assert_eq!(series.len(), GROUPS);
+        let mut longest: f64 = 0.0;
+        for one in series {
+            let times: Vec<f64> = one["values"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|value| value[0].as_f64().unwrap())
+                .collect();
+            let inner = times.windows(2).map(|pair| pair[1] - pair[0]);
+            let first = times[0] - from.seconds_f64();
+            let last = until.seconds_f64() - OFFSET as f64 / 1000.0 - times[times.len() - 1];
+            let gap = inner.chain([first, last]).fold(0.0, f64::max);
+            if gap > 2.0 * INTERVAL.as_secs_f64() {
+                eprintln!("{}: {times:?}", one["metric"]);
+            }
+            longest = longest.max(gap);
+        }
+        longest / INTERVAL.as_secs_f64()
+    }
+
+    /// Samples that the store refused, since another value was there for the moment.
+    pub(crate) async fn contradictions(&self) -> f64 {
+        let url = format!("{}/metrics", self.stack.transfer());
+        let text = testkit::get_text(&self.stack.context.http, &url).await.unwrap();
+        let of_duplicates = |line: &&str| line.contains("refused") && line.contains("\"duplicate");
+        let count = |line: &str| line.rsplit(' ').next().and_then(|text| text.parse::<f64>().ok());
+        let lines: Vec<&str> = text.lines().filter(of_duplicates).collect();
+        assert!(!lines.is_empty(), "transfer tells what it refused");
+        lines.into_iter().filter_map(count).sum()
+    }
+
+    fn config(&self, judge: usize) -> std::path::PathBuf {
+        self.stack.file(&format!("judge-{judge}.toml"))
+    }
+
+    fn text(&self, judge: usize, db: &str) -> String {
+        let port = self.ports[judge];
+        let sink = self.stack.webhook.url().replace("/hook", "");
+        format!(
+            "data_dir = {data:?}\n[db]\nurl = {db:?}\n[state]\nredis_url = {redis:?}\n\
+             [storage]\nurl = {read:?}\nwrite_url = \"{write}/api/v1/write\"\n\
+             [judge]\nlisten = \"127.0.0.1:{port}\"\ninstance = \"judge-{judge}\"\nalarm_urls = [{sink:?}]\n\
+             rule_files = [{rules:?}]\nlease_time = \"{lease}s\"\nsettle_time = \"4s\"\n",
+            data = self.stack.file(&format!("judge-{judge}")),
+            redis = self.redis.url(),
+            read = self.stack.apiproxy(),
+            write = self.stack.transfer(),
+            rules = self.stack.file("fleet.yml"),
+            lease = LEASE.as_secs(),
+        )
+    }
+}
+
+fn rules() -> String {
+    let group = |n: usize| {
+        format!(
+            "- name: group {n}\n  interval: {}s\n  query_offset: {OFFSET}ms\n  rules:\n  \
+             - {{alert: On, expr: 'signal{{n=\"{n}\"}} == 1'}}\n  \
+             - {{record: recorded, expr: 'signal{{n=\"{n}\"}}'}}\n",
+            INTERVAL.as_secs()
+        )
+    };
+    let groups: String = (0..GROUPS).map(group).collect();
+    format!("groups:\n{groups}")
+}

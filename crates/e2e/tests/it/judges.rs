@@ -1,0 +1,134 @@
+//! Several judge processes that share the rules: killed, paused, without Redis, without SQL. Every transition is told
+//! once, none falsely, and recording rules go on.
+
+use std::time::Duration;
+
+use model::Timestamp;
+use nix::sys::signal::Signal;
+use testkit::{MariaDb, eventually, get_text};
+use tokio::time::sleep;
+
+use crate::judge_fleet::{Fleet, INTERVAL, LEASE};
+
+/// A minute of the real thing, in which one judge is killed.
+const MINUTE: Duration = Duration::from_secs(6);
+/// Transitions that just happened are told by then.
+const TELL: Duration = Duration::from_secs(12);
+
+fn now(fleet: &Fleet) -> Timestamp {
+    fleet.stack.context.clock.now()
+}
+
+async fn flush(fleet: &Fleet) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let url = fleet.redis.url();
+    let address = url.trim_start_matches("redis://").trim_end_matches("/0");
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"FLUSHALL\r\n").await.unwrap();
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"+OK\r\n");
+}
+
+/// Runs the judges until they share the groups and all alerts have been seen, then `faults`, and checks what was told
+/// from the beginning of the faults on; answers the longest gap of a recording rule in slots.
+async fn through(judges: usize, db: &str, faults: impl AsyncFnOnce(&mut Fleet)) -> Option<f64> {
+    let mut fleet = Fleet::start(judges, db).await?;
+    let (http, transfer) = (fleet.stack.context.http.clone(), fleet.stack.transfer());
+    let feeding = Fleet::feed(&http, &transfer);
+    let story = async {
+        fleet.shared_by(judges).await;
+        // What was there before counts as a gap, after which alerts settle.
+        sleep(INTERVAL * 3).await;
+        let from = now(&fleet);
+        faults(&mut fleet).await;
+        let until = now(&fleet);
+        sleep(TELL).await;
+        fleet.check(from, until);
+        assert_eq!(fleet.contradictions().await, 0.0, "nothing was written twice");
+        fleet.longest_gap(from, until).await
+    };
+    tokio::select! {
+        () = feeding => None,
+        gap = story => Some(gap),
+    }
+}
+
+/// Done when 6 of the issue: ten minutes in which every minute one of three judges is killed, ten times as fast.
+#[tokio::test(flavor = "multi_thread")]
+async fn three_judges_of_which_one_is_killed_each_minute_tell_every_transition_once() {
+    let gap = through(3, "", async |fleet| {
+        for minute in 0..10 {
+            let victim = minute % 3;
+            fleet.judge(victim).kill();
+            sleep(MINUTE - Duration::from_secs(1)).await;
+            fleet.start_judge(victim);
+            sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let Some(gap) = gap.await else { return };
+    assert!(gap <= 2.0, "a gap of {gap} slots in a recording rule");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_judge_that_was_stopped_for_longer_than_its_lease_says_nothing_of_its_former_groups() {
+    let gap = through(2, "", async |fleet| {
+        for victim in [0, 1] {
+            fleet.judge(victim).signal(Signal::SIGSTOP);
+            sleep(LEASE * 5).await;
+            fleet.judge(victim).signal(Signal::SIGCONT);
+            sleep(INTERVAL).await;
+        }
+        fleet.shared_by(2).await;
+    });
+    let Some(gap) = gap.await else { return };
+    assert!(gap <= 2.0, "a gap of {gap} slots in a recording rule");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_is_killed_and_loses_its_memory_and_no_alert_ends_or_is_lost() {
+    let done = through(2, "", async |fleet| {
+        fleet.redis.kill();
+        sleep(Duration::from_secs(2)).await;
+        fleet.redis.start_again().await;
+        sleep(MINUTE * 2).await;
+        for _ in 0..2 {
+            flush(fleet).await;
+            sleep(MINUTE * 2).await;
+        }
+        fleet.shared_by(2).await;
+    });
+    let _gap = done.await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn judges_go_on_without_the_database() {
+    let Some(mut server) = MariaDb::start().await else { return };
+    let url = server.create_database("judges");
+    let gap = through(2, &url, async |fleet| {
+        server.kill();
+        sleep(MINUTE).await;
+        fleet.judge(0).kill();
+        sleep(MINUTE * 2).await;
+        server.start_again().await;
+        fleet.start_judge(0);
+        fleet.shared_by(2).await;
+    });
+    let Some(gap) = gap.await else { return };
+    assert!(gap <= 2.0, "a gap of {gap} slots in a recording rule");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_judge_of_the_same_name_takes_the_place_of_the_one_before() {
+    let Some(mut fleet) = Fleet::start(1, "").await else { return };
+    fleet.shared_by(1).await;
+    // It is stopped, so its port cannot be had: the second one has another.
+    let other = fleet.twin(0);
+    let (http, ready) = (fleet.stack.context.http.clone(), fleet.ready(0));
+    eventually("the first one says why it does nothing", Duration::from_secs(60), async || {
+        let answer = http.get(&ready).send().await.ok()?.text().await.ok()?;
+        answer.contains("judge.instance").then_some(())
+    })
+    .await;
+    assert!(get_text(&http, &other).await.is_some());
+}

@@ -1,0 +1,122 @@
+//! `/rules/{id}`: one rule, why it fires or does not, and its last evaluations.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::groups::moment;
+use super::{Page, message, render};
+use crate::api::state_of;
+use crate::board::Evaluation;
+use crate::explain::{Explanation, Question, explain};
+use crate::group::Health;
+use crate::http::App;
+use crate::rules::{DATABASE, RuleKind};
+use crate::template::Template as Text;
+
+#[derive(Debug, Template)]
+#[template(path = "rule.html")]
+struct RulePage {
+    name: String,
+    state: &'static str,
+    word: &'static str,
+    reasons: Vec<String>,
+    query: String,
+    group: String,
+    file: String,
+    edit: Option<String>,
+    hold: String,
+    keep: String,
+    is_alert: bool,
+    labels: Vec<(String, String)>,
+    annotations: Vec<(String, String)>,
+    id: String,
+    explanation: Explanation,
+    evaluations: Vec<Run>,
+    page: Page,
+}
+
+#[derive(Debug)]
+struct Run {
+    at: String,
+    took: String,
+    samples: String,
+    error: String,
+    changes: Vec<String>,
+}
+
+pub(super) async fn page(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    page: Page,
+) -> Response {
+    let Some((view, at)) = app.ticker.board.rule(&id) else {
+        let id: String = id.chars().take(64).collect();
+        let detail = page.fill("error.rule_unknown", "id", &id);
+        return message(StatusCode::NOT_FOUND, page, "error.not_found", detail);
+    };
+    let (rule, shown) = (&view.group.rules[at], &view.rules[at]);
+    let now = app.manager.clock.now();
+    let question = Question { view: &view, rule: at, at: now, is_now: true, filter: &[] };
+    let explanation = explain(&app.ticker.evaluator, &question).await;
+    let (hold, keep, annotations) = match &rule.kind {
+        RuleKind::Alerting { hold, keep_firing_for, annotations } => {
+            let text = model::format_duration;
+            (text(*hold), text(*keep_firing_for), pairs(annotations))
+        }
+        RuleKind::Recording => Default::default(),
+    };
+    let is_alert = matches!(rule.kind, RuleKind::Alerting { .. });
+    let state = match (&shown.health, is_alert) {
+        (Health::Failed(_), _) => "err",
+        (Health::Ok, false) => "ok",
+        (_, false) => "unknown",
+        (_, true) => state_of(shown),
+    };
+    let key = &view.group.key;
+    let found = RulePage {
+        name: rule.name.clone(),
+        state,
+        word: page.state(state),
+        reasons: explanation.sentences.iter().map(|s| s.told(page.language)).collect(),
+        query: rule.query.expr.pretty(),
+        group: key.name.clone(),
+        file: key.file.clone(),
+        edit: (key.file == DATABASE).then(|| super::edit::address(&key.name)),
+        hold,
+        keep,
+        is_alert,
+        labels: pairs(&rule.labels),
+        annotations,
+        id,
+        explanation,
+        evaluations: shown.evaluations.iter().rev().map(|e| run(e, &page)).collect(),
+        page,
+    };
+    render(&found)
+}
+
+fn pairs(texts: &[(String, Text)]) -> Vec<(String, String)> {
+    texts.iter().map(|(name, text)| (name.clone(), text.source().to_owned())).collect()
+}
+
+fn run(evaluation: &Evaluation, page: &Page) -> Run {
+    let change = |change: &crate::board::Change| {
+        let values = [
+            ("labels", change.labels.to_string()),
+            ("from", page.state(change.from).to_owned()),
+            ("to", page.state(change.to).to_owned()),
+        ];
+        page.language.fill("rule.changes", &values)
+    };
+    Run {
+        at: moment(evaluation.at),
+        took: format!("{:.1?}", evaluation.took),
+        samples: page.fill("rule.samples", "count", &evaluation.samples.to_string()),
+        error: evaluation.error.clone().unwrap_or_default(),
+        changes: evaluation.changes.iter().map(change).collect(),
+    }
+}
