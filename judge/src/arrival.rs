@@ -123,6 +123,13 @@ pub(crate) struct Turn {
     pub(crate) wave: Arc<Wave>,
 }
 
+impl From<Turn> for Touched {
+    fn from(turn: Turn) -> Self {
+        let rules = turn.rules.into_iter().collect();
+        Self { rules: HashMap::from([(turn.group, rules)]), hosts: turn.wave.hosts.clone() }
+    }
+}
+
 /// Groups that wait to look at what arrived.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
@@ -152,7 +159,7 @@ impl Waiting {
 
     /// The next group whose turn it is. All groups that may look now do so at the same moment.
     pub(crate) fn next_turn(&mut self, now: Timestamp) -> Option<Turn> {
-        if self.turns.is_empty() && self.due.first().is_some_and(|(due, _)| *due <= now) {
+        if self.due.first().is_some_and(|(due, _)| *due <= now) {
             self.begin_wave(now);
         }
         self.turns.pop_front()
@@ -197,12 +204,18 @@ impl Waiting {
             self.touched.hosts.clone()
         };
         let wave = Arc::new(Wave::new(now, self.waves, hosts));
+        let mut turns = VecDeque::with_capacity(due.len());
         for (_, group) in due {
             let Some(rules) = self.touched.rules.remove(&group) else { continue };
             self.looked.insert(Arc::clone(&group), now);
             let rules = rules.into_iter().collect();
-            self.turns.push_back(Turn { group, rules, wave: Arc::clone(&wave) });
+            turns.push_back(Turn { group, rules, wave: Arc::clone(&wave) });
         }
+        // A few groups need not wait for many.
+        if turns.len() < self.turns.len() {
+            std::mem::swap(&mut turns, &mut self.turns);
+        }
+        self.turns.append(&mut turns);
     }
 }
 
@@ -276,6 +289,38 @@ mod tests {
         for host in ["h1", "h2"] {
             assert!(turn.wave.hosts.contain(&Labels::from_pairs([("endpoint", host)])), "{host}");
         }
+    }
+
+    #[test]
+    fn a_few_groups_do_not_wait_for_many() {
+        let mut waiting = Waiting::default();
+        for group in ["a", "b", "c"] {
+            waiting.add(touched(group, 0, "h1"), Timestamp(0));
+        }
+        let first = waiting.next_turn(Timestamp(0)).expect("it is due");
+        waiting.add(touched("z", 0, "h2"), Timestamp(5));
+        let order: Vec<(String, u64)> =
+            turns(&mut waiting, 5).into_iter().map(|(group, _, wave)| (group, wave)).collect();
+        assert_eq!((first.group.name.as_str(), first.wave.number), ("a", 1));
+        let expected = [("z", 2), ("b", 1), ("c", 1)];
+        assert_eq!(order, expected.map(|(group, wave)| (group.to_owned(), wave)));
+    }
+
+    #[test]
+    fn a_turn_that_a_later_one_went_before_can_be_taken_again() {
+        let mut waiting = Waiting::default();
+        ["a", "b", "c"].map(|group| waiting.add(touched(group, 1, "h1"), Timestamp(0)));
+        assert!(waiting.next_turn(Timestamp(0)).is_some());
+        waiting.add(touched("c", 2, "h2"), Timestamp(1000));
+        let later = waiting.next_turn(Timestamp(1000)).expect("it goes first");
+        assert_eq!((later.rules, later.wave.number), (vec![2], 2));
+        let earlier = std::iter::from_fn(|| waiting.next_turn(Timestamp(1000))).last();
+        let earlier = earlier.expect("the turn of the first wave");
+        assert_eq!((earlier.group.name.as_str(), earlier.wave.number), ("c", 1));
+        waiting.add(earlier.into(), Timestamp(1000));
+        let again = waiting.next_turn(Timestamp(2000)).expect("a second later");
+        assert_eq!((again.rules, again.wave.number), (vec![1], 3));
+        assert!(again.wave.hosts.contain(&Labels::from_pairs([("endpoint", "h1")])));
     }
 
     #[test]

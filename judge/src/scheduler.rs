@@ -225,7 +225,10 @@ impl Scheduler {
             let Some(turn) = self.waiting.next_turn(now) else { return };
             let Some(seat) = self.seats.get_mut(&turn.group) else { continue };
             if seat.seen >= turn.wave.at {
-                // A slot that came later has seen it all.
+                // A slot that came later has seen it all, a look only what it was about.
+                if seat.evaluated < turn.wave.at {
+                    self.waiting.add(turn.into(), now);
+                }
                 continue;
             }
             let Some(mut run) = seat.run.take() else {
