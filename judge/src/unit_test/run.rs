@@ -11,9 +11,10 @@ use storage::{Batch, Limits, Storage};
 use super::compare::{self, Fired};
 use super::series::{read_labels, read_values};
 use super::spec::{AlertTest, ExprTest, TestFile, TestGroup};
-use crate::eval::Evaluator;
+use crate::eval::{Alone, Evaluator};
 use crate::group::{GroupRun, Health};
 use crate::metrics::Metrics;
+use crate::pass::Passes;
 use crate::rules::{RuleGroup, RuleKind};
 use crate::template::Surroundings;
 
@@ -88,6 +89,7 @@ impl<'a> Course<'a> {
             external_labels: Labels::from_pairs(&test.external_labels),
             external_url: test.external_url.clone(),
         };
+        let metrics = Metrics::default();
         Ok(Self {
             test,
             start,
@@ -100,7 +102,9 @@ impl<'a> Course<'a> {
                 rules_max: 1,
                 settle_time: Duration::ZERO,
                 surroundings,
-                metrics: Metrics::default(),
+                passes: Passes::new(metrics.clone(), storage.arrivals()),
+                alone: Alone::default(),
+                metrics,
             },
             storage,
             runs: groups.into_iter().map(GroupRun::new).collect(),
