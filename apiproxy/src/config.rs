@@ -1,0 +1,210 @@
+//! Settings of apiproxy.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use daemon::Faults;
+use serde::{Deserialize, Serialize};
+use storage::RemoteConfig;
+
+use crate::catalogue::SITES_MAX;
+
+/// The section `[apiproxy]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the API is served.
+    pub listen: SocketAddr,
+    /// How long a query may take, the wait for its turn included. A client may ask for less.
+    #[serde(with = "model::duration_text")]
+    pub query_timeout: Duration,
+    /// Queries worked on at a time; further ones wait for their turn.
+    pub queries_in_flight_max: usize,
+    /// Points a series may have in the answer to a range query.
+    pub points_max: usize,
+    /// Samples a query may hold at one time.
+    pub samples_max: usize,
+    /// How old the newest sample of a series may be to still be its value.
+    #[serde(with = "model::duration_text")]
+    pub lookback: Duration,
+    /// The judge that answers for rules and alerts, as `http://host:port`; empty for none.
+    pub judge_url: String,
+    /// The data centres that are asked; none asks the store of `[storage]` alone.
+    pub datacenters: Vec<DataCentreConfig>,
+}
+
+/// A section `[[apiproxy.datacenters]]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataCentreConfig {
+    /// Its name.
+    pub name: String,
+    /// Where its store is read: the address before `/api/v1/query`. Empty for the store of `[storage]`.
+    pub url: String,
+    /// A file with the bearer token. Empty for none.
+    pub token_file: PathBuf,
+    /// More headers of every request.
+    pub headers: BTreeMap<String, String>,
+    /// How long it is waited for.
+    #[serde(with = "model::duration_text")]
+    pub timeout: Duration,
+    /// Labels that its series get in answers.
+    pub labels: BTreeMap<String, String>,
+    /// Its judge; empty for none.
+    pub judge_url: String,
+}
+
+impl Default for DataCentreConfig {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            url: String::new(),
+            token_file: PathBuf::new(),
+            headers: BTreeMap::new(),
+            timeout: Duration::from_secs(10),
+            labels: BTreeMap::new(),
+            judge_url: String::new(),
+        }
+    }
+}
+
+impl DataCentreConfig {
+    /// Its store behind the network; nothing when it is the one of `[storage]`.
+    pub fn remote(&self, token: Option<String>) -> Option<RemoteConfig> {
+        let headers = self.headers.iter().map(|(name, text)| (name.clone(), text.clone()));
+        (!self.url.is_empty()).then(|| RemoteConfig {
+            token,
+            headers: headers.collect(),
+            timeout: self.timeout,
+            ..RemoteConfig::new(self.url.as_str(), "")
+        })
+    }
+
+    fn validate(&self, at: usize, faults: &mut Faults) {
+        let mut add = |key: &str, fault: String| {
+            faults.add(&format!("apiproxy.datacenters[{at}].{key}"), fault);
+        };
+        if self.name.is_empty() || self.name.contains(',') {
+            add("name", "must not be empty nor hold commas".to_owned());
+        }
+        if let Some(Err(error)) = self.remote(None).map(|remote| remote.check()) {
+            add("url", error.to_string());
+        }
+        if self.timeout < Duration::from_secs(1) {
+            add("timeout", "must be at least 1s".to_owned());
+        }
+        if let Some(name) = self.labels.keys().find(|name| !model::is_label_name(name)) {
+            add("labels", format!("{name:?} is no name of a label"));
+        }
+        if !is_address_or_empty(&self.judge_url) {
+            add("judge_url", "must start with http:// or https://, or be empty".to_owned());
+        }
+    }
+}
+
+fn is_address_or_empty(url: &str) -> bool {
+    url.is_empty() || url.starts_with("http://") || url.starts_with("https://")
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: ([127, 0, 0, 1], 8080).into(),
+            query_timeout: Duration::from_secs(120),
+            queries_in_flight_max: 20,
+            points_max: 11_000,
+            samples_max: 50_000_000,
+            lookback: Duration::from_secs(300),
+            judge_url: "http://127.0.0.1:6081".to_owned(),
+            datacenters: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Whether the store of `[storage]` is asked.
+    pub fn needs_store(&self) -> bool {
+        self.datacenters.is_empty() || self.datacenters.iter().any(|centre| centre.url.is_empty())
+    }
+
+    /// Notes what is wrong, key by key.
+    pub fn validate(&self, faults: &mut Faults) {
+        for (key, value) in [
+            ("apiproxy.queries_in_flight_max", self.queries_in_flight_max),
+            ("apiproxy.points_max", self.points_max),
+            ("apiproxy.samples_max", self.samples_max),
+        ] {
+            if value == 0 {
+                faults.add(key, "must be at least 1");
+            }
+        }
+        for (key, value) in
+            [("apiproxy.query_timeout", self.query_timeout), ("apiproxy.lookback", self.lookback)]
+        {
+            if value < Duration::from_secs(1) {
+                faults.add(key, "must be at least 1s");
+            }
+        }
+        if self.datacenters.len() > SITES_MAX {
+            faults.add("apiproxy.datacenters", format!("there may be {SITES_MAX}"));
+        }
+        let mut names = BTreeSet::new();
+        for (at, centre) in self.datacenters.iter().enumerate() {
+            centre.validate(at, faults);
+            if !names.insert(&centre.name) {
+                faults.add("apiproxy.datacenters", format!("{:?} occurs twice", centre.name));
+            }
+        }
+        if !is_address_or_empty(&self.judge_url) {
+            let fault =
+                format!("{:?} must start with http:// or https://, or be empty", self.judge_url);
+            faults.add("apiproxy.judge_url", fault);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        let mut faults = Faults::default();
+        Config::default().validate(&mut faults);
+        assert!(faults.list().is_empty(), "{:?}", faults.list());
+    }
+
+    #[test]
+    fn every_fault_is_named() {
+        let mut faults = Faults::default();
+        let config = Config {
+            points_max: 0,
+            samples_max: 0,
+            lookback: Duration::ZERO,
+            judge_url: "judge:6081".to_owned(),
+            datacenters: vec![
+                DataCentreConfig { url: "bj".to_owned(), ..DataCentreConfig::default() },
+                DataCentreConfig { name: "sh".to_owned(), ..DataCentreConfig::default() },
+                DataCentreConfig { name: "sh".to_owned(), ..DataCentreConfig::default() },
+            ],
+            ..Config::default()
+        };
+        config.validate(&mut faults);
+        let keys: Vec<&str> =
+            faults.list().iter().filter_map(|fault| fault.split(':').next()).collect();
+        assert_eq!(
+            keys,
+            [
+                "apiproxy.points_max",
+                "apiproxy.samples_max",
+                "apiproxy.lookback",
+                "apiproxy.datacenters[0].name",
+                "apiproxy.datacenters[0].url",
+                "apiproxy.datacenters",
+                "apiproxy.judge_url"
+            ]
+        );
+    }
+}

@@ -1,0 +1,187 @@
+//! Every metric of apiproxy.
+
+use std::fmt;
+
+use daemon::Context;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use wire::prom_api::ErrorKind;
+
+/// What was asked for, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Endpoint {
+    Query,
+    QueryRange,
+    FormatQuery,
+    ParseQuery,
+    Series,
+    Labels,
+    LabelValues,
+    Metadata,
+    Rules,
+    Alerts,
+    FalconEndpoints,
+    FalconCounters,
+    FalconHistory,
+    FalconLastPoint,
+    FalconInfo,
+    FalconGrafana,
+}
+
+impl Endpoint {
+    const ALL: [Self; 16] = [
+        Self::Query,
+        Self::QueryRange,
+        Self::FormatQuery,
+        Self::ParseQuery,
+        Self::Series,
+        Self::Labels,
+        Self::LabelValues,
+        Self::Metadata,
+        Self::Rules,
+        Self::Alerts,
+        Self::FalconEndpoints,
+        Self::FalconCounters,
+        Self::FalconHistory,
+        Self::FalconLastPoint,
+        Self::FalconInfo,
+        Self::FalconGrafana,
+    ];
+}
+
+impl EncodeLabelValue for Endpoint {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        let word = match self {
+            Self::Query => "query",
+            Self::QueryRange => "query_range",
+            Self::FormatQuery => "format_query",
+            Self::ParseQuery => "parse_query",
+            Self::Series => "series",
+            Self::Labels => "labels",
+            Self::LabelValues => "label_values",
+            Self::Metadata => "metadata",
+            Self::Rules => "rules",
+            Self::Alerts => "alerts",
+            Self::FalconEndpoints => "falcon_endpoints",
+            Self::FalconCounters => "falcon_counters",
+            Self::FalconHistory => "falcon_history",
+            Self::FalconLastPoint => "falcon_last_point",
+            Self::FalconInfo => "falcon_info",
+            Self::FalconGrafana => "falcon_grafana",
+        };
+        EncodeLabelValue::encode(&word, encoder)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByResult {
+    request: Endpoint,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByEndpoint {
+    request: Endpoint,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BySite {
+    datacenter: String,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfSite {
+    datacenter: String,
+}
+
+/// The counters and gauges; clones count into the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    requests: Family<ByResult, Counter>,
+    seconds: Family<ByEndpoint, Histogram, fn() -> Histogram>,
+    sites: Family<BySite, Counter>,
+    site_seconds: Family<OfSite, Histogram, fn() -> Histogram>,
+    pub(crate) in_flight: Gauge,
+    pub(crate) waiting: Gauge,
+}
+
+impl Metrics {
+    /// Registers all of them, touched with zero.
+    pub(crate) fn register(context: &Context) -> Self {
+        let buckets: fn() -> Histogram =
+            || Histogram::new([0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 120.0]);
+        let metrics = Self {
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(buckets),
+            sites: Family::default(),
+            site_seconds: Family::new_with_constructor(buckets),
+            in_flight: Gauge::default(),
+            waiting: Gauge::default(),
+        };
+        for request in Endpoint::ALL {
+            drop(metrics.requests.get_or_create(&ByResult { request, result: "success" }));
+            drop(metrics.seconds.get_or_create(&ByEndpoint { request }));
+        }
+        let mut registry = context.registry();
+        let help = "Requests by what was asked for and by success or the type of the error";
+        registry.register("apiproxy_requests", help, metrics.requests.clone());
+        let help = "How long requests took, the wait for their turn included";
+        registry.register("apiproxy_request_seconds", help, metrics.seconds.clone());
+        let help = "Questions to data centres by what came of them; skipped are those to one that failed too often";
+        registry.register("apiproxy_datacenter_requests", help, metrics.sites.clone());
+        let help = "How long data centres took to answer";
+        registry.register("apiproxy_datacenter_seconds", help, metrics.site_seconds.clone());
+        registry.register(
+            "apiproxy_queries_in_flight",
+            "Queries being worked on",
+            metrics.in_flight.clone(),
+        );
+        registry.register(
+            "apiproxy_queries_waiting",
+            "Queries waiting for their turn",
+            metrics.waiting.clone(),
+        );
+        drop(registry);
+        metrics
+    }
+
+    /// Counts a question to a data centre.
+    pub(crate) fn site_asked(&self, name: &str, is_answered: bool, seconds: f64) {
+        let result = if is_answered { "success" } else { "failure" };
+        self.sites.get_or_create(&BySite { datacenter: name.to_owned(), result }).inc();
+        self.site_seconds.get_or_create(&OfSite { datacenter: name.to_owned() }).observe(seconds);
+    }
+
+    /// Counts a question that was not put to a data centre because it failed too often.
+    pub(crate) fn site_skipped(&self, name: &str) {
+        let datacenter = name.to_owned();
+        self.sites.get_or_create(&BySite { datacenter, result: "skipped" }).inc();
+    }
+
+    /// Counts a request that has an answer.
+    pub(crate) fn done(&self, request: Endpoint, error: Option<ErrorKind>, seconds: f64) {
+        let result = error.map_or("success", ErrorKind::as_str);
+        self.requests.get_or_create(&ByResult { request, result }).inc();
+        self.seconds.get_or_create(&ByEndpoint { request }).observe(seconds);
+    }
+}
+
+/// Counts something up for as long as it lives, also when a client goes away in the midst of it.
+pub(crate) struct Counted(Gauge);
+
+impl Counted {
+    pub(crate) fn up(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
