@@ -309,7 +309,9 @@ mod tests {
     #[test]
     fn a_turn_that_a_later_one_went_before_can_be_taken_again() {
         let mut waiting = Waiting::default();
-        ["a", "b", "c"].map(|group| waiting.add(touched(group, 1, "h1"), Timestamp(0)));
+        for group in ["a", "b", "c"] {
+            waiting.add(touched(group, 1, "h1"), Timestamp(0));
+        }
         assert!(waiting.next_turn(Timestamp(0)).is_some());
         waiting.add(touched("c", 2, "h2"), Timestamp(1000));
         let later = waiting.next_turn(Timestamp(1000)).expect("it goes first");
