@@ -123,6 +123,13 @@ pub(crate) struct Turn {
     pub(crate) wave: Arc<Wave>,
 }
 
+impl From<Turn> for Touched {
+    fn from(turn: Turn) -> Self {
+        let rules = turn.rules.into_iter().collect();
+        Self { rules: HashMap::from([(turn.group, rules)]), hosts: turn.wave.hosts.clone() }
+    }
+}
+
 /// Groups that wait to look at what arrived.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
@@ -297,6 +304,25 @@ mod tests {
         assert_eq!((first.group.name.as_str(), first.wave.number), ("a", 1));
         let expected = [("z", 2), ("b", 1), ("c", 1)];
         assert_eq!(order, expected.map(|(group, wave)| (group.to_owned(), wave)));
+    }
+
+    #[test]
+    fn a_turn_that_a_later_one_went_before_can_be_taken_again() {
+        let mut waiting = Waiting::default();
+        for group in ["a", "b", "c"] {
+            waiting.add(touched(group, 1, "h1"), Timestamp(0));
+        }
+        assert!(waiting.next_turn(Timestamp(0)).is_some());
+        waiting.add(touched("c", 2, "h2"), Timestamp(1000));
+        let later = waiting.next_turn(Timestamp(1000)).expect("it goes first");
+        assert_eq!((later.rules, later.wave.number), (vec![2], 2));
+        let earlier = std::iter::from_fn(|| waiting.next_turn(Timestamp(1000))).last();
+        let earlier = earlier.expect("the turn of the first wave");
+        assert_eq!((earlier.group.name.as_str(), earlier.wave.number), ("c", 1));
+        waiting.add(earlier.into(), Timestamp(1000));
+        let again = waiting.next_turn(Timestamp(2000)).expect("a second later");
+        assert_eq!((again.rules, again.wave.number), (vec![1], 3));
+        assert!(again.wave.hosts.contain(&Labels::from_pairs([("endpoint", "h1")])));
     }
 
     #[test]

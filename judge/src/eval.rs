@@ -136,8 +136,14 @@ impl Evaluator {
             return false;
         }
         self.metrics.arrival_evaluations.inc();
+        let vector = self.answer(group, rule, part, wave.at).await;
+        let is_empty = state.alerts.is_empty() && vector.as_ref().is_ok_and(Vec::is_empty);
+        if is_empty && !is_alone {
+            // Nothing was, and nothing is.
+            return false;
+        }
         let mut is_changed = state.look(wave.at, group.interval);
-        let outcome = match self.answer(group, rule, part, wave.at).await {
+        let outcome = match vector {
             Ok(vector) => {
                 let is_elsewhere = |labels: &Labels| !hosts.contain(labels);
                 let elsewhere: Alerts =

@@ -44,6 +44,8 @@ struct Seat {
     slots: Slots,
     /// The last slot that was evaluated, or the one before the group came.
     evaluated: Timestamp,
+    /// The last slot that another judge began, when that was heard while the group was being evaluated.
+    resumed: Option<Timestamp>,
     /// The last moment that was looked at, in a slot or when data arrived.
     seen: Timestamp,
     /// The place in the queue of slots.
@@ -143,6 +145,7 @@ impl Scheduler {
                         key: Arc::clone(&key),
                         slots,
                         evaluated: slots.last(now),
+                        resumed: None,
                         seen: Timestamp::MIN,
                         queued: None,
                         run: Some(GroupRun::new(group)),
@@ -209,7 +212,7 @@ impl Scheduler {
         let now = self.ticker.context.clock.now();
         for (key, begun) in arrivals {
             if let (Some(seat), Some(begun)) = (self.seats.get_mut(key), begun) {
-                (seat.evaluated, seat.seen) = (*begun, seat.seen.max(*begun));
+                seat.resume(*begun);
                 self.queue(key, now);
             }
         }
@@ -223,7 +226,10 @@ impl Scheduler {
             let Some(turn) = self.waiting.next_turn(now) else { return };
             let Some(seat) = self.seats.get_mut(&turn.group) else { continue };
             if seat.seen >= turn.wave.at {
-                // A slot that came later has seen it all.
+                // A slot that came later has seen it all, a look only what it was about.
+                if seat.evaluated < turn.wave.at {
+                    self.waiting.add(turn.into(), now);
+                }
                 continue;
             }
             let Some(mut run) = seat.run.take() else {
@@ -262,6 +268,9 @@ impl Scheduler {
         let key = run.group.key.clone();
         let Some(seat) = self.seats.get_mut(&key) else { return };
         seat.run = Some(run);
+        if let Some(begun) = seat.resumed.take() {
+            seat.resume(begun);
+        }
         self.waiting.release(&key, now);
         if let Some(change) = seat.next.take() {
             seat.change(change, now);
@@ -302,6 +311,18 @@ impl Scheduler {
 impl Seat {
     fn is_done(&self) -> bool {
         self.run.as_ref().is_some_and(GroupRun::is_done)
+    }
+
+    /// Goes on where another judge stopped, unless this one has come further itself: the evaluation that found
+    /// the group here may be done by now, and a slot is begun once.
+    fn resume(&mut self, begun: Timestamp) {
+        let Some(run) = &self.run else {
+            self.resumed = Some(begun);
+            return;
+        };
+        if run.last.is_none_or(|(last, _)| last <= begun) {
+            (self.evaluated, self.seen) = (begun, self.seen.max(begun));
+        }
     }
 
     fn change(&mut self, change: Change, now: Timestamp) {

@@ -102,7 +102,7 @@ impl<'a> Course<'a> {
                 rules_max: 1,
                 settle_time: Duration::ZERO,
                 surroundings,
-                passes: Passes::new(metrics.clone(), storage.arrivals()),
+                passes: Passes::off(),
                 alone: Alone::default(),
                 metrics,
             },

@@ -9,7 +9,8 @@ use testkit::eventually;
 use crate::alarm::Heard;
 use crate::world::{INTERVAL, Judge, PATIENCE, START, World};
 
-const DOWN: &str = "  - {alert: Down, expr: up == 0}\n";
+/// Two rules that share a question: one that shares nothing is left to its slot when the machine is slow.
+const DOWN: &str = "  - {alert: Down, expr: up == 0}\n  - {alert: Never, expr: up == 7}\n";
 const UP_1: [(&str, &str); 2] = [("__name__", "up"), ("endpoint", "web-1")];
 const UP_2: [(&str, &str); 2] = [("__name__", "up"), ("endpoint", "web-2")];
 
@@ -62,7 +63,8 @@ async fn what_one_host_sends_leaves_the_alerts_of_the_others_alone() {
 
 #[tokio::test]
 async fn a_rule_over_all_hosts_is_evaluated_as_a_whole() {
-    let (world, _judge) = world_with("  - {alert: Half, expr: avg(up) <= 0.5}\n").await;
+    let rules = "  - {alert: Half, expr: avg(up) <= 0.5}\n  - {alert: All, expr: avg(up) <= 0}\n";
+    let (world, _judge) = world_with(rules).await;
     soon(&world, &UP_1, 0.0).await;
     let fired = world.hears("the alert fires", |_| true).await;
     assert_eq!(fired.alert.labels, Labels::from_pairs([("alertname", "Half")]));
@@ -70,16 +72,15 @@ async fn a_rule_over_all_hosts_is_evaluated_as_a_whole() {
 
 #[tokio::test]
 async fn a_hold_ends_at_the_first_sample_after_it() {
-    let (world, judge) = world_with("  - {alert: Down, expr: up == 0, for: 4s}\n").await;
-    soon(&world, &UP_1, 0.0).await;
-    eventually("the condition is seen", PATIENCE, async || {
-        let alerts = judge.get(&world, "/api/v1/alerts").await?["alerts"].take();
-        (alerts[0]["state"] == "pending").then_some(())
-    })
-    .await;
+    let held = DOWN.replace("up == 0", "up == 0, for: 4s");
+    let (world, _judge) = world_with(&held).await;
+    for _ in 0..2 {
+        soon(&world, &UP_1, 0.0).await;
+    }
     assert_eq!(world.heard(), []);
-    world.clock.advance(Duration::from_secs(4));
-    world.push(&UP_1, 0.0).await;
+    for _ in 0..4 {
+        soon(&world, &UP_1, 0.0).await;
+    }
     let fired = world.hears("the alert fires", |_| true).await;
     let since = fired.alert.starts_at.since(START);
     assert!(since > INTERVAL && since < INTERVAL * 2, "{since:?}");
@@ -127,4 +128,21 @@ async fn recorded_series_and_those_of_alerts_are_written_at_the_slots_only() {
     };
     assert_eq!(times("up:sum").await, [slot.minus(INTERVAL), slot]);
     assert_eq!(times("ALERTS").await, [slot]);
+}
+
+#[tokio::test]
+async fn a_judge_that_was_overtaken_tells_nothing_of_what_arrives() {
+    let (world, judge) = world_with(DOWN).await;
+    let group = format!("{};g", world.folder.path().join("rules.yml").display());
+    let path = world.folder.path().join("saker.db");
+    let db = db::Db::open(&path).await.expect("the database can be shared");
+    let state = state::State::embedded(db);
+    state.save_document("rule_group", &group, b"{}", 1 << 60).await.expect("the number is higher");
+    soon(&world, &UP_1, 0.0).await;
+    eventually("the judge notices", PATIENCE, async || {
+        let group = judge.group(&world, "g").await?;
+        (group["rules"][0]["health"] == "unknown").then_some(())
+    })
+    .await;
+    assert_eq!(world.heard(), []);
 }
