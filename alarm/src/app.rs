@@ -41,9 +41,15 @@ pub struct Deps {
 /// What most parts of the role share; clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Common {
+    pub(crate) config: Arc<Config>,
     pub(crate) db: Db,
+    pub(crate) state: State,
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
+    pub(crate) plans: watch::Receiver<Arc<Plan>>,
+    pub(crate) queues: Queues,
+    pub(crate) silences: Silences,
+    pub(crate) claims: ClaimStore,
 }
 
 /// Starts the role; returns the bound address, so port 0 can be asked for.
@@ -55,81 +61,56 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     let metrics = Metrics::register(&mut ctx.registry(), &plan.keys());
     metrics.reloaded(true, ctx.clock.now());
     let (plans_sender, plans) = watch::channel(plan);
-    let common = Common { db: deps.db, clock: ctx.clock.clone(), metrics };
-
-    let silences = Silences::new(common.db.clone(), config.silences_max);
-    let claims = ClaimStore::new(common.db.clone());
-    // Before the first notification: one that is silenced cannot be taken back.
-    silences.load().await.context("read the silences")?;
-    claims.load().await.context("read who took which alert")?;
-    ctx.spawn("silences", silences.clone().follow(ctx.clock.clone()));
-    ctx.spawn("claims", claims.clone().follow(ctx.clock.clone()));
-
-    let (office, people) = open_office(&config, &common, deps.state.clone(), ctx).await?;
-    let queues = Queues::new(deps.state.clone());
-    let tellers = Tellers {
-        context: ctx.clone(),
-        common: common.clone(),
+    let config = Arc::new(config);
+    let common = Common {
+        silences: Silences::new(deps.db.clone(), config.silences_max),
+        claims: ClaimStore::new(deps.db.clone()),
+        queues: Queues::new(deps.state.clone()),
         config: config.clone(),
-        state: deps.state.clone(),
-        plans: plans.clone(),
-        queues: queues.clone(),
-        silences: silences.clone(),
-        claims: claims.clone(),
-        office,
+        db: deps.db,
+        state: deps.state,
+        clock: ctx.clock.clone(),
+        metrics,
+        plans,
     };
+    // Before the first notification: one that is silenced cannot be taken back.
+    common.silences.load().await.context("read the silences")?;
+    common.claims.load().await.context("read who took which alert")?;
+    ctx.spawn("silences", common.silences.clone().follow(ctx.clock.clone()));
+    ctx.spawn("claims", common.claims.clone().follow(ctx.clock.clone()));
+
+    let (office, people) = open_office(&common, ctx).await?;
+    let tellers = Tellers { context: ctx.clone(), common: common.clone(), office };
     tellers.start_new(&mut HashSet::new());
     ctx.spawn("tellers", tellers.follow());
-    let (dispatcher, messages) = dispatch::open(&deps.state);
-    let dispatch = Dispatch {
-        common: common.clone(),
-        state: deps.state,
-        owner: config.owner(),
-        plans: plans.clone(),
-        queues: queues.clone(),
-        messages,
-        dispatcher: dispatcher.clone(),
-    };
+    let (dispatcher, messages) = dispatch::open(&common.state);
+    let (owner, to_dispatch) = (config.owner(), dispatcher.clone());
+    let dispatch = Dispatch { common: common.clone(), owner, messages, dispatcher: to_dispatch };
     ctx.spawn("dispatch", dispatch.run());
-    let upkeep = Upkeep {
-        common: common.clone(),
-        queues,
-        plans: plans.clone(),
-        dispatcher: dispatcher.clone(),
-        retention: config.retention,
-        silences: silences.clone(),
-        claims: claims.clone(),
-        freed_until: None,
-    };
+    let (to_upkeep, freed_until) = (dispatcher.clone(), None);
+    let upkeep = Upkeep { common: common.clone(), dispatcher: to_upkeep, freed_until };
     ctx.spawn("upkeep", upkeep.run());
     let (intake, writer) = intake::open(common.clone(), config.alerts_max, dispatcher.clone());
     ctx.spawn("intake", writer.run(config.resolve_timeout));
     ctx.spawn("failed messages", failed::run(people.office.clone(), intake.clone()));
-    let reloader =
-        Arc::new(Reloader { config: config.clone(), common: common.clone(), plans: plans_sender });
+    let reloader = Arc::new(Reloader { common: common.clone(), plans: plans_sender });
     ctx.spawn("route reload", reloader.clone().follow(ctx.reloads()));
 
     let zone = config.time_zone().context("find alarm.time_zone")?;
-    let web = Web { common: common.clone(), plans: plans.clone(), claims: claims.clone(), zone };
-    let web = web::routes(Arc::new(web));
+    let web = web::routes(Arc::new(Web { common: common.clone(), zone }));
     let listen = config.listen;
     let started_at = common.clock.now();
-    let api =
-        Api { common, config, plans, intake, silences, claims, dispatcher, reloader, started_at };
+    let api = Api { common, intake, dispatcher, reloader, started_at };
     let people = people::routes(Arc::new(people));
     ctx.listen(listen, http::routes(Arc::new(api)).merge(people).merge(web)).await
 }
 
 /// Mutes, the office with its senders, and what people do with messages.
-async fn open_office(
-    config: &Config,
-    common: &Common,
-    state: State,
-    ctx: &Context,
-) -> anyhow::Result<(Office, People)> {
+async fn open_office(common: &Common, ctx: &Context) -> anyhow::Result<(Office, People)> {
+    let config = &common.config;
     let mut mutes_config = config.mutes.clone();
     mutes_config.read_secrets().context("read the secrets of alarm.mutes")?;
-    let mutes = MuteBook::new(state.clone());
+    let mutes = MuteBook::new(common.state.clone());
     // Best before the first message; without the shared state the role starts all the same.
     if let Err(error) = mutes.load(common.clock.now()).await {
         tracing::error!(error = daemon::error_chain(&error), "starting without the mutes");
@@ -138,13 +119,11 @@ async fn open_office(
     let keys = mutes_config.link_keys.iter().map(|key| (key.id, key.key.clone())).collect();
     let opening = Opening {
         common: common.clone(),
-        state,
         http: ctx.http.clone(),
         mutes,
         links: LinkKeys { keys },
         metrics: MessageMetrics::register(&mut ctx.registry()),
         zone: config.time_zone().context("find alarm.time_zone")?,
-        external_url: config.external_url.clone(),
     };
     let (office, hired) = Office::open(opening);
     ctx.spawn("senders", sender::run(office.clone(), hired, ctx.clone()));
@@ -156,47 +135,36 @@ async fn open_office(
 struct Tellers {
     context: Context,
     common: Common,
-    config: Config,
-    state: State,
-    plans: watch::Receiver<Arc<Plan>>,
-    queues: Queues,
-    silences: Silences,
-    claims: ClaimStore,
     office: Office,
 }
 
 impl Tellers {
     async fn follow(mut self) {
         let mut running: HashSet<String> =
-            self.plans.borrow_and_update().keys().into_iter().collect();
-        while self.plans.changed().await.is_ok() {
+            self.common.plans.borrow_and_update().keys().into_iter().collect();
+        while self.common.plans.changed().await.is_ok() {
             self.start_new(&mut running);
         }
     }
 
     /// A teller whose receiver left the settings rests until it comes back.
     fn start_new(&self, running: &mut HashSet<String>) {
-        for receiver in &self.plans.borrow().integrations {
+        for receiver in &self.common.plans.borrow().integrations {
             // Messages of an earlier run are sent also if nothing new happens.
             if let Way::Bots(team) = &receiver.way {
                 self.office.employ(team);
             }
         }
-        for key in self.plans.borrow().keys() {
+        for key in self.common.plans.borrow().keys() {
             if !running.insert(key.clone()) {
                 continue;
             }
             let teller = Teller {
                 common: self.common.clone(),
-                queue: self.queues.of(&key),
+                queue: self.common.queues.of(&key),
                 key,
-                plans: self.plans.clone(),
-                state: self.state.clone(),
                 owner: uuid::Uuid::new_v4().to_string(),
                 http: self.context.http.clone(),
-                external_url: self.config.external_url.clone(),
-                silences: self.silences.clone(),
-                claims: self.claims.clone(),
                 office: self.office.clone(),
             };
             self.context.spawn_graceful("notify", move |stop| teller.run(stop));
@@ -207,7 +175,6 @@ impl Tellers {
 /// Reads the routes and receivers again.
 #[derive(Debug)]
 pub(crate) struct Reloader {
-    config: Config,
     common: Common,
     plans: watch::Sender<Arc<Plan>>,
 }
@@ -222,7 +189,7 @@ impl Reloader {
 
     /// All or nothing: with a fault everything stays as it was.
     pub(crate) fn reload(&self) -> anyhow::Result<()> {
-        let loaded = Plan::load(&self.config);
+        let loaded = Plan::load(&self.common.config);
         self.common.metrics.reloaded(loaded.is_ok(), self.common.clock.now());
         match loaded {
             Ok(plan) => {

@@ -69,7 +69,7 @@ impl Posted {
 
 async fn list(State(api): State<Arc<Api>>) -> Response {
     let now = api.common.clock.now();
-    let claims = api.claims.known();
+    let claims = api.common.claims.known();
     Json(claims.list().into_iter().map(|claim| listed(claim, now)).collect::<Vec<_>>())
         .into_response()
 }
@@ -141,7 +141,7 @@ impl Api {
             made_at: now.max(stored.alert.starts_at),
             until: now.plus(span),
         };
-        self.claims.store(&claim).await.map_err(|fault| store_fault(&fault))?;
+        self.common.claims.store(&claim).await.map_err(|fault| store_fault(&fault))?;
         tracing::info!(
             alert.fingerprint = %fingerprint, kind = kind.as_str(), owner = claim.owner, "claim stored"
         );
@@ -151,7 +151,7 @@ impl Api {
     async fn unclaim(&self, fingerprint: &str, kind: &str) -> Result<(), Fault> {
         let (fingerprint, kind) = read_path(fingerprint, kind)?;
         let now = self.common.clock.now();
-        let known = self.claims.known();
+        let known = self.common.claims.known();
         let is_it = |claim: &&&ClaimRow| {
             (claim.fingerprint, claim.kind) == (fingerprint, kind) && now <= claim.until
         };
@@ -160,7 +160,7 @@ impl Api {
             return Err((StatusCode::NOT_FOUND, "the alert is not claimed".to_owned()));
         };
         let ended = ClaimRow { until: now.minus(Duration::from_millis(1)), ..(**claim).clone() };
-        self.claims.store(&ended).await.map_err(|fault| store_fault(&fault))?;
+        self.common.claims.store(&ended).await.map_err(|fault| store_fault(&fault))?;
         if self.dispatcher.leads(now) {
             let fingerprints = vec![fingerprint];
             // Taken back by hand: nobody needs to be told of it, but what was put off is news.

@@ -13,13 +13,13 @@ use std::time::Duration;
 use db::alerts::{AlertSearch, AlertStatus, StoredAlert, Told};
 use model::{Fingerprint, Timestamp};
 use state::State;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::app::Common;
 use crate::group::{Due, Flush, Groups, Held, News};
 use crate::pipeline::{Candidate, Reason};
 use crate::plan::Plan;
-use crate::queue::{Queues, Ticket};
+use crate::queue::Ticket;
 use crate::route::group_key;
 use crate::told::after_refusal;
 
@@ -68,10 +68,7 @@ impl Dispatcher {
 #[derive(Debug)]
 pub(crate) struct Dispatch {
     pub(crate) common: Common,
-    pub(crate) state: State,
     pub(crate) owner: String,
-    pub(crate) plans: watch::Receiver<Arc<Plan>>,
-    pub(crate) queues: Queues,
     pub(crate) messages: mpsc::Receiver<Message>,
     pub(crate) dispatcher: Dispatcher,
 }
@@ -103,8 +100,8 @@ impl Dispatch {
     /// Takes or renews the lease; answers whether it is ours.
     async fn take_lease(&self) -> anyhow::Result<bool> {
         let now = self.common.clock.now();
-        let until = if self.state.is_shared() {
-            match self.state.take_lease(LEASE, &self.owner, LEASE_TIME, now).await? {
+        let until = if self.common.state.is_shared() {
+            match self.common.state.take_lease(LEASE, &self.owner, LEASE_TIME, now).await? {
                 Some(lease) => lease.until.minus(LEASE_MARGIN).0,
                 None => 0,
             }
@@ -123,7 +120,7 @@ impl Dispatch {
             self.common.clock.sleep(ROUND_INTERVAL).await;
             return Ok(());
         }
-        let plan = self.plans.borrow_and_update().clone();
+        let plan = self.common.plans.borrow_and_update().clone();
         let mut groups = self.rebuild(plan.clone()).await?;
         tracing::debug!(groups = groups.len(), "dispatching");
         let mut next_round = self.common.clock.now();
@@ -131,7 +128,7 @@ impl Dispatch {
             let now = self.common.clock.now();
             if now >= next_round {
                 next_round = now.plus(ROUND_INTERVAL);
-                if self.state.is_shared() {
+                if self.common.state.is_shared() {
                     if !self.take_lease().await? {
                         tracing::warn!("another instance dispatches now");
                         return Ok(());
@@ -148,7 +145,7 @@ impl Dispatch {
                     Some(message) => self.hear(message, &mut groups),
                     None => return Ok(()),
                 },
-                changed = self.plans.changed() => {
+                changed = self.common.plans.changed() => {
                     if changed.is_ok() {
                         return Ok(());
                     }
@@ -223,7 +220,7 @@ impl Dispatch {
             }
         }
         for (key, tickets) in of_queue {
-            self.queues.of(key).push(&tickets, now).await?;
+            self.common.queues.of(key).push(&tickets, now).await?;
         }
         self.note_held(due.held, plan, now).await
     }

@@ -47,7 +47,7 @@ async fn take(
     let query = uri.query().unwrap_or("");
     let query: Vec<(String, String)> =
         form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-    let url = format!("{}{}", people.office.external_url, uri);
+    let url = format!("{}{}", people.office.common.config.external_url, uri);
     let incoming = Incoming { headers: &headers, query: &query, body: &body, url: &url };
     match spec.read(incoming, people.now()) {
         Ok(Callback::Challenge(text)) => challenge(spec, text),

@@ -12,18 +12,13 @@ use axum::{Json, Router};
 use db::DbError;
 use db::alerts::{AlertSearch, AlertStatus};
 use model::Timestamp;
-use tokio::sync::watch;
 use wire::alert::{self, Receiver as ReceiverName};
 
 use crate::app::{Common, Reloader};
 use crate::claim_http;
-use crate::claims::ClaimStore;
-use crate::config::Config;
 use crate::dispatch::Dispatcher;
 use crate::intake::{Intake, IntakeError, check};
-use crate::plan::Plan;
 use crate::silence_http;
-use crate::silences::Silences;
 use crate::view::{View, Wanted};
 
 /// Faults that one answer lists; the rest is counted.
@@ -33,11 +28,7 @@ const FAULTS_LISTED_MAX: usize = 20;
 #[derive(Debug)]
 pub(crate) struct Api {
     pub(crate) common: Common,
-    pub(crate) config: Config,
-    pub(crate) plans: watch::Receiver<Arc<Plan>>,
     pub(crate) intake: Intake,
-    pub(crate) silences: Silences,
-    pub(crate) claims: ClaimStore,
     pub(crate) dispatcher: Dispatcher,
     pub(crate) reloader: Arc<Reloader>,
     pub(crate) started_at: Timestamp,
@@ -45,7 +36,7 @@ pub(crate) struct Api {
 
 /// The routes of the API.
 pub(crate) fn routes(api: Arc<Api>) -> Router {
-    let body_limit = DefaultBodyLimit::max(api.config.body_bytes_max);
+    let body_limit = DefaultBodyLimit::max(api.common.config.body_bytes_max);
     Router::new()
         .route(alert::PATH, get(list_alerts).post(post_alerts).layer(body_limit))
         .route("/api/v2/alerts/groups", get(list_groups))
@@ -67,12 +58,13 @@ async fn post_alerts(State(api): State<Arc<Api>>, body: Result<Bytes, BytesRejec
 
 impl Api {
     async fn take(&self, body: Result<Bytes, BytesRejection>) -> Result<(), (StatusCode, String)> {
-        let body = body.map_err(|rejection| body_fault(&rejection, self.config.body_bytes_max))?;
+        let body =
+            body.map_err(|rejection| body_fault(&rejection, self.common.config.body_bytes_max))?;
         let posted = alert::decode(&body).map_err(|fault| {
             let advice = "send a JSON list such as [{\"labels\":{\"alertname\":\"DiskFull\"}}]";
             (StatusCode::BAD_REQUEST, format!("not a list of alerts: {fault}; {advice}"))
         })?;
-        let most = self.config.alerts_per_request_max;
+        let most = self.common.config.alerts_per_request_max;
         if posted.len() > most {
             let fault = format!(
                 "{} alerts are more than alarm.alerts_per_request_max = {most}",
@@ -81,10 +73,10 @@ impl Api {
             return Err((StatusCode::PAYLOAD_TOO_LARGE, fault));
         }
         let now = self.common.clock.now();
-        let resolve_timeout = self.plans.borrow().resolve_timeout;
+        let resolve_timeout = self.common.plans.borrow().resolve_timeout;
         let (mut good, mut faults) = (Vec::with_capacity(posted.len()), Vec::new());
         for (position, posted) in posted.into_iter().enumerate() {
-            match check(posted, now, resolve_timeout, &self.config) {
+            match check(posted, now, resolve_timeout, &self.common.config) {
                 Ok(news) => good.push(news),
                 Err((refusal, fault)) => {
                     self.common.metrics.refused_alerts(refusal, 1);
@@ -106,8 +98,8 @@ impl Api {
             ..AlertSearch::default()
         };
         let alerts = self.common.db.alerts().search(&unresolved, 0, u32::MAX).await?;
-        let plan = self.plans.borrow().clone();
-        let (silences, claims) = (self.silences.known(), self.claims.known());
+        let plan = self.common.plans.borrow().clone();
+        let (silences, claims) = (self.common.silences.known(), self.common.claims.known());
         Ok(View::new(plan, silences, claims, alerts, self.common.clock.now()))
     }
 }
@@ -178,14 +170,14 @@ fn cannot_list(fault: &DbError) -> Response {
 
 async fn list_receivers(State(api): State<Arc<Api>>) -> Response {
     let named = |name: &String| ReceiverName { name: name.clone() };
-    Json(api.plans.borrow().receivers.iter().map(named).collect::<Vec<_>>()).into_response()
+    Json(api.common.plans.borrow().receivers.iter().map(named).collect::<Vec<_>>()).into_response()
 }
 
 async fn status(State(api): State<Arc<Api>>) -> Response {
     let version = env!("CARGO_PKG_VERSION");
     let body = serde_json::json!({
         "cluster": { "name": "", "status": "disabled", "peers": [] },
-        "config": { "original": api.plans.borrow().original },
+        "config": { "original": api.common.plans.borrow().original },
         "uptime": api.started_at.rfc3339(),
         "versionInfo": {
             "version": version, "revision": "", "branch": "",

@@ -30,7 +30,7 @@ async fn post(State(api): State<Arc<Api>>, body: Bytes) -> Response {
         Err(fault) => return error(StatusCode::BAD_REQUEST, &format!("not a silence: {fault}")),
     };
     let (author, comment) = (posted.created_by.clone(), posted.comment.clone());
-    match api.silences.post(posted, api.common.clock.now()).await {
+    match api.common.silences.post(posted, api.common.clock.now()).await {
         Ok(silence_id) => {
             tracing::info!(silence.id = silence_id, author, comment, "silence stored");
             Json(PostedSilence { silence_id }).into_response()
@@ -40,7 +40,7 @@ async fn post(State(api): State<Arc<Api>>, body: Bytes) -> Response {
 }
 
 async fn expire(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Response {
-    match api.silences.expire(&id, api.common.clock.now()).await {
+    match api.common.silences.expire(&id, api.common.clock.now()).await {
         Ok(()) => {
             tracing::info!(silence.id = id, "silence ended");
             StatusCode::OK.into_response()
@@ -62,7 +62,7 @@ fn refused(fault: &ChangeError) -> Response {
 }
 
 async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Response {
-    match api.silences.known().iter().find(|silence| silence.id == id) {
+    match api.common.silences.known().iter().find(|silence| silence.id == id) {
         Some(silence) => Json(silence.listed(api.common.clock.now())).into_response(),
         None => refused(&ChangeError::Refused(SilenceFault::Unknown(id))),
     }
@@ -70,9 +70,8 @@ async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Response {
 
 async fn list(State(api): State<Arc<Api>>, Query(query): Query<Vec<(String, String)>>) -> Response {
     match Wanted::read(&query) {
-        Ok(wanted) => {
-            Json(wanted.listed(&api.silences.known(), api.common.clock.now())).into_response()
-        }
+        Ok(wanted) => Json(wanted.listed(&api.common.silences.known(), api.common.clock.now()))
+            .into_response(),
         Err(fault) => error(StatusCode::BAD_REQUEST, &fault),
     }
 }

@@ -11,18 +11,14 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use model::{Fingerprint, Timestamp};
-use state::State;
-use tokio::sync::watch;
 
 use crate::app::Common;
-use crate::claims::ClaimStore;
 use crate::notification::Notification;
 use crate::notify::office::Office;
 use crate::notify::{Answer, Receiver};
 use crate::pipeline::{self, Candidate, Reason, Round};
 use crate::plan::Plan;
 use crate::queue::{Queue, Ticket};
-use crate::silences::Silences;
 use crate::told::{after_attempt, after_refusal, message_key};
 use wire::alert::FiringStatus;
 
@@ -43,15 +39,10 @@ pub(crate) struct Teller {
     pub(crate) common: Common,
     /// Its key.
     pub(crate) key: String,
-    pub(crate) plans: watch::Receiver<Arc<Plan>>,
     pub(crate) queue: Queue,
-    pub(crate) state: State,
     /// The name that groups are leased under.
     pub(crate) owner: String,
     pub(crate) http: reqwest::Client,
-    pub(crate) external_url: String,
-    pub(crate) silences: Silences,
-    pub(crate) claims: ClaimStore,
     pub(crate) office: Office,
 }
 
@@ -174,7 +165,7 @@ impl Teller {
         let stop_requested = stop.clone().requested();
         tokio::pin!(stop_requested);
         loop {
-            let plan = self.plans.borrow().clone();
+            let plan = self.common.plans.borrow().clone();
             let receiver = plan.integration(&self.key);
             let concurrency = receiver.map_or(1, |receiver| receiver.concurrency);
             let free = (concurrency * TICKETS_PER_SENDER).saturating_sub(desk.errands());
@@ -196,7 +187,7 @@ impl Teller {
                 Some(step) = under_way.next() => {
                     let begin = self.follow(step, &mut desk, &mut is_taking, &mut may_take);
                     if !begin.is_empty() {
-                        let plan = self.plans.borrow().clone();
+                        let plan = self.common.plans.borrow().clone();
                         under_way.push(self.look(begin, plan).boxed());
                     }
                 }
@@ -289,14 +280,17 @@ impl Teller {
 
     /// Whether no other instance works on this group.
     async fn lease(&self, errand: &Errand, plan: &Plan) -> anyhow::Result<bool> {
-        if !self.state.is_shared() {
+        if !self.common.state.is_shared() {
             return Ok(true);
         }
         let timeout = plan.integration(&self.key).map_or(Duration::ZERO, |one| one.timeout);
         let name = self.lease_name(errand.ticket.group);
         let now = self.common.clock.now();
-        let lease =
-            self.state.take_lease(&name, &self.owner, timeout * 2 + LEASE_MARGIN, now).await?;
+        let lease = self
+            .common
+            .state
+            .take_lease(&name, &self.owner, timeout * 2 + LEASE_MARGIN, now)
+            .await?;
         Ok(lease.is_some())
     }
 
@@ -329,7 +323,7 @@ impl Teller {
         told: &HashMap<Fingerprint, Told>,
     ) -> Result<Ready, Settled> {
         let now = self.common.clock.now();
-        let (silences, claims) = (self.silences.known(), self.claims.known());
+        let (silences, claims) = (self.common.silences.known(), self.common.claims.known());
         let ticket = &errand.ticket;
         let round = Round {
             receiver,
@@ -354,7 +348,8 @@ impl Teller {
             return Err(Settled { told: noted, ..Settled::of(errand, None) });
         }
         let name = plan.receiver_of(&self.key).unwrap_or(&self.key);
-        let notification = compose(ticket, &outcome.kept, &self.key, name, &self.external_url, now);
+        let notification =
+            compose(ticket, &outcome.kept, &self.key, name, &self.common.config.external_url, now);
         Ok(Ready { errand, candidates: outcome.kept, notification, noted })
     }
 
@@ -443,11 +438,12 @@ impl Teller {
     }
 
     async fn release(&self, groups: &[u64]) {
-        if !self.state.is_shared() {
+        if !self.common.state.is_shared() {
             return;
         }
         for group in groups {
-            let released = self.state.release_lease(&self.lease_name(*group), &self.owner).await;
+            let released =
+                self.common.state.release_lease(&self.lease_name(*group), &self.owner).await;
             if let Err(error) = released {
                 self.store_failed("release a group", &error);
             }

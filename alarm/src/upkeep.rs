@@ -1,22 +1,17 @@
 //! What happens without a request: offers of what was held back, forgetting what is old, gauges.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use db::alerts::{AlertSearch, AlertStatus};
 use model::{Fingerprint, Timestamp};
-use tokio::sync::watch;
 use wire::silence::SilenceState;
 
 use crate::app::Common;
-use crate::claims::{self, ClaimStore};
+use crate::claims::{self};
 use crate::dispatch::{Dispatcher, Message};
 use crate::pipeline::Reason;
-use crate::plan::Plan;
-use crate::queue::Queues;
 use crate::severity::Severity;
 use crate::silence::Silence;
-use crate::silences::Silences;
 
 const INTERVAL: Duration = Duration::from_secs(5);
 /// By then another instance's change of a silence is known here.
@@ -31,12 +26,7 @@ pub(crate) const UNDELIVERED_FOR: Duration = Duration::from_secs(86_400);
 #[derive(Debug)]
 pub(crate) struct Upkeep {
     pub(crate) common: Common,
-    pub(crate) queues: Queues,
-    pub(crate) plans: watch::Receiver<Arc<Plan>>,
     pub(crate) dispatcher: Dispatcher,
-    pub(crate) retention: Duration,
-    pub(crate) silences: Silences,
-    pub(crate) claims: ClaimStore,
     /// What silences and claims held back that ended before this has been offered; `None` before the first time.
     pub(crate) freed_until: Option<Timestamp>,
 }
@@ -74,12 +64,12 @@ impl Upkeep {
             silence.state(now) == SilenceState::Expired && silence.ends_at >= since
         };
         let is_due = self.freed_until.is_none_or(|until| {
-            self.silences.known().iter().any(|silence| has_ended(silence, until))
+            self.common.silences.known().iter().any(|silence| has_ended(silence, until))
         });
         let mut offered =
             if is_due { self.offer_held_back(Reason::Silenced).await } else { Ok(()) };
         let since = self.freed_until.unwrap_or(now.minus(LEARNED_WITHIN));
-        let unclaimed = self.claims.known().ended(since, now);
+        let unclaimed = self.common.claims.known().ended(since, now);
         if !unclaimed.is_empty() {
             // Who took it did not end it in time: everybody hears of it again.
             let is_repeat = true;
@@ -95,7 +85,7 @@ impl Upkeep {
     }
 
     async fn offer_held_back(&self, reason: Reason) -> anyhow::Result<()> {
-        let keys = self.plans.borrow().keys();
+        let keys = self.common.plans.borrow().keys();
         for key in keys {
             let mut after = Fingerprint(0);
             loop {
@@ -125,9 +115,9 @@ impl Upkeep {
                 );
             }
         }
-        let keys = self.plans.borrow().keys();
+        let keys = self.common.plans.borrow().keys();
         for key in keys {
-            let events = self.queues.of(&key).length().await?;
+            let events = self.common.queues.of(&key).length().await?;
             self.common.metrics.set_queued(&key, i64::try_from(events).unwrap_or(i64::MAX));
         }
         let failed = self.common.db.alerts().failed_since(now.minus(UNDELIVERED_FOR)).await?;
@@ -136,10 +126,11 @@ impl Upkeep {
     }
 
     async fn prune(&self, now: Timestamp) -> anyhow::Result<()> {
-        let silences = self.silences.prune(now).await?;
+        let silences = self.common.silences.prune(now).await?;
         let claims = self.common.db.claims().prune(now.minus(claims::KEPT_FOR)).await?;
-        let rows =
-            silences + claims + self.common.db.alerts().prune(now.minus(self.retention)).await?;
+        let rows = silences
+            + claims
+            + self.common.db.alerts().prune(now.minus(self.common.config.retention)).await?;
         if rows > 0 {
             tracing::info!(rows, "forgot what is older than alarm.retention");
         }

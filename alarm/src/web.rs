@@ -21,11 +21,8 @@ use axum::routing::get;
 use db::DbError;
 use jiff::tz::TimeZone;
 use model::Timestamp;
-use tokio::sync::watch;
 
 use crate::app::Common;
-use crate::claims::ClaimStore;
-use crate::plan::Plan;
 use text::Language;
 
 const STYLE: &str = include_str!("../assets/saker.css");
@@ -38,8 +35,6 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; img
 #[derive(Debug)]
 pub(crate) struct Web {
     pub(crate) common: Common,
-    pub(crate) plans: watch::Receiver<Arc<Plan>>,
-    pub(crate) claims: ClaimStore,
     pub(crate) zone: TimeZone,
 }
 

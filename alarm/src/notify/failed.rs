@@ -24,7 +24,7 @@ pub(crate) async fn run(office: Office, intake: Intake) {
         let now = office.common.clock.now();
         match office.common.db.messages().in_stage(Stage::Failed, LOOKED_AT_MAX).await {
             Ok(failed) => {
-                let alerts = alerts(&failed, &mut told, &office.external_url, now);
+                let alerts = alerts(&failed, &mut told, &office.common.config.external_url, now);
                 let news =
                     alerts.into_iter().map(|alert| Accepted { alert, end_is_timeout: false });
                 let news: Vec<Accepted> = news.collect();

@@ -16,7 +16,6 @@ use jiff::tz::TimeZone;
 use model::{Fingerprint, Timestamp};
 use reqwest::Client;
 use serde::{Deserialize, Serialize};
-use state::State;
 use tokio::sync::{Notify, mpsc};
 use wire::alert::WebhookMessage;
 
@@ -113,13 +112,11 @@ pub(crate) struct Desked {
 #[derive(Debug, Clone)]
 pub(crate) struct Office {
     pub(crate) common: Common,
-    pub(crate) state: State,
     pub(crate) http: Client,
     pub(crate) mutes: MuteBook,
     pub(crate) links: Arc<LinkKeys>,
     pub(crate) metrics: Metrics,
     pub(crate) zone: TimeZone,
-    pub(crate) external_url: String,
     teams: Arc<Mutex<HashMap<String, Desked>>>,
     hire: mpsc::Sender<Desked>,
     windows: Arc<Mutex<HashMap<String, Window>>>,
@@ -130,30 +127,26 @@ pub(crate) struct Office {
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) common: Common,
-    pub(crate) state: State,
     pub(crate) http: Client,
     pub(crate) mutes: MuteBook,
     pub(crate) links: LinkKeys,
     pub(crate) metrics: Metrics,
     pub(crate) zone: TimeZone,
-    pub(crate) external_url: String,
 }
 
 impl Office {
     /// The office, and the teams that are to be given a sender.
     pub(crate) fn open(opening: Opening) -> (Self, mpsc::Receiver<Desked>) {
         let (hire, hired) = mpsc::channel(TEAMS_MAX);
-        let Opening { common, state, http, mutes, links, metrics, zone, external_url } = opening;
+        let Opening { common, http, mutes, links, metrics, zone } = opening;
         let links = Arc::new(links);
         let office = Self {
             common,
-            state,
             http,
             mutes,
             links,
             metrics,
             zone,
-            external_url,
             teams: Arc::default(),
             hire,
             windows: Arc::default(),
@@ -326,7 +319,8 @@ impl Office {
                 zone: &self.zone,
                 recipient: &person.user,
             };
-            let message = compose::test(frame, &team.receiver, &self.external_url, now);
+            let message =
+                compose::test(frame, &team.receiver, &self.common.config.external_url, now);
             rows.push(row(team, &person, message, None, now)?);
         }
         self.common.db.messages().add(&rows, &[]).await?;
@@ -370,7 +364,7 @@ impl Office {
                 buttons.push(Button { label, url, action });
             }
         }
-        let url = format!("{}/alerts", self.external_url);
+        let url = format!("{}/alerts", self.common.config.external_url);
         buttons.push(Button { label: language.open().to_owned(), url, action: None });
         Ok(buttons)
     }
@@ -413,7 +407,9 @@ impl Office {
             version: 1,
         };
         let token = self.links.sign(link);
-        token.map_or_else(String::new, |token| format!("{}/m/{token}", self.external_url))
+        token.map_or_else(String::new, |token| {
+            format!("{}/m/{token}", self.common.config.external_url)
+        })
     }
 }
 

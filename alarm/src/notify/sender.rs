@@ -108,7 +108,7 @@ impl Sender {
                 () = &mut stop_requested, if !stop.is_requested() => {}
             }
         }
-        if let Err(error) = self.office.state.release_lease(&self.lease, &self.owner).await {
+        if let Err(error) = self.office.common.state.release_lease(&self.lease, &self.owner).await {
             tracing::debug!(error = daemon::error_chain(&error), "the lease ends by itself");
         }
     }
@@ -125,7 +125,7 @@ impl Sender {
             return true;
         }
         let was_ours = *holds_until > now;
-        match self.office.state.take_lease(&self.lease, &self.owner, LEASE, now).await {
+        match self.office.common.state.take_lease(&self.lease, &self.owner, LEASE, now).await {
             Ok(Some(lease)) => {
                 if !was_ours {
                     *desk = Desk::default();

@@ -93,7 +93,7 @@ impl Found {
         let fingerprints: Vec<Fingerprint> =
             alerts.iter().map(|stored| stored.alert.fingerprint()).collect();
         let told = alerts_table.told(&fingerprints).await?;
-        let told = web.plans.borrow().with_unrouted(&alerts, told);
+        let told = web.common.plans.borrow().with_unrouted(&alerts, told);
         let all = alerts_table.counts(&AlertSearch::default()).await?;
         let any_of_text =
             AlertSearch { statuses: Vec::new(), priorities: Vec::new(), ..filter.search() };
@@ -115,7 +115,7 @@ fn sum(counts: &[AlertCount], takes: impl Fn(&AlertCount) -> bool) -> u64 {
 pub(super) async fn page(State(web): State<Arc<Web>>, page: Page) -> Response {
     let filter = Filter::read(page.query());
     match Found::look_up(&web, &filter, page.now).await {
-        Ok(found) => render(&compose(found, filter, &web.plans.borrow().keys(), page)),
+        Ok(found) => render(&compose(found, filter, &web.common.plans.borrow().keys(), page)),
         Err(error) => store_away(page, &error),
     }
 }

@@ -63,7 +63,7 @@ impl Found {
             return Ok(None);
         };
         let told = table.told(&[fingerprint]).await?;
-        let told = web.plans.borrow().with_unrouted(std::slice::from_ref(&stored), told);
+        let told = web.common.plans.borrow().with_unrouted(std::slice::from_ref(&stored), told);
         Ok(Some(Self {
             stored,
             told,
@@ -85,7 +85,7 @@ pub(super) async fn page(
     };
     match found {
         Ok(Some(found)) if as_json => {
-            let claims = web.claims.known();
+            let claims = web.common.claims.known();
             let mut body = twin(&found);
             let claims = [ClaimKind::Acknowledged, ClaimKind::Snoozed]
                 .into_iter()
@@ -94,7 +94,7 @@ pub(super) async fn page(
             body["claims"] = claims.collect();
             Json(body).into_response()
         }
-        Ok(Some(found)) => render(&compose(found, &web.plans.borrow().keys(), page)),
+        Ok(Some(found)) => render(&compose(found, &web.common.plans.borrow().keys(), page)),
         Ok(None) if as_json => {
             (StatusCode::NOT_FOUND, Json("there is no such alert")).into_response()
         }
