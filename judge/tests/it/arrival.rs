@@ -36,6 +36,21 @@ async fn last_slot(world: &World, judge: &Judge) -> Timestamp {
     at.expect("it was evaluated")
 }
 
+/// How many evaluations on arrival there were.
+async fn looks(world: &World, judge: &Judge) -> Option<u64> {
+    let page = testkit::get_text(&world.http, &format!("{}/metrics", judge.url)).await?;
+    let line = page.lines().find(|line| line.starts_with("judge_arrival_evaluations_total "))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// As [`soon`], and waits until the rules have looked: a hold counts from look to look.
+async fn seen(world: &World, judge: &Judge, series: &[(&str, &str)], value: f64) {
+    let before = looks(world, judge).await;
+    soon(world, series, value).await;
+    let more = async || (looks(world, judge).await > before).then_some(());
+    eventually("the rules look", PATIENCE, more).await;
+}
+
 #[tokio::test]
 async fn an_alert_fires_and_ends_when_its_samples_arrive() {
     let (world, judge) = world_with(DOWN).await;
@@ -73,13 +88,13 @@ async fn a_rule_over_all_hosts_is_evaluated_as_a_whole() {
 #[tokio::test]
 async fn a_hold_ends_at_the_first_sample_after_it() {
     let held = DOWN.replace("up == 0", "up == 0, for: 4s");
-    let (world, _judge) = world_with(&held).await;
+    let (world, judge) = world_with(&held).await;
     for _ in 0..2 {
-        soon(&world, &UP_1, 0.0).await;
+        seen(&world, &judge, &UP_1, 0.0).await;
     }
     assert_eq!(world.heard(), []);
-    for _ in 0..4 {
-        soon(&world, &UP_1, 0.0).await;
+    for _ in 0..3 {
+        seen(&world, &judge, &UP_1, 0.0).await;
     }
     let fired = world.hears("the alert fires", |_| true).await;
     let since = fired.alert.starts_at.since(START);
