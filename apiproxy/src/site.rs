@@ -9,7 +9,7 @@ use daemon::Clock;
 use futures_util::future::join_all;
 use model::{Labels, Matcher, Metadata, Selection, Series, Timestamp};
 use promql::Expr;
-use storage::{Engine, QueryError, ReadError, Reader};
+use storage::{Engine, QueryError, ReadError, Reader, RemoteError};
 use tokio::time::Instant;
 use wire::prom_api::ErrorKind;
 
@@ -102,7 +102,13 @@ pub(crate) enum Failure {
 
 impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Self {
-        let is_question = matches!(error, QueryError::Plan(_) | QueryError::Evaluate(_));
+        // A store that refuses a question works: 400 and 422 are what the API has for wrong ones.
+        let is_question = matches!(
+            error,
+            QueryError::Plan(_)
+                | QueryError::Evaluate(_)
+                | QueryError::Remote(RemoteError::Refused { status: 400 | 422, .. })
+        );
         let error = ApiError::from(error);
         if is_question { Self::Question(error) } else { Self::Site(error) }
     }
