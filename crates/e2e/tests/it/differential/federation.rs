@@ -18,9 +18,7 @@ use tokio::time::Instant;
 use super::{ALIGNMENT, Both, DOCUMENTED, PHASE, SOON, data, expressions, start_prometheus};
 use crate::stack::Stack;
 
-/// How long a data centre is waited for.
-const TIMEOUT: Duration = Duration::from_secs(2);
-/// An answer comes within this time, whatever the data centres do.
+/// An answer comes within this time, whatever the data centres do; each is waited for 2 s.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A subquery over an operator between vectors is computed from raw samples, and a Prometheus gives those without the
@@ -224,5 +222,4 @@ async fn three_data_centres_are_answered_for_like_one_and_without_one_it_is_said
     world.saker.saker().kill();
     let (status, missing, answer) = world.ask("count(load1)", "").await;
     assert_eq!((status, missing.as_str()), (StatusCode::OK, "bj, gz"), "{answer}");
-    assert!(TIMEOUT < DEADLINE, "a data centre that hangs is given up in time");
 }
