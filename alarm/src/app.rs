@@ -13,9 +13,11 @@ use tokio::sync::watch;
 
 use crate::claims::ClaimStore;
 use crate::config::Config;
+use crate::dead_man;
 use crate::dispatch::{self, Dispatch};
 use crate::http::{self, Api};
 use crate::intake;
+use crate::maintenance::MaintenanceBook;
 use crate::metrics::Metrics;
 use crate::mutes::MuteBook;
 use crate::notify::messages::Metrics as MessageMetrics;
@@ -26,7 +28,7 @@ use crate::plan::Plan;
 use crate::queue::Queues;
 use crate::silences::Silences;
 use crate::teller::Teller;
-use crate::upkeep::Upkeep;
+use crate::upkeep::{Upkeep, WorkedOn};
 use crate::web::{self, Web};
 
 /// What alarm needs from others.
@@ -50,6 +52,7 @@ pub(crate) struct Common {
     pub(crate) queues: Queues,
     pub(crate) silences: Silences,
     pub(crate) claims: ClaimStore,
+    pub(crate) maintenance: MaintenanceBook,
 }
 
 /// Starts the role; returns the bound address, so port 0 can be asked for.
@@ -65,6 +68,7 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     let common = Common {
         silences: Silences::new(deps.db.clone(), config.silences_max),
         claims: ClaimStore::new(deps.db.clone()),
+        maintenance: MaintenanceBook::new(deps.db.clone()),
         queues: Queues::new(deps.state.clone()),
         config: config.clone(),
         db: deps.db,
@@ -76,6 +80,9 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     // Before the first notification: one that is silenced cannot be taken back.
     common.silences.load().await.context("read the silences")?;
     common.claims.load().await.context("read who took which alert")?;
+    let now = ctx.clock.now();
+    common.maintenance.load(now).await.context("read the maintenance windows")?;
+    ctx.spawn("maintenance", common.maintenance.clone().follow(ctx.clock.clone()));
     ctx.spawn("silences", common.silences.clone().follow(ctx.clock.clone()));
     ctx.spawn("claims", common.claims.clone().follow(ctx.clock.clone()));
 
@@ -88,11 +95,17 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     let dispatch = Dispatch { common: common.clone(), owner, messages, dispatcher: to_dispatch };
     ctx.spawn("dispatch", dispatch.run());
     let (to_upkeep, freed_until) = (dispatcher.clone(), None);
-    let upkeep = Upkeep { common: common.clone(), dispatcher: to_upkeep, freed_until };
+    let upkeep = Upkeep {
+        common: common.clone(),
+        dispatcher: to_upkeep,
+        freed_until,
+        worked_on: WorkedOn::default(),
+    };
     ctx.spawn("upkeep", upkeep.run());
     let (intake, writer) = intake::open(common.clone(), config.alerts_max, dispatcher.clone());
     ctx.spawn("intake", writer.run(config.resolve_timeout));
     ctx.spawn("failed messages", failed::run(people.office.clone(), intake.clone()));
+    dead_man::spawn(&common, &dispatcher, &intake, ctx).context("start the dead man's switch")?;
     let reloader = Arc::new(Reloader { common: common.clone(), plans: plans_sender });
     ctx.spawn("route reload", reloader.clone().follow(ctx.reloads()));
 

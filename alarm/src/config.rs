@@ -13,6 +13,7 @@ use model::duration_text;
 use reqwest::Url;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::dead_man_config::DeadManConfig;
 use crate::matchers::parse_matcher;
 
 /// The longest name of a receiver in bytes; it is part of keys in the store.
@@ -71,6 +72,10 @@ pub struct Config {
     pub receivers: Vec<ReceiverConfig>,
     /// Mutes of persons: links, presses of buttons, and the API.
     pub mutes: MutesConfig,
+    /// Silence is news: alerts that must keep coming.
+    pub dead_man: DeadManConfig,
+    /// The most groups of alerts; what is new beyond it shares one group of its way.
+    pub groups_max: usize,
 }
 
 impl Default for Config {
@@ -94,6 +99,8 @@ impl Default for Config {
             instance: String::new(),
             receivers: Vec::new(),
             mutes: MutesConfig::default(),
+            dead_man: DeadManConfig::default(),
+            groups_max: 1_000_000,
         }
     }
 }
@@ -276,12 +283,14 @@ impl Config {
             ("alarm.labels_per_alert_max", self.labels_per_alert_max),
             ("alarm.label_value_bytes_max", self.label_value_bytes_max),
             ("alarm.annotation_bytes_max", self.annotation_bytes_max),
+            ("alarm.groups_max", self.groups_max),
         ] {
             if limit == 0 {
                 faults.add(key, "must be at least 1");
             }
         }
         self.mutes.validate(faults);
+        self.dead_man.validate(faults);
         let has_file = !self.alertmanager_config.as_os_str().is_empty();
         if has_file && !self.receivers.is_empty() {
             faults.add(

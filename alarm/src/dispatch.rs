@@ -135,6 +135,7 @@ impl Dispatch {
                     }
                     self.take_news_of_others(&mut groups).await?;
                 }
+                self.note_overflow(groups.take_overflowed());
                 self.common.metrics.groups.set(i64::try_from(groups.len()).unwrap_or(i64::MAX));
             }
             // What could not be pushed or noted is found in the store again.
@@ -152,6 +153,13 @@ impl Dispatch {
                 }
                 () = self.common.clock.sleep_until(next) => {}
             }
+        }
+    }
+
+    fn note_overflow(&self, alerts: u64) {
+        if alerts > 0 {
+            self.common.metrics.overflowed.inc_by(alerts);
+            tracing::warn!(alerts, "there are alarm.groups_max groups: new ones share one a way");
         }
     }
 

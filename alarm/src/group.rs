@@ -18,6 +18,9 @@ use crate::pipeline::Reason;
 use crate::plan::Plan;
 use crate::route::Leaf;
 
+/// The label of the one group of a way that takes what is new while there are too many groups.
+const OVERFLOW: (&str, &str) = ("alarm_overflow", "true");
+
 /// News of an alert.
 #[derive(Debug, Clone)]
 pub(crate) struct News {
@@ -125,6 +128,8 @@ pub(crate) struct Groups {
     refused: Vec<Held>,
     /// The minute that times of the day were looked at last.
     minute: i64,
+    /// Alerts that were put into an overflow group since they were counted last.
+    overflowed: u64,
 }
 
 impl Groups {
@@ -144,6 +149,7 @@ impl Groups {
             recheck: false,
             refused: Vec::new(),
             minute: 0,
+            overflowed: 0,
         };
         let mut of_alert: HashMap<Fingerprint, Vec<&Told>> = HashMap::new();
         for entry in told {
@@ -166,6 +172,11 @@ impl Groups {
     /// How many groups there are.
     pub(crate) fn len(&self) -> usize {
         self.by_labels.len()
+    }
+
+    /// How many alerts shared the common group of their way since this was asked last.
+    pub(crate) fn take_overflowed(&mut self) -> u64 {
+        std::mem::take(&mut self.overflowed)
     }
 
     /// When [`Groups::due`] has something to do, if no news come before.
@@ -267,9 +278,17 @@ impl Groups {
     }
 
     fn group_of(&mut self, leaf: usize, alert: &Labels) -> usize {
-        let labels = self.plan.tree.leaves()[leaf].options.group_by.labels_of(alert);
+        let mut labels = self.plan.tree.leaves()[leaf].options.group_by.labels_of(alert);
         if let Some(id) = self.by_labels.get(&(leaf, labels.clone())) {
             return *id;
+        }
+        if self.by_labels.len() >= self.plan.groups_max {
+            // Told together is better than not told at all.
+            self.overflowed += 1;
+            labels = Labels::from_pairs([OVERFLOW]);
+            if let Some(id) = self.by_labels.get(&(leaf, labels.clone())) {
+                return *id;
+            }
         }
         let group = Group {
             leaf,

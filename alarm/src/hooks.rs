@@ -17,11 +17,11 @@ use db::DbError;
 use serde_json::json;
 
 use crate::mutes::{MuteFault, Wish};
-use crate::notify::office::Handled;
+use crate::notify::office::{HANDLE_LIFE, Handled};
 use crate::people::People;
 
-/// A repeated event is noticed for so long.
-const EVENT_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// A repeated event is noticed for so long: as long as its button works, since some platforms sign no time.
+const EVENT_LIFE: Duration = HANDLE_LIFE;
 
 /// The routes.
 pub(crate) fn routes() -> Router<Arc<People>> {

@@ -78,6 +78,11 @@ pub(crate) struct Metrics {
     /// Notifications given up within a day and not told since.
     pub(crate) undelivered: Gauge,
     last_intake: Gauge<f64, AtomicU64>,
+    /// Watchdogs that are missing.
+    pub(crate) watchdogs_missing: Gauge,
+    pings: Family<OutcomeLabel, Counter>,
+    /// Alerts that shared a group because there were too many.
+    pub(crate) overflowed: Counter,
 }
 
 impl Metrics {
@@ -135,9 +140,17 @@ impl Metrics {
                 "last_intake_timestamp_seconds",
                 "When alerts were accepted last; 0: never",
             ),
+            watchdogs_missing: add(registry, "watchdogs_missing", "Watchdogs without news"),
+            pings: add(registry, "pings", "Requests to alarm.dead_man.ping_url, by result"),
+            overflowed: add(
+                registry,
+                "overflowed_alerts",
+                "Alerts put into the common group of their way, because there are alarm.groups_max groups",
+            ),
         };
         for result in ["ok", "failed"] {
             drop(metrics.reloads.get_or_create(&OutcomeLabel { result }));
+            drop(metrics.pings.get_or_create(&OutcomeLabel { result }));
         }
         metrics.touch_totals();
         metrics.touch(receivers);
@@ -210,6 +223,12 @@ impl Metrics {
 
     pub(crate) fn told_alerts(&self, receiver: &str, alerts: u64) {
         self.told_alerts.get_or_create(&receiver_label(receiver)).inc_by(alerts);
+    }
+
+    /// Notes whether the address outside answered.
+    pub(crate) fn pinged(&self, is_good: bool) {
+        let result = if is_good { "ok" } else { "failed" };
+        self.pings.get_or_create(&OutcomeLabel { result }).inc();
     }
 
     /// Notes how a reload of the settings ended.

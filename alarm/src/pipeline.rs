@@ -13,6 +13,7 @@ use db::alerts::{AlertStatus, StoredAlert, Told};
 use model::Timestamp;
 
 use crate::claims::Claims;
+use crate::maintenance::Windows;
 use crate::notify::Receiver;
 use crate::silence::Silence;
 
@@ -42,6 +43,8 @@ pub(crate) struct Round<'a> {
     pub(crate) silences: &'a [Silence],
     /// Who took which alert, and what was put off.
     pub(crate) claims: &'a Claims,
+    /// Which hosts are worked on.
+    pub(crate) maintenance: &'a Windows,
 }
 
 /// Why a receiver is not told.
@@ -57,6 +60,8 @@ pub(crate) enum Reason {
     InactiveTime,
     /// A silence holds for it.
     Silenced,
+    /// Its host is worked on.
+    Maintenance,
     /// Somebody put it off.
     Snoozed,
     /// Somebody took it: no repeats and no escalation.
@@ -75,12 +80,13 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// All of them.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::NotRouted,
         Self::Inhibited,
         Self::MuteTime,
         Self::InactiveTime,
         Self::Silenced,
+        Self::Maintenance,
         Self::Snoozed,
         Self::Acknowledged,
         Self::LeaseExpired,
@@ -98,6 +104,7 @@ impl Reason {
             Self::MuteTime => "mute_time",
             Self::InactiveTime => "inactive_time",
             Self::Silenced => "silenced",
+            Self::Maintenance => "maintenance",
             Self::Snoozed => "snoozed",
             Self::Acknowledged => "acknowledged",
             Self::LeaseExpired => "lease_expired",
@@ -116,6 +123,7 @@ impl Reason {
                 | Self::MuteTime
                 | Self::InactiveTime
                 | Self::Silenced
+                | Self::Maintenance
                 | Self::Snoozed
                 | Self::Acknowledged
         )
@@ -134,8 +142,8 @@ pub(crate) struct Outcome {
 type Stage = fn(&Candidate, &Round<'_>) -> Option<Reason>;
 
 /// The stages in the order of `docs/ARCHITECTURE.md`.
-const STAGES: [Stage; 6] =
-    [known_to_be_true, silenced, snoozed, acknowledged, wanted, dedup::told_already];
+const STAGES: [Stage; 7] =
+    [known_to_be_true, silenced, worked_on, snoozed, acknowledged, wanted, dedup::told_already];
 
 /// Sends candidates through all stages; the first that refuses names the reason.
 pub(crate) fn run(candidates: Vec<Candidate>, round: &Round<'_>) -> Outcome {
@@ -161,6 +169,12 @@ fn silenced(candidate: &Candidate, round: &Round<'_>) -> Option<Reason> {
     is_held.then_some(Reason::Silenced)
 }
 
+fn worked_on(candidate: &Candidate, round: &Round<'_>) -> Option<Reason> {
+    let is_held = candidate.alert.status == AlertStatus::Firing
+        && round.maintenance.holding(&candidate.alert.alert.labels, round.now).is_some();
+    is_held.then_some(Reason::Maintenance)
+}
+
 fn snoozed(candidate: &Candidate, round: &Round<'_>) -> Option<Reason> {
     let is_held = candidate.alert.status == AlertStatus::Firing
         && round.claims.is_snoozed(&candidate.alert, round.now);
@@ -183,6 +197,7 @@ fn wanted(candidate: &Candidate, round: &Round<'_>) -> Option<Reason> {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::collections::BTreeMap;
+    use std::sync::LazyLock;
 
     use db::alerts::DeliveryResult;
     use model::{Alert, Labels};
@@ -190,8 +205,11 @@ pub(crate) mod tests {
     use super::*;
     use crate::claims::tests::claim;
     use crate::config::{ReceiverConfig, SecretUrl};
+    use crate::maintenance::tests::windows;
     use crate::silence::tests::{matcher, silence};
     use db::claims::ClaimKind;
+
+    static NOTHING_WORKED_ON: LazyLock<Windows> = LazyLock::new(Windows::default);
 
     pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
@@ -258,6 +276,7 @@ pub(crate) mod tests {
             is_escalation: false,
             silences: &[],
             claims,
+            maintenance: &NOTHING_WORKED_ON,
         }
     }
 
@@ -342,5 +361,26 @@ pub(crate) mod tests {
             outcome.dropped.first().map(|(_, reason)| *reason)
         };
         assert_eq!((reason(5_000), reason(5_001)), (Some(Reason::Snoozed), None));
+    }
+
+    #[test]
+    fn a_host_that_is_worked_on_is_quiet_but_for_ends() {
+        let (receiver, claims) = (receiver(true), Claims::default());
+        let windows = windows("web-1", 4_000..6_000);
+        let run_at = |status, told, now| {
+            let mut candidate = candidate(status, 100, told);
+            candidate.alert.alert.labels =
+                Labels::from_pairs([("alertname", "disk full"), ("endpoint", "web-1")]);
+            let round = Round { maintenance: &windows, ..round(&receiver, now, &claims) };
+            run(vec![candidate], &round).dropped.first().map(|(_, reason)| *reason)
+        };
+        assert_eq!(run_at(AlertStatus::Firing, None, 5_000), Some(Reason::Maintenance));
+        assert_eq!(run_at(AlertStatus::Firing, None, 6_000), None);
+        let told = Some((AlertStatus::Firing, 100, 200));
+        assert_eq!(
+            run_at(AlertStatus::Resolved, told, 5_000),
+            None,
+            "who was told hears of the end"
+        );
     }
 }

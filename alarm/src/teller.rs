@@ -324,6 +324,7 @@ impl Teller {
     ) -> Result<Ready, Settled> {
         let now = self.common.clock.now();
         let (silences, claims) = (self.common.silences.known(), self.common.claims.known());
+        let maintenance = self.common.maintenance.known();
         let ticket = &errand.ticket;
         let round = Round {
             receiver,
@@ -333,6 +334,7 @@ impl Teller {
             is_escalation: ticket.is_escalation,
             silences: &silences,
             claims: &claims,
+            maintenance: &maintenance,
         };
         let candidates = ticket.alerts.iter().filter_map(|fingerprint| {
             let alert = alerts.get(fingerprint)?.clone();

@@ -1,5 +1,6 @@
 //! What happens without a request: offers of what was held back, forgetting what is old, gauges.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use db::alerts::{AlertSearch, AlertStatus};
@@ -29,6 +30,27 @@ pub(crate) struct Upkeep {
     pub(crate) dispatcher: Dispatcher,
     /// What silences and claims held back that ended before this has been offered; `None` before the first time.
     pub(crate) freed_until: Option<Timestamp>,
+    /// The maintenance of the round before.
+    pub(crate) worked_on: WorkedOn,
+}
+
+/// Which maintenance windows were open, and until when what they held back is offered.
+#[derive(Debug, Default)]
+pub(crate) struct WorkedOn {
+    open: BTreeSet<String>,
+    offers_until: Option<Timestamp>,
+}
+
+impl WorkedOn {
+    /// Takes note of the windows that are open at `now`; answers whether what windows held back is to be offered:
+    /// for a while after one ended, since a ticket may be looked at with what was known before.
+    fn has_ended(&mut self, open: BTreeSet<String>, is_first: bool, now: Timestamp) -> bool {
+        if is_first || self.open.iter().any(|id| !open.contains(id)) {
+            self.offers_until = Some(now.plus(LEARNED_WITHIN));
+        }
+        self.open = open;
+        self.offers_until.is_some_and(|until| now <= until)
+    }
 }
 
 impl Upkeep {
@@ -76,6 +98,11 @@ impl Upkeep {
             self.dispatcher.tell(Message::Offer { fingerprints: unclaimed, is_repeat }).await;
             let snoozed = self.offer_held_back(Reason::Snoozed).await;
             offered = offered.and(snoozed);
+        }
+        let windows = self.common.maintenance.known();
+        let open = windows.open_at(now).into_iter().map(str::to_owned).collect();
+        if self.worked_on.has_ended(open, self.freed_until.is_none(), now) {
+            offered = offered.and(self.offer_held_back(Reason::Maintenance).await);
         }
         if offered.is_ok() {
             self.freed_until =
@@ -128,12 +155,33 @@ impl Upkeep {
     async fn prune(&self, now: Timestamp) -> anyhow::Result<()> {
         let silences = self.common.silences.prune(now).await?;
         let claims = self.common.db.claims().prune(now.minus(claims::KEPT_FOR)).await?;
-        let rows = silences
-            + claims
-            + self.common.db.alerts().prune(now.minus(self.common.config.retention)).await?;
+        let retention = self.common.config.retention;
+        let acks = self.common.db.noise().prune(now.minus(retention)).await?;
+        let rows =
+            silences + claims + acks + self.common.db.alerts().prune(now.minus(retention)).await?;
         if rows > 0 {
             tracing::info!(rows, "forgot what is older than alarm.retention");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_window_is_offered_for_a_while() {
+        let mut worked_on = WorkedOn::default();
+        let open = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<BTreeSet<_>>();
+        let mut round = |ids: &[&str], is_first, second| {
+            worked_on.has_ended(open(ids), is_first, Timestamp::from_seconds(second))
+        };
+        assert!(round(&["a"], true, 0), "who has just begun does not know what ended before");
+        assert!(!round(&["a"], false, 11));
+        assert!(!round(&["a", "b"], false, 15), "a window that opens frees nothing");
+        assert!(round(&["b"], false, 20));
+        assert!(round(&["b"], false, 30));
+        assert!(!round(&["b"], false, 31));
     }
 }

@@ -4,11 +4,14 @@ mod alert_view;
 mod alerts;
 mod case;
 mod filter;
+mod noise;
+mod routing;
 mod text;
 mod time;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use askama::Template;
 use axum::Router;
@@ -45,6 +48,8 @@ pub(crate) fn routes(web: Arc<Web>) -> Router {
         .route("/alerts", get(alerts::page))
         .route("/alerts.json", get(alerts::json))
         .route("/alerts/{fingerprint}", get(case::page))
+        .route("/noise", get(noise::page))
+        .route("/routing", get(routing::page))
         .route("/assets/saker.css", get(|| async { asset("text/css; charset=utf-8", STYLE) }))
         .route("/assets/saker.svg", get(|| async { asset("image/svg+xml", ICON) }))
         .route("/favicon.ico", get(|| async { Redirect::permanent("/assets/saker.svg") }))
@@ -176,6 +181,16 @@ impl Page {
 
     pub(crate) fn ago(&self, moment: Timestamp) -> String {
         time::ago(moment, self.now, self.language)
+    }
+
+    /// A span in words.
+    pub(crate) fn span(&self, span: Duration) -> String {
+        time::span_words(span, self.language)
+    }
+
+    /// Whether this page is one of those under a path.
+    pub(crate) fn is_at(&self, path: &str) -> bool {
+        self.path.starts_with(path)
     }
 
     pub(crate) fn footer(&self) -> String {
@@ -328,6 +343,8 @@ pub(crate) mod tests {
             include_str!("../templates/alerts.html"),
             include_str!("../templates/case.html"),
             include_str!("../templates/message.html"),
+            include_str!("../templates/noise.html"),
+            include_str!("../templates/routing.html"),
         ] {
             for forbidden in ["<script", "style=", "onclick", "http://", "https://", "|safe"] {
                 assert!(!template.contains(forbidden), "{forbidden}");

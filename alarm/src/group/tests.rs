@@ -489,3 +489,27 @@ proptest! {
         prop_assert_eq!((desk.groups.len(), desk.groups.alerts.len(), desk.groups.timers.len()), (0, 0, 0));
     }
 }
+
+#[test]
+fn beyond_the_most_groups_what_is_new_shares_one_and_is_counted() {
+    let mut plan = plan(GROUPED);
+    plan.groups_max = 2;
+    let mut desk = Desk { groups: Groups::rebuild(Arc::new(plan), &[], &[]), now: 0 };
+    for group in ["a", "b", "c", "d", "a"] {
+        let labels = Desk::labels(&format!("in-{group}"), group);
+        desk.news(labels, AlertStatus::Firing, 0);
+    }
+    assert_eq!((desk.groups.len(), desk.groups.take_overflowed()), (3, 2));
+    assert_eq!(desk.groups.take_overflowed(), 0);
+    let mut told = desk.run(30);
+    told.sort();
+    assert_eq!(told, [at(30, &["in-a"]), at(30, &["in-b"]), at(30, &["in-c", "in-d"])]);
+    // When there is room again, new groups are themselves again.
+    for (name, group) in [("in-a", "a"), ("in-b", "b")] {
+        desk.news(Desk::labels(name, group), AlertStatus::Resolved, 0);
+    }
+    desk.now = 400;
+    desk.run(400);
+    desk.news(Desk::labels("late", "e"), AlertStatus::Firing, 400);
+    assert_eq!(desk.groups.take_overflowed(), 0);
+}

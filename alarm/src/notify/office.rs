@@ -29,7 +29,7 @@ use crate::notification::Notification;
 /// How long a mute link works.
 const LINK_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// How long a button works.
-const HANDLE_LIFE: Duration = Duration::from_secs(7 * 86_400);
+pub(crate) const HANDLE_LIFE: Duration = Duration::from_secs(7 * 86_400);
 const COUNT_INTERVAL: Duration = Duration::from_secs(10);
 const ROUNDS_PER_CLEANING: u32 = 60;
 /// Receivers with bots at most.

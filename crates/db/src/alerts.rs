@@ -104,7 +104,7 @@ impl EventKind {
         }
     }
 
-    fn parse(word: &str) -> Option<Self> {
+    pub(crate) fn parse(word: &str) -> Option<Self> {
         [Self::Firing, Self::Renewed, Self::Stale, Self::Resolved]
             .into_iter()
             .find(|kind| kind.as_str() == word)

@@ -20,6 +20,7 @@ mod maintenance;
 pub mod messages;
 mod migrate;
 mod mutes;
+pub mod noise;
 mod pool;
 mod portal;
 mod record;

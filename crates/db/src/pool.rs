@@ -11,6 +11,7 @@ use sqlx::{Executor, MySqlPool, SqlitePool};
 
 use crate::claims::Claims;
 use crate::config::Target;
+use crate::noise::Noise;
 use crate::record::Record;
 use crate::statement::Statement;
 use crate::transaction::{Counters, Transaction, Tries, in_time};
@@ -174,6 +175,11 @@ impl Db {
     /// Mutes of persons, and what may happen once.
     pub fn mutes(&self) -> Mutes<'_> {
         Mutes { db: self }
+    }
+
+    /// What noise statistics count.
+    pub fn noise(&self) -> Noise<'_> {
+        Noise { db: self }
     }
 
     /// The tables behind the embedded shared state.

@@ -7,6 +7,7 @@ mod groups;
 mod hosts;
 mod mariadb;
 mod messages;
+mod noise;
 mod notifications;
 mod portal;
 mod rules;
@@ -80,6 +81,7 @@ on_both_databases!(
     state::an_event_is_taken_by_one_of_many,
     state::many_events_are_put_and_removed_at_once_and_each_name_once,
     claims::a_claim_takes_the_place_of_the_one_before_and_is_forgotten,
+    noise::who_took_an_alert_is_kept_although_the_claim_is_replaced,
     messages::a_message_is_stored_once_and_open_until_it_is_settled,
     messages::what_failed_is_counted_and_listed_until_it_is_forgotten,
     messages::a_mute_is_replaced_ended_and_forgotten,

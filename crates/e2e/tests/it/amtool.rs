@@ -85,6 +85,10 @@ async fn amtool_shows_and_tests_the_routes_that_alarm_reads_from_a_file() {
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     assert!(String::from_utf8_lossy(&checked.stdout).contains("3 receivers"));
 
+    let theirs = Command::new(&program).args(["check-config", file]).output().unwrap();
+    assert!(theirs.status.success(), "{}", String::from_utf8_lossy(&theirs.stderr));
+    assert!(String::from_utf8_lossy(&theirs.stdout).contains("3 receivers"));
+
     let port = free_port();
     let config = folder.path().join("saker.toml");
     let data = folder.path().join("data");
@@ -107,7 +111,11 @@ async fn amtool_shows_and_tests_the_routes_that_alarm_reads_from_a_file() {
     assert_eq!(routed.trim(), "db,pages");
     assert_eq!(run(&["config", "routes", "test", "team=web"]).trim(), "default");
     assert!(run(&["config", "routes", "show"]).contains("pages"));
-    assert!(run(&["config", "show"]).contains("default"));
+    // What alarm says that it goes by is a file that Alertmanager would take too.
+    let shown = folder.path().join("shown.yml");
+    std::fs::write(&shown, run(&["config", "show"])).unwrap();
+    let checked = run(&["check-config", shown.to_str().unwrap()]);
+    assert!(checked.contains("SUCCESS") && checked.contains("3 receivers"), "{checked}");
     let of_pages = run(&["alert", "query", "--receiver=pages", "-o", "simple"]);
     assert!(of_pages.contains("DiskFull"), "{of_pages}");
 }
