@@ -11,7 +11,6 @@ use axum::routing::{get, put};
 use axum::{Json, Router};
 use db::alerts::AlertStatus;
 use db::claims::{ClaimKind, ClaimRow};
-use db::noise::AckRow;
 use model::{Fingerprint, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -143,11 +142,6 @@ impl Api {
             until: now.plus(span),
         };
         self.common.claims.store(&claim).await.map_err(|fault| store_fault(&fault))?;
-        if kind == ClaimKind::Acknowledged {
-            let (began_at, made_at) = (stored.alert.starts_at, claim.made_at);
-            let ack = AckRow { fingerprint, began_at, made_at };
-            self.common.db.noise().add_ack(&ack).await.map_err(|fault| store_fault(&fault))?;
-        }
         tracing::info!(
             alert.fingerprint = %fingerprint, kind = kind.as_str(), owner = claim.owner, "claim stored"
         );

@@ -8,6 +8,7 @@ use std::time::Duration;
 use daemon::Clock;
 use db::alerts::StoredAlert;
 use db::claims::{ClaimKind, ClaimRow};
+use db::noise::AckRow;
 use db::{Db, DbError};
 use model::{Fingerprint, Timestamp};
 
@@ -98,7 +99,19 @@ impl ClaimStore {
     /// Stores one; it holds here when this returns.
     pub(crate) async fn store(&self, claim: &ClaimRow) -> Result<(), DbError> {
         self.db.claims().store(claim).await?;
+        if claim.kind == ClaimKind::Acknowledged {
+            self.note_ack(claim).await?;
+        }
         self.load().await
+    }
+
+    /// For noise statistics: the next claim takes the place of this one, however it came about.
+    async fn note_ack(&self, claim: &ClaimRow) -> Result<(), DbError> {
+        let found = self.db.alerts().load(&[claim.fingerprint]).await?;
+        let Some(stored) = found.first() else { return Ok(()) };
+        let (fingerprint, made_at) = (claim.fingerprint, claim.made_at);
+        let began_at = stored.alert.starts_at.min(made_at);
+        self.db.noise().add_ack(&AckRow { fingerprint, began_at, made_at }).await
     }
 
     /// Follows the changes of other instances for as long as the process runs.

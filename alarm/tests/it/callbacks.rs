@@ -67,7 +67,6 @@ async fn start() -> (Alarm, String, Webhook, daemon::Context) {
 /// Ann presses the button `action` at a time in milliseconds; `event` makes the report its own.
 fn report(kind: &'static str, action: &str, event: &str, at: i64) -> Report {
     let time = (at / 1000).to_string();
-    let none = (Vec::new(), String::new(), Vec::new());
     let (headers, query, body) = match kind {
         "feishu" => {
             let event = json!({
@@ -103,7 +102,7 @@ fn report(kind: &'static str, action: &str, event: &str, at: i64) -> Report {
             let signature = sign::slack("secret", &time, &body);
             (
                 vec![("X-Slack-Request-Timestamp", time), ("X-Slack-Signature", signature)],
-                none.1,
+                String::new(),
                 body,
             )
         }

@@ -110,6 +110,18 @@ async fn amtool_shows_and_tests_the_routes_that_alarm_reads_from_a_file() {
     let routed = run(&["config", "routes", "test", "team=db", "severity=critical"]);
     assert_eq!(routed.trim(), "db,pages");
     assert_eq!(run(&["config", "routes", "test", "team=web"]).trim(), "default");
+    for (labels, expected) in
+        [(&["team=db", "severity=critical"][..], "db,pages"), (&["team=web"], "default")]
+    {
+        let mut args = vec!["ctl", "alarm", "route-test", "--json", "--url", alarm.as_str()];
+        args.extend(labels);
+        let tested = Command::new(binary("saker")).args(args).output().unwrap();
+        assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stderr));
+        let preview: serde_json::Value = serde_json::from_slice(&tested.stdout).unwrap();
+        let ways = preview["ways"].as_array().unwrap().iter();
+        let names: Vec<&str> = ways.map(|way| way["receiver"].as_str().unwrap()).collect();
+        assert_eq!(names.join(","), expected, "as amtool says");
+    }
     assert!(run(&["config", "routes", "show"]).contains("pages"));
     // What alarm says that it goes by is a file that Alertmanager would take too.
     let shown = folder.path().join("shown.yml");
