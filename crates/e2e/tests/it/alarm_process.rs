@@ -106,8 +106,6 @@ pub(crate) struct Taken {
     pub(crate) body: Value,
     /// The `Idempotency-Key`, if there was one.
     pub(crate) key: String,
-    /// When it came.
-    pub(crate) moment: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -175,7 +173,7 @@ async fn robot(
         let fault = json!({ "errcode": 130_101, "errmsg": "send too fast" });
         return Json(fault).into_response();
     }
-    let taken = Taken { at: name, body, key: String::new(), moment: Instant::now() };
+    let taken = Taken { at: name, body, key: String::new() };
     shared.desk.lock().unwrap().taken.push(taken);
     shared.arrived.notify_waiters();
     tokio::time::sleep(shared.answers_after).await;
@@ -189,9 +187,9 @@ async fn anything(
     body: String,
 ) -> Response {
     let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()).unwrap_or("");
-    let (key, moment) = (key.to_owned(), Instant::now());
+    let key = key.to_owned();
     let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
-    shared.desk.lock().unwrap().taken.push(Taken { at: path, body, key, moment });
+    shared.desk.lock().unwrap().taken.push(Taken { at: path, body, key });
     Json(json!({ "ok": true, "result": { "message_id": 1 } })).into_response()
 }
 

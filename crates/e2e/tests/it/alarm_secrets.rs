@@ -49,9 +49,7 @@ const MUTES: &str = "[alarm.mutes]\ntoken = \"hunter2-token\"\n\
 
 /// Each kind as a receiver of two bots: a platform that answers something, and one that is away.
 fn receivers(platforms: &Platforms) -> String {
-    let mut text = format!(
-        "[[alarm.receivers]]\nname = \"hook\"\nwebhook_url = \"http://u:hunter2-w@127.0.0.1:9/?t=hunter2-x\"\n"
-    );
+    let mut text = "[[alarm.receivers]]\nname = \"hook\"\nwebhook_url = \"http://u:hunter2-w@127.0.0.1:9/?t=hunter2-x\"\n".to_owned();
     for (number, kind) in KINDS.iter().enumerate() {
         let (here, away) = (platforms.url(), "http://127.0.0.1:9".to_owned());
         text.push_str(&format!("[[alarm.receivers]]\nname = \"r{number}\"\ntimeout = \"2s\"\n"));
