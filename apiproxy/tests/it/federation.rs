@@ -93,6 +93,7 @@ impl Proxy {
                 reader: storage.reader(),
                 labels: BTreeMap::from_iter(labels),
                 timeout: SOON,
+                replicas: vec![],
             });
         }
         let config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };

@@ -9,7 +9,7 @@ use promql::{Expr, Hint, Output, Params, Plan, Value};
 use wire::prom_answer::{self, Found, QueryAnswer};
 
 use crate::error::ReadError;
-use crate::expression::QueryError;
+use crate::expression::{QueryError, evaluate_within};
 use crate::looks;
 use crate::query::at_most;
 use crate::remote::{Remote, RemoteError};
@@ -114,10 +114,7 @@ impl Remote {
                 .ok_or(QueryError::Evaluate(promql::EvalError::TooManySamples { limit }))?;
             inputs.push(joined);
         }
-        let evaluating =
-            tokio::task::spawn_blocking(move || promql::evaluate(&plan, &inputs, &|| false));
-        let output = evaluating.await.map_err(|_| QueryError::Interrupted)?;
-        output.map_err(QueryError::Evaluate)
+        evaluate_within(plan, inputs, timeout).await
     }
 
     /// Raw samples of a selection, what was just written among them.
