@@ -110,7 +110,8 @@ async fn distributed_query(
         promql::part_of(selection).and_then(|part| series.get(part).cloned()).unwrap_or_default()
     });
     let inputs = inputs.collect();
-    let mut output = storage::evaluate_within(plan, inputs, ask.left()).await.map_err(ApiError::from)?;
+    let mut output =
+        storage::evaluate_within(plan, inputs, ask.left()).await.map_err(ApiError::from)?;
     notes.take(&mut output);
     output.warnings = notes.warnings.into_iter().collect();
     output.infos = notes.infos.into_iter().collect();
@@ -188,7 +189,7 @@ async fn computed_at(
 ) -> Result<Output, Failure> {
     if site.is_promql().await? {
         match storage::query(&site.centre.reader, expr, params.clone(), limit).await {
-            Err(QueryError::Remote(RemoteError::Refused { status: 400 | 422, .. })) => {}
+            Err(QueryError::Remote(RemoteError::Refused { status: 400, .. })) => {}
             answer => return Ok(answer?),
         }
     }

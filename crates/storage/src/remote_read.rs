@@ -356,8 +356,12 @@ fn moment(at: Timestamp) -> String {
     at.to_string()
 }
 
+/// A span as every engine reads it: Prometheus takes no `1.5s`.
 fn seconds(span: Duration) -> String {
-    format!("{:.3}s", span.as_secs_f64()).replace(".000s", "s")
+    match span.as_millis().max(1) {
+        millis if millis.is_multiple_of(1000) => format!("{}s", millis / 1000),
+        millis => format!("{millis}ms"),
+    }
 }
 
 #[cfg(test)]
@@ -404,9 +408,10 @@ mod tests {
         assert_eq!(
             (
                 seconds(Duration::from_secs(300)).as_str(),
-                seconds(Duration::from_millis(1500)).as_str()
+                seconds(Duration::from_millis(1500)).as_str(),
+                seconds(Duration::from_micros(7)).as_str()
             ),
-            ("300s", "1.500s")
+            ("300s", "1500ms", "1ms")
         );
     }
 
