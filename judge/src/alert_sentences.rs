@@ -20,6 +20,7 @@ use storage::{Batch, Limits, Storage};
 
 use crate::alert_state::{HeldAlert, Phase};
 use crate::arrival::Waiting;
+use crate::backtest::{Past, Span};
 use crate::config::Links;
 use crate::eval::{Alone, Evaluator};
 use crate::group::{GroupRun, Health};
@@ -89,6 +90,12 @@ impl Bench {
         self.evaluator.evaluate(&mut self.run, self.now).await;
         self.run.forget(self.now, |_| false);
         self.send()
+    }
+
+    /// What is stored, for a backtest of the slots between two moments, a minute apart.
+    pub(crate) fn past(&self, from: Timestamp, to: Timestamp) -> Past<'_> {
+        let query_offset = self.run.group.query_offset;
+        self.evaluator.past(Span { from, to, interval: MINUTE, query_offset })
     }
 
     /// Looks at what was pushed since the last look as the judge does between its slots, and sends.

@@ -15,6 +15,7 @@ mod stats;
 
 mod local;
 mod memory;
+mod natives;
 
 mod overlay;
 mod remote;
