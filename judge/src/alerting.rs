@@ -34,6 +34,12 @@ impl RuleState {
         true
     }
 
+    /// Whether the rule has nothing that an evaluation without elements could change, in the store or here.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let has_nothing = self.alerts.is_empty() && self.series.is_empty();
+        has_nothing && self.watched.is_empty() && self.trouble.is_none()
+    }
+
     /// Outside of the rule's active times: nothing is asked, what is pending is dropped, and what fires stays
     /// as it is without being told. Answers whether something happened that must be stored.
     pub(crate) fn rest(&mut self, slot: Timestamp) -> bool {

@@ -29,9 +29,11 @@ mod pass;
 mod query;
 mod question;
 mod record;
+mod wave;
 
 mod alert_state;
 mod continuity;
+mod documents;
 mod group;
 mod no_data;
 

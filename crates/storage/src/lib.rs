@@ -46,6 +46,7 @@ mod block_index;
 mod block_meta;
 mod block_write;
 mod page;
+mod picked;
 mod step;
 mod worker;
 

@@ -50,7 +50,8 @@ pub(super) fn no_such_rule(id: &str) -> Response {
 async fn history(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
     let Some((view, at)) = app.ticker.board.rule(&id) else { return no_such_rule(&id) };
     let (rule, shown) = (&view.group.rules[at], &view.rules[at]);
-    let evaluations: Vec<Value> = shown.evaluations.iter().rev().map(|e| evaluation(e)).collect();
+    let evaluations: Vec<Value> =
+        shown.evaluations.list().iter().rev().map(|e| evaluation(e)).collect();
     success(&json!({
         "id": id,
         "name": rule.name,

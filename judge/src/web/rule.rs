@@ -92,7 +92,7 @@ pub(super) async fn page(
         annotations,
         id,
         explanation,
-        evaluations: shown.evaluations.iter().rev().map(|e| run(e, &page)).collect(),
+        evaluations: shown.evaluations.list().iter().rev().map(|e| run(e, &page)).collect(),
         page,
     };
     render(&found)
