@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use channels::link::LinkKeys;
 use daemon::{Clock, Context};
 use db::Db;
+use model::Timestamp;
 use state::State;
 use tokio::sync::watch;
 
@@ -28,7 +29,7 @@ use crate::plan::Plan;
 use crate::queue::Queues;
 use crate::silences::Silences;
 use crate::teller::Teller;
-use crate::upkeep::{Upkeep, WorkedOn};
+use crate::upkeep::Upkeep;
 use crate::web::{self, Web};
 
 /// What alarm needs from others.
@@ -99,7 +100,7 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
         common: common.clone(),
         dispatcher: to_upkeep,
         freed_until,
-        worked_on: WorkedOn::default(),
+        offered_end: Timestamp::MIN,
     };
     ctx.spawn("upkeep", upkeep.run());
     let (intake, writer) = intake::open(common.clone(), config.alerts_max, dispatcher.clone());

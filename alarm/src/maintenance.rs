@@ -15,11 +15,18 @@ const MEMBERS_INTERVAL: Duration = Duration::from_secs(30);
 const MEMBERS_PER_QUERY: u32 = 5_000;
 
 /// The windows at one moment.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Windows {
     rows: Vec<MaintenanceRow>,
     /// Host to the groups, of those that windows are about.
     groups: HashMap<String, Vec<String>>,
+    ended_at: Timestamp,
+}
+
+impl Default for Windows {
+    fn default() -> Self {
+        Self { rows: Vec::new(), groups: HashMap::new(), ended_at: Timestamp::MIN }
+    }
 }
 
 impl Windows {
@@ -29,10 +36,25 @@ impl Windows {
         window_of(&self.rows, labels, groups_of, now)
     }
 
-    /// Those that are open at `now`.
-    pub(crate) fn open_at(&self, now: Timestamp) -> BTreeSet<&str> {
-        let is_open = |row: &&MaintenanceRow| row.starts_at <= now && now < row.ends_at;
-        self.rows.iter().filter(is_open).map(|row| row.id.as_str()).collect()
+    /// When it was noticed that one had ended; only a window that is known here can have held anything back.
+    pub(crate) const fn ended_at(&self) -> Timestamp {
+        self.ended_at
+    }
+
+    /// What is known after these: those that are not over at `now`.
+    fn then(
+        &self,
+        rows: Vec<MaintenanceRow>,
+        groups: HashMap<String, Vec<String>>,
+        now: Timestamp,
+    ) -> Self {
+        let is_gone = |known: &MaintenanceRow| {
+            known.starts_at <= now && !rows.iter().any(|row| row.id == known.id)
+        };
+        // Who left a group while its window is open is as free as after its end.
+        let is_left = groups != self.groups;
+        let has_ended = is_left || self.rows.iter().any(is_gone);
+        Self { ended_at: if has_ended { now } else { self.ended_at }, rows, groups }
     }
 }
 
@@ -58,7 +80,7 @@ impl MaintenanceBook {
     pub(crate) async fn load(&self, now: Timestamp) -> Result<(), DbError> {
         let rows = self.db.maintenances().ending_after(now).await?;
         let groups = self.members(&rows).await?;
-        self.keep(Windows { rows, groups });
+        self.keep(self.known().then(rows, groups, now));
         Ok(())
     }
 
@@ -83,7 +105,7 @@ impl MaintenanceBook {
         }
         let groups = self.members(&rows).await?;
         *members_at = now;
-        self.keep(Windows { rows, groups });
+        self.keep(known.then(rows, groups, now));
         Ok(())
     }
 
@@ -131,7 +153,7 @@ pub(crate) mod tests {
             created_by: "ann".to_owned(),
             created_at: Timestamp(0),
         };
-        Windows { rows: vec![row], groups: HashMap::new() }
+        Windows { rows: vec![row], ..Windows::default() }
     }
 
     #[test]
@@ -145,12 +167,24 @@ pub(crate) mod tests {
             [false, true, true, false]
         );
         assert!(!holds(&windows, "web-2", 15));
-        assert_eq!(windows.open_at(Timestamp(15)).len(), 1);
-        assert!(windows.open_at(Timestamp(20)).is_empty());
 
         windows.rows[0].of = MaintenanceOf::Group;
         windows.rows[0].target = "corp.pay".to_owned();
         windows.groups.insert("web-2".to_owned(), vec!["corp.pay.web".to_owned()]);
         assert!(holds(&windows, "web-2", 15) && !holds(&windows, "web-1", 15));
+    }
+
+    #[test]
+    fn the_end_of_a_window_is_noticed_and_so_is_who_leaves_its_group() {
+        let known = windows("web-1", 10..20);
+        let same = known.then(known.rows.clone(), HashMap::new(), Timestamp(15));
+        assert_eq!(same.ended_at(), Timestamp::MIN);
+        assert_eq!(known.then(Vec::new(), HashMap::new(), Timestamp(21)).ended_at(), Timestamp(21));
+        let taken_back = known.then(Vec::new(), HashMap::new(), Timestamp(9));
+        assert_eq!(taken_back.ended_at(), Timestamp::MIN, "it never held anything");
+        let group = [("web-1".to_owned(), vec!["corp".to_owned()])].into();
+        let with_group = same.then(same.rows.clone(), group, Timestamp(16));
+        let left = with_group.then(with_group.rows.clone(), HashMap::new(), Timestamp(18));
+        assert_eq!(left.ended_at(), Timestamp(18));
     }
 }

@@ -7,10 +7,13 @@
 
 mod dedup;
 
+pub(crate) use dedup::notifications_max;
+
+use std::collections::HashSet;
 use std::time::Duration;
 
 use db::alerts::{AlertStatus, StoredAlert, Told};
-use model::Timestamp;
+use model::{Fingerprint, Timestamp};
 
 use crate::claims::Claims;
 use crate::maintenance::Windows;
@@ -45,6 +48,8 @@ pub(crate) struct Round<'a> {
     pub(crate) claims: &'a Claims,
     /// Which hosts are worked on.
     pub(crate) maintenance: &'a Windows,
+    /// Alerts that the receiver was told of as often as their rules allow.
+    pub(crate) told_often: &'a HashSet<Fingerprint>,
 }
 
 /// Why a receiver is not told.
@@ -76,11 +81,13 @@ pub(crate) enum Reason {
     AlreadyTold,
     /// The receiver could not be told, and the repeat interval is not over.
     GivenUp,
+    /// It was told as often as its rule allows; its end is still told.
+    ToldOften,
 }
 
 impl Reason {
     /// All of them.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::NotRouted,
         Self::Inhibited,
         Self::MuteTime,
@@ -94,6 +101,7 @@ impl Reason {
         Self::ResolvedNotWanted,
         Self::AlreadyTold,
         Self::GivenUp,
+        Self::ToldOften,
     ];
 
     /// The word in metrics, in the store and in the catalogues.
@@ -112,6 +120,7 @@ impl Reason {
             Self::ResolvedNotWanted => "resolved_not_wanted",
             Self::AlreadyTold => "already_told",
             Self::GivenUp => "given_up",
+            Self::ToldOften => "told_often",
         }
     }
 
@@ -142,8 +151,16 @@ pub(crate) struct Outcome {
 type Stage = fn(&Candidate, &Round<'_>) -> Option<Reason>;
 
 /// The stages in the order of `docs/ARCHITECTURE.md`.
-const STAGES: [Stage; 7] =
-    [known_to_be_true, silenced, worked_on, snoozed, acknowledged, wanted, dedup::told_already];
+const STAGES: [Stage; 8] = [
+    known_to_be_true,
+    silenced,
+    worked_on,
+    snoozed,
+    acknowledged,
+    wanted,
+    dedup::told_already,
+    dedup::told_often,
+];
 
 /// Sends candidates through all stages; the first that refuses names the reason.
 pub(crate) fn run(candidates: Vec<Candidate>, round: &Round<'_>) -> Outcome {
@@ -212,6 +229,7 @@ pub(crate) mod tests {
     static NOTHING_WORKED_ON: LazyLock<Windows> = LazyLock::new(Windows::default);
 
     pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+    static NONE: LazyLock<HashSet<Fingerprint>> = LazyLock::new(HashSet::new);
 
     pub(crate) fn receiver(send_resolved: bool) -> Receiver {
         let config = ReceiverConfig {
@@ -277,6 +295,7 @@ pub(crate) mod tests {
             silences: &[],
             claims,
             maintenance: &NOTHING_WORKED_ON,
+            told_often: &NONE,
         }
     }
 

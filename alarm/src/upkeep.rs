@@ -1,6 +1,5 @@
 //! What happens without a request: offers of what was held back, forgetting what is old, gauges.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use db::alerts::{AlertSearch, AlertStatus};
@@ -30,27 +29,8 @@ pub(crate) struct Upkeep {
     pub(crate) dispatcher: Dispatcher,
     /// What silences and claims held back that ended before this has been offered; `None` before the first time.
     pub(crate) freed_until: Option<Timestamp>,
-    /// The maintenance of the round before.
-    pub(crate) worked_on: WorkedOn,
-}
-
-/// Which maintenance windows were open, and until when what they held back is offered.
-#[derive(Debug, Default)]
-pub(crate) struct WorkedOn {
-    open: BTreeSet<String>,
-    offers_until: Option<Timestamp>,
-}
-
-impl WorkedOn {
-    /// Takes note of the windows that are open at `now`; answers whether what windows held back is to be offered:
-    /// for a while after one ended, since a ticket may be looked at with what was known before.
-    fn has_ended(&mut self, open: BTreeSet<String>, is_first: bool, now: Timestamp) -> bool {
-        if is_first || self.open.iter().any(|id| !open.contains(id)) {
-            self.offers_until = Some(now.plus(LEARNED_WITHIN));
-        }
-        self.open = open;
-        self.offers_until.is_some_and(|until| now <= until)
-    }
+    /// What maintenance windows held back that ended up to this has been offered.
+    pub(crate) offered_end: Timestamp,
 }
 
 impl Upkeep {
@@ -99,10 +79,13 @@ impl Upkeep {
             let snoozed = self.offer_held_back(Reason::Snoozed).await;
             offered = offered.and(snoozed);
         }
-        let windows = self.common.maintenance.known();
-        let open = windows.open_at(now).into_iter().map(str::to_owned).collect();
-        if self.worked_on.has_ended(open, self.freed_until.is_none(), now) {
+        let ended_at = self.common.maintenance.known().ended_at();
+        if self.freed_until.is_none() || ended_at > self.offered_end {
             offered = offered.and(self.offer_held_back(Reason::Maintenance).await);
+            // Until then a ticket may be looked at with what was known before.
+            if offered.is_ok() && now >= ended_at.plus(LEARNED_WITHIN) {
+                self.offered_end = ended_at;
+            }
         }
         if offered.is_ok() {
             self.freed_until =
@@ -163,25 +146,5 @@ impl Upkeep {
             tracing::info!(rows, "forgot what is older than alarm.retention");
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_end_of_a_window_is_offered_for_a_while() {
-        let mut worked_on = WorkedOn::default();
-        let open = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<BTreeSet<_>>();
-        let mut round = |ids: &[&str], is_first, second| {
-            worked_on.has_ended(open(ids), is_first, Timestamp::from_seconds(second))
-        };
-        assert!(round(&["a"], true, 0), "who has just begun does not know what ended before");
-        assert!(!round(&["a"], false, 11));
-        assert!(!round(&["a", "b"], false, 15), "a window that opens frees nothing");
-        assert!(round(&["b"], false, 20));
-        assert!(round(&["b"], false, 30));
-        assert!(!round(&["b"], false, 31));
     }
 }

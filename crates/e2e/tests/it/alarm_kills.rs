@@ -114,7 +114,7 @@ fn settings(platforms: &Platforms) -> String {
     let url = platforms.url();
     let mut text = format!(
         "[[alarm.receivers]]\nname = \"hook\"\nwebhook_url = \"{url}/hook\"\ntimeout = \"2s\"\n\
-         [[alarm.receivers]]\nname = \"ops\"\ntimeout = \"5s\"\nconcurrency = 1\n"
+         [[alarm.receivers]]\nname = \"ops\"\ntimeout = \"10s\"\nconcurrency = 1\n"
     );
     for robot in ["a", "b"] {
         text.push_str(&format!(
