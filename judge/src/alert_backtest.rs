@@ -1,6 +1,7 @@
 //! A backtest says of stored data what a live judge did while it came in.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use model::{Labels, Timestamp, stale_nan};
 use proptest::collection::vec;
@@ -149,7 +150,7 @@ async fn what_recovers_late_and_what_is_gone_are_followed() {
         .into_iter()
         .collect();
     agree(group, 0, &data).await.unwrap();
-    let mut bench = Bench::new(group, MINUTE * 0);
+    let mut bench = Bench::new(group, Duration::ZERO);
     let from = bench.now.plus(MINUTE);
     for sent in &data {
         bench.now = bench.now.plus(MINUTE);
