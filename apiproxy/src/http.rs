@@ -196,7 +196,8 @@ impl App {
         let Question { expr, params, may_be_kept, .. } = question;
         let now = self.clock.now();
         if may_be_kept && let Some(settled) = self.cache.settled(&expr, &params, now) {
-            let key = Key::new(&expr, &params, ask.places(&expr).iter().collect());
+            let places = (ask.sites.number(), ask.places(&expr).iter().collect());
+            let key = Key::new(&expr, &params, places);
             let piece = |times: promql::Params| {
                 let expr = &expr;
                 async move { federate::answer(ask, expr, &times).await }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -182,12 +183,22 @@ pub(crate) struct Sites {
     catalogue: RwLock<Arc<Catalogue>>,
     clock: Clock,
     metrics: Metrics,
+    number: u64,
 }
+
+/// How many lists of data centres there were in this process.
+static LISTS: AtomicU64 = AtomicU64::new(0);
 
 impl Sites {
     pub(crate) fn new(centres: Vec<DataCentre>, clock: Clock, metrics: Metrics) -> Self {
         let list = centres.into_iter().map(|centre| Arc::new(Site::new(centre))).collect();
-        Self { list, catalogue: RwLock::default(), clock, metrics }
+        let number = LISTS.fetch_add(1, Ordering::Relaxed);
+        Self { list, catalogue: RwLock::default(), clock, metrics, number }
+    }
+
+    /// A number that no other list of data centres has.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// All of them, in the order of the configuration.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use daemon::{Clock, CommonArgs, Context, RuntimeKind, StartError, Stop};
 use db::Db;
-use storage::{Limits, LocalConfig, RemoteConfig, Storage};
+use storage::{Limits, LocalConfig, Reader, RemoteConfig, Storage};
 
 use crate::cli::RunCommand;
 use crate::config::Config;
@@ -126,10 +126,7 @@ async fn apiproxy_role(
     let mut centres = Vec::new();
     for centre in &config.apiproxy.datacenters {
         let token = stores::password(&centre.token_file)?;
-        let replicas = centre.remote_replicas(token.as_deref());
-        let replicas = replicas.iter().map(|replica| Storage::remote(replica, context.http.clone()));
-        let replicas: Result<Vec<Storage>, _> = replicas.collect();
-        let replicas: Vec<_> = replicas?.iter().map(Storage::reader).collect();
+        let replicas = replicas_of(centre, token.as_deref(), context)?;
         let remote = centre.remote(token);
         let remote = remote.map(|remote| Storage::remote(&remote, context.http.clone()));
         let reader = remote.transpose()?.map(|storage| storage.reader()).or_else(|| own.clone());
@@ -150,6 +147,19 @@ async fn apiproxy_role(
     own.cache_fresh = own.cache_fresh.max(config.storage.out_of_order_window);
     apiproxy::start(own, deps, &context.for_role("apiproxy")).await?;
     Ok(())
+}
+
+/// The further stores of a data centre.
+fn replicas_of(
+    centre: &apiproxy::DataCentreConfig,
+    token: Option<&str>,
+    context: &Context,
+) -> anyhow::Result<Vec<Reader>> {
+    let mut readers = Vec::new();
+    for remote in centre.remote_replicas(token) {
+        readers.push(Storage::remote(&remote, context.http.clone())?.reader());
+    }
+    Ok(readers)
 }
 
 async fn open_db(config: &Config, context: &Context) -> anyhow::Result<Db> {
