@@ -214,11 +214,6 @@ impl Directory {
         self.accounts.get(&format!("{kind}:{id}"))?.as_deref()
     }
 
-    /// Who is on call for a team.
-    pub(crate) fn on_call(&self, team: &str, at: Timestamp) -> Option<String> {
-        self.teams.get(team)?.on_call(at).person
-    }
-
     /// How many stand-ins there are.
     pub(crate) fn stand_ins(&self) -> usize {
         self.teams.values().map(|team| team.stand_ins.len()).sum()
@@ -280,8 +275,11 @@ impl TeamConfig {
             faults.push(("members".to_owned(), format!("more than {MEMBERS_MAX}")));
         }
         let on_duty = self.rotation.iter().flat_map(|rotation| &rotation.people);
-        let lists =
-            self.members.iter().map(|name| ("members", name)).chain(on_duty.map(|name| ("rotation.people", name)));
+        let lists = self
+            .members
+            .iter()
+            .map(|name| ("members", name))
+            .chain(on_duty.map(|name| ("rotation.people", name)));
         for (field, name) in lists {
             faults.extend(name_fault(name).map(|fault| (field.to_owned(), fault)));
         }
@@ -363,7 +361,8 @@ pub(crate) mod tests {
         assert_eq!(directory.users["bob"].config.language, Some(Language::Chinese));
         assert_eq!(directory.teams["dba"].config.members, ["bob"]);
         assert!(!directory.teams.contains_key("new") && !directory.teams["dba"].has_duty());
-        let on_call = |at: &str| directory.on_call("web", Timestamp::parse_rfc3339(at).unwrap());
+        let web = &directory.teams["web"];
+        let on_call = |at: &str| web.on_call(Timestamp::parse_rfc3339(at).unwrap()).person;
         assert_eq!(on_call("2026-01-05T10:00:00Z").as_deref(), Some("bob"));
         assert_eq!(on_call("2026-01-07T10:00:00Z").as_deref(), Some("ann"));
         assert_eq!(on_call("2026-01-05T08:00:00Z"), None);
@@ -407,8 +406,7 @@ pub(crate) mod tests {
         for name in ["ann", "张三", "ann.b_c-d@x"] {
             assert_eq!(name_fault(name), None, "{name}");
         }
-        let reversed =
-            StandInConfig { team: "dba".into(), user: "ann".into(), from: 5, until: 5 };
+        let reversed = StandInConfig { team: "dba".into(), user: "ann".into(), from: 5, until: 5 };
         assert_eq!(reversed.faults()[0].0, "until");
     }
 }

@@ -113,9 +113,8 @@ fn shown_team(team: &Team, now: Timestamp) -> Value {
 
 /// Moments that are far off, where nothing begins or ends, are left out.
 fn shown_shift(shift: &Shift) -> Value {
-    let moment = |at: Timestamp| {
-        (at != Timestamp::MIN && at != Timestamp::MAX).then(|| at.rfc3339())
-    };
+    let moment =
+        |at: Timestamp| (at != Timestamp::MIN && at != Timestamp::MAX).then(|| at.rfc3339());
     json!({
         "user": shift.person, "from": moment(shift.from), "until": moment(shift.until),
         "isStandIn": shift.is_stand_in,
@@ -331,7 +330,8 @@ mod tests {
 
     #[test]
     fn of_an_address_only_the_end_is_shown() {
-        for (address, expected) in [("+8613812345678", "•••678"), ("ou_1", "•••"), ("", "•••")] {
+        for (address, expected) in [("+8613812345678", "•••678"), ("ou_1", "•••"), ("", "•••")]
+        {
             assert_eq!(masked(address), expected);
         }
     }

@@ -28,14 +28,8 @@ impl Act {
     pub const MUTES: [Self; 4] = [Self::MuteHour, Self::MuteSixHours, Self::MuteDay, Self::Unmute];
 
     /// All of them.
-    const ALL: [Self; 6] = [
-        Self::MuteHour,
-        Self::MuteSixHours,
-        Self::MuteDay,
-        Self::Unmute,
-        Self::Ack,
-        Self::Snooze,
-    ];
+    const ALL: [Self; 6] =
+        [Self::MuteHour, Self::MuteSixHours, Self::MuteDay, Self::Unmute, Self::Ack, Self::Snooze];
 
     /// The letter on the button.
     pub const fn letter(self) -> char {

@@ -199,7 +199,10 @@ pub(crate) mod tests {
             user: user.to_owned(),
             addresses: [(family.to_owned(), id.to_owned())].into(),
         };
-        Message { mentions: vec![mention("ann", id), mention("eve", "all> <at id=all")], ..message() }
+        Message {
+            mentions: vec![mention("ann", id), mention("eve", "all> <at id=all")],
+            ..message()
+        }
     }
 
     #[test]

@@ -126,8 +126,7 @@ fn blocks(message: &Message, hears: bool) -> Value {
         lines.push(format!("*{}*: {}", markdown::slack(name), markdown::slack(value)));
     }
     lines.extend((!message.text.is_empty()).then(|| markdown::slack(&message.text)));
-    let calls: String =
-        message.mentioned("slack").iter().map(|id| format!("<@{id}> ")).collect();
+    let calls: String = message.mentioned("slack").iter().map(|id| format!("<@{id}> ")).collect();
     let text = cut(&lines.join("\n"), LIMITS.text_bytes_max.saturating_sub(calls.len() + 1));
     let text = if calls.is_empty() { text } else { format!("{text}\n{}", calls.trim_end()) };
     let mut blocks = vec![json!({ "type": "section", "text": { "type": "mrkdwn", "text": text } })];

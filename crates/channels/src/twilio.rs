@@ -165,7 +165,9 @@ mod tests {
 
     #[test]
     fn a_call_speaks_and_asks_for_a_key() {
-        let call = request(&account(PhoneUse::Call), &message(), "", how());
+        let mut told = message();
+        told.buttons[0].action = Some("AbCdEfGhIjKla".to_owned());
+        let call = request(&account(PhoneUse::Call), &told, "", how());
         assert!(call.url.ends_with("/Accounts/AC1/Calls.json"));
         assert_eq!(call.header("authorization"), Some("Basic QUMxOnRvaw=="));
         let twiml = field(&call, "Twiml");
@@ -177,7 +179,7 @@ mod tests {
         assert!(!field(&call, "Twiml").contains("Gather"), "nobody would know what a key is about");
         assert!(!twiml.contains("<b>"), "{twiml}");
         let plain = How { is_plain: true, ..how() };
-        let call = request(&account(PhoneUse::Call), &message(), "", plain);
+        let call = request(&account(PhoneUse::Call), &told, "", plain);
         assert!(!field(&call, "Twiml").contains("Gather"));
     }
 

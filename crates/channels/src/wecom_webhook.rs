@@ -65,8 +65,7 @@ fn with_links(message: &Message) -> String {
         .filter(|button| !button.url.is_empty())
         .map(|button| format!("[{}]({})", button.label, button.url))
         .collect();
-    let calls: String =
-        message.mentioned("wecom").iter().map(|id| format!("<@{id}> ")).collect();
+    let calls: String = message.mentioned("wecom").iter().map(|id| format!("<@{id}> ")).collect();
     let links = format!("\n{calls}{}", links.join(" | "));
     let links = if links.len() < LIMITS.text_bytes_max / 2 { links } else { String::new() };
     cut(&markdown::wecom(message), LIMITS.text_bytes_max - links.len()) + &links

@@ -38,7 +38,15 @@ pub struct Silences<'a> {
 const SILENCES: Upsert = Upsert {
     table: "silence",
     key: "id",
-    updated: &["matchers", "starts_at", "ends_at", "updated_at", "created_by", "comment", "ends_after"],
+    updated: &[
+        "matchers",
+        "starts_at",
+        "ends_at",
+        "updated_at",
+        "created_by",
+        "comment",
+        "ends_after",
+    ],
     kept: &[],
 };
 

@@ -34,12 +34,8 @@ pub(crate) async fn a_removed_entry_and_an_old_stand_in_are_gone(db: &Db) {
     let directory = db.directory();
     let (any, entry) = (ExpectedVersion::Any, |at| audited("user.remove", at));
     directory.put(user("{}"), any, &audited("user.put", 1)).await.unwrap();
-    let stand_in = EntryEdit {
-        kind: EntryKind::StandIn,
-        name: "s1",
-        body: "{}",
-        ends_at: Timestamp(100),
-    };
+    let stand_in =
+        EntryEdit { kind: EntryKind::StandIn, name: "s1", body: "{}", ends_at: Timestamp(100) };
     directory.put(stand_in, any, &audited("stand_in.put", 2)).await.unwrap();
     assert_eq!(directory.prune(Timestamp(100)).await.unwrap(), 0);
     assert_eq!(directory.prune(Timestamp(101)).await.unwrap(), 1);
