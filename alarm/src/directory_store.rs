@@ -164,7 +164,11 @@ impl DirectoryStore {
         stand_in: &StandInConfig,
         now: Timestamp,
     ) -> Result<String, ChangeFault> {
-        refuse(stand_in.faults())?;
+        let mut faults = stand_in.faults();
+        if faults.is_empty() && stand_in.until <= now.0 {
+            faults.push(("until".to_owned(), "it is over already".to_owned()));
+        }
+        refuse(faults)?;
         let known = self.known();
         if !known.teams.contains_key(&stand_in.team) {
             return Err(ChangeFault::Unknown(format!("team {}", stand_in.team)));

@@ -38,7 +38,7 @@ async fn message(alarm: &Alarm) -> Value {
     let row = eventually("there is a message", PATIENCE, async || {
         alarm.advance(SECOND);
         let mut rows = Vec::new();
-        for stage in [Stage::Sent, Stage::Waiting, Stage::Parked] {
+        for stage in [Stage::Sent, Stage::Waiting, Stage::Parked, Stage::Failed] {
             rows.extend(alarm.db().messages().in_stage(stage, 10).await.unwrap());
         }
         rows.pop()
@@ -108,10 +108,7 @@ async fn open(alarm: &Alarm, path: &str) -> (String, String, String) {
 }
 
 async fn post(alarm: &Alarm, path: &str, cookie: &str, body: &str) -> (u16, String) {
-    let request = alarm.context.http.post(alarm.url(path)).header("Cookie", cookie);
-    let request = request.header("Content-Type", "application/x-www-form-urlencoded");
-    let answer = request.body(body.to_owned()).send().await.unwrap();
-    (answer.status().as_u16(), answer.text().await.unwrap())
+    alarm.submit(path, cookie, body).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -226,7 +226,7 @@ async fn changes_from_elsewhere_need_a_token_and_addresses_are_hidden_without_on
     assert_eq!(refused.status(), 403);
     assert!(refused.text().await.unwrap().contains("value=\"dan\""), "what was typed is kept");
     let token = "name=dan&version=0&action=save&token=0123456789abcdef";
-    assert_eq!(form().body(token).send().await.unwrap().status(), 200);
+    assert_eq!(form().body(token).send().await.unwrap().status(), 303);
     let evil = alarm.context.http.post(alarm.url("/people/users/+new"));
     let evil = evil.header("Origin", "http://evil.example").body("name=eve&version=0");
     let evil = evil.header("Content-Type", "application/x-www-form-urlencoded");
@@ -239,12 +239,7 @@ async fn changes_from_elsewhere_need_a_token_and_addresses_are_hidden_without_on
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pages_show_and_change_people_without_a_script() {
     let alarm = Alarm::start(TEAM).await;
-    let post = async |path: &str, body: &str| {
-        let request = alarm.context.http.post(alarm.url(path));
-        let request = request.header("Content-Type", "application/x-www-form-urlencoded");
-        let answer = request.body(body.to_owned()).send().await.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
-    };
+    let post = async |path: &str, body: &str| alarm.submit(path, "", body).await;
     let (status, html) =
         post("/people/users/+new", "name=cyd&version=0&action=save&address_mail=cyd%40x").await;
     assert!(status == 200 && html.contains("Saved.") && html.contains("cyd@x"), "{html}");
@@ -257,9 +252,12 @@ async fn the_pages_show_and_change_people_without_a_script() {
     let faulty = team.replace("20%3A00", "noon").replace("night", "day");
     let (status, html) = post("/people/teams/+new", &faulty).await;
     assert!(status == 400 && html.contains("rotation.at") && html.contains("cyd"), "{html}");
-    let stand_in = "action=stand-in&user=ann&from=2025-10-09T10%3A00&until=2025-10-09T12%3A00";
+    let stand_in = "action=stand-in&user=ann&from=2025-10-10T10%3A00&until=2025-10-10T12%3A00";
     let (status, html) = post("/people/teams/dba", stand_in).await;
-    assert!(status == 200 && html.contains("2025-10-09 10:00:00 +08:00"), "{html}");
+    assert!(status == 200 && html.contains("2025-10-10 10:00:00 +08:00"), "{html}");
+    let past = stand_in.replace("2025-10-10", "2025-10-08");
+    let (status, html) = post("/people/teams/dba", &past).await;
+    assert!(status == 400 && html.contains("it is over already"), "{html}");
     let html = alarm.get("/people").await;
     for text in ["dba", "night", "ann", "weekly at 09:00 Asia/Shanghai", "from the settings"] {
         assert!(html.contains(text), "{text} is missing in {html}");
