@@ -33,6 +33,13 @@ pub struct Config {
     pub judge_url: String,
     /// The data centres that are asked; none asks the store of `[storage]` alone.
     pub datacenters: Vec<DataCentreConfig>,
+    /// hbs of the store of `[storage]` where no data centre is named; `saker standalone` knows its own.
+    pub hbs_urls: Vec<String>,
+    /// A file with a name and a token a line: who may set data centres from other machines, and the users of
+    /// Open-Falcon's `Apitoken`. Read again on SIGHUP; empty for none.
+    pub token_file: PathBuf,
+    /// Whether questions from other machines take one of these tokens, too.
+    pub token_required: bool,
 }
 
 /// A section `[[apiproxy.datacenters]]`.
@@ -54,6 +61,8 @@ pub struct DataCentreConfig {
     pub labels: BTreeMap<String, String>,
     /// Its judge; empty for none.
     pub judge_url: String,
+    /// Its hbs, which tell which hosts live there, as `http://host:port`.
+    pub hbs_urls: Vec<String>,
 }
 
 impl Default for DataCentreConfig {
@@ -66,6 +75,7 @@ impl Default for DataCentreConfig {
             timeout: Duration::from_secs(10),
             labels: BTreeMap::new(),
             judge_url: String::new(),
+            hbs_urls: Vec::new(),
         }
     }
 }
@@ -82,9 +92,10 @@ impl DataCentreConfig {
         })
     }
 
-    fn validate(&self, at: usize, faults: &mut Faults) {
+    /// Notes what is wrong, each under its key behind `prefix`.
+    pub(crate) fn validate(&self, prefix: &str, faults: &mut Faults) {
         let mut add = |key: &str, fault: String| {
-            faults.add(&format!("apiproxy.datacenters[{at}].{key}"), fault);
+            faults.add(&format!("{prefix}{key}"), fault);
         };
         if self.name.is_empty() || self.name.contains(',') {
             add("name", "must not be empty nor hold commas".to_owned());
@@ -101,7 +112,14 @@ impl DataCentreConfig {
         if !is_address_or_empty(&self.judge_url) {
             add("judge_url", "must start with http:// or https://, or be empty".to_owned());
         }
+        if let Some(url) = odd_hbs(&self.hbs_urls) {
+            add("hbs_urls", format!("{url:?} must start with http:// or https://"));
+        }
     }
+}
+
+fn odd_hbs(urls: &[String]) -> Option<&String> {
+    urls.iter().find(|url| url.is_empty() || !is_address_or_empty(url))
 }
 
 fn is_address_or_empty(url: &str) -> bool {
@@ -119,6 +137,9 @@ impl Default for Config {
             lookback: Duration::from_secs(300),
             judge_url: "http://127.0.0.1:6081".to_owned(),
             datacenters: Vec::new(),
+            hbs_urls: Vec::new(),
+            token_file: PathBuf::new(),
+            token_required: false,
         }
     }
 }
@@ -152,10 +173,16 @@ impl Config {
         }
         let mut names = BTreeSet::new();
         for (at, centre) in self.datacenters.iter().enumerate() {
-            centre.validate(at, faults);
+            centre.validate(&format!("apiproxy.datacenters[{at}]."), faults);
             if !names.insert(&centre.name) {
                 faults.add("apiproxy.datacenters", format!("{:?} occurs twice", centre.name));
             }
+        }
+        if let Some(url) = odd_hbs(&self.hbs_urls) {
+            faults.add("apiproxy.hbs_urls", format!("{url:?} must start with http:// or https://"));
+        }
+        if self.token_required && self.token_file.as_os_str().is_empty() {
+            faults.add("apiproxy.token_required", "needs tokens: set apiproxy.token_file");
         }
         if !is_address_or_empty(&self.judge_url) {
             let fault =
@@ -184,6 +211,8 @@ mod tests {
             samples_max: 0,
             lookback: Duration::ZERO,
             judge_url: "judge:6081".to_owned(),
+            hbs_urls: vec!["hbs:6031".to_owned()],
+            token_required: true,
             datacenters: vec![
                 DataCentreConfig { url: "bj".to_owned(), ..DataCentreConfig::default() },
                 DataCentreConfig { name: "sh".to_owned(), ..DataCentreConfig::default() },
@@ -203,6 +232,8 @@ mod tests {
                 "apiproxy.datacenters[0].name",
                 "apiproxy.datacenters[0].url",
                 "apiproxy.datacenters",
+                "apiproxy.hbs_urls",
+                "apiproxy.token_required",
                 "apiproxy.judge_url"
             ]
         );

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use daemon::Clock;
@@ -14,8 +14,9 @@ use tokio::time::Instant;
 use wire::prom_api::ErrorKind;
 
 use crate::breaker::Breaker;
-use crate::catalogue::{Catalogue, SiteSet};
+use crate::catalogue::{Catalogue, Current, SiteSet};
 use crate::error::ApiError;
+use crate::hbs::Hbs;
 use crate::merge;
 use crate::metrics::Metrics;
 
@@ -32,15 +33,33 @@ pub struct DataCentre {
     pub timeout: Duration,
 }
 
+/// What else belongs to a data centre.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct About {
+    /// Its judge; empty for none.
+    pub(crate) judge_url: String,
+    /// Its hbs, each of which is followed.
+    pub(crate) hbs: Vec<Hbs>,
+    /// Whether it is the store of `[storage]`, asked because no data centre is named.
+    pub(crate) is_plain: bool,
+    /// What it was made from, when that was set by API rather than in the configuration.
+    pub(crate) stored: Option<String>,
+}
+
 /// A data centre and what is known of its health.
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) centre: DataCentre,
+    pub(crate) about: About,
     breaker: Mutex<Breaker>,
     engine: OnceLock<Engine>,
 }
 
 impl Site {
+    pub(crate) fn new(centre: DataCentre, about: About) -> Self {
+        Self { centre, about, breaker: Mutex::default(), engine: OnceLock::new() }
+    }
+
     pub(crate) fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -120,22 +139,18 @@ impl From<ReadError> for Failure {
     }
 }
 
-/// All data centres.
+/// All data centres. The list never changes: [`crate::centres::Centres`] makes another one.
 #[derive(Debug)]
 pub(crate) struct Sites {
     list: Vec<Arc<Site>>,
-    catalogue: RwLock<Arc<Catalogue>>,
+    catalogue: Current,
     clock: Clock,
     metrics: Metrics,
 }
 
 impl Sites {
-    pub(crate) fn new(centres: Vec<DataCentre>, clock: Clock, metrics: Metrics) -> Self {
-        let site = |centre: DataCentre| {
-            Arc::new(Site { centre, breaker: Mutex::default(), engine: OnceLock::new() })
-        };
-        let list = centres.into_iter().map(site).collect();
-        Self { list, catalogue: RwLock::default(), clock, metrics }
+    pub(crate) fn new(list: Vec<Arc<Site>>, catalogue: Catalogue, clock: Clock, metrics: Metrics) -> Self {
+        Self { list, catalogue: Current::new(catalogue), clock, metrics }
     }
 
     /// All of them, in the order of the configuration.
@@ -143,13 +158,19 @@ impl Sites {
         &self.list
     }
 
-    /// Where hosts are.
-    pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
-        self.catalogue.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Whether no data centre is named, and the store of `[storage]` is asked alone.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.list.iter().any(|site| site.about.is_plain)
     }
 
-    pub(crate) fn put_catalogue(&self, catalogue: Catalogue) {
-        *self.catalogue.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalogue);
+    /// Where hosts are.
+    pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
+        self.catalogue.get()
+    }
+
+    /// Where hosts are, for who keeps it up.
+    pub(crate) fn current(&self) -> &Current {
+        &self.catalogue
     }
 
     /// A question to them, to be answered within a time.
@@ -157,22 +178,8 @@ impl Sites {
         Ask { sites: self.clone(), until: Instant::now() + within, missing: Mutex::default() }
     }
 
-    /// Name, health and number of hosts of each.
-    pub(crate) fn told(&self) -> serde_json::Value {
-        let catalogue = self.catalogue();
-        let hosts = catalogue.count(self.list.len());
-        let one = |(site, hosts): (&Arc<Site>, usize)| {
-            let DataCentre { name, labels, timeout, .. } = &site.centre;
-            let breaker = site.breaker();
-            serde_json::json!({
-                "name": name, "labels": labels, "timeoutSeconds": timeout.as_secs_f64(),
-                "health": breaker.word(), "lastError": breaker.why(), "hosts": hosts,
-            })
-        };
-        serde_json::Value::from_iter(self.list.iter().zip(hosts).map(one))
-    }
-
-    fn all(&self) -> SiteSet {
+    /// Every one of them.
+    pub(crate) fn all(&self) -> SiteSet {
         SiteSet::first(self.list.len())
     }
 }
@@ -189,6 +196,12 @@ impl Ask {
     /// The data centres that did not answer, with the reason.
     pub(crate) fn missing(&self) -> BTreeMap<String, String> {
         self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that something of a data centre is missing.
+    pub(crate) fn miss(&self, name: &str, why: &str) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        missing.insert(name.to_owned(), why.to_owned());
     }
 
     /// A sentence for each of them.

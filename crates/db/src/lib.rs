@@ -13,6 +13,7 @@ mod bundles;
 mod circles;
 pub mod claims;
 mod config;
+mod data_centres;
 mod error;
 mod groups;
 mod hosts;
@@ -39,6 +40,7 @@ pub use circles::{
     CircleMember, CircleView, Circles, Membership, ShareRow, TurnAnswer, Want, Work,
 };
 pub use config::DbConfig;
+pub use data_centres::{DataCentreRow, DataCentres};
 pub use error::DbError;
 pub use groups::{GroupRow, Groups, MemberBy, MemberRow};
 pub use hosts::{HostRow, Hosts};

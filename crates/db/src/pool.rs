@@ -15,7 +15,7 @@ use crate::record::Record;
 use crate::statement::Statement;
 use crate::transaction::{Counters, Transaction, Tries, in_time};
 use crate::{
-    Alerts, Audit, Bundles, Circles, DbConfig, DbError, Groups, Hosts, Maintenances, Messages,
+    Alerts, Audit, Bundles, Circles, DataCentres, DbConfig, DbError, Groups, Hosts, Maintenances, Messages,
     Mutes, RuleGroups, Silences, StateTables, Statistics, Upgrades, migrate,
 };
 
@@ -154,6 +154,11 @@ impl Db {
     /// Who took which alert.
     pub fn claims(&self) -> Claims<'_> {
         Claims { db: self }
+    }
+
+    /// Data centres that were set by API.
+    pub fn data_centres(&self) -> DataCentres<'_> {
+        DataCentres { db: self }
     }
 
     /// Silences.

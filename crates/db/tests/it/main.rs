@@ -3,6 +3,7 @@
 
 mod alerts;
 mod claims;
+mod data_centres;
 mod groups;
 mod hosts;
 mod mariadb;
@@ -73,6 +74,7 @@ on_both_databases!(
     search::unresolved_comes_first_then_urgency_then_the_newest,
     search::text_is_found_without_regard_to_case_and_wildcards_are_letters,
     search::counts_are_by_state_and_priority,
+    data_centres::a_data_centre_is_set_changed_and_removed_with_an_entry_each,
     silences::a_silence_is_stored_changed_and_forgotten_after_its_end,
     notifications::what_was_held_back_is_found_page_by_page,
     state::of_many_who_take_a_lease_at_once_one_holds_it,
