@@ -46,15 +46,18 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     let Deps { centres, own, db } = deps;
     let has_db = db.is_some();
     let tools = (context.http.clone(), context.clock.clone(), metrics.clone());
-    let centres = Centres::open(&config, centres, (own, db), tools).context("open the data centres")?;
+    let centres =
+        Centres::open(&config, centres, (own, db), tools).context("open the data centres")?;
     let centres = Arc::new(centres);
     let ages = Arc::clone(&centres);
     context.add_metrics_text(move |out| ages.put_ages(out));
 
     let token_file = config.token_file.clone();
-    let app = App::new(config, context.clock.clone(), Arc::clone(&centres), metrics, (judges, gate));
+    let app =
+        App::new(config, context.clock.clone(), Arc::clone(&centres), metrics, (judges, gate));
     let app = Arc::new(app);
-    context.spawn("host catalogue", learn::learn_hosts(Arc::clone(&centres), context.clock.clone()));
+    context
+        .spawn("host catalogue", learn::learn_hosts(Arc::clone(&centres), context.clock.clone()));
     if has_db {
         context.spawn("data centres", centres.follow_database());
     }

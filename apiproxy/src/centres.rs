@@ -64,7 +64,10 @@ impl DataCentreConfig {
         let reader = match remote.transpose()? {
             Some(storage) => storage.reader(),
             None => own.cloned().with_context(|| {
-                format!("data centre {}: this process has no store of [storage]; give an url", self.name)
+                format!(
+                    "data centre {}: this process has no store of [storage]; give an url",
+                    self.name
+                )
             })?,
         };
         let (name, labels) = (self.name.clone(), self.labels.clone());
@@ -163,7 +166,11 @@ impl Centres {
     }
 
     /// What speaks against a data centre that is to be set.
-    pub(crate) fn refusal(&self, entry: &DataCentreConfig, token: Option<String>) -> Option<String> {
+    pub(crate) fn refusal(
+        &self,
+        entry: &DataCentreConfig,
+        token: Option<String>,
+    ) -> Option<String> {
         let mut faults = Faults::default();
         entry.validate("", &mut faults);
         if let Some(fault) = faults.list().first() {
@@ -175,7 +182,9 @@ impl Centres {
         let sites = self.sites();
         let is_new = sites.list().iter().all(|site| site.centre.name != entry.name);
         if entry.url.is_empty() && self.own.is_none() {
-            return Some("url: this process has no store of [storage], so an address is needed".into());
+            return Some(
+                "url: this process has no store of [storage], so an address is needed".into(),
+            );
         }
         if !entry.url.is_empty() && sites.is_plain() {
             return Some(
@@ -238,9 +247,10 @@ impl Centres {
         }
         let list = self.with_own(list);
         let is_same = list.len() == before.list().len()
-            && list.iter().zip(before.list()).all(|(a, b)| {
-                Arc::ptr_eq(a, b) || (before.is_plain() && a.about.is_plain)
-            });
+            && list
+                .iter()
+                .zip(before.list())
+                .all(|(a, b)| Arc::ptr_eq(a, b) || (before.is_plain() && a.about.is_plain));
         if !is_same {
             self.put(list);
         }
@@ -339,7 +349,8 @@ impl Centres {
         out.push_str("# HELP apiproxy_catalogue_age_seconds How long ago a store (source=\"store\") or a hbs (its address) told its hosts\n");
         out.push_str("# TYPE apiproxy_catalogue_age_seconds gauge\n");
         for (at, site) in sites.list().iter().enumerate() {
-            let hbs = site.about.hbs.iter().map(|hbs| (hbs.url.as_str(), census.1.hbs(at, &hbs.url)));
+            let hbs =
+                site.about.hbs.iter().map(|hbs| (hbs.url.as_str(), census.1.hbs(at, &hbs.url)));
             for (source, view) in std::iter::once(("store", census.1.store(at))).chain(hbs) {
                 if let Some(age) = self.age(view.as_ref()) {
                     let (name, source) = (escaped(&site.centre.name), escaped(source));

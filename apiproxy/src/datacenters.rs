@@ -76,7 +76,9 @@ async fn set(
 async fn put(app: &App, caller: &Caller, name: &str, body: &[u8]) -> Result<Value, ApiError> {
     let is_odd = |c: char| c.is_control() || c == '/' || c == '"';
     if name.chars().count() > NAME_CHARS_MAX || name.contains(is_odd) {
-        let text = format!("a name has at most {NAME_CHARS_MAX} characters, and no /, no \" and no control characters");
+        let text = format!(
+            "a name has at most {NAME_CHARS_MAX} characters, and no /, no \" and no control characters"
+        );
         return Err(ApiError::bad_data(text));
     }
     let db = changeable(app, name)?;
@@ -127,10 +129,9 @@ fn changeable(app: &App, name: &str) -> Result<Db, ApiError> {
         let text = format!("data centre {name:?} is set in the configuration: change it there");
         return Err(ApiError::bad_data(text));
     }
-    app.centres.db().map_err(|why| ApiError {
-        kind: ErrorKind::Unavailable,
-        message: why.to_owned(),
-    })
+    app.centres
+        .db()
+        .map_err(|why| ApiError { kind: ErrorKind::Unavailable, message: why.to_owned() })
 }
 
 /// Who changes something sees it at once; another apiproxy after its next look at the database.
@@ -150,5 +151,8 @@ fn not_known(name: &str) -> ApiError {
 }
 
 fn success(told: &Value) -> Response {
-    error::json(StatusCode::OK, prom_api::success(|out| prom_api::put_json(out, told), &Notes::default()))
+    error::json(
+        StatusCode::OK,
+        prom_api::success(|out| prom_api::put_json(out, told), &Notes::default()),
+    )
 }

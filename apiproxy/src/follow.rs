@@ -42,7 +42,9 @@ pub(crate) enum News {
 /// What a hbs must not answer.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub(crate) enum FeedFault {
-    #[error("its list of hosts has format {found}, and {FORMAT} is known here: bring apiproxy up to date")]
+    #[error(
+        "its list of hosts has format {found}, and {FORMAT} is known here: bring apiproxy up to date"
+    )]
     Format { found: u32 },
     #[error("its list of hosts goes backwards")]
     Backwards,
@@ -126,7 +128,15 @@ mod tests {
     fn whole(epoch: &str, revision: u64, names: &[&str], next: Option<&str>) -> FeedPage {
         let (epoch, next_after) = (epoch.to_owned(), next.map(str::to_owned));
         let hosts = hosts(names);
-        FeedPage { format: FORMAT, epoch, revision, whole: true, hosts, next_after, ..FeedPage::default() }
+        FeedPage {
+            format: FORMAT,
+            epoch,
+            revision,
+            whole: true,
+            hosts,
+            next_after,
+            ..FeedPage::default()
+        }
     }
 
     fn changes(epoch: &str, revision: u64, names: &[&str], more: bool) -> FeedPage {
@@ -146,7 +156,10 @@ mod tests {
         assert_eq!((follower.question().after.as_str(), follower.question().revision), ("b", 5));
         assert_eq!(follower.take(whole("e", 9, &["c"], None)), all(&["a", "b", "c"]));
         let question = follower.question();
-        assert_eq!((question.epoch.as_str(), question.revision, question.after.as_str()), ("e", 5, ""));
+        assert_eq!(
+            (question.epoch.as_str(), question.revision, question.after.as_str()),
+            ("e", 5, "")
+        );
         let news = follower.take(changes("e", 7, &["d"], true));
         let (there, gone) = (vec!["d".to_owned()], vec!["old".to_owned()]);
         assert_eq!(news, Ok(News::Changed { there, gone, is_more: true }));

@@ -77,7 +77,9 @@ impl Gate {
         if self.is_open {
             return Ok(());
         }
-        if headers.contains_key(header::AUTHORIZATION) || daemon::foreign(peer.ip(), headers).is_none() {
+        if headers.contains_key(header::AUTHORIZATION)
+            || daemon::foreign(peer.ip(), headers).is_none()
+        {
             return self.door.admit(peer, headers).map(|_| ());
         }
         Err("apiproxy.token_required: show a token of apiproxy.token_file as `Authorization: Bearer TOKEN`, or \
@@ -121,7 +123,8 @@ impl Gate {
     fn session(&self, headers: &HeaderMap, now: Timestamp) -> Result<Shown, String> {
         let text = headers.get(APITOKEN).ok_or("the header Apitoken is missing: log in first")?;
         let shown: Option<Shown> = serde_json::from_slice(text.as_bytes()).ok();
-        let shown = shown.ok_or(r#"the header Apitoken must be like {"name":"ops","sig":"..."}"#)?;
+        let shown =
+            shown.ok_or(r#"the header Apitoken must be like {"name":"ops","sig":"..."}"#)?;
         // A token itself is as good as what a login makes of it: scripts hold one and never log in.
         if self.door.is_token_of(&shown.name, &shown.sig) || self.holds(&shown, now) {
             return Ok(shown);
@@ -180,7 +183,10 @@ mod tests {
 
     fn apitoken(name: &str, sig: &str) -> HeaderMap {
         let text = serde_json::json!({ "name": name, "sig": sig }).to_string();
-        HeaderMap::from_iter([(header::HeaderName::from_static(APITOKEN), text.parse().expect("a header"))])
+        HeaderMap::from_iter([(
+            header::HeaderName::from_static(APITOKEN),
+            text.parse().expect("a header"),
+        )])
     }
 
     fn asks(gate: &Gate, peer: &str, headers: &HeaderMap, now: Timestamp) -> Result<(), String> {
@@ -213,7 +219,10 @@ mod tests {
         assert!(asks(&gate(true), "192.0.2.1", &nameless, NOW).is_err());
         assert_eq!(asks(&gate(true), "127.0.0.1", &nameless, NOW), Ok(()), "this machine may");
         let bearer = |token: &str| {
-            HeaderMap::from_iter([(header::AUTHORIZATION, format!("Bearer {token}").parse().expect("a header"))])
+            HeaderMap::from_iter([(
+                header::AUTHORIZATION,
+                format!("Bearer {token}").parse().expect("a header"),
+            )])
         };
         assert_eq!(asks(&gate(true), "192.0.2.1", &bearer(TOKEN), NOW), Ok(()));
         assert!(asks(&gate(true), "192.0.2.1", &bearer("0000000000000000"), NOW).is_err());
@@ -228,7 +237,8 @@ mod tests {
     #[test]
     fn who_logs_out_must_log_in_again() {
         let gate = gate(true);
-        let (one, other) = (gate.log_in("ops", TOKEN, NOW), gate.log_in("ops", TOKEN, Timestamp(NOW.0 + 1)));
+        let (one, other) =
+            (gate.log_in("ops", TOKEN, NOW), gate.log_in("ops", TOKEN, Timestamp(NOW.0 + 1)));
         let (one, other) = (one.expect("right"), other.expect("right"));
         assert_eq!(gate.log_out(&apitoken("ops", &one), NOW), Ok(()));
         assert!(gate.check_session(&apitoken("ops", &one), NOW).is_err());

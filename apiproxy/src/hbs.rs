@@ -83,7 +83,8 @@ impl Hbs {
             heard.hosts.extend(page.hosts);
             heard.heartbeat_interval = Duration::from_millis(page.heartbeat_interval_millis);
             let Some(after) = page.next_after else { return Ok(heard) };
-            question = FeedQuestion { epoch: page.epoch, revision: page.revision, after, limit: None };
+            question =
+                FeedQuestion { epoch: page.epoch, revision: page.revision, after, limit: None };
         }
         anyhow::bail!("it has more than {PAGES_MAX} pages of hosts")
     }

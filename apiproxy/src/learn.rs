@@ -88,7 +88,11 @@ async fn follow_hbs(centres: &Centres, place: &Place, (at, hbs): (usize, &Hbs), 
             Err(error) => {
                 let why = format!("{error:#}");
                 if !is_away {
-                    tracing::warn!(hbs = hbs.url, why, "a hbs does not tell its hosts; what it told last holds");
+                    tracing::warn!(
+                        hbs = hbs.url,
+                        why,
+                        "a hbs does not tell its hosts; what it told last holds"
+                    );
                 }
                 is_away = true;
                 centres.learn(place, |census, _| census.hbs_failed(whose, &why));

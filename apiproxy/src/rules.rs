@@ -67,7 +67,8 @@ impl Judges {
             name: name.to_owned(),
             url: url.trim_end_matches('/').to_owned(),
         };
-        let of_sites = sites.list().iter().map(|site| judge(&site.centre.name, &site.about.judge_url));
+        let of_sites =
+            sites.list().iter().map(|site| judge(&site.centre.name, &site.about.judge_url));
         let mut list: Vec<Judge> = match sites.is_plain() {
             true => vec![judge("apiproxy.judge_url", &self.sole_url)],
             false => of_sites.collect(),
@@ -150,7 +151,10 @@ async fn read(answer: Response) -> anyhow::Result<String> {
 }
 
 /// The body of an answer of at most so many bytes.
-pub(crate) async fn read_at_most(mut answer: Response, bytes_max: usize) -> anyhow::Result<Vec<u8>> {
+pub(crate) async fn read_at_most(
+    mut answer: Response,
+    bytes_max: usize,
+) -> anyhow::Result<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await? {
         let is_long = body.len() + chunk.len() > bytes_max;

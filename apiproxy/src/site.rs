@@ -149,7 +149,12 @@ pub(crate) struct Sites {
 }
 
 impl Sites {
-    pub(crate) fn new(list: Vec<Arc<Site>>, catalogue: Catalogue, clock: Clock, metrics: Metrics) -> Self {
+    pub(crate) fn new(
+        list: Vec<Arc<Site>>,
+        catalogue: Catalogue,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Self {
         Self { list, catalogue: Current::new(catalogue), clock, metrics }
     }
 

@@ -35,7 +35,11 @@ impl Default for CentreSpec {
 impl CentreSpec {
     /// From JSON.
     pub(crate) fn read(body: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(body)
+        // A list would do for the fields in their order, too.
+        match body.trim_ascii_start().starts_with(b"{") {
+            true => serde_json::from_slice(body),
+            false => Err(serde::de::Error::custom("it is no object")),
+        }
     }
 
     /// As the database keeps it.

@@ -103,7 +103,10 @@ pub(crate) async fn targets(ask: &Ask, params: &Params) -> Result<String, ApiErr
     for (site, heard) in ask.sites.list().iter().zip(heard) {
         let interval = heard.as_ref().map_or(Duration::ZERO, |heard| heard.heartbeat_interval);
         let hosts = heard.unwrap_or_default().hosts.into_iter();
-        lists.push((site.centre.labels.clone(), hosts.map(|host| target_of(host, interval)).collect()));
+        lists.push((
+            site.centre.labels.clone(),
+            hosts.map(|host| target_of(host, interval)).collect(),
+        ));
     }
     all.active_targets = merged(lists, params.get("scrapePool"));
     if !wanted.dropped {
@@ -122,7 +125,9 @@ async fn told_by_stores(
             return Ok(Targets::default());
         };
         let told: Told = serde_json::from_slice(&body).map_err(|error| {
-            Failure::Site(ApiError::unavailable(format!("its list of targets cannot be read: {error}")))
+            Failure::Site(ApiError::unavailable(format!(
+                "its list of targets cannot be read: {error}"
+            )))
         })?;
         Ok(told.data)
     })
@@ -151,7 +156,8 @@ async fn heard_at(ask: &Ask, site: &Site) -> Option<Heard> {
     if interval.is_none() && !why.is_empty() {
         ask.miss(&site.centre.name, &why);
     }
-    interval.map(|heartbeat_interval| Heard { hosts: all.into_values().collect(), heartbeat_interval })
+    interval
+        .map(|heartbeat_interval| Heard { hosts: all.into_values().collect(), heartbeat_interval })
 }
 
 /// A host as a target.
@@ -162,7 +168,11 @@ fn target_of(host: FeedHost, interval: Duration) -> Target {
         discovered_labels: BTreeMap::from([("__address__".to_owned(), ip)]),
         labels: BTreeMap::from(labels),
         scrape_pool: POOL.to_owned(),
-        last_error: if silent { "no heartbeat for hbs.silent_after".to_owned() } else { String::new() },
+        last_error: if silent {
+            "no heartbeat for hbs.silent_after".to_owned()
+        } else {
+            String::new()
+        },
         last_scrape: seen_at.rfc3339(),
         health: if silent { "down" } else { "up" }.to_owned(),
         scrape_interval: format_duration(interval),
@@ -236,9 +246,17 @@ mod tests {
         ];
         let of = |pool: Option<&str>| -> Vec<String> {
             let all = merged(lists.clone(), pool);
-            all.iter().map(|one| format!("{}/{:?}/{}", one.scrape_pool, one.labels.get(ENDPOINT), one.health)).collect()
+            all.iter()
+                .map(|one| {
+                    format!("{}/{:?}/{}", one.scrape_pool, one.labels.get(ENDPOINT), one.health)
+                })
+                .collect()
         };
-        let hosts = [r#"saker-agent/Some("c")/up"#, r#"saker-agent/Some("a")/up"#, r#"saker-agent/Some("b")/up"#];
+        let hosts = [
+            r#"saker-agent/Some("c")/up"#,
+            r#"saker-agent/Some("a")/up"#,
+            r#"saker-agent/Some("b")/up"#,
+        ];
         assert_eq!(of(Some(POOL)), hosts, "by data centre, then by host");
         assert_eq!(of(None).len(), 4);
     }

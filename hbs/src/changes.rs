@@ -76,6 +76,9 @@ mod tests {
         let mut changes = Changes::default();
         (0..CHANGES_MAX + 2).for_each(|n| changes.note(&n.to_string()));
         assert_eq!(since(&changes, 1), None);
-        assert_eq!(since(&changes, 2).map(|names| (names.len(), names[0])), Some((CHANGES_MAX, "2")));
+        assert_eq!(
+            since(&changes, 2).map(|names| (names.len(), names[0])),
+            Some((CHANGES_MAX, "2"))
+        );
     }
 }

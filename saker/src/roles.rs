@@ -126,11 +126,7 @@ async fn transfer_role(
     Ok(())
 }
 
-async fn hbs_role(
-    config: &Config,
-    db: Db,
-    context: &Context,
-) -> anyhow::Result<hbs::Addresses> {
+async fn hbs_role(config: &Config, db: Db, context: &Context) -> anyhow::Result<hbs::Addresses> {
     let deps = hbs::Deps { state: config.state.open(&db)?, db };
     hbs::start(config.hbs.clone(), deps, &context.for_role("hbs")).await
 }

@@ -54,11 +54,14 @@ async fn log_in(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) ->
 fn read(headers: &HeaderMap, body: &[u8]) -> Result<Login, String> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     if kind.is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded")) {
-        let request = axum::http::Request::builder().uri(format!("/?{}", String::from_utf8_lossy(body)));
+        let request =
+            axum::http::Request::builder().uri(format!("/?{}", String::from_utf8_lossy(body)));
         let request = request.body(()).map_err(|error| error.to_string())?;
         let form = axum::extract::Query::<Login>::try_from_uri(request.uri());
         // `curl -d` sends JSON under this name, too.
-        if let Ok(form) = form && !form.name.is_empty() {
+        if let Ok(form) = form
+            && !form.name.is_empty()
+        {
             return Ok(form.0);
         }
     }

@@ -253,12 +253,16 @@ mod tests {
         };
         let one = door("ann 0123456789abcdef\nann fedcba9876543210\nbob 0123456789abcdef\n");
         let same = door("ann fedcba9876543210\n");
-        let seals = |door: &Door, name: &str, text: &str| door.seals(name, text).collect::<Vec<_>>();
+        let seals =
+            |door: &Door, name: &str, text: &str| door.seals(name, text).collect::<Vec<_>>();
         assert_eq!(seals(&one, "ann", "x").len(), 2);
         assert_eq!(seals(&one, "ann", "x")[1], seals(&same, "ann", "x")[0]);
         assert_ne!(seals(&same, "ann", "x"), seals(&same, "ann", "y"));
         assert!(seals(&same, "bob", "x").is_empty());
-        assert!(one.is_token_of("bob", "0123456789abcdef") && !one.is_token_of("bob", "fedcba9876543210"));
+        assert!(
+            one.is_token_of("bob", "0123456789abcdef")
+                && !one.is_token_of("bob", "fedcba9876543210")
+        );
     }
 
     #[test]

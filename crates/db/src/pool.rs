@@ -15,8 +15,8 @@ use crate::record::Record;
 use crate::statement::Statement;
 use crate::transaction::{Counters, Transaction, Tries, in_time};
 use crate::{
-    Alerts, Audit, Bundles, Circles, DataCentres, DbConfig, DbError, Groups, Hosts, Maintenances, Messages,
-    Mutes, RuleGroups, Silences, StateTables, Statistics, Upgrades, migrate,
+    Alerts, Audit, Bundles, Circles, DataCentres, DbConfig, DbError, Groups, Hosts, Maintenances,
+    Messages, Mutes, RuleGroups, Silences, StateTables, Statistics, Upgrades, migrate,
 };
 
 // One writer at a time is SQLite's nature; the other connections let reads go on beside it.

@@ -16,10 +16,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
     Router::new().route(PATH, get(feed))
 }
 
-async fn feed(
-    State(app): State<Arc<App>>,
-    Query(question): Query<FeedQuestion>,
-) -> Json<FeedPage> {
+async fn feed(State(app): State<Arc<App>>, Query(question): Query<FeedQuestion>) -> Json<FeedPage> {
     let (now, silent_after) = (app.clock.now(), app.config.silent_after);
     let told = |host: &Host| FeedHost {
         name: host.row.name.clone(),
@@ -32,11 +29,7 @@ async fn feed(
     Json(FeedPage { heartbeat_interval_millis: interval, ..page })
 }
 
-fn answer(
-    fleet: &Fleet,
-    question: &FeedQuestion,
-    told: impl Fn(&Host) -> FeedHost,
-) -> FeedPage {
+fn answer(fleet: &Fleet, question: &FeedQuestion, told: impl Fn(&Host) -> FeedHost) -> FeedPage {
     let limit = question.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
     let changes = fleet.changes();
     let epoch = changes.epoch().to_owned();
@@ -63,5 +56,13 @@ fn answer(
     let hosts: Vec<FeedHost> = all.by_ref().take(limit).map(told).collect();
     let next_after = all.next().and(hosts.last()).map(|host| host.name.clone());
     let revision = changes.revision();
-    FeedPage { format: FORMAT, epoch, revision, whole: true, hosts, next_after, ..FeedPage::default() }
+    FeedPage {
+        format: FORMAT,
+        epoch,
+        revision,
+        whole: true,
+        hosts,
+        next_after,
+        ..FeedPage::default()
+    }
 }

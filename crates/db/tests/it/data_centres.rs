@@ -20,6 +20,9 @@ pub(crate) async fn a_data_centre_is_set_changed_and_removed_with_an_entry_each(
     assert_eq!(centres.all().await.unwrap().len(), 1);
     let audit = db.audit().page("", "上海", 10).await.unwrap();
     let actions: Vec<&str> = audit.iter().map(|entry| entry.action.as_str()).collect();
-    assert_eq!(actions, ["datacenter.remove", "datacenter.put", "datacenter.put", "datacenter.put"]);
+    assert_eq!(
+        actions,
+        ["datacenter.remove", "datacenter.put", "datacenter.put", "datacenter.put"]
+    );
     assert!(!format!("{all:?}").contains("url"), "bodies hold secrets");
 }
