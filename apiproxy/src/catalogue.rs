@@ -3,6 +3,7 @@
 //! Names stand one behind the other in one text, a host is its place there and three sets of bits, a table finds it by
 //! its name and a sorted list by the beginning of it: some 60 bytes a host. A change touches the hosts it is about.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -111,8 +112,8 @@ impl Catalogue {
     }
 
     fn places_of(&self, matcher: &Matcher, all: SiteSet) -> SiteSet {
-        if let Some(hosts) = matcher.exact_values() {
-            let of_host = |host: &&str| {
+        if let Some(hosts) = named_hosts(matcher) {
+            let of_host = |host: &Cow<'_, str>| {
                 let places = self.find(host).map(|(_, places)| places.asked());
                 places.filter(|places| !places.is_empty()).unwrap_or(all)
             };
@@ -279,7 +280,7 @@ impl Catalogue {
 
     /// The same without hosts that are nowhere, and the new position of each that stays.
     pub(crate) fn compacted(&self) -> (Self, Vec<Option<HostIndex>>) {
-        self.rearranged(self.sites, |at| Some(at))
+        self.rearranged(self.sites, Some)
     }
 
     /// The same with every data centre at the position that `to` gives it, if any; and the new position of each host.
@@ -336,6 +337,29 @@ impl Current {
     }
 }
 
+/// The hosts that a condition names one by one: by `=`, or as alternatives whose dots are escaped or there are none.
+fn named_hosts(matcher: &Matcher) -> Option<Vec<Cow<'_, str>>> {
+    if let Some(hosts) = matcher.exact_values() {
+        return Some(hosts.into_iter().map(Cow::Borrowed).collect());
+    }
+    if matcher.op != MatchOp::Regex {
+        return None;
+    }
+    let (mut hosts, mut host) = (Vec::new(), String::new());
+    let mut signs = matcher.value.chars();
+    while let Some(sign) = signs.next() {
+        match sign {
+            '|' => hosts.push(Cow::Owned(std::mem::take(&mut host))),
+            // Behind it a letter or digit has a meaning of its own.
+            '\\' => host.push(signs.next().filter(char::is_ascii_punctuation)?),
+            '.' | '+' | '*' | '?' | '(' | ')' | '[' | ']' | '{' | '}' | '^' | '$' => return None,
+            other => host.push(other),
+        }
+    }
+    hosts.push(Cow::Owned(host));
+    Some(hosts)
+}
+
 fn named<'a>(names: &'a str, hosts: &[Host], at: HostIndex) -> &'a str {
     let Host { start, bytes, .. } = hosts[at as usize];
     &names[start as usize..(start + bytes) as usize]
@@ -367,7 +391,7 @@ mod tests {
     fn places(catalogue: &Catalogue, op: MatchOp, value: &str) -> Vec<usize> {
         let matcher = Matcher::new(ENDPOINT, op, value).expect("it is a pattern");
         let once: Vec<usize> =
-            catalogue.places(&[matcher.clone()], SiteSet::first(3)).iter().collect();
+            catalogue.places(std::slice::from_ref(&matcher), SiteSet::first(3)).iter().collect();
         let again: Vec<usize> = catalogue.places(&[matcher], SiteSet::first(3)).iter().collect();
         assert_eq!(once, again, "what is remembered is the same");
         once
@@ -405,6 +429,32 @@ mod tests {
     }
 
     #[test]
+    fn alternatives_with_escaped_dots_name_hosts() {
+        let catalogue = catalogue([Some(&["a.x"]), Some(&["b.x", "a-x"]), Some(&["c"])]);
+        assert_eq!(places(&catalogue, MatchOp::Regex, r"a\.x|b\.x"), [0, 1]);
+        assert_eq!(
+            places(&catalogue, MatchOp::Regex, r"a\.x|new\.x"),
+            [0, 1, 2],
+            "one is not known"
+        );
+        assert_eq!(places(&catalogue, MatchOp::Regex, r"a\-x|c"), [1, 2]);
+        assert_eq!(
+            places(&catalogue, MatchOp::Regex, r"a.x|nobody\.x"),
+            [0, 1],
+            "a dot is any sign"
+        );
+        let of = |pattern: &str| {
+            let matcher = Matcher::new(ENDPOINT, MatchOp::Regex, pattern).expect("it is a pattern");
+            named_hosts(&matcher)
+                .map(|hosts| hosts.into_iter().map(Cow::into_owned).collect::<Vec<_>>())
+        };
+        assert_eq!(of(r"a\.b|\$|"), Some(vec!["a.b".into(), "$".into(), String::new()]));
+        for pattern in [r"a\d", r"a\x41", "a.b", "(a|b)", r"\bx"] {
+            assert_eq!(of(pattern), None, "{pattern}");
+        }
+    }
+
+    #[test]
     fn while_one_has_not_told_its_hosts_all_are_asked() {
         let catalogue = catalogue([Some(&["a"]), None, Some(&[])]);
         assert_eq!(places(&catalogue, MatchOp::Equal, "a"), [0, 1, 2]);
@@ -430,6 +480,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn named_hosts_are_just_what_the_pattern_matches(
+            pattern in "[ab.\\\\|-]{0,8}",
+            host in "[ab.|-]{0,4}",
+        ) {
+            let Ok(matcher) = Matcher::new(ENDPOINT, MatchOp::Regex, &pattern) else { return Ok(()) };
+            if let Some(hosts) = named_hosts(&matcher) {
+                prop_assert_eq!(matcher.matches(&host), hosts.iter().any(|named| *named == host));
+            }
+        }
+
         #[test]
         fn it_says_what_a_plain_map_would_say(
             rounds in proptest::collection::vec(
@@ -457,7 +518,7 @@ mod tests {
             let found = known.map(|(_, sites)| *sites).fold(SiteSet::default(), SiteSet::or);
             let is_open = found.is_empty() || matcher.matches_empty();
             // Alternatives that are all plain are looked up one by one.
-            if matcher.exact_values().is_none() {
+            if named_hosts(&matcher).is_none() {
                 prop_assert_eq!(catalogue.places(&[matcher], all), if is_open { all } else { found });
             }
             for (host, sites) in &plain {

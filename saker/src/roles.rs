@@ -33,7 +33,7 @@ pub(crate) fn run(common: &CommonArgs, command: RunCommand) -> ExitCode {
                 transfer_role(&config, storage, context).await
             }
             RunCommand::Hbs(_) => {
-                hbs_role(&config, open_db(&config, context).await?, context).await
+                hbs_role(&config, open_db(&config, context).await?, context).await.map(drop)
             }
             RunCommand::Judge(_) => {
                 let (storage, db) =

@@ -99,3 +99,31 @@ async fn a_host_in_two_data_centres_is_one() {
     let hosts = world.json("/api/v1/graph/endpoint").await;
     assert_eq!(hosts.as_array().map(Vec::len), Some(2), "{hosts}");
 }
+
+#[tokio::test]
+async fn pages_and_patterns_are_of_the_hosts_of_all_data_centres() {
+    let parts: [crate::world::Part<'_>; 2] =
+        [("bj", &["db-1", "db-3", "web-1"], &[]), ("sh", &["db-2", "db-3", "web-2"], &[])];
+    let world = World::start(context(), &parts).await;
+    let page = async |query: &str| -> Vec<String> {
+        let hosts = world.json(&format!("/api/v1/graph/endpoint?{query}")).await;
+        let hosts = hosts.as_array().expect("a list").iter();
+        hosts.map(|host| host["endpoint"].as_str().expect("a name").to_owned()).collect()
+    };
+    assert_eq!(page("limit=2").await, ["db-1", "db-2"]);
+    assert_eq!(page("limit=2&page=2").await, ["db-3", "web-1"]);
+    assert_eq!(page("limit=2&page=3").await, ["web-2"]);
+    assert!(page("limit=2&page=4").await.is_empty());
+    assert_eq!(page("q=^db&limit=2&page=2").await, ["db-3"], "in both and once");
+    assert_eq!(page("q=web%20[2-9]$").await, ["web-2"]);
+    let find = world.json("/api/v1/grafana/metrics/find?query=db").await;
+    assert_eq!(find.as_array().map(Vec::len), Some(3), "{find}");
+    let last = world.request(reqwest::Method::POST, "/api/v1/graph/lastpoint");
+    let last = last
+        .body(r#"[{"endpoint":"web-2","counter":"load"},{"endpoint":"db-1","counter":"load"}]"#);
+    let last: Value = last.send().await.unwrap().json().await.unwrap();
+    assert_eq!(
+        (&last[0]["value"]["value"], &last[1]["value"]["value"]),
+        (&json!(1.0), &json!(1.0))
+    );
+}
