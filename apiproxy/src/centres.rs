@@ -60,6 +60,10 @@ impl DataCentreConfig {
         token: Option<String>,
         http: &Client,
     ) -> anyhow::Result<DataCentre> {
+        let mut replicas = Vec::new();
+        for remote in self.remote_replicas(token.as_deref()) {
+            replicas.push(Storage::remote(&remote, http.clone())?.reader());
+        }
         let remote = self.remote(token).map(|remote| Storage::remote(&remote, http.clone()));
         let reader = match remote.transpose()? {
             Some(storage) => storage.reader(),
@@ -71,7 +75,7 @@ impl DataCentreConfig {
             })?,
         };
         let (name, labels) = (self.name.clone(), self.labels.clone());
-        Ok(DataCentre { name, reader, labels, timeout: self.timeout })
+        Ok(DataCentre { name, reader, labels, timeout: self.timeout, replicas })
     }
 
     fn about(&self, stored: Option<String>, http: &Client) -> About {
@@ -270,7 +274,8 @@ impl Centres {
         if let (true, Some(reader)) = (list.is_empty(), &self.own) {
             let (name, labels) = (LOCAL.to_owned(), Default::default());
             let timeout = Duration::MAX;
-            let centre = DataCentre { name, reader: reader.clone(), labels, timeout };
+            let (reader, replicas) = (reader.clone(), Vec::new());
+            let centre = DataCentre { name, reader, labels, timeout, replicas };
             let hbs = self.own_hbs.iter().map(Hbs::clone).collect();
             let about = About { is_plain: true, hbs, ..About::default() };
             list.push(Arc::new(Site::new(centre, about)));
@@ -331,6 +336,7 @@ impl Centres {
         json!({
             "name": name, "labels": labels, "timeoutSeconds": timeout.as_secs_f64(),
             "health": breaker.word(), "lastError": breaker.why(),
+            "replicas": site.health_of_replicas(),
             "hosts": count.series, "hostsAgeSeconds": self.age(store.as_ref()),
             "hostsHeard": count.heard, "hbs": hbs,
             "setBy": if site.about.stored.is_some() { "api" } else { "config" },

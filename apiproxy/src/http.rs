@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use wire::prom_api::{self, ErrorKind, Notes};
 
+use crate::cache::{Key, RangeCache};
 use crate::centres::Centres;
 use crate::config::Config;
 use crate::error::{ApiError, json};
@@ -45,6 +46,7 @@ pub(crate) struct App {
     pub(crate) trail: Trail,
     judges: Judges,
     turns: Semaphore,
+    cache: RangeCache,
 }
 
 impl App {
@@ -56,7 +58,9 @@ impl App {
         (judges, gate): (Judges, Gate),
     ) -> Self {
         let turns = Semaphore::new(config.queries_in_flight_max.min(Semaphore::MAX_PERMITS));
-        Self { config, clock, centres, metrics, gate, trail: Trail::new(), judges, turns }
+        let cache = RangeCache::new(&config, metrics.clone());
+        let trail = Trail::new();
+        Self { config, clock, centres, metrics, gate, trail, judges, turns, cache }
     }
 }
 
@@ -223,7 +227,21 @@ impl App {
         let _turn = self.take_turn(question.timeout).await?;
         let _counted = Counted::up(&self.metrics.in_flight);
         let limit = question.limit();
-        let Question { expr, params, .. } = question;
+        let Question { expr, params, may_be_kept, .. } = question;
+        let now = self.clock.now();
+        if may_be_kept && let Some(settled) = self.cache.settled(&expr, &params, now) {
+            let places = (ask.sites.number(), ask.places(&expr).iter().collect());
+            let key = Key::new(&expr, &params, places);
+            let piece = |times: promql::Params| {
+                let expr = &expr;
+                async move { federate::answer(ask, expr, &times).await }
+            };
+            let is_whole = || ask.missing().is_empty();
+            let answer = self.cache.answer((key, settled), &params, now, piece, is_whole);
+            let mut output = answer.await?;
+            output.warnings.splice(0..0, ask.warnings());
+            return Ok(query::render(output, limit));
+        }
         if let Some(place) = ask.sole(&expr) {
             let render = move |output| query::render(output, limit);
             let found = ask

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -11,12 +12,13 @@ use model::{Labels, Matcher, Metadata, Selection, Series, Timestamp};
 use promql::Expr;
 use storage::{Engine, QueryError, ReadError, Reader, RemoteError};
 use tokio::time::Instant;
-use wire::prom_api::ErrorKind;
 
 use crate::breaker::Breaker;
+use crate::call::Call;
 use crate::catalogue::{Catalogue, Current, SiteSet};
 use crate::error::ApiError;
 use crate::hbs::Hbs;
+use crate::hedge::Hedging;
 use crate::merge;
 use crate::metrics::Metrics;
 
@@ -31,6 +33,8 @@ pub struct DataCentre {
     pub labels: BTreeMap<String, String>,
     /// How long it is waited for.
     pub timeout: Duration,
+    /// Further stores that hold the same series, asked when the first is slow or away.
+    pub replicas: Vec<Reader>,
 }
 
 /// What else belongs to a data centre.
@@ -53,11 +57,54 @@ pub(crate) struct Site {
     pub(crate) about: About,
     breaker: Mutex<Breaker>,
     engine: OnceLock<Engine>,
+    /// The same data centre by its other stores.
+    replicas: Vec<Arc<Site>>,
+    hedging: Mutex<Hedging>,
+    answered: Mutex<Option<Instant>>,
 }
 
 impl Site {
-    pub(crate) fn new(centre: DataCentre, about: About) -> Self {
-        Self { centre, about, breaker: Mutex::default(), engine: OnceLock::new() }
+    pub(crate) fn new(mut centre: DataCentre, about: About) -> Self {
+        let readers = std::mem::take(&mut centre.replicas);
+        let replica = |reader| {
+            let centre = DataCentre { reader, ..centre.clone() };
+            Arc::new(Self::new(centre, About::default()))
+        };
+        let replicas = readers.into_iter().map(replica).collect();
+        let (breaker, engine) = (Mutex::default(), OnceLock::new());
+        let (hedging, answered) = (Mutex::default(), Mutex::default());
+        Self { centre, about, breaker, engine, replicas, hedging, answered }
+    }
+
+    /// Itself and its replicas, in the order in which they are asked.
+    pub(crate) fn all(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
+        std::iter::once(self).chain(&self.replicas)
+    }
+
+    /// The health of each replica, in a word.
+    pub(crate) fn health_of_replicas(&self) -> Vec<&'static str> {
+        self.replicas.iter().map(|one| one.breaker().word()).collect()
+    }
+
+    pub(crate) fn has_no_replicas(&self) -> bool {
+        self.replicas.is_empty()
+    }
+
+    /// The time that it takes, and the second requests it may get.
+    pub(crate) fn hedging(&self) -> MutexGuard<'_, Hedging> {
+        self.hedging.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It answered a question.
+    pub(crate) fn note_answer(&self) {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.breaker().answered();
+    }
+
+    /// Whether it answered any question later than this.
+    pub(crate) fn has_answered_since(&self, begun: Instant) -> bool {
+        let answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        answered.is_some_and(|at| at > begun)
     }
 
     pub(crate) fn breaker(&self) -> MutexGuard<'_, Breaker> {
@@ -121,13 +168,11 @@ pub(crate) enum Failure {
 
 impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Self {
-        // A store that refuses a question works: 400 and 422 are what the API has for wrong ones.
-        let is_question = matches!(
-            error,
-            QueryError::Plan(_)
-                | QueryError::Evaluate(_)
-                | QueryError::Remote(RemoteError::Refused { status: 400 | 422, .. })
-        );
+        let is_question = match &error {
+            QueryError::Plan(_) | QueryError::Evaluate(_) => true,
+            QueryError::Remote(remote) => is_refusal(remote),
+            _ => false,
+        };
         let error = ApiError::from(error);
         if is_question { Self::Question(error) } else { Self::Site(error) }
     }
@@ -135,7 +180,22 @@ impl From<QueryError> for Failure {
 
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
-        Self::Site(ApiError::from(error))
+        let is_question = match &error {
+            ReadError::TooManySamples { .. } => true,
+            ReadError::Remote(remote) => is_refusal(remote),
+            _ => false,
+        };
+        let error = ApiError::from(error);
+        if is_question { Self::Question(error) } else { Self::Site(error) }
+    }
+}
+
+/// Whether a store works and the question is at fault: it is wrong, in the words of the API, or its answer is too large.
+fn is_refusal(error: &RemoteError) -> bool {
+    match error {
+        RemoteError::Refused { status: 400 | 422, kind, .. } => !kind.is_empty(),
+        RemoteError::TooLarge { .. } => true,
+        _ => false,
     }
 }
 
@@ -146,7 +206,11 @@ pub(crate) struct Sites {
     catalogue: Current,
     clock: Clock,
     metrics: Metrics,
+    number: u64,
 }
+
+/// How many lists of data centres there were in this process.
+static LISTS: AtomicU64 = AtomicU64::new(0);
 
 impl Sites {
     pub(crate) fn new(
@@ -155,7 +219,13 @@ impl Sites {
         clock: Clock,
         metrics: Metrics,
     ) -> Self {
-        Self { list, catalogue: Current::new(catalogue), clock, metrics }
+        let number = LISTS.fetch_add(1, Ordering::Relaxed);
+        Self { list, catalogue: Current::new(catalogue), clock, metrics, number }
+    }
+
+    /// A number that no other list of data centres has.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// All of them, in the order of the configuration.
@@ -295,36 +365,11 @@ impl Ask {
         Fut: Future<Output = Result<T, Failure>>,
     {
         // A store that is asked by nobody else has no other to be spared for, nor to be given without it.
-        if self.sites.list.len() == 1 {
+        if self.sites.list.len() == 1 && site.has_no_replicas() {
             return question(site.clone(), self.left()).await;
         }
-        let unavailable =
-            |message: String| Failure::Site(ApiError { kind: ErrorKind::Unavailable, message });
-        let name = &site.centre.name;
-        if let Err(why) = site.breaker().ask(self.sites.clock.now()) {
-            self.sites.metrics.site_skipped(name);
-            return Err(unavailable(format!("it is left alone for a while: {why}")));
-        }
-        let limit = site.centre.timeout.min(self.left());
-        let begun = Instant::now();
-        let answer = tokio::time::timeout(limit, question(site.clone(), limit)).await;
-        let answer = answer.unwrap_or_else(|_| {
-            let seconds = limit.as_secs_f64();
-            Err(unavailable(format!("it did not answer within {seconds:.1} s")))
-        });
-        self.sites.metrics.site_asked(name, answer.is_ok(), begun.elapsed().as_secs_f64());
-        match &answer {
-            Err(Failure::Site(error)) => {
-                tracing::warn!(
-                    datacenter = name,
-                    why = error.message,
-                    "a data centre did not answer"
-                );
-                site.breaker().failed(&error.message, self.sites.clock.now());
-            }
-            Ok(_) | Err(Failure::Question(_)) => site.breaker().answered(),
-        }
-        answer
+        let call = Call { site, clock: &self.sites.clock, metrics: &self.sites.metrics };
+        call.answer(question, self.left()).await
     }
 
     /// As [`Reader::select_at_most`], of all data centres.

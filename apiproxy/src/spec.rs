@@ -22,13 +22,16 @@ pub(crate) struct CentreSpec {
     labels: BTreeMap<String, String>,
     judge_url: String,
     hbs_urls: Vec<String>,
+    replicas: Vec<String>,
 }
 
 impl Default for CentreSpec {
     fn default() -> Self {
-        let DataCentreConfig { url, headers, timeout, labels, judge_url, hbs_urls, .. } =
-            DataCentreConfig::default();
-        Self { url, token: String::new(), headers, timeout, labels, judge_url, hbs_urls }
+        let DataCentreConfig {
+            url, headers, timeout, labels, judge_url, hbs_urls, replicas, ..
+        } = DataCentreConfig::default();
+        let token = String::new();
+        Self { url, token, headers, timeout, labels, judge_url, hbs_urls, replicas }
     }
 }
 
@@ -57,12 +60,13 @@ impl CentreSpec {
             "labels": self.labels,
             "judge_url": self.judge_url,
             "hbs_urls": self.hbs_urls,
+            "replicas": self.replicas.iter().map(|url| shown_url(url)).collect::<Vec<_>>(),
         })
     }
 
     /// As an entry of the configuration, and its token.
     pub(crate) fn into_config(self, name: &str) -> (DataCentreConfig, Option<String>) {
-        let Self { url, token, headers, timeout, labels, judge_url, hbs_urls } = self;
+        let Self { url, token, headers, timeout, labels, judge_url, hbs_urls, replicas } = self;
         let config = DataCentreConfig {
             name: name.to_owned(),
             url,
@@ -71,6 +75,7 @@ impl CentreSpec {
             labels,
             judge_url,
             hbs_urls,
+            replicas,
             ..DataCentreConfig::default()
         };
         (config, (!token.is_empty()).then_some(token))

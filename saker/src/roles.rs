@@ -49,7 +49,7 @@ pub(crate) fn run(common: &CommonArgs, command: RunCommand) -> ExitCode {
                     false => None,
                 };
                 let db = coming_db(&config, context);
-                apiproxy_role(config.apiproxy, storage.as_ref(), db, context).await
+                apiproxy_role(apiproxy_config(&config), storage.as_ref(), db, context).await
             }
         }
     })
@@ -65,7 +65,7 @@ async fn standalone(config: Config, context: &Context) -> anyhow::Result<()> {
     alarm_role(&config, db.clone(), context).await?;
     let queried = remote_storage(&config, context)?.unwrap_or(storage);
     judge_role(&config, &queried, db.clone(), context).await?;
-    let mut apiproxy = config.apiproxy;
+    let mut apiproxy = apiproxy_config(&config);
     if apiproxy.hbs_urls.is_empty() {
         apiproxy.hbs_urls.push(format!("http://{}", reachable(hbs.http)));
     }
@@ -151,6 +151,13 @@ async fn judge_role(
     };
     judge::start(config.judge.clone(), deps, &context.for_role("judge")).await?;
     Ok(())
+}
+
+/// Kept answers are no newer than what the own store still takes.
+fn apiproxy_config(config: &Config) -> apiproxy::Config {
+    let mut own = config.apiproxy.clone();
+    own.cache_fresh = own.cache_fresh.max(config.storage.out_of_order_window);
+    own
 }
 
 async fn apiproxy_role(

@@ -90,7 +90,14 @@ impl World {
             write(&storage, hosts, NOW).await;
             let (reader, timeout) = (storage.reader(), SOON);
             let labels = BTreeMap::new();
-            centres.push(DataCentre { name: (*name).to_owned(), reader, labels, timeout });
+            let replicas = Vec::new();
+            centres.push(DataCentre {
+                name: (*name).to_owned(),
+                reader,
+                labels,
+                timeout,
+                replicas,
+            });
             let hbs_urls = hbs.iter().map(|hbs| hbs.url.clone()).collect();
             entries.push(DataCentreConfig {
                 name: (*name).to_owned(),

@@ -127,6 +127,27 @@ fn answer(
     promql::evaluate(plan, &inputs, cancelled).map_err(QueryError::Evaluate)
 }
 
+/// Evaluates a plan over series that were fetched already: apart from the async threads, within `limit`, and not on
+/// when the returned future is dropped because nobody waits for it any more.
+pub async fn evaluate_within(
+    plan: Plan,
+    inputs: Vec<Vec<Series>>,
+    limit: Duration,
+) -> Result<Output, QueryError> {
+    let until = Instant::now() + limit;
+    let abandoned = SetOnDrop(Arc::default());
+    let seen = abandoned.0.clone();
+    let work = move || {
+        let is_over = || seen.load(Ordering::Relaxed) || Instant::now() >= until;
+        promql::evaluate(&plan, &inputs, &is_over)
+    };
+    let output = tokio::task::spawn_blocking(work).await;
+    output.map_err(|_| QueryError::Interrupted)?.map_err(|error| match error {
+        EvalError::Cancelled => QueryError::TimedOut(limit),
+        other => QueryError::Evaluate(other),
+    })
+}
+
 /// Why a selection was not read to its end, as the error of the query.
 pub(crate) fn refusal(stop: Stop, limit: usize) -> QueryError {
     match stop {
@@ -259,6 +280,20 @@ mod tests {
             matches!(answered, Err(QueryError::Evaluate(EvalError::Cancelled))),
             "{answered:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn an_evaluation_over_fetched_series_keeps_its_time() {
+        let evaluated = async |limit| {
+            let expr = promql::parse("sum(up)").expect("it is PromQL");
+            let plan = promql::plan(&expr, Params::instant(NOW)).expect("it fits");
+            let series = reader().await.select(&plan.selections()[0]).await.expect("it is there");
+            evaluate_within(plan, vec![series], limit).await
+        };
+        let sum = Value::Vector(vec![(Labels::empty(), Sample::new(600_000, 2.0))]);
+        assert_eq!(evaluated(Duration::from_secs(60)).await.expect("it is good").value, sum);
+        let late = evaluated(Duration::ZERO).await;
+        assert!(matches!(late, Err(QueryError::TimedOut(_))), "{late:?}");
     }
 
     #[tokio::test]
