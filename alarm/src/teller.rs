@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::Stop;
-use db::alerts::{Delivery, DeliveryResult, StoredAlert, Told};
+use db::alerts::{AlertStatus, Delivery, DeliveryResult, StoredAlert, Told};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
@@ -112,6 +112,14 @@ fn merge(ticket: &mut Ticket, later: Ticket) {
     ticket.is_repeat |= later.is_repeat;
     ticket.at = ticket.at.max(later.at);
     ticket.event_at = ticket.event_at.min(later.event_at);
+}
+
+/// What is stored of the alerts of errands.
+#[derive(Debug)]
+struct Known {
+    alerts: HashMap<Fingerprint, StoredAlert>,
+    told: HashMap<Fingerprint, Told>,
+    told_often: HashSet<Fingerprint>,
 }
 
 /// A message that can leave.
@@ -261,9 +269,9 @@ impl Teller {
             return Step::Looked(ready, settled);
         };
         match self.load(&mine).await {
-            Ok((alerts, told)) => {
+            Ok(known) => {
                 for errand in mine {
-                    match self.judge(errand, receiver, &plan, &alerts, &told) {
+                    match self.judge(errand, receiver, &plan, &known) {
                         Ok(message) => ready.push(message),
                         Err(nothing) => settled.push(nothing),
                     }
@@ -298,19 +306,42 @@ impl Teller {
         format!("alarm.{}.{group:016x}", self.key)
     }
 
-    async fn load(
-        &self,
-        errands: &[Errand],
-    ) -> anyhow::Result<(HashMap<Fingerprint, StoredAlert>, HashMap<Fingerprint, Told>)> {
+    async fn load(&self, errands: &[Errand]) -> anyhow::Result<Known> {
         let fingerprints: Vec<Fingerprint> =
             errands.iter().flat_map(|errand| &errand.ticket.alerts).copied().collect();
         let table = self.common.db.alerts();
         let alerts = table.load(&fingerprints).await?;
         let told = table.told_by(&self.key, &fingerprints).await?;
-        Ok((
-            alerts.into_iter().map(|stored| (stored.alert.fingerprint(), stored)).collect(),
-            told.into_iter().map(|told| (told.fingerprint, told)).collect(),
-        ))
+        let told_often = self.told_often(&alerts, &told).await?;
+        Ok(Known {
+            alerts: alerts.into_iter().map(|stored| (stored.alert.fingerprint(), stored)).collect(),
+            told: told.into_iter().map(|told| (told.fingerprint, told)).collect(),
+            told_often,
+        })
+    }
+
+    /// Those of the alerts that the receiver was told of as often as their rules allow. Few rules have such a limit,
+    /// and only what was told before is counted.
+    async fn told_often(
+        &self,
+        alerts: &[StoredAlert],
+        told: &[Told],
+    ) -> anyhow::Result<HashSet<Fingerprint>> {
+        let sent = told.iter().filter(|told| told.sent.is_some());
+        let sent: HashSet<Fingerprint> = sent.map(|told| told.fingerprint).collect();
+        let mut told_often = HashSet::new();
+        for stored in alerts.iter().filter(|stored| stored.status == AlertStatus::Firing) {
+            let fingerprint = stored.alert.fingerprint();
+            let Some(most) = pipeline::notifications_max(stored) else { continue };
+            if !sent.contains(&fingerprint) {
+                continue;
+            }
+            let (table, since) = (self.common.db.alerts(), stored.alert.starts_at);
+            if table.times_told(&self.key, fingerprint, since).await? >= most {
+                told_often.insert(fingerprint);
+            }
+        }
+        Ok(told_often)
     }
 
     /// What an errand has to tell, or what is noted because it has nothing to tell.
@@ -319,8 +350,7 @@ impl Teller {
         errand: Errand,
         receiver: &Receiver,
         plan: &Plan,
-        alerts: &HashMap<Fingerprint, StoredAlert>,
-        told: &HashMap<Fingerprint, Told>,
+        known: &Known,
     ) -> Result<Ready, Settled> {
         let now = self.common.clock.now();
         let (silences, claims) = (self.common.silences.known(), self.common.claims.known());
@@ -333,10 +363,11 @@ impl Teller {
             is_escalation: ticket.is_escalation,
             silences: &silences,
             claims: &claims,
+            told_often: &known.told_often,
         };
         let candidates = ticket.alerts.iter().filter_map(|fingerprint| {
-            let alert = alerts.get(fingerprint)?.clone();
-            Some(Candidate { alert, told: told.get(fingerprint).cloned() })
+            let alert = known.alerts.get(fingerprint)?.clone();
+            Some(Candidate { alert, told: known.told.get(fingerprint).cloned() })
         });
         let outcome = pipeline::run(candidates.collect(), &round);
         let noted: Vec<Told> = outcome
