@@ -25,6 +25,8 @@ pub mod exposition;
 
 pub mod heartbeat;
 
+pub mod host_feed;
+
 pub mod alert;
 
 pub mod silence;
