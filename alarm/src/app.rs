@@ -65,7 +65,7 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     let common = Common {
         silences: Silences::new(deps.db.clone(), config.silences_max),
         claims: ClaimStore::new(deps.db.clone()),
-        queues: Queues::new(deps.state.clone()),
+        queues: Queues::new(&deps.state),
         config: config.clone(),
         db: deps.db,
         state: deps.state,
@@ -73,6 +73,9 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
         metrics,
         plans,
     };
+    // Before anything is read: what an earlier run left in the journal goes into the tables.
+    let is_alone = !common.state.is_shared();
+    common.db.alerts().keep_journal(is_alone).await.context("read the journal of alerts")?;
     // Before the first notification: one that is silenced cannot be taken back.
     common.silences.load().await.context("read the silences")?;
     common.claims.load().await.context("read who took which alert")?;
@@ -85,7 +88,13 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     ctx.spawn("tellers", tellers.follow());
     let (dispatcher, messages) = dispatch::open(&common.state);
     let (owner, to_dispatch) = (config.owner(), dispatcher.clone());
-    let dispatch = Dispatch { common: common.clone(), owner, messages, dispatcher: to_dispatch };
+    let dispatch = Dispatch {
+        common: common.clone(),
+        owner,
+        messages,
+        dispatcher: to_dispatch,
+        has_rebuilt: false,
+    };
     ctx.spawn("dispatch", dispatch.run());
     let (to_upkeep, freed_until) = (dispatcher.clone(), None);
     let upkeep = Upkeep { common: common.clone(), dispatcher: to_upkeep, freed_until };
