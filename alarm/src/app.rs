@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::claims::ClaimStore;
 use crate::config::Config;
 use crate::dispatch::{self, Dispatch};
+use crate::falcon_events::FalconEvents;
 use crate::http::{self, Api};
 use crate::intake;
 use crate::metrics::Metrics;
@@ -102,6 +103,12 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     let (intake, writer) = intake::open(common.clone(), config.alerts_max, dispatcher.clone());
     ctx.spawn("intake", writer.run(config.resolve_timeout));
     ctx.spawn("failed messages", failed::run(people.office.clone(), intake.clone()));
+    let inboxes = config.falcon_events.open()?;
+    if !inboxes.is_empty() {
+        let (common, intake) = (common.clone(), intake.clone());
+        let events = FalconEvents { common, intake, dispatcher: dispatcher.clone(), inboxes };
+        ctx.spawn("events of Open-Falcon", events.run());
+    }
     let reloader = Arc::new(Reloader { common: common.clone(), plans: plans_sender });
     ctx.spawn("route reload", reloader.clone().follow(ctx.reloads()));
 

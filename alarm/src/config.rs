@@ -13,6 +13,7 @@ use model::duration_text;
 use reqwest::Url;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::falcon_events::FalconEventsConfig;
 use crate::matchers::parse_matcher;
 
 /// The longest name of a receiver in bytes; it is part of keys in the store.
@@ -71,6 +72,8 @@ pub struct Config {
     pub receivers: Vec<ReceiverConfig>,
     /// Mutes of persons: links, presses of buttons, and the API.
     pub mutes: MutesConfig,
+    /// Events of Open-Falcon's judges.
+    pub falcon_events: FalconEventsConfig,
 }
 
 impl Default for Config {
@@ -94,6 +97,7 @@ impl Default for Config {
             instance: String::new(),
             receivers: Vec::new(),
             mutes: MutesConfig::default(),
+            falcon_events: FalconEventsConfig::default(),
         }
     }
 }
@@ -282,6 +286,7 @@ impl Config {
             }
         }
         self.mutes.validate(faults);
+        self.falcon_events.validate(faults);
         let has_file = !self.alertmanager_config.as_os_str().is_empty();
         if has_file && !self.receivers.is_empty() {
             faults.add(

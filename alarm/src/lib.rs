@@ -10,6 +10,7 @@ mod claim_http;
 mod claims;
 mod delivery_http;
 mod dispatch;
+mod falcon_events;
 mod group;
 mod hooks;
 mod http;
@@ -43,4 +44,5 @@ pub use app::{Deps, start};
 pub use config::{
     BotConfig, Config, LinkKeyConfig, MutesConfig, PersonConfig, ReceiverConfig, SecretUrl,
 };
+pub use falcon_events::FalconEventsConfig;
 pub use plan::check_alertmanager_file;

@@ -5,6 +5,7 @@
 
 mod api;
 mod delivery;
+mod falcon_events;
 mod harness;
 mod muting;
 mod restart;

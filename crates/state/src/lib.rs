@@ -13,6 +13,7 @@ mod circles;
 mod documents;
 mod error;
 mod events;
+mod inbox;
 mod leases;
 mod mutes;
 mod redis;
@@ -31,6 +32,7 @@ pub use db::{
 };
 pub use error::StateError;
 pub use events::{Event, NewEvent};
+pub use inbox::{Inbox, Settled};
 pub use leases::Lease;
 pub use mutes::StoredMute;
 

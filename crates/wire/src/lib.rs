@@ -9,6 +9,7 @@ pub mod remote_write;
 
 pub mod known;
 
+pub mod falcon_event;
 pub mod falcon_json;
 
 pub mod json_rpc;
@@ -26,6 +27,7 @@ pub mod exposition;
 pub mod heartbeat;
 
 pub mod alert;
+pub mod alert_body;
 
 pub mod silence;
 
