@@ -252,11 +252,16 @@ impl Groups {
             let mut groups: Vec<usize> =
                 leaves.into_iter().map(|leaf| self.group_of(leaf, &news.labels)).collect();
             groups.shrink_to_fit();
-            self.alerts.insert(fingerprint, Known { news: news.clone(), groups });
+            let known = Known { news: News { labels: Labels::empty(), ..news }, groups };
+            self.alerts.insert(fingerprint, known);
         }
         let Some(known) = self.alerts.get_mut(&fingerprint) else { return };
         let is_over = news.status == AlertStatus::Resolved;
         known.news = news;
+        if self.plan.inhibit_rules.is_empty() {
+            // Nobody asks for them again, and those of a storm are large.
+            known.news.labels = Labels::empty();
+        }
         for id in self.groups_of(fingerprint) {
             let Some(group) = self.groups[id].as_mut() else { continue };
             if is_over {

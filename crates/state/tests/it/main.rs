@@ -4,8 +4,10 @@
 
 mod circles;
 mod documents;
+mod drain;
 mod events;
 mod history;
+mod inbox;
 mod leases;
 mod mutes;
 mod redis;
