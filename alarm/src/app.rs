@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::directory_http::{self, Desk};
 use crate::directory_store::DirectoryStore;
 use crate::dispatch::{self, Dispatch};
+use crate::falcon_events::FalconEvents;
 use crate::http::{self, Api};
 use crate::intake;
 use crate::metrics::Metrics;
@@ -72,7 +73,7 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
         directory: DirectoryStore::new(deps.db.clone(), Arc::clone(&config), zone.clone()),
         silences: Silences::new(deps.db.clone(), config.silences_max),
         claims: ClaimStore::new(deps.db.clone()),
-        queues: Queues::new(deps.state.clone()),
+        queues: Queues::new(&deps.state),
         config: config.clone(),
         db: deps.db,
         state: deps.state,
@@ -80,6 +81,9 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
         metrics,
         plans,
     };
+    // Before anything is read: what an earlier run left in the journal goes into the tables.
+    let is_alone = !common.state.is_shared();
+    common.db.alerts().keep_journal(is_alone).await.context("read the journal of alerts")?;
     // Before the first notification: one that is silenced cannot be taken back.
     common.silences.load().await.context("read the silences")?;
     common.claims.load().await.context("read who took which alert")?;
@@ -95,7 +99,13 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     tellers.start_new(&mut HashSet::new());
     ctx.spawn("tellers", tellers.follow());
     let (owner, to_dispatch) = (config.owner(), dispatcher.clone());
-    let dispatch = Dispatch { common: common.clone(), owner, messages, dispatcher: to_dispatch };
+    let dispatch = Dispatch {
+        common: common.clone(),
+        owner,
+        messages,
+        dispatcher: to_dispatch,
+        has_rebuilt: false,
+    };
     ctx.spawn("dispatch", dispatch.run());
     let (to_upkeep, freed_until) = (dispatcher.clone(), None);
     let upkeep = Upkeep { common: common.clone(), dispatcher: to_upkeep, freed_until };
@@ -105,6 +115,12 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     let (intake, writer) = intake::open(common.clone(), config.alerts_max, dispatcher.clone());
     ctx.spawn("intake", writer.run(config.resolve_timeout));
     ctx.spawn("failed messages", failed::run(people.office.clone(), intake.clone()));
+    let inboxes = config.falcon_events.open()?;
+    if !inboxes.is_empty() {
+        let (common, intake) = (common.clone(), intake.clone());
+        let events = FalconEvents { common, intake, dispatcher: dispatcher.clone(), inboxes };
+        ctx.spawn("events of Open-Falcon", events.run());
+    }
     let reloader = Arc::new(Reloader { common: common.clone(), plans: plans_sender });
     ctx.spawn("route reload", reloader.clone().follow(ctx.reloads()));
 

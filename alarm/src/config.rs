@@ -14,6 +14,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::directory::{TeamConfig, UserConfig};
+use crate::falcon_events::FalconEventsConfig;
 use crate::matchers::parse_matcher;
 use crate::recipients::Recipient;
 
@@ -82,6 +83,8 @@ pub struct Config {
     pub mutes: MutesConfig,
     /// Whom of the directory the receivers of Alertmanager's file tell, by name of the receiver.
     pub recipients: BTreeMap<String, Vec<String>>,
+    /// Events of Open-Falcon's judges.
+    pub falcon_events: FalconEventsConfig,
 }
 
 impl Default for Config {
@@ -109,6 +112,7 @@ impl Default for Config {
             teams: Vec::new(),
             mutes: MutesConfig::default(),
             recipients: BTreeMap::new(),
+            falcon_events: FalconEventsConfig::default(),
         }
     }
 }
@@ -305,6 +309,7 @@ impl Config {
         }
         self.mutes.validate(faults);
         self.validate_directory(faults);
+        self.falcon_events.validate(faults);
         let has_file = !self.alertmanager_config.as_os_str().is_empty();
         if has_file && !self.receivers.is_empty() {
             faults.add(

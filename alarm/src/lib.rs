@@ -15,6 +15,7 @@ mod directory;
 mod directory_http;
 mod directory_store;
 mod dispatch;
+mod falcon_events;
 mod group;
 mod hooks;
 mod http;
@@ -52,5 +53,6 @@ pub use config::{
     BotConfig, Config, LinkKeyConfig, MutesConfig, PersonConfig, ReceiverConfig, SecretUrl,
 };
 pub use directory::{TeamConfig, UserConfig};
+pub use falcon_events::FalconEventsConfig;
 pub use plan::check_alertmanager_file;
 pub use rotation::{Every, RotationConfig};

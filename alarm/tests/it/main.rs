@@ -6,6 +6,7 @@
 mod api;
 mod claiming;
 mod delivery;
+mod falcon_events;
 mod harness;
 mod muting;
 mod people;

@@ -42,7 +42,6 @@ pub use circles::{
 };
 pub use config::DbConfig;
 pub use data_centres::{DataCentreRow, DataCentres};
-
 pub use directory::Directory;
 pub use error::DbError;
 pub use groups::{GroupRow, Groups, MemberBy, MemberRow};

@@ -7,6 +7,7 @@ mod data_centres;
 mod directory;
 mod groups;
 mod hosts;
+mod journal;
 mod mariadb;
 mod messages;
 mod notifications;
@@ -17,7 +18,7 @@ mod silences;
 mod sqlite;
 mod state;
 
-/// Every case, as a test on SQLite each; and `every_case` for a server that is too dear to be
+/// Every case, as a test on SQLite each, with and without a journal of alerts; and `every_case` for a server that is too dear to be
 /// started for each.
 macro_rules! on_both_databases {
     ($($module:ident :: $case:ident),+ $(,)?) => {
@@ -26,6 +27,16 @@ macro_rules! on_both_databases {
             async fn $case() {
                 let folder = tempfile::tempdir().unwrap();
                 let db = db::Db::open(&folder.path().join("saker.db")).await.unwrap();
+                crate::$module::$case(&db).await;
+            })+
+        }
+
+        mod with_a_journal {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                let folder = tempfile::tempdir().unwrap();
+                let db = db::Db::open(&folder.path().join("saker.db")).await.unwrap();
+                db.alerts().keep_journal(true).await.unwrap();
                 crate::$module::$case(&db).await;
             })+
         }
