@@ -83,6 +83,7 @@ pub(crate) struct Metrics {
     pings: Family<OutcomeLabel, Counter>,
     /// Alerts that shared a group because there were too many.
     pub(crate) overflowed: Counter,
+    falcon_events: Family<OutcomeLabel, Counter>,
 }
 
 impl Metrics {
@@ -147,7 +148,15 @@ impl Metrics {
                 "overflowed_alerts",
                 "Alerts put into the common group of their way, because there are alarm.groups_max groups",
             ),
+            falcon_events: add(
+                registry,
+                "falcon_events",
+                "Events of Open-Falcon's judges; bad ones were put aside",
+            ),
         };
+        for result in ["accepted", "bad"] {
+            metrics.falcon_events(result, 0);
+        }
         for result in ["ok", "failed"] {
             drop(metrics.reloads.get_or_create(&OutcomeLabel { result }));
             drop(metrics.pings.get_or_create(&OutcomeLabel { result }));
@@ -202,6 +211,10 @@ impl Metrics {
 
     pub(crate) fn set_queued(&self, receiver: &str, events: i64) {
         self.queued.get_or_create(&receiver_label(receiver)).set(events);
+    }
+
+    pub(crate) fn falcon_events(&self, result: &'static str, events: u64) {
+        self.falcon_events.get_or_create(&OutcomeLabel { result }).inc_by(events);
     }
 
     pub(crate) fn took_in_at(&self, now: model::Timestamp) {

@@ -16,10 +16,12 @@ use model::{Fingerprint, Labels, Timestamp, format_duration};
 use serde::{Deserialize, Serialize};
 
 use crate::app::Common;
+use crate::directory::Directory;
 use crate::http::{Api, error};
 use crate::inhibit::Inhibitor;
 use crate::notify::Way as Channel;
 use crate::plan::Plan;
+use crate::recipients::find;
 use crate::route::{GroupBy, Leaf, group_key};
 use crate::severity::Severity;
 
@@ -69,7 +71,7 @@ pub(crate) struct Integration {
     pub(crate) key: String,
     /// `webhook`, or the kinds of the bots, the main one first.
     pub(crate) kinds: Vec<&'static str>,
-    /// Who is told; none for the chat of the bots.
+    /// Who is told at this moment; none for the chat of the bots.
     pub(crate) people: Vec<String>,
 }
 
@@ -89,7 +91,7 @@ pub(crate) async fn preview(common: &Common, labels: &Labels) -> Result<Preview,
     let silenced_by: Vec<String> = holding.map(|silence| silence.id.to_owned()).collect();
     let windows = common.maintenance.known();
     let maintenance = windows.holding(labels, now).map(|window| window.id.to_owned());
-    let ways = ways(&plan, labels, now);
+    let ways = ways(&plan, &common.directory.known(), labels, now);
     let is_held = !silenced_by.is_empty() || !inhibited_by.is_empty() || maintenance.is_some();
     let is_open = |way: &Way| way.held_by.is_none() && way.escalates_after.is_none();
     Ok(Preview {
@@ -104,12 +106,12 @@ pub(crate) async fn preview(common: &Common, labels: &Labels) -> Result<Preview,
 }
 
 /// The ways that an alert takes. Pure.
-fn ways(plan: &Plan, labels: &Labels, now: Timestamp) -> Vec<Way> {
+fn ways(plan: &Plan, directory: &Directory, labels: &Labels, now: Timestamp) -> Vec<Way> {
     let leaves = plan.tree.leaves_of(labels).into_iter().map(|at| &plan.tree.leaves()[at]);
-    leaves.map(|leaf| way(plan, leaf, labels, now)).collect()
+    leaves.map(|leaf| way(plan, directory, leaf, labels, now)).collect()
 }
 
-fn way(plan: &Plan, leaf: &Leaf, labels: &Labels, now: Timestamp) -> Way {
+fn way(plan: &Plan, directory: &Directory, leaf: &Leaf, labels: &Labels, now: Timestamp) -> Way {
     let options = &leaf.options;
     let group_by = match &options.group_by {
         GroupBy::All => vec!["...".to_owned()],
@@ -118,10 +120,12 @@ fn way(plan: &Plan, leaf: &Leaf, labels: &Labels, now: Timestamp) -> Way {
     let integrations = plan.integrations_of(&leaf.receiver).map(|receiver| {
         let (kinds, people) = match &receiver.way {
             Channel::Webhook(_) => (vec!["webhook"], Vec::new()),
-            Channel::Bots(team) => (
-                team.bots.iter().map(|bot| bot.spec.kind()).collect(),
-                team.people.iter().map(|person| person.user.to_owned()).collect(),
-            ),
+            Channel::Bots(team) => {
+                let named = team.people.iter().map(|person| person.user.to_owned());
+                let found = find(&team.recipients, directory, now).people;
+                let kinds = team.bots.iter().map(|bot| bot.spec.kind()).collect();
+                (kinds, named.chain(found).collect())
+            }
         };
         Integration { key: receiver.name.to_owned(), kinds, people }
     });
@@ -216,7 +220,7 @@ mod tests {
         receivers: [{name: all, webhook_configs: [{url: 'http://x/'}]}, {name: dba}, {name: boss}]\n";
 
     fn of(labels: &str) -> Vec<Way> {
-        ways(&plan(FILE), &read_labels(labels).unwrap(), Timestamp(0))
+        ways(&plan(FILE), &Directory::default(), &read_labels(labels).unwrap(), Timestamp(0))
     }
 
     #[test]

@@ -44,6 +44,7 @@ impl Upkeep {
             } else {
                 self.freed_until = None;
             }
+            self.report("write the tables of alerts", self.settle(now).await);
             self.report("update the gauges", self.measure(now).await);
             if now >= prune_at {
                 self.report("forget old alerts", self.prune(now).await);
@@ -58,6 +59,10 @@ impl Upkeep {
             self.common.metrics.store_failures.inc();
             tracing::error!(error = format!("{error:#}"), "cannot {what}; trying again later");
         }
+    }
+
+    async fn settle(&self, now: Timestamp) -> anyhow::Result<()> {
+        Ok(self.common.db.alerts().settle_old(now).await?)
     }
 
     /// Offers the receivers what silences and claims held back, when one has ended since the last round.
@@ -138,10 +143,14 @@ impl Upkeep {
     async fn prune(&self, now: Timestamp) -> anyhow::Result<()> {
         let silences = self.common.silences.prune(now).await?;
         let claims = self.common.db.claims().prune(now.minus(claims::KEPT_FOR)).await?;
+        let stand_ins = self.common.directory.prune(now).await?;
         let retention = self.common.config.retention;
         let acks = self.common.db.noise().prune(now.minus(retention)).await?;
-        let rows =
-            silences + claims + acks + self.common.db.alerts().prune(now.minus(retention)).await?;
+        let rows = silences
+            + claims
+            + stand_ins
+            + acks
+            + self.common.db.alerts().prune(now.minus(retention)).await?;
         if rows > 0 {
             tracing::info!(rows, "forgot what is older than alarm.retention");
         }

@@ -19,7 +19,7 @@ struct Desk {
 
 impl Desk {
     fn new(text: &str) -> Self {
-        Self { groups: Groups::rebuild(Arc::new(plan(text)), &[], &[]), now: 0 }
+        Self { groups: Groups::rebuild(Arc::new(plan(text)), &[], &[], true), now: 0 }
     }
 
     fn moment(seconds: i64) -> Timestamp {
@@ -388,7 +388,7 @@ fn told(stored: &StoredAlert, status: AlertStatus, at: i64) -> Told {
 }
 
 fn rebuilt(alerts: &[StoredAlert], log: &[Told], now: i64) -> Desk {
-    Desk { groups: Groups::rebuild(Arc::new(plan(GROUPED)), alerts, log), now }
+    Desk { groups: Groups::rebuild(Arc::new(plan(GROUPED)), alerts, log, true), now }
 }
 
 #[test]
@@ -494,7 +494,7 @@ proptest! {
 fn beyond_the_most_groups_what_is_new_shares_one_and_is_counted() {
     let mut plan = plan(GROUPED);
     plan.groups_max = 2;
-    let mut desk = Desk { groups: Groups::rebuild(Arc::new(plan), &[], &[]), now: 0 };
+    let mut desk = Desk { groups: Groups::rebuild(Arc::new(plan), &[], &[], true), now: 0 };
     for group in ["a", "b", "c", "d", "a"] {
         let labels = Desk::labels(&format!("in-{group}"), group);
         desk.news(labels, AlertStatus::Firing, 0);

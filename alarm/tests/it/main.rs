@@ -5,11 +5,14 @@
 
 mod api;
 mod callbacks;
+mod claiming;
 mod delivery;
+mod falcon_events;
 mod harness;
 mod maintenance;
 mod muting;
 mod noise;
+mod people;
 mod restart;
 mod robots;
 mod routing;

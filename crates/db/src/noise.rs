@@ -38,17 +38,20 @@ pub struct Noise<'a> {
 }
 
 impl Noise<'_> {
-    /// Notes that somebody took an alert.
-    pub async fn add_ack(&self, ack: &AckRow) -> Result<(), DbError> {
-        in_transaction!(self.db, "note who took an alert", tx => {
-            let row = vec![
-                format!("{}-{}", ack.fingerprint, ack.made_at.0).into(),
-                ack.fingerprint.to_string().into(),
-                ack.began_at.0.into(),
-                ack.made_at.0.into(),
-            ];
+    /// Notes that somebody took alerts.
+    pub async fn add_acks(&self, acks: &[AckRow]) -> Result<(), DbError> {
+        in_transaction!(self.db, "note who took alerts", tx => {
+            let row = |ack: &AckRow| {
+                let id = format!("{}-{}", ack.fingerprint, ack.made_at.0);
+                vec![
+                    id.into(),
+                    ack.fingerprint.to_string().into(),
+                    ack.began_at.0.into(),
+                    ack.made_at.0.into(),
+                ]
+            };
             let columns = "id, fingerprint, began_at, made_at";
-            insert_rows(tx, "REPLACE", "ack_log", columns, vec![row]).await
+            insert_rows(tx, "REPLACE", "ack_log", columns, acks.iter().map(row).collect()).await
         })
     }
 
@@ -70,6 +73,8 @@ impl Noise<'_> {
 
     /// What happened at `from` or later, the latest first, at most `max`.
     pub async fn events(&self, from: Timestamp, max: u32) -> Result<Vec<NoiseEvent>, DbError> {
+        // What lies in the journal of alerts is not in the table yet.
+        self.db.alerts().settle().await?;
         let query = Statement::new(
             "SELECT fingerprint, kind, happened_at FROM event WHERE happened_at >= ? \
              ORDER BY happened_at DESC LIMIT ?",

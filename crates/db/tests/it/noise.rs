@@ -10,9 +10,8 @@ pub(crate) async fn who_took_an_alert_is_kept_although_the_claim_is_replaced(db:
         began_at: Timestamp(1),
         made_at: Timestamp(made),
     };
-    for ack in [ack(7, 30), ack(7, 20), ack(8, 20), ack(7, 20)] {
-        db.noise().add_ack(&ack).await.unwrap();
-    }
+    db.noise().add_acks(&[ack(7, 30), ack(7, 20), ack(8, 20)]).await.unwrap();
+    db.noise().add_acks(&[ack(7, 20)]).await.unwrap();
     let found = db.noise().acks(Timestamp(20), 10).await.unwrap();
     assert_eq!(found, [ack(7, 20), ack(8, 20), ack(7, 30)]);
     assert_eq!(db.noise().acks(Timestamp(21), 10).await.unwrap().len(), 1);
