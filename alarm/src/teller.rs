@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::Stop;
-use db::alerts::{AlertStatus, Delivery, DeliveryResult, Told};
+use db::alerts::{AlertStatus, Delivery, DeliveryResult, StoredAlert, Told};
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
@@ -147,6 +147,13 @@ fn merge(ticket: &mut Ticket, later: Ticket) {
     ticket.is_repeat |= later.is_repeat;
     ticket.at = ticket.at.max(later.at);
     ticket.event_at = ticket.event_at.min(later.event_at);
+}
+
+/// What is stored of the alerts of errands.
+#[derive(Debug)]
+struct Known {
+    found: HashMap<Fingerprint, Found>,
+    told_often: HashSet<Fingerprint>,
 }
 
 /// A message that can leave.
@@ -302,9 +309,9 @@ impl Teller {
             return Step::Looked(ready, settled, looked_at);
         };
         match self.load(&mine).await {
-            Ok(mut found) => {
+            Ok(mut known) => {
                 for errand in mine {
-                    match self.judge(errand, receiver, &plan, &mut found) {
+                    match self.judge(errand, receiver, &plan, &mut known) {
                         Ok(message) => ready.push(message),
                         Err(nothing) => settled.push(nothing),
                     }
@@ -339,12 +346,13 @@ impl Teller {
         format!("alarm.{}.{group:016x}", self.key)
     }
 
-    async fn load(&self, errands: &[Errand]) -> anyhow::Result<HashMap<Fingerprint, Found>> {
+    async fn load(&self, errands: &[Errand]) -> anyhow::Result<Known> {
         let fingerprints: Vec<Fingerprint> =
             errands.iter().flat_map(|errand| &errand.ticket.alerts).copied().collect();
         let table = self.common.db.alerts();
         let alerts = table.load(&fingerprints).await?;
         let told = table.told_by(&self.key, &fingerprints).await?;
+        let told_often = self.told_often(&alerts, &told).await?;
         let mut told: HashMap<Fingerprint, Told> =
             told.into_iter().map(|told| (told.fingerprint, told)).collect();
         let mut found = HashMap::with_capacity(alerts.len());
@@ -358,7 +366,31 @@ impl Teller {
                 found.errands += 1;
             }
         }
-        Ok(found)
+        Ok(Known { found, told_often })
+    }
+
+    /// Those of the alerts that the receiver was told of as often as their rules allow. Few rules have such a limit,
+    /// and only what was told before is counted.
+    async fn told_often(
+        &self,
+        alerts: &[StoredAlert],
+        told: &[Told],
+    ) -> anyhow::Result<HashSet<Fingerprint>> {
+        let sent = told.iter().filter(|told| told.sent.is_some());
+        let sent: HashSet<Fingerprint> = sent.map(|told| told.fingerprint).collect();
+        let mut told_often = HashSet::new();
+        for stored in alerts.iter().filter(|stored| stored.status == AlertStatus::Firing) {
+            let fingerprint = stored.alert.fingerprint();
+            let Some(most) = pipeline::notifications_max(stored) else { continue };
+            if !sent.contains(&fingerprint) {
+                continue;
+            }
+            let (table, since) = (self.common.db.alerts(), stored.alert.starts_at);
+            if table.times_told(&self.key, fingerprint, since).await? >= most {
+                told_often.insert(fingerprint);
+            }
+        }
+        Ok(told_often)
     }
 
     /// What an errand has to tell, or what is noted because it has nothing to tell.
@@ -367,7 +399,7 @@ impl Teller {
         errand: Errand,
         receiver: &Receiver,
         plan: &Plan,
-        found: &mut HashMap<Fingerprint, Found>,
+        known: &mut Known,
     ) -> Result<Ready, Settled> {
         let now = self.common.clock.now();
         let (silences, claims) = (self.common.silences.known(), self.common.claims.known());
@@ -380,16 +412,17 @@ impl Teller {
             is_escalation: ticket.is_escalation,
             silences: &silences,
             claims: &claims,
+            told_often: &known.told_often,
         };
         let mut candidates = Vec::with_capacity(ticket.alerts.len());
         for fingerprint in &ticket.alerts {
-            match found.get_mut(fingerprint) {
+            match known.found.get_mut(fingerprint) {
                 // Another errand needs it too.
                 Some(one) if one.errands > 1 => {
                     one.errands -= 1;
                     candidates.push(one.candidate.clone());
                 }
-                _ => candidates.extend(found.remove(fingerprint).map(|one| one.candidate)),
+                _ => candidates.extend(known.found.remove(fingerprint).map(|one| one.candidate)),
             }
         }
         let outcome = pipeline::run(candidates, &round);

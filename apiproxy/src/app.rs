@@ -27,7 +27,8 @@ impl Deps {
     /// One store and nothing else.
     pub fn plain(reader: Reader) -> Self {
         let (labels, timeout) = (BTreeMap::new(), Duration::MAX);
-        Self { centres: vec![DataCentre { name: "local".to_owned(), reader, labels, timeout }] }
+        let (name, replicas) = ("local".to_owned(), Vec::new());
+        Self { centres: vec![DataCentre { name, reader, labels, timeout, replicas }] }
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use model::{ENDPOINT, MatchOp, Matcher, Series};
-use promql::{Distributed, EvalError, Expr, Merge, Output, Params, Part, SITE_LABEL, Value};
+use promql::{Distributed, Expr, Merge, Output, Params, Part, SITE_LABEL, Value};
 use storage::{QueryError, RemoteError};
 
 use crate::catalogue::SiteSet;
@@ -53,6 +52,24 @@ impl Notes {
     }
 }
 
+/// The answer to an expression. One that concerns a single store is that store's own.
+pub(crate) async fn answer(
+    ask: &Arc<Ask>,
+    expr: &Expr,
+    params: &Params,
+) -> Result<Output, ApiError> {
+    let Some(place) = ask.sole(expr) else { return query(ask, expr, params).await };
+    let found = ask
+        .each(place, |site, left| async move {
+            Ok(storage::query(&site.centre.reader, expr, params.clone(), left).await?)
+        })
+        .await?;
+    match found.into_iter().next() {
+        Some((_, output)) => Ok(output),
+        None => query(ask, expr, params).await,
+    }
+}
+
 /// Answers an expression from the data centres that it concerns.
 pub(crate) async fn query(
     ask: &Arc<Ask>,
@@ -93,7 +110,8 @@ async fn distributed_query(
         promql::part_of(selection).and_then(|part| series.get(part).cloned()).unwrap_or_default()
     });
     let inputs = inputs.collect();
-    let mut output = evaluate(ask.left(), plan, inputs).await.map_err(ApiError::from)?;
+    let mut output =
+        storage::evaluate_within(plan, inputs, ask.left()).await.map_err(ApiError::from)?;
     notes.take(&mut output);
     output.warnings = notes.warnings.into_iter().collect();
     output.infos = notes.infos.into_iter().collect();
@@ -171,7 +189,7 @@ async fn computed_at(
 ) -> Result<Output, Failure> {
     if site.is_promql().await? {
         match storage::query(&site.centre.reader, expr, params.clone(), limit).await {
-            Err(QueryError::Remote(RemoteError::Refused { status: 400 | 422, .. })) => {}
+            Err(QueryError::Remote(RemoteError::Refused { status: 400, .. })) => {}
             answer => return Ok(answer?),
         }
     }
@@ -181,7 +199,7 @@ async fn computed_at(
         let samples_max = params.limits.samples_max;
         inputs.push(site.centre.reader.select_at_most(selection, samples_max).await?);
     }
-    Ok(evaluate(limit, plan, inputs).await?)
+    Ok(storage::evaluate_within(plan, inputs, limit).await?)
 }
 
 /// Evaluates the whole expression over the series of all data centres.
@@ -191,34 +209,5 @@ async fn over_series(ask: &Arc<Ask>, expr: &Expr, params: &Params) -> Result<Out
     let limit = params.limits.samples_max;
     let fetched = plan.selections().iter().map(|selection| ask.select_at_most(selection, limit));
     let inputs = futures_util::future::try_join_all(fetched).await?;
-    evaluate(ask.left(), plan, inputs).await.map_err(ApiError::from)
-}
-
-/// Evaluates apart from the async threads, within the time that is left, and not on when nobody waits for it any more.
-async fn evaluate(
-    left: Duration,
-    plan: promql::Plan,
-    inputs: Vec<Vec<Series>>,
-) -> Result<Output, QueryError> {
-    let until = tokio::time::Instant::now() + left;
-    let abandoned = SetOnDrop(Arc::default());
-    let seen = abandoned.0.clone();
-    let work = move || {
-        let is_over = || seen.load(Ordering::Relaxed) || tokio::time::Instant::now() > until;
-        promql::evaluate(&plan, &inputs, &is_over)
-    };
-    let output = tokio::task::spawn_blocking(work).await;
-    output.map_err(|_| QueryError::Interrupted)?.map_err(|error| match error {
-        EvalError::Cancelled => QueryError::TimedOut(left),
-        other => QueryError::Evaluate(other),
-    })
-}
-
-/// Tells an evaluation on another thread that nobody waits for it any more.
-struct SetOnDrop(Arc<AtomicBool>);
-
-impl Drop for SetOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+    storage::evaluate_within(plan, inputs, ask.left()).await.map_err(ApiError::from)
 }

@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use wire::prom_api::{self, ErrorKind, Notes};
 
+use crate::cache::{Key, RangeCache};
 use crate::config::Config;
 use crate::error::{ApiError, json};
 use crate::metrics::{Counted, Endpoint, Metrics};
@@ -39,6 +40,7 @@ pub(crate) struct App {
     metrics: Metrics,
     judges: Judges,
     turns: Semaphore,
+    cache: RangeCache,
 }
 
 impl App {
@@ -50,7 +52,8 @@ impl App {
         judges: Judges,
     ) -> Self {
         let turns = Semaphore::new(config.queries_in_flight_max.min(Semaphore::MAX_PERMITS));
-        Self { config, clock, sites, metrics, judges, turns }
+        let cache = RangeCache::new(&config, metrics.clone());
+        Self { config, clock, sites, metrics, judges, turns, cache }
     }
 }
 
@@ -190,7 +193,20 @@ impl App {
         let _turn = self.take_turn(question.timeout).await?;
         let _counted = Counted::up(&self.metrics.in_flight);
         let limit = question.limit();
-        let Question { expr, params, .. } = question;
+        let Question { expr, params, may_be_kept, .. } = question;
+        let now = self.clock.now();
+        if may_be_kept && let Some(settled) = self.cache.settled(&expr, &params, now) {
+            let key = Key::new(&expr, &params, ask.places(&expr).iter().collect());
+            let piece = |times: promql::Params| {
+                let expr = &expr;
+                async move { federate::answer(ask, expr, &times).await }
+            };
+            let is_whole = || ask.missing().is_empty();
+            let answer = self.cache.answer((key, settled), &params, now, piece, is_whole);
+            let mut output = answer.await?;
+            output.warnings.splice(0..0, ask.warnings());
+            return Ok(query::render(output, limit));
+        }
         if let Some(place) = ask.sole(&expr) {
             let render = move |output| query::render(output, limit);
             let found = ask

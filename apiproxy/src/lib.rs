@@ -4,11 +4,14 @@
 mod app;
 mod breaker;
 mod browse;
+mod cache;
+mod call;
 mod catalogue;
 mod config;
 mod error;
 mod falcon;
 mod federate;
+mod hedge;
 mod http;
 mod learn;
 mod merge;

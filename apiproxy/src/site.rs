@@ -11,11 +11,12 @@ use model::{Labels, Matcher, Metadata, Selection, Series, Timestamp};
 use promql::Expr;
 use storage::{Engine, QueryError, ReadError, Reader, RemoteError};
 use tokio::time::Instant;
-use wire::prom_api::ErrorKind;
 
 use crate::breaker::Breaker;
+use crate::call::Call;
 use crate::catalogue::{Catalogue, SiteSet};
 use crate::error::ApiError;
+use crate::hedge::Hedging;
 use crate::merge;
 use crate::metrics::Metrics;
 
@@ -30,6 +31,8 @@ pub struct DataCentre {
     pub labels: BTreeMap<String, String>,
     /// How long it is waited for.
     pub timeout: Duration,
+    /// Further stores that hold the same series, asked when the first is slow or away.
+    pub replicas: Vec<Reader>,
 }
 
 /// A data centre and what is known of its health.
@@ -38,9 +41,48 @@ pub(crate) struct Site {
     pub(crate) centre: DataCentre,
     breaker: Mutex<Breaker>,
     engine: OnceLock<Engine>,
+    /// The same data centre by its other stores.
+    replicas: Vec<Arc<Site>>,
+    hedging: Mutex<Hedging>,
+    answered: Mutex<Option<Instant>>,
 }
 
 impl Site {
+    fn new(mut centre: DataCentre) -> Self {
+        let readers = std::mem::take(&mut centre.replicas);
+        let replica = |reader| Arc::new(Self::new(DataCentre { reader, ..centre.clone() }));
+        let replicas = readers.into_iter().map(replica).collect();
+        let (breaker, engine) = (Mutex::default(), OnceLock::new());
+        let (hedging, answered) = (Mutex::default(), Mutex::default());
+        Self { centre, breaker, engine, replicas, hedging, answered }
+    }
+
+    /// Itself and its replicas, in the order in which they are asked.
+    pub(crate) fn all(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
+        std::iter::once(self).chain(&self.replicas)
+    }
+
+    pub(crate) fn has_no_replicas(&self) -> bool {
+        self.replicas.is_empty()
+    }
+
+    /// The time that it takes, and the second requests it may get.
+    pub(crate) fn hedging(&self) -> MutexGuard<'_, Hedging> {
+        self.hedging.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It answered a question.
+    pub(crate) fn note_answer(&self) {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.breaker().answered();
+    }
+
+    /// Whether it answered any question later than this.
+    pub(crate) fn has_answered_since(&self, begun: Instant) -> bool {
+        let answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        answered.is_some_and(|at| at > begun)
+    }
+
     pub(crate) fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -102,13 +144,11 @@ pub(crate) enum Failure {
 
 impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Self {
-        // A store that refuses a question works: 400 and 422 are what the API has for wrong ones.
-        let is_question = matches!(
-            error,
-            QueryError::Plan(_)
-                | QueryError::Evaluate(_)
-                | QueryError::Remote(RemoteError::Refused { status: 400 | 422, .. })
-        );
+        let is_question = match &error {
+            QueryError::Plan(_) | QueryError::Evaluate(_) => true,
+            QueryError::Remote(remote) => is_refusal(remote),
+            _ => false,
+        };
         let error = ApiError::from(error);
         if is_question { Self::Question(error) } else { Self::Site(error) }
     }
@@ -116,7 +156,22 @@ impl From<QueryError> for Failure {
 
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
-        Self::Site(ApiError::from(error))
+        let is_question = match &error {
+            ReadError::TooManySamples { .. } => true,
+            ReadError::Remote(remote) => is_refusal(remote),
+            _ => false,
+        };
+        let error = ApiError::from(error);
+        if is_question { Self::Question(error) } else { Self::Site(error) }
+    }
+}
+
+/// Whether a store works and the question is at fault: it is wrong, in the words of the API, or its answer is too large.
+fn is_refusal(error: &RemoteError) -> bool {
+    match error {
+        RemoteError::Refused { status: 400 | 422, kind, .. } => !kind.is_empty(),
+        RemoteError::TooLarge { .. } => true,
+        _ => false,
     }
 }
 
@@ -131,10 +186,7 @@ pub(crate) struct Sites {
 
 impl Sites {
     pub(crate) fn new(centres: Vec<DataCentre>, clock: Clock, metrics: Metrics) -> Self {
-        let site = |centre: DataCentre| {
-            Arc::new(Site { centre, breaker: Mutex::default(), engine: OnceLock::new() })
-        };
-        let list = centres.into_iter().map(site).collect();
+        let list = centres.into_iter().map(|centre| Arc::new(Site::new(centre))).collect();
         Self { list, catalogue: RwLock::default(), clock, metrics }
     }
 
@@ -164,9 +216,11 @@ impl Sites {
         let one = |(site, hosts): (&Arc<Site>, usize)| {
             let DataCentre { name, labels, timeout, .. } = &site.centre;
             let breaker = site.breaker();
+            let replicas: Vec<_> = site.replicas.iter().map(|one| one.breaker().word()).collect();
             serde_json::json!({
                 "name": name, "labels": labels, "timeoutSeconds": timeout.as_secs_f64(),
                 "health": breaker.word(), "lastError": breaker.why(), "hosts": hosts,
+                "replicas": replicas,
             })
         };
         serde_json::Value::from_iter(self.list.iter().zip(hosts).map(one))
@@ -277,36 +331,11 @@ impl Ask {
         Fut: Future<Output = Result<T, Failure>>,
     {
         // A store that is asked by nobody else has no other to be spared for, nor to be given without it.
-        if self.sites.list.len() == 1 {
+        if self.sites.list.len() == 1 && site.has_no_replicas() {
             return question(site.clone(), self.left()).await;
         }
-        let unavailable =
-            |message: String| Failure::Site(ApiError { kind: ErrorKind::Unavailable, message });
-        let name = &site.centre.name;
-        if let Err(why) = site.breaker().ask(self.sites.clock.now()) {
-            self.sites.metrics.site_skipped(name);
-            return Err(unavailable(format!("it is left alone for a while: {why}")));
-        }
-        let limit = site.centre.timeout.min(self.left());
-        let begun = Instant::now();
-        let answer = tokio::time::timeout(limit, question(site.clone(), limit)).await;
-        let answer = answer.unwrap_or_else(|_| {
-            let seconds = limit.as_secs_f64();
-            Err(unavailable(format!("it did not answer within {seconds:.1} s")))
-        });
-        self.sites.metrics.site_asked(name, answer.is_ok(), begun.elapsed().as_secs_f64());
-        match &answer {
-            Err(Failure::Site(error)) => {
-                tracing::warn!(
-                    datacenter = name,
-                    why = error.message,
-                    "a data centre did not answer"
-                );
-                site.breaker().failed(&error.message, self.sites.clock.now());
-            }
-            Ok(_) | Err(Failure::Question(_)) => site.breaker().answered(),
-        }
-        answer
+        let call = Call { site, clock: &self.sites.clock, metrics: &self.sites.metrics };
+        call.answer(question, self.left()).await
     }
 
     /// As [`Reader::select_at_most`], of all data centres.

@@ -10,6 +10,7 @@
 //! sent: `f`iring, `r`esolved, `.` nothing. A `+` before a letter: its sample arrives between the slots, twenty
 //! seconds after what was before.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use storage::{Batch, Limits, Storage};
 
 use crate::alert_state::{HeldAlert, Phase};
 use crate::arrival::Waiting;
+use crate::backtest::{Past, Span};
 use crate::config::Links;
 use crate::eval::{Alone, Evaluator};
 use crate::group::{GroupRun, Health};
@@ -30,6 +32,7 @@ use crate::rule_file::{Defaults, read_group};
 use crate::rules::RuleGroup;
 use crate::shard::Leave;
 use crate::template::Surroundings;
+use crate::wave::{self, Concern};
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 const START: Timestamp = Timestamp::from_seconds(1_767_225_600);
@@ -91,14 +94,30 @@ impl Bench {
         self.send()
     }
 
+    /// What is stored, for a backtest of the slots between two moments, a minute apart.
+    pub(crate) fn past(&self, from: Timestamp, to: Timestamp) -> Past<'_> {
+        let query_offset = self.run.group.query_offset;
+        self.evaluator.past(Span { from, to, interval: MINUTE, query_offset })
+    }
+
     /// Looks at what was pushed since the last look as the judge does between its slots, and sends.
     pub(crate) async fn look(&mut self) -> Vec<model::Alert> {
         let arrivals = self.storage.arrivals();
         if let Some(arrived) = arrivals.next().now_or_never() {
-            self.waiting.add(self.evaluator.passes.touched(&arrived), self.now);
+            self.waiting.add(&self.evaluator.passes.touched(&arrived), self.now);
         }
-        while let Some(turn) = self.waiting.next_turn(self.now) {
-            self.evaluator.look(&mut self.run, &turn.rules, &turn.wave).await;
+        while let Some((wave, parts)) = self.waiting.next_wave(self.now) {
+            let answered = self.evaluator.ask(Arc::clone(&wave), &parts).await;
+            let (mut visited, mut alone) = (Vec::new(), BTreeSet::new());
+            answered.each_rule(|listener, _, part| {
+                match wave::concern(&self.run, listener, part, &wave) {
+                    Concern::None => {}
+                    Concern::Part(part) => visited.push((listener.rule, part)),
+                    Concern::Alone => drop(alone.insert(listener.rule)),
+                }
+            });
+            self.evaluator.visit(&mut self.run, visited, &wave).await;
+            self.evaluator.look(&mut self.run, &alone, &wave).await;
         }
         self.send()
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use model::{ALERT_NAME, Labels, METRIC_NAME, Timestamp};
 
 use crate::alert_state::{self, Absence, ActiveAlert, Alerts, Phase, Step, Timing};
+use crate::record::Written;
 use crate::rule_extras::{NO_DATA, NoDataPolicy};
 use crate::rules::Rule;
 
@@ -69,6 +70,11 @@ pub(crate) fn key(rule: &Rule, labels: &Labels) -> Labels {
         builder.remove(name);
     }
     builder.build()
+}
+
+/// The elements of an answer, by [`key`].
+pub(crate) fn keys(rule: &Rule, vector: &[Written]) -> BTreeSet<Labels> {
+    vector.iter().map(|(labels, _)| key(rule, labels)).collect()
 }
 
 /// Whether an alert tells of missing data.

@@ -125,7 +125,13 @@ async fn apiproxy_role(
     let own = storage.map(Storage::reader);
     let mut centres = Vec::new();
     for centre in &config.apiproxy.datacenters {
-        let remote = centre.remote(stores::password(&centre.token_file)?);
+        let token = stores::password(&centre.token_file)?;
+        let replicas = centre.remote_replicas(token.as_deref());
+        let replicas =
+            replicas.iter().map(|replica| Storage::remote(replica, context.http.clone()));
+        let replicas: Result<Vec<Storage>, _> = replicas.collect();
+        let replicas: Vec<_> = replicas?.iter().map(Storage::reader).collect();
+        let remote = centre.remote(token);
         let remote = remote.map(|remote| Storage::remote(&remote, context.http.clone()));
         let reader = remote.transpose()?.map(|storage| storage.reader()).or_else(|| own.clone());
         let (name, labels) = (centre.name.clone(), centre.labels.clone());
@@ -134,13 +140,16 @@ async fn apiproxy_role(
             reader,
             labels,
             timeout: centre.timeout,
+            replicas,
         }));
     }
     let deps = match own {
         Some(own) if centres.is_empty() => apiproxy::Deps::plain(own),
         _ => apiproxy::Deps { centres },
     };
-    apiproxy::start(config.apiproxy.clone(), deps, &context.for_role("apiproxy")).await?;
+    let mut own = config.apiproxy.clone();
+    own.cache_fresh = own.cache_fresh.max(config.storage.out_of_order_window);
+    apiproxy::start(own, deps, &context.for_role("apiproxy")).await?;
     Ok(())
 }
 

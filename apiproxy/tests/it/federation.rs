@@ -93,6 +93,7 @@ impl Proxy {
                 reader: storage.reader(),
                 labels: BTreeMap::from_iter(labels),
                 timeout: SOON,
+                replicas: vec![],
             });
         }
         let config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
@@ -134,7 +135,7 @@ impl Proxy {
 }
 
 /// Elements as texts, with values rounded where sums were made in another order.
-fn lines(result: &Value) -> Vec<String> {
+pub(crate) fn lines(result: &Value) -> Vec<String> {
     fn rounded(value: &Value) -> Value {
         match value {
             Value::String(text) => {
@@ -166,7 +167,7 @@ async fn check_all(one: &Proxy, many: &Proxy) {
     }
 }
 
-fn hosts(range: std::ops::Range<usize>) -> Vec<Series> {
+pub(crate) fn hosts(range: std::ops::Range<usize>) -> Vec<Series> {
     range.flat_map(|at| host(at, 0, 60)).collect()
 }
 

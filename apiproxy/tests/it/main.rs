@@ -2,10 +2,14 @@
 
 mod browse;
 mod falcon;
+mod faults;
 mod federation;
+mod gate;
 mod grafana;
 mod hostile;
+mod kept;
 mod parse;
 mod query;
+mod replicas;
 mod rules;
 mod service;

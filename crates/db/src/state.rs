@@ -92,22 +92,27 @@ impl StateTables<'_> {
         body: &[u8],
         fencing: i64,
     ) -> Result<bool, DbError> {
+        let saved = self.save_documents(kind, &[(name, body, fencing)]).await?;
+        Ok(saved.first().is_some_and(|is_saved| *is_saved))
+    }
+
+    /// Writes documents of one kind, given with name, body and fencing number, in one transaction. Answers
+    /// for each whether it was written: `false` when a later holder wrote it.
+    pub async fn save_documents(
+        &self,
+        kind: &str,
+        documents: &[(&str, &[u8], i64)],
+    ) -> Result<Vec<bool>, DbError> {
+        // Whoever writes several at a time locks them in the same order.
+        let mut order: Vec<usize> = (0..documents.len()).collect();
+        order.sort_by_key(|at| documents[*at].0);
         in_transaction!(self.db, "save a document", tx => {
-            let update = Statement::new(
-                "UPDATE state_document SET fencing = ?, body = ? WHERE kind = ? AND name = ? AND fencing <= ?",
-            );
-            let update = update.bind(fencing).bind(body).bind(kind).bind(name).bind(fencing);
-            if tx.execute(update).await? > 0 {
-                return Ok(true);
+            let mut saved = vec![false; documents.len()];
+            for at in &order {
+                let (name, body, fencing) = documents[*at];
+                saved[*at] = save_one(tx, kind, name, body, fencing).await?;
             }
-            let query = Statement::new("SELECT fencing FROM state_document WHERE kind = ? AND name = ?");
-            if tx.record(query.bind(kind).bind(name)).await?.is_some() {
-                return Ok(false);
-            }
-            let insert =
-                Statement::new("INSERT INTO state_document (kind, name, fencing, body) VALUES (?, ?, ?, ?)");
-            tx.execute(insert.bind(kind).bind(name).bind(fencing).bind(body)).await?;
-            Ok(true)
+            Ok(saved)
         })
     }
 
@@ -259,6 +264,31 @@ async fn visible_events(
     let max = i64::try_from(max).unwrap_or(i64::MAX);
     let records = tx.records(choose.bind(queue).bind(now).bind(max)).await?;
     records.iter().map(|row| Ok((read_event(row)?, row.integer("pushed_at")?))).collect()
+}
+
+async fn save_one(
+    tx: &mut Transaction,
+    kind: &str,
+    name: &str,
+    body: &[u8],
+    fencing: i64,
+) -> Result<bool, sqlx::Error> {
+    let update = Statement::new(
+        "UPDATE state_document SET fencing = ?, body = ? WHERE kind = ? AND name = ? AND fencing <= ?",
+    );
+    let update = update.bind(fencing).bind(body).bind(kind).bind(name).bind(fencing);
+    if tx.execute(update).await? > 0 {
+        return Ok(true);
+    }
+    let query = Statement::new("SELECT fencing FROM state_document WHERE kind = ? AND name = ?");
+    if tx.record(query.bind(kind).bind(name)).await?.is_some() {
+        return Ok(false);
+    }
+    let insert = Statement::new(
+        "INSERT INTO state_document (kind, name, fencing, body) VALUES (?, ?, ?, ?)",
+    );
+    tx.execute(insert.bind(kind).bind(name).bind(fencing).bind(body)).await?;
+    Ok(true)
 }
 
 fn read_lease(row: &Record) -> Result<LeaseRow, sqlx::Error> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use model::{Labels, Metadata, Selection, Series, Timestamp};
+use promql::HistogramSeries;
 use tokio::task::spawn_blocking;
 
 use crate::arrivals::Arrivals;
@@ -131,6 +132,14 @@ impl Storage {
     /// The end that reads.
     pub fn reader(&self) -> Reader {
         Reader { place: self.place.clone() }
+    }
+
+    /// Adds native histograms to a store in memory, each series in the order of time; [`query`](crate::query) sees
+    /// them, nothing else does. Answers `false`, and keeps nothing, elsewhere.
+    pub fn put_histograms(&self, series: Vec<HistogramSeries>) -> bool {
+        let Place::Here(Here::Memory(memory)) = &self.place else { return false };
+        memory.store.natives.add(series);
+        true
     }
 
     /// Tells which series got samples. Whoever brings samples here by another way than [`Writer`] notes

@@ -218,6 +218,27 @@ impl Alerts<'_> {
         self.db.records("read the deliveries of an alert", query, read_delivery).await
     }
 
+    /// How often a receiver was told since `since` that an alert fires; what is older than the deliveries that are
+    /// kept is not counted.
+    pub async fn times_told(
+        &self,
+        receiver: &str,
+        fingerprint: Fingerprint,
+        since: Timestamp,
+    ) -> Result<u32, DbError> {
+        self.settle().await?;
+        let query = Statement::new(
+            "SELECT COUNT(*) AS times FROM delivery WHERE fingerprint = ? AND tried_at >= ? \
+             AND receiver = ? AND status = 'firing' AND result = 'sent'",
+        );
+        let query = query.bind(fingerprint.to_string()).bind(since.0).bind(receiver);
+        let count = self
+            .db
+            .record("count what was told", query, |row: &Record| row.integer("times"))
+            .await?;
+        Ok(count.unwrap_or(0))
+    }
+
     /// How many notifications were given up since `since` and have not been told by a later
     /// attempt.
     pub async fn failed_since(&self, since: Timestamp) -> Result<u64, DbError> {

@@ -88,6 +88,7 @@ on_both_databases!(
     notifications::what_was_held_back_is_found_page_by_page,
     state::of_many_who_take_a_lease_at_once_one_holds_it,
     state::a_document_is_written_by_the_latest_holder_only,
+    state::documents_that_are_written_together_are_judged_one_by_one,
     state::an_event_is_taken_by_one_of_many,
     state::many_events_are_put_and_removed_at_once_and_each_name_once,
     claims::a_claim_takes_the_place_of_the_one_before_and_is_forgotten,

@@ -22,6 +22,18 @@ pub(crate) async fn of_many_who_take_a_lease_at_once_one_holds_it(db: &Db) {
     assert_eq!(next, LeaseRow { owner: "nobody".to_owned(), fencing: 4, until: 350 });
 }
 
+pub(crate) async fn documents_that_are_written_together_are_judged_one_by_one(db: &Db) {
+    assert!(db.state().save_document("together", "held", b"late", 9).await.unwrap());
+    let documents: [(&str, &[u8], i64); 3] =
+        [("new", b"1", 1), ("held", b"early", 2), ("a", b"3", 3)];
+    let saved = db.state().save_documents("together", &documents).await.unwrap();
+    assert_eq!(saved, [true, false, true]);
+    let found = db.state().documents("together").await.unwrap();
+    let expected: [(&str, &[u8]); 3] = [("a", b"3"), ("held", b"late"), ("new", b"1")];
+    assert_eq!(found, expected.map(|(name, body)| (name.to_owned(), body.to_vec())));
+    assert_eq!(db.state().save_documents("together", &[]).await.unwrap(), [false; 0]);
+}
+
 pub(crate) async fn a_document_is_written_by_the_latest_holder_only(db: &Db) {
     let body = [0, 255, 39, 200].repeat(60_000);
     assert!(db.state().save_document("kind", "Name", &body, 2).await.unwrap());

@@ -61,6 +61,7 @@ on_every_backend!(
     leases::who_lost_its_lease_cannot_release_that_of_its_successor,
     leases::leases_with_odd_names_are_apart,
     documents::a_former_holder_cannot_overwrite_its_successor,
+    documents::of_documents_saved_together_a_later_holders_stays,
     documents::documents_of_a_kind_are_listed_until_removed,
     mutes::a_mute_is_seen_by_all_until_it_is_ended,
     mutes::mutes_whose_names_look_the_same_are_apart,
