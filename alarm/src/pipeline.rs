@@ -219,6 +219,8 @@ pub(crate) mod tests {
             webhook_url: SecretUrl("http://127.0.0.1:1/".to_owned()),
             bots: Vec::new(),
             people: Vec::new(),
+            recipients: Vec::new(),
+            mention: false,
             language: channels::Language::English,
             envelope: String::new(),
             send_resolved,

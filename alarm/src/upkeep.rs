@@ -133,8 +133,10 @@ impl Upkeep {
     async fn prune(&self, now: Timestamp) -> anyhow::Result<()> {
         let silences = self.common.silences.prune(now).await?;
         let claims = self.common.db.claims().prune(now.minus(claims::KEPT_FOR)).await?;
+        let stand_ins = self.common.directory.prune(now).await?;
         let rows = silences
             + claims
+            + stand_ins
             + self.common.db.alerts().prune(now.minus(self.common.config.retention)).await?;
         if rows > 0 {
             tracing::info!(rows, "forgot what is older than alarm.retention");

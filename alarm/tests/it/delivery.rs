@@ -124,7 +124,7 @@ async fn an_alert_is_repeated_as_often_as_its_rule_allows_and_its_end_is_told() 
         fire(&alarm).await;
     }
     let metrics = alarm.get("/metrics").await;
-    let refused = "alarm_notifications_suppressed_total{receiver=\"ops\",reason=\"told_often\"}";
+    let refused = "alarm_suppressed_notifications_total{receiver=\"ops\",reason=\"told_often\"}";
     let line = metrics.lines().find(|line| line.starts_with(refused)).expect(&metrics);
     assert!(line.ends_with(|last: char| last != '0'), "{line}");
     assert_eq!(of("DiskFull"), 2);

@@ -16,8 +16,9 @@ use crate::record::Record;
 use crate::statement::Statement;
 use crate::transaction::{Counters, Transaction, Tries, in_time};
 use crate::{
-    Alerts, Audit, Bundles, Circles, DbConfig, DbError, Groups, Hosts, Maintenances, Messages,
-    Mutes, RuleGroups, Silences, StateTables, Statistics, Upgrades, migrate,
+    Alerts, Audit, Bundles, Circles, DataCentres, DbConfig, DbError, Directory, Groups, Hosts,
+    Maintenances, Messages, Mutes, RuleGroups, Silences, StateTables, Statistics, Upgrades,
+    migrate,
 };
 
 // One writer at a time is SQLite's nature; the other connections let reads go on beside it.
@@ -159,6 +160,16 @@ impl Db {
     /// Who took which alert.
     pub fn claims(&self) -> Claims<'_> {
         Claims { db: self }
+    }
+
+    /// Users, teams and stand-ins.
+    pub fn directory(&self) -> Directory<'_> {
+        Directory { db: self }
+    }
+
+    /// Data centres that were set by API.
+    pub fn data_centres(&self) -> DataCentres<'_> {
+        DataCentres { db: self }
     }
 
     /// Silences.

@@ -244,28 +244,6 @@ impl StateTables<'_> {
     }
 }
 
-/// The first visible events in an order, each with the time it was pushed.
-async fn visible_events(
-    tx: &mut Transaction,
-    queue: &str,
-    now: i64,
-    order: &'static str,
-    max: usize,
-) -> Result<Vec<(EventRow, i64)>, sqlx::Error> {
-    if max == 0 {
-        return Ok(Vec::new());
-    }
-    // On MySQL each taker locks the events it chose and passes over those of the others.
-    let choose = Statement::new(format!(
-        "SELECT name, priority, pushed_at, attempts + 1 AS attempts, body FROM state_event \
-         WHERE queue = ? AND visible_at <= ? ORDER BY {order} LIMIT ? \
-         /*!50000 FOR UPDATE SKIP LOCKED */"
-    ));
-    let max = i64::try_from(max).unwrap_or(i64::MAX);
-    let records = tx.records(choose.bind(queue).bind(now).bind(max)).await?;
-    records.iter().map(|row| Ok((read_event(row)?, row.integer("pushed_at")?))).collect()
-}
-
 async fn save_one(
     tx: &mut Transaction,
     kind: &str,
@@ -289,6 +267,28 @@ async fn save_one(
     );
     tx.execute(insert.bind(kind).bind(name).bind(fencing).bind(body)).await?;
     Ok(true)
+}
+
+/// The first visible events in an order, each with the time it was pushed.
+async fn visible_events(
+    tx: &mut Transaction,
+    queue: &str,
+    now: i64,
+    order: &'static str,
+    max: usize,
+) -> Result<Vec<(EventRow, i64)>, sqlx::Error> {
+    if max == 0 {
+        return Ok(Vec::new());
+    }
+    // On MySQL each taker locks the events it chose and passes over those of the others.
+    let choose = Statement::new(format!(
+        "SELECT name, priority, pushed_at, attempts + 1 AS attempts, body FROM state_event \
+         WHERE queue = ? AND visible_at <= ? ORDER BY {order} LIMIT ? \
+         /*!50000 FOR UPDATE SKIP LOCKED */"
+    ));
+    let max = i64::try_from(max).unwrap_or(i64::MAX);
+    let records = tx.records(choose.bind(queue).bind(now).bind(max)).await?;
+    records.iter().map(|row| Ok((read_event(row)?, row.integer("pushed_at")?))).collect()
 }
 
 fn read_lease(row: &Record) -> Result<LeaseRow, sqlx::Error> {

@@ -26,6 +26,8 @@ pub mod exposition;
 
 pub mod heartbeat;
 
+pub mod host_feed;
+
 pub mod alert;
 pub mod alert_body;
 

@@ -1,5 +1,7 @@
 //! Lists and counts for the web view and the API.
 
+use model::Timestamp;
+
 use super::{AlertStatus, Alerts, StoredAlert, read_alert};
 use crate::DbError;
 use crate::record::Record;
@@ -44,6 +46,19 @@ impl Alerts<'_> {
         );
         query.push_bind(max).push(" OFFSET ").push_bind(offset);
         self.db.records("search alerts", query, read_alert).await
+    }
+
+    /// Resolved alerts that ended at `from` or later, at most `max`, the latest first.
+    pub async fn ended_since(
+        &self,
+        from: Timestamp,
+        max: u32,
+    ) -> Result<Vec<StoredAlert>, DbError> {
+        let query = Statement::new(
+            "SELECT * FROM alert WHERE status = 'resolved' AND ends_at >= ? \
+             ORDER BY ends_at DESC, fingerprint LIMIT ?",
+        );
+        self.db.records("look for ended alerts", query.bind(from.0).bind(max), read_alert).await
     }
 
     /// How many alerts match, by state and priority.

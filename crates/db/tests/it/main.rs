@@ -3,6 +3,8 @@
 
 mod alerts;
 mod claims;
+mod data_centres;
+mod directory;
 mod groups;
 mod hosts;
 mod journal;
@@ -84,6 +86,9 @@ on_both_databases!(
     search::unresolved_comes_first_then_urgency_then_the_newest,
     search::text_is_found_without_regard_to_case_and_wildcards_are_letters,
     search::counts_are_by_state_and_priority,
+    data_centres::a_data_centre_is_set_changed_and_removed_with_an_entry_each,
+    directory::an_entry_is_changed_only_from_the_version_that_was_seen,
+    directory::a_removed_entry_and_an_old_stand_in_are_gone,
     silences::a_silence_is_stored_changed_and_forgotten_after_its_end,
     notifications::what_was_held_back_is_found_page_by_page,
     state::of_many_who_take_a_lease_at_once_one_holds_it,
