@@ -127,7 +127,8 @@ async fn apiproxy_role(
     for centre in &config.apiproxy.datacenters {
         let token = stores::password(&centre.token_file)?;
         let replicas = centre.remote_replicas(token.as_deref());
-        let replicas = replicas.iter().map(|replica| Storage::remote(replica, context.http.clone()));
+        let replicas =
+            replicas.iter().map(|replica| Storage::remote(replica, context.http.clone()));
         let replicas: Result<Vec<Storage>, _> = replicas.collect();
         let replicas: Vec<_> = replicas?.iter().map(Storage::reader).collect();
         let remote = centre.remote(token);
