@@ -515,7 +515,8 @@ proptest! {
 fn beyond_the_most_groups_what_is_new_shares_one_and_is_counted() {
     let mut plan = plan(GROUPED);
     plan.groups_max = 2;
-    let mut desk = Desk { groups: Groups::rebuild(Arc::new(plan), &[], &[], true), now: 0 };
+    let groups = Groups::rebuild(Arc::new(plan), &[], &[], true);
+    let mut desk = Desk { groups, now: 0, names: HashMap::new() };
     for group in ["a", "b", "c", "d", "a"] {
         let labels = Desk::labels(&format!("in-{group}"), group);
         desk.news(labels, AlertStatus::Firing, 0);
