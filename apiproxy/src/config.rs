@@ -11,6 +11,11 @@ use storage::RemoteConfig;
 
 use crate::catalogue::SITES_MAX;
 
+/// Most replicas of a data centre.
+const REPLICAS_MAX: usize = 8;
+/// Agents that were out of touch for a moment send their samples within this time.
+const FRESH_MIN: Duration = Duration::from_secs(300);
+
 /// The section `[apiproxy]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -33,6 +38,22 @@ pub struct Config {
     pub judge_url: String,
     /// The data centres that are asked; none asks the store of `[storage]` alone.
     pub datacenters: Vec<DataCentreConfig>,
+    /// hbs of the store of `[storage]` where no data centre is named; `saker standalone` knows its own.
+    pub hbs_urls: Vec<String>,
+    /// A file with a name and a token a line: who may set data centres from other machines, and the users of
+    /// Open-Falcon's `Apitoken`. Read again on SIGHUP; empty for none.
+    pub token_file: PathBuf,
+    /// Whether questions from other machines take one of these tokens, too.
+    pub token_required: bool,
+    /// Most memory for answers to range queries that are kept; 0 keeps none.
+    pub cache_bytes_max: usize,
+    /// Answers about times that are newer than this are not kept: samples may still arrive. At least five minutes,
+    /// and at least the out-of-order window of `[storage]`.
+    #[serde(with = "model::duration_text")]
+    pub cache_fresh: Duration,
+    /// How long an answer is kept. What arrives even later than `cache_fresh` is seen after this time.
+    #[serde(with = "model::duration_text")]
+    pub cache_age_max: Duration,
 }
 
 /// A section `[[apiproxy.datacenters]]`.
@@ -54,6 +75,11 @@ pub struct DataCentreConfig {
     pub labels: BTreeMap<String, String>,
     /// Its judge; empty for none.
     pub judge_url: String,
+    /// Its hbs, which tell which hosts live there, as `http://host:port`.
+    pub hbs_urls: Vec<String>,
+    /// Further addresses that hold the same series as `url`, which are asked when it is slow or away. They take the same
+    /// token and headers.
+    pub replicas: Vec<String>,
 }
 
 impl Default for DataCentreConfig {
@@ -66,6 +92,8 @@ impl Default for DataCentreConfig {
             timeout: Duration::from_secs(10),
             labels: BTreeMap::new(),
             judge_url: String::new(),
+            hbs_urls: Vec::new(),
+            replicas: Vec::new(),
         }
     }
 }
@@ -73,24 +101,43 @@ impl Default for DataCentreConfig {
 impl DataCentreConfig {
     /// Its store behind the network; nothing when it is the one of `[storage]`.
     pub fn remote(&self, token: Option<String>) -> Option<RemoteConfig> {
+        (!self.url.is_empty()).then(|| self.store_at(&self.url, token))
+    }
+
+    /// Its replicas behind the network.
+    pub fn remote_replicas(&self, token: Option<&str>) -> Vec<RemoteConfig> {
+        let at = |url: &String| self.store_at(url, token.map(str::to_owned));
+        self.replicas.iter().map(at).collect()
+    }
+
+    fn store_at(&self, url: &str, token: Option<String>) -> RemoteConfig {
         let headers = self.headers.iter().map(|(name, text)| (name.clone(), text.clone()));
-        (!self.url.is_empty()).then(|| RemoteConfig {
+        RemoteConfig {
             token,
             headers: headers.collect(),
             timeout: self.timeout,
-            ..RemoteConfig::new(self.url.as_str(), "")
-        })
+            ..RemoteConfig::new(url, "")
+        }
     }
 
-    fn validate(&self, at: usize, faults: &mut Faults) {
+    /// Notes what is wrong, each under its key behind `prefix`.
+    pub(crate) fn validate(&self, prefix: &str, faults: &mut Faults) {
         let mut add = |key: &str, fault: String| {
-            faults.add(&format!("apiproxy.datacenters[{at}].{key}"), fault);
+            faults.add(&format!("{prefix}{key}"), fault);
         };
         if self.name.is_empty() || self.name.contains(',') {
             add("name", "must not be empty nor hold commas".to_owned());
         }
         if let Some(Err(error)) = self.remote(None).map(|remote| remote.check()) {
             add("url", error.to_string());
+        }
+        if self.replicas.len() > REPLICAS_MAX {
+            add("replicas", format!("there may be {REPLICAS_MAX}"));
+        }
+        for replica in self.remote_replicas(None) {
+            if let Err(error) = replica.check() {
+                add("replicas", error.to_string());
+            }
         }
         if self.timeout < Duration::from_secs(1) {
             add("timeout", "must be at least 1s".to_owned());
@@ -101,7 +148,14 @@ impl DataCentreConfig {
         if !is_address_or_empty(&self.judge_url) {
             add("judge_url", "must start with http:// or https://, or be empty".to_owned());
         }
+        if let Some(url) = odd_hbs(&self.hbs_urls) {
+            add("hbs_urls", format!("{url:?} must start with http:// or https://"));
+        }
     }
+}
+
+fn odd_hbs(urls: &[String]) -> Option<&String> {
+    urls.iter().find(|url| url.is_empty() || !is_address_or_empty(url))
 }
 
 fn is_address_or_empty(url: &str) -> bool {
@@ -119,6 +173,12 @@ impl Default for Config {
             lookback: Duration::from_secs(300),
             judge_url: "http://127.0.0.1:6081".to_owned(),
             datacenters: Vec::new(),
+            hbs_urls: Vec::new(),
+            token_file: PathBuf::new(),
+            token_required: false,
+            cache_bytes_max: 64 << 20,
+            cache_fresh: Duration::from_secs(3600),
+            cache_age_max: Duration::from_secs(600),
         }
     }
 }
@@ -147,15 +207,24 @@ impl Config {
                 faults.add(key, "must be at least 1s");
             }
         }
+        if self.cache_fresh < FRESH_MIN {
+            faults.add("apiproxy.cache_fresh", "must be at least 5m");
+        }
         if self.datacenters.len() > SITES_MAX {
             faults.add("apiproxy.datacenters", format!("there may be {SITES_MAX}"));
         }
         let mut names = BTreeSet::new();
         for (at, centre) in self.datacenters.iter().enumerate() {
-            centre.validate(at, faults);
+            centre.validate(&format!("apiproxy.datacenters[{at}]."), faults);
             if !names.insert(&centre.name) {
                 faults.add("apiproxy.datacenters", format!("{:?} occurs twice", centre.name));
             }
+        }
+        if let Some(url) = odd_hbs(&self.hbs_urls) {
+            faults.add("apiproxy.hbs_urls", format!("{url:?} must start with http:// or https://"));
+        }
+        if self.token_required && self.token_file.as_os_str().is_empty() {
+            faults.add("apiproxy.token_required", "needs tokens: set apiproxy.token_file");
         }
         if !is_address_or_empty(&self.judge_url) {
             let fault =
@@ -184,8 +253,15 @@ mod tests {
             samples_max: 0,
             lookback: Duration::ZERO,
             judge_url: "judge:6081".to_owned(),
+            hbs_urls: vec!["hbs:6031".to_owned()],
+            token_required: true,
+            cache_fresh: Duration::from_secs(299),
             datacenters: vec![
-                DataCentreConfig { url: "bj".to_owned(), ..DataCentreConfig::default() },
+                DataCentreConfig {
+                    url: "bj".to_owned(),
+                    replicas: vec!["http://bj2:8080".to_owned(), "bj3".to_owned()],
+                    ..DataCentreConfig::default()
+                },
                 DataCentreConfig { name: "sh".to_owned(), ..DataCentreConfig::default() },
                 DataCentreConfig { name: "sh".to_owned(), ..DataCentreConfig::default() },
             ],
@@ -200,9 +276,13 @@ mod tests {
                 "apiproxy.points_max",
                 "apiproxy.samples_max",
                 "apiproxy.lookback",
+                "apiproxy.cache_fresh",
                 "apiproxy.datacenters[0].name",
                 "apiproxy.datacenters[0].url",
+                "apiproxy.datacenters[0].replicas",
                 "apiproxy.datacenters",
+                "apiproxy.hbs_urls",
+                "apiproxy.token_required",
                 "apiproxy.judge_url"
             ]
         );

@@ -10,6 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use wire::prom_api::ErrorKind;
 
+use crate::catalogue::Catalogue;
+
 /// What was asked for, as a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Endpoint {
@@ -29,10 +31,12 @@ pub(crate) enum Endpoint {
     FalconLastPoint,
     FalconInfo,
     FalconGrafana,
+    FalconGroups,
+    Targets,
 }
 
 impl Endpoint {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 18] = [
         Self::Query,
         Self::QueryRange,
         Self::FormatQuery,
@@ -49,6 +53,8 @@ impl Endpoint {
         Self::FalconLastPoint,
         Self::FalconInfo,
         Self::FalconGrafana,
+        Self::FalconGroups,
+        Self::Targets,
     ];
 }
 
@@ -71,6 +77,8 @@ impl EncodeLabelValue for Endpoint {
             Self::FalconLastPoint => "falcon_last_point",
             Self::FalconInfo => "falcon_info",
             Self::FalconGrafana => "falcon_grafana",
+            Self::FalconGroups => "falcon_groups",
+            Self::Targets => "targets",
         };
         EncodeLabelValue::encode(&word, encoder)
     }
@@ -98,6 +106,56 @@ struct OfSite {
     datacenter: String,
 }
 
+/// What the cache had of the answer to a range query, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Cached {
+    /// All of it, but for the fresh end.
+    Hit,
+    /// Some of it.
+    Part,
+    /// Nothing of it.
+    Miss,
+    /// Its answers cannot be kept.
+    Unfit,
+}
+
+impl Cached {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Part => "part",
+            Self::Miss => "miss",
+            Self::Unfit => "unfit",
+        }
+    }
+}
+
+/// Why a replica was asked what another one had been asked, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Again {
+    /// The other was slower than usual.
+    Hedge,
+    /// The other failed, or had used up half of the time.
+    Instead,
+    /// The second answer was the first to come.
+    Won,
+}
+
+impl Again {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Hedge => "hedge",
+            Self::Instead => "instead",
+            Self::Won => "won",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByWord {
+    result: &'static str,
+}
+
 /// The counters and gauges; clones count into the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
@@ -107,6 +165,15 @@ pub(crate) struct Metrics {
     site_seconds: Family<OfSite, Histogram, fn() -> Histogram>,
     pub(crate) in_flight: Gauge,
     pub(crate) waiting: Gauge,
+    /// Changes, questions and logins that were refused.
+    pub(crate) refused: Counter,
+    catalogue_hosts: Gauge,
+    catalogue_shared: Gauge,
+    catalogue_bytes: Gauge,
+    site_again: Family<BySite, Counter>,
+    cache: Family<ByWord, Counter>,
+    cache_bytes: Gauge,
+    cache_evicted: Counter,
 }
 
 impl Metrics {
@@ -121,7 +188,18 @@ impl Metrics {
             site_seconds: Family::new_with_constructor(buckets),
             in_flight: Gauge::default(),
             waiting: Gauge::default(),
+            refused: Counter::default(),
+            catalogue_hosts: Gauge::default(),
+            catalogue_shared: Gauge::default(),
+            catalogue_bytes: Gauge::default(),
+            site_again: Family::default(),
+            cache: Family::default(),
+            cache_bytes: Gauge::default(),
+            cache_evicted: Counter::default(),
         };
+        for cached in [Cached::Hit, Cached::Part, Cached::Miss, Cached::Unfit] {
+            drop(metrics.cache.get_or_create(&ByWord { result: cached.word() }));
+        }
         for request in Endpoint::ALL {
             drop(metrics.requests.get_or_create(&ByResult { request, result: "success" }));
             drop(metrics.seconds.get_or_create(&ByEndpoint { request }));
@@ -145,8 +223,63 @@ impl Metrics {
             "Queries waiting for their turn",
             metrics.waiting.clone(),
         );
+        let help = "Changes, questions and logins that were refused for want of a right token";
+        registry.register("apiproxy_refused", help, metrics.refused.clone());
+        for (name, help, gauge) in [
+            ("apiproxy_catalogue_hosts", "Hosts in the catalogue", &metrics.catalogue_hosts),
+            (
+                "apiproxy_catalogue_shared_hosts",
+                "Hosts that several data centres may have series of",
+                &metrics.catalogue_shared,
+            ),
+            ("apiproxy_catalogue_bytes", "Memory of the catalogue", &metrics.catalogue_bytes),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
         drop(registry);
+        metrics.register_further(context);
         metrics
+    }
+
+    /// What the catalogue has come to; `told_bytes` is the memory of who told what.
+    pub(crate) fn catalogue(&self, catalogue: &Catalogue, told_bytes: usize) {
+        let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.catalogue_hosts.set(number(catalogue.len()));
+        self.catalogue_shared.set(number(catalogue.shared().len()));
+        self.catalogue_bytes.set(number(catalogue.bytes() + told_bytes));
+    }
+
+    fn register_further(&self, context: &Context) {
+        let mut registry = context.registry();
+        let help = "Second requests of a question to replicas of a data centre: because the first was slow (hedge), failed or took half of the time (instead); won are those that answered first";
+        registry.register("apiproxy_datacenter_second_requests", help, self.site_again.clone());
+        let help = "Range queries by what of their answer had been kept; unfit are those of which nothing can be";
+        registry.register("apiproxy_cache_requests", help, self.cache.clone());
+        let help = "Memory of the answers to range queries that are kept";
+        registry.register("apiproxy_cache_bytes", help, self.cache_bytes.clone());
+        let help = "Kept answers that went for others, for want of apiproxy.cache_bytes_max";
+        registry.register("apiproxy_cache_evicted", help, self.cache_evicted.clone());
+    }
+
+    /// Counts a second request of a question to a data centre.
+    pub(crate) fn site_asked_again(&self, name: &str, why: Again) {
+        let datacenter = name.to_owned();
+        self.site_again.get_or_create(&BySite { datacenter, result: why.word() }).inc();
+    }
+
+    /// Counts a range query by what the cache had of it.
+    pub(crate) fn cache(&self, cached: Cached) {
+        self.cache.get_or_create(&ByWord { result: cached.word() }).inc();
+    }
+
+    /// Counts kept answers that went for others.
+    pub(crate) fn cache_evicted(&self, count: usize) {
+        self.cache_evicted.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+
+    /// Tells how much the cache holds now.
+    pub(crate) fn cache_holds(&self, bytes: usize) {
+        self.cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Counts a question to a data centre.

@@ -21,6 +21,8 @@ pub(crate) struct Question {
     pub(crate) timeout: Duration,
     /// Series wanted; 0 is without limit.
     limit: usize,
+    /// Whether an answer that was kept will do; `nocache=1` wants a new one.
+    pub(crate) may_be_kept: bool,
 }
 
 /// An instant query that came in at `now`.
@@ -61,7 +63,8 @@ fn question(
         .map_or(config.query_timeout, |asked| asked.min(config.query_timeout));
     times.lookback = params.duration("lookback_delta")?.unwrap_or(config.lookback);
     times.limits.samples_max = config.samples_max;
-    Ok(Question { expr: expression(params)?, params: times, timeout, limit })
+    let may_be_kept = params.get("nocache").is_none_or(|text| text == "0");
+    Ok(Question { expr: expression(params)?, params: times, timeout, limit, may_be_kept })
 }
 
 /// The answer of `/api/v1/parse_query`: the tree of the expression in `query`.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use daemon::Clock;
@@ -11,11 +12,13 @@ use model::{Labels, Matcher, Metadata, Selection, Series, Timestamp};
 use promql::Expr;
 use storage::{Engine, QueryError, ReadError, Reader, RemoteError};
 use tokio::time::Instant;
-use wire::prom_api::ErrorKind;
 
 use crate::breaker::Breaker;
-use crate::catalogue::{Catalogue, SiteSet};
+use crate::call::Call;
+use crate::catalogue::{Catalogue, Current, SiteSet};
 use crate::error::ApiError;
+use crate::hbs::Hbs;
+use crate::hedge::Hedging;
 use crate::merge;
 use crate::metrics::Metrics;
 
@@ -30,17 +33,80 @@ pub struct DataCentre {
     pub labels: BTreeMap<String, String>,
     /// How long it is waited for.
     pub timeout: Duration,
+    /// Further stores that hold the same series, asked when the first is slow or away.
+    pub replicas: Vec<Reader>,
+}
+
+/// What else belongs to a data centre.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct About {
+    /// Its judge; empty for none.
+    pub(crate) judge_url: String,
+    /// Its hbs, each of which is followed.
+    pub(crate) hbs: Vec<Hbs>,
+    /// Whether it is the store of `[storage]`, asked because no data centre is named.
+    pub(crate) is_plain: bool,
+    /// What it was made from, when that was set by API rather than in the configuration.
+    pub(crate) stored: Option<String>,
 }
 
 /// A data centre and what is known of its health.
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) centre: DataCentre,
+    pub(crate) about: About,
     breaker: Mutex<Breaker>,
     engine: OnceLock<Engine>,
+    /// The same data centre by its other stores.
+    replicas: Vec<Arc<Site>>,
+    hedging: Mutex<Hedging>,
+    answered: Mutex<Option<Instant>>,
 }
 
 impl Site {
+    pub(crate) fn new(mut centre: DataCentre, about: About) -> Self {
+        let readers = std::mem::take(&mut centre.replicas);
+        let replica = |reader| {
+            let centre = DataCentre { reader, ..centre.clone() };
+            Arc::new(Self::new(centre, About::default()))
+        };
+        let replicas = readers.into_iter().map(replica).collect();
+        let (breaker, engine) = (Mutex::default(), OnceLock::new());
+        let (hedging, answered) = (Mutex::default(), Mutex::default());
+        Self { centre, about, breaker, engine, replicas, hedging, answered }
+    }
+
+    /// Itself and its replicas, in the order in which they are asked.
+    pub(crate) fn all(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
+        std::iter::once(self).chain(&self.replicas)
+    }
+
+    /// The health of each replica, in a word.
+    pub(crate) fn health_of_replicas(&self) -> Vec<&'static str> {
+        self.replicas.iter().map(|one| one.breaker().word()).collect()
+    }
+
+    pub(crate) fn has_no_replicas(&self) -> bool {
+        self.replicas.is_empty()
+    }
+
+    /// The time that it takes, and the second requests it may get.
+    pub(crate) fn hedging(&self) -> MutexGuard<'_, Hedging> {
+        self.hedging.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It answered a question.
+    pub(crate) fn note_answer(&self) {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.breaker().answered();
+    }
+
+    /// Whether it answered any question later than this.
+    pub(crate) fn has_answered_since(&self, begun: Instant) -> bool {
+        let answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        answered.is_some_and(|at| at > begun)
+    }
+
     pub(crate) fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -102,13 +168,11 @@ pub(crate) enum Failure {
 
 impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Self {
-        // A store that refuses a question works: 400 and 422 are what the API has for wrong ones.
-        let is_question = matches!(
-            error,
-            QueryError::Plan(_)
-                | QueryError::Evaluate(_)
-                | QueryError::Remote(RemoteError::Refused { status: 400 | 422, .. })
-        );
+        let is_question = match &error {
+            QueryError::Plan(_) | QueryError::Evaluate(_) => true,
+            QueryError::Remote(remote) => is_refusal(remote),
+            _ => false,
+        };
         let error = ApiError::from(error);
         if is_question { Self::Question(error) } else { Self::Site(error) }
     }
@@ -116,26 +180,52 @@ impl From<QueryError> for Failure {
 
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
-        Self::Site(ApiError::from(error))
+        let is_question = match &error {
+            ReadError::TooManySamples { .. } => true,
+            ReadError::Remote(remote) => is_refusal(remote),
+            _ => false,
+        };
+        let error = ApiError::from(error);
+        if is_question { Self::Question(error) } else { Self::Site(error) }
     }
 }
 
-/// All data centres.
+/// Whether a store works and the question is at fault: it is wrong, in the words of the API, or its answer is too large.
+fn is_refusal(error: &RemoteError) -> bool {
+    match error {
+        RemoteError::Refused { status: 400 | 422, kind, .. } => !kind.is_empty(),
+        RemoteError::TooLarge { .. } => true,
+        _ => false,
+    }
+}
+
+/// All data centres. The list never changes: [`crate::centres::Centres`] makes another one.
 #[derive(Debug)]
 pub(crate) struct Sites {
     list: Vec<Arc<Site>>,
-    catalogue: RwLock<Arc<Catalogue>>,
+    catalogue: Current,
     clock: Clock,
     metrics: Metrics,
+    number: u64,
 }
 
+/// How many lists of data centres there were in this process.
+static LISTS: AtomicU64 = AtomicU64::new(0);
+
 impl Sites {
-    pub(crate) fn new(centres: Vec<DataCentre>, clock: Clock, metrics: Metrics) -> Self {
-        let site = |centre: DataCentre| {
-            Arc::new(Site { centre, breaker: Mutex::default(), engine: OnceLock::new() })
-        };
-        let list = centres.into_iter().map(site).collect();
-        Self { list, catalogue: RwLock::default(), clock, metrics }
+    pub(crate) fn new(
+        list: Vec<Arc<Site>>,
+        catalogue: Catalogue,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Self {
+        let number = LISTS.fetch_add(1, Ordering::Relaxed);
+        Self { list, catalogue: Current::new(catalogue), clock, metrics, number }
+    }
+
+    /// A number that no other list of data centres has.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// All of them, in the order of the configuration.
@@ -143,13 +233,19 @@ impl Sites {
         &self.list
     }
 
-    /// Where hosts are.
-    pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
-        self.catalogue.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Whether no data centre is named, and the store of `[storage]` is asked alone.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.list.iter().any(|site| site.about.is_plain)
     }
 
-    pub(crate) fn put_catalogue(&self, catalogue: Catalogue) {
-        *self.catalogue.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalogue);
+    /// Where hosts are.
+    pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
+        self.catalogue.get()
+    }
+
+    /// Where hosts are, for who keeps it up.
+    pub(crate) fn current(&self) -> &Current {
+        &self.catalogue
     }
 
     /// A question to them, to be answered within a time.
@@ -157,22 +253,8 @@ impl Sites {
         Ask { sites: self.clone(), until: Instant::now() + within, missing: Mutex::default() }
     }
 
-    /// Name, health and number of hosts of each.
-    pub(crate) fn told(&self) -> serde_json::Value {
-        let catalogue = self.catalogue();
-        let hosts = catalogue.count(self.list.len());
-        let one = |(site, hosts): (&Arc<Site>, usize)| {
-            let DataCentre { name, labels, timeout, .. } = &site.centre;
-            let breaker = site.breaker();
-            serde_json::json!({
-                "name": name, "labels": labels, "timeoutSeconds": timeout.as_secs_f64(),
-                "health": breaker.word(), "lastError": breaker.why(), "hosts": hosts,
-            })
-        };
-        serde_json::Value::from_iter(self.list.iter().zip(hosts).map(one))
-    }
-
-    fn all(&self) -> SiteSet {
+    /// Every one of them.
+    pub(crate) fn all(&self) -> SiteSet {
         SiteSet::first(self.list.len())
     }
 }
@@ -189,6 +271,12 @@ impl Ask {
     /// The data centres that did not answer, with the reason.
     pub(crate) fn missing(&self) -> BTreeMap<String, String> {
         self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that something of a data centre is missing.
+    pub(crate) fn miss(&self, name: &str, why: &str) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        missing.insert(name.to_owned(), why.to_owned());
     }
 
     /// A sentence for each of them.
@@ -277,36 +365,11 @@ impl Ask {
         Fut: Future<Output = Result<T, Failure>>,
     {
         // A store that is asked by nobody else has no other to be spared for, nor to be given without it.
-        if self.sites.list.len() == 1 {
+        if self.sites.list.len() == 1 && site.has_no_replicas() {
             return question(site.clone(), self.left()).await;
         }
-        let unavailable =
-            |message: String| Failure::Site(ApiError { kind: ErrorKind::Unavailable, message });
-        let name = &site.centre.name;
-        if let Err(why) = site.breaker().ask(self.sites.clock.now()) {
-            self.sites.metrics.site_skipped(name);
-            return Err(unavailable(format!("it is left alone for a while: {why}")));
-        }
-        let limit = site.centre.timeout.min(self.left());
-        let begun = Instant::now();
-        let answer = tokio::time::timeout(limit, question(site.clone(), limit)).await;
-        let answer = answer.unwrap_or_else(|_| {
-            let seconds = limit.as_secs_f64();
-            Err(unavailable(format!("it did not answer within {seconds:.1} s")))
-        });
-        self.sites.metrics.site_asked(name, answer.is_ok(), begun.elapsed().as_secs_f64());
-        match &answer {
-            Err(Failure::Site(error)) => {
-                tracing::warn!(
-                    datacenter = name,
-                    why = error.message,
-                    "a data centre did not answer"
-                );
-                site.breaker().failed(&error.message, self.sites.clock.now());
-            }
-            Ok(_) | Err(Failure::Question(_)) => site.breaker().answered(),
-        }
-        answer
+        let call = Call { site, clock: &self.sites.clock, metrics: &self.sites.metrics };
+        call.answer(question, self.left()).await
     }
 
     /// As [`Reader::select_at_most`], of all data centres.

@@ -38,6 +38,8 @@ mod group;
 mod no_data;
 
 #[cfg(test)]
+mod alert_backtest;
+#[cfg(test)]
 mod alert_extensions;
 #[cfg(test)]
 mod alert_imported;
@@ -73,6 +75,7 @@ mod text;
 mod web;
 
 mod backtest;
+mod backtest_report;
 mod check;
 mod format;
 mod unit_test;

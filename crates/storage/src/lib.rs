@@ -15,6 +15,7 @@ mod stats;
 
 mod local;
 mod memory;
+mod natives;
 
 mod overlay;
 mod remote;
@@ -60,7 +61,7 @@ pub use arrivals::{Arrivals, Arrived};
 pub use batch::{Batch, Refusal, Refused, WriteOutcome};
 pub use config::{Limits, LocalConfig};
 pub use error::{MaintainError, OpenError, ReadError, WriteError};
-pub use expression::{QueryError, query, query_then};
+pub use expression::{QueryError, evaluate_within, query, query_then};
 pub use remote::{RemoteConfig, RemoteError};
 pub use remote_read::Engine;
 pub use stats::{BlockFault, BlockStats, ReplayReport, Stats, WalFault, WalStats};

@@ -9,7 +9,7 @@ use promql::{Expr, Hint, Output, Params, Plan, Value};
 use wire::prom_answer::{self, Found, QueryAnswer};
 
 use crate::error::ReadError;
-use crate::expression::QueryError;
+use crate::expression::{QueryError, evaluate_within};
 use crate::looks;
 use crate::query::at_most;
 use crate::remote::{Remote, RemoteError};
@@ -114,10 +114,7 @@ impl Remote {
                 .ok_or(QueryError::Evaluate(promql::EvalError::TooManySamples { limit }))?;
             inputs.push(joined);
         }
-        let evaluating =
-            tokio::task::spawn_blocking(move || promql::evaluate(&plan, &inputs, &|| false));
-        let output = evaluating.await.map_err(|_| QueryError::Interrupted)?;
-        output.map_err(QueryError::Evaluate)
+        evaluate_within(plan, inputs, timeout).await
     }
 
     /// Raw samples of a selection, what was just written among them.
@@ -243,6 +240,16 @@ impl Remote {
         Ok(found)
     }
 
+    /// Its targets, as it tells them; nothing when it knows no such question.
+    pub(crate) async fn targets(&self, state: &str) -> Result<Option<Vec<u8>>, RemoteError> {
+        let request = self.http.get(self.endpoint(&["targets"])).query(&[("state", state)]);
+        match self.ask("list the targets of the store", request, self.timeout).await {
+            Ok(body) => Ok(Some(body)),
+            Err(RemoteError::Refused { status: 404 | 405, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Which language it evaluates: only MetricsQL has `default`.
     pub(crate) async fn engine(&self) -> Result<Engine, RemoteError> {
         let form = [("query", "1 default 2".to_owned())];
@@ -359,8 +366,12 @@ fn moment(at: Timestamp) -> String {
     at.to_string()
 }
 
+/// A span as every engine reads it: Prometheus takes no `1.5s`.
 fn seconds(span: Duration) -> String {
-    format!("{:.3}s", span.as_secs_f64()).replace(".000s", "s")
+    match span.as_millis().max(1) {
+        millis if millis.is_multiple_of(1000) => format!("{}s", millis / 1000),
+        millis => format!("{millis}ms"),
+    }
 }
 
 #[cfg(test)]
@@ -407,9 +418,10 @@ mod tests {
         assert_eq!(
             (
                 seconds(Duration::from_secs(300)).as_str(),
-                seconds(Duration::from_millis(1500)).as_str()
+                seconds(Duration::from_millis(1500)).as_str(),
+                seconds(Duration::from_micros(7)).as_str()
             ),
-            ("300s", "1.500s")
+            ("300s", "1500ms", "1ms")
         );
     }
 

@@ -16,7 +16,8 @@ use wire::prom_api::{ErrorKind, format_value, parse_time};
 
 use super::App;
 use super::answer::{failure, faulty, refused, success};
-use crate::backtest::{self, Replay, Report, STEPS_MAX, Span};
+use crate::backtest::{Replay, STEPS_MAX, Span};
+use crate::backtest_report::Report;
 use crate::board::Evaluation;
 use crate::expand::{self, Budget, Expanded};
 use crate::explain::{Question, explain};
@@ -294,13 +295,12 @@ impl App {
     /// Takes the only rule of a group through time.
     async fn replayed(&self, group: &RuleGroup, span: Span) -> Response {
         let evaluator = &self.ticker.evaluator;
-        let replay =
-            group.rules.first().and_then(|rule| Replay::new(group, rule, &evaluator.surroundings));
+        let rule = group.rules.first();
+        let replay = rule.and_then(|rule| Replay::new(group, rule, evaluator.past(span)));
         let Some(mut replay) = replay else {
             return failure(ErrorKind::BadData, "a backtest is of an alerting rule");
         };
-        let timeout = evaluator.query_timeout;
-        let running = backtest::run(&mut replay, &evaluator.reader, span, timeout);
+        let running = replay.run();
         match tokio::time::timeout(BACKTEST_TIMEOUT, running).await {
             Ok(Ok(())) => success(&Report::new(&replay, &span)),
             Ok(Err(error)) => failure(ErrorKind::Execution, &error),

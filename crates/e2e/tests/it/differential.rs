@@ -10,6 +10,7 @@ mod compare;
 mod data;
 mod federation;
 mod generator;
+mod pushed;
 mod random;
 
 use std::collections::BTreeSet;

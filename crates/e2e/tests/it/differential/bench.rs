@@ -29,9 +29,14 @@ type Shape = (String, Vec<(&'static str, &'static str)>, Kind);
 
 /// All series with the samples of all rounds, the last one at `last`.
 pub(super) fn series(last: Timestamp) -> Vec<Series> {
+    series_of(HOSTS, last)
+}
+
+/// As [`series`], of so many hosts.
+pub(super) fn series_of(hosts: u64, last: Timestamp) -> Vec<Series> {
     let first = last.millis() - (ROUNDS as i64 - 1) * ROUND;
     let shapes = catalogue();
-    (0..HOSTS).flat_map(|host| host_series(host, &shapes, first)).collect()
+    (0..hosts).flat_map(|host| host_series(host, &shapes, first)).collect()
 }
 
 fn host_series(host: u64, shapes: &[Shape], first: i64) -> Vec<Series> {
