@@ -46,6 +46,11 @@ impl Claims {
         (is_of_this && now <= claim.until).then_some(claim)
     }
 
+    /// The claim of a kind on an alert, whether it holds or not.
+    pub(crate) fn get(&self, fingerprint: Fingerprint, kind: ClaimKind) -> Option<&ClaimRow> {
+        self.claims.get(&(fingerprint, kind))
+    }
+
     /// Whether the alert is put off.
     pub(crate) fn is_snoozed(&self, alert: &StoredAlert, now: Timestamp) -> bool {
         self.on(alert, ClaimKind::Snoozed, now).is_some()
@@ -95,9 +100,9 @@ impl ClaimStore {
         Ok(())
     }
 
-    /// Stores one; it holds here when this returns.
-    pub(crate) async fn store(&self, claim: &ClaimRow) -> Result<(), DbError> {
-        self.db.claims().store(claim).await?;
+    /// Stores some; they hold here when this returns.
+    pub(crate) async fn store(&self, claims: &[ClaimRow]) -> Result<(), DbError> {
+        self.db.claims().store(claims).await?;
         self.load().await
     }
 

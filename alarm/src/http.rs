@@ -16,7 +16,7 @@ use wire::alert::{self, Receiver as ReceiverName};
 
 use crate::app::{Common, Reloader};
 use crate::claim_http;
-use crate::dispatch::Dispatcher;
+use crate::claiming::Claimer;
 use crate::intake::{Intake, IntakeError, check};
 use crate::silence_http;
 use crate::view::{View, Wanted};
@@ -29,7 +29,7 @@ const FAULTS_LISTED_MAX: usize = 20;
 pub(crate) struct Api {
     pub(crate) common: Common,
     pub(crate) intake: Intake,
-    pub(crate) dispatcher: Dispatcher,
+    pub(crate) claimer: Claimer,
     pub(crate) reloader: Arc<Reloader>,
     pub(crate) started_at: Timestamp,
 }

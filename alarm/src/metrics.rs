@@ -78,6 +78,7 @@ pub(crate) struct Metrics {
     /// Notifications given up within a day and not told since.
     pub(crate) undelivered: Gauge,
     last_intake: Gauge<f64, AtomicU64>,
+    falcon_events: Family<OutcomeLabel, Counter>,
 }
 
 impl Metrics {
@@ -135,7 +136,15 @@ impl Metrics {
                 "last_intake_timestamp_seconds",
                 "When alerts were accepted last; 0: never",
             ),
+            falcon_events: add(
+                registry,
+                "falcon_events",
+                "Events of Open-Falcon's judges; bad ones were put aside",
+            ),
         };
+        for result in ["accepted", "bad"] {
+            metrics.falcon_events(result, 0);
+        }
         for result in ["ok", "failed"] {
             drop(metrics.reloads.get_or_create(&OutcomeLabel { result }));
         }
@@ -189,6 +198,10 @@ impl Metrics {
 
     pub(crate) fn set_queued(&self, receiver: &str, events: i64) {
         self.queued.get_or_create(&receiver_label(receiver)).set(events);
+    }
+
+    pub(crate) fn falcon_events(&self, result: &'static str, events: u64) {
+        self.falcon_events.get_or_create(&OutcomeLabel { result }).inc_by(events);
     }
 
     pub(crate) fn took_in_at(&self, now: model::Timestamp) {

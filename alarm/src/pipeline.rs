@@ -7,10 +7,13 @@
 
 mod dedup;
 
+pub(crate) use dedup::notifications_max;
+
+use std::collections::HashSet;
 use std::time::Duration;
 
 use db::alerts::{AlertStatus, StoredAlert, Told};
-use model::Timestamp;
+use model::{Fingerprint, Timestamp};
 
 use crate::claims::Claims;
 use crate::notify::Receiver;
@@ -42,6 +45,8 @@ pub(crate) struct Round<'a> {
     pub(crate) silences: &'a [Silence],
     /// Who took which alert, and what was put off.
     pub(crate) claims: &'a Claims,
+    /// Alerts that the receiver was told of as often as their rules allow.
+    pub(crate) told_often: &'a HashSet<Fingerprint>,
 }
 
 /// Why a receiver is not told.
@@ -71,11 +76,13 @@ pub(crate) enum Reason {
     AlreadyTold,
     /// The receiver could not be told, and the repeat interval is not over.
     GivenUp,
+    /// It was told as often as its rule allows; its end is still told.
+    ToldOften,
 }
 
 impl Reason {
     /// All of them.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::NotRouted,
         Self::Inhibited,
         Self::MuteTime,
@@ -88,6 +95,7 @@ impl Reason {
         Self::ResolvedNotWanted,
         Self::AlreadyTold,
         Self::GivenUp,
+        Self::ToldOften,
     ];
 
     /// The word in metrics, in the store and in the catalogues.
@@ -105,6 +113,7 @@ impl Reason {
             Self::ResolvedNotWanted => "resolved_not_wanted",
             Self::AlreadyTold => "already_told",
             Self::GivenUp => "given_up",
+            Self::ToldOften => "told_often",
         }
     }
 
@@ -134,8 +143,15 @@ pub(crate) struct Outcome {
 type Stage = fn(&Candidate, &Round<'_>) -> Option<Reason>;
 
 /// The stages in the order of `docs/ARCHITECTURE.md`.
-const STAGES: [Stage; 6] =
-    [known_to_be_true, silenced, snoozed, acknowledged, wanted, dedup::told_already];
+const STAGES: [Stage; 7] = [
+    known_to_be_true,
+    silenced,
+    snoozed,
+    acknowledged,
+    wanted,
+    dedup::told_already,
+    dedup::told_often,
+];
 
 /// Sends candidates through all stages; the first that refuses names the reason.
 pub(crate) fn run(candidates: Vec<Candidate>, round: &Round<'_>) -> Outcome {
@@ -183,6 +199,7 @@ fn wanted(candidate: &Candidate, round: &Round<'_>) -> Option<Reason> {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::collections::BTreeMap;
+    use std::sync::LazyLock;
 
     use db::alerts::DeliveryResult;
     use model::{Alert, Labels};
@@ -194,6 +211,7 @@ pub(crate) mod tests {
     use db::claims::ClaimKind;
 
     pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+    static NONE: LazyLock<HashSet<Fingerprint>> = LazyLock::new(HashSet::new);
 
     pub(crate) fn receiver(send_resolved: bool) -> Receiver {
         let config = ReceiverConfig {
@@ -201,6 +219,8 @@ pub(crate) mod tests {
             webhook_url: SecretUrl("http://127.0.0.1:1/".to_owned()),
             bots: Vec::new(),
             people: Vec::new(),
+            recipients: Vec::new(),
+            mention: false,
             language: channels::Language::English,
             envelope: String::new(),
             send_resolved,
@@ -258,6 +278,7 @@ pub(crate) mod tests {
             is_escalation: false,
             silences: &[],
             claims,
+            told_often: &NONE,
         }
     }
 

@@ -42,6 +42,7 @@ impl Upkeep {
             } else {
                 self.freed_until = None;
             }
+            self.report("write the tables of alerts", self.settle(now).await);
             self.report("update the gauges", self.measure(now).await);
             if now >= prune_at {
                 self.report("forget old alerts", self.prune(now).await);
@@ -56,6 +57,10 @@ impl Upkeep {
             self.common.metrics.store_failures.inc();
             tracing::error!(error = format!("{error:#}"), "cannot {what}; trying again later");
         }
+    }
+
+    async fn settle(&self, now: Timestamp) -> anyhow::Result<()> {
+        Ok(self.common.db.alerts().settle_old(now).await?)
     }
 
     /// Offers the receivers what silences and claims held back, when one has ended since the last round.
@@ -128,8 +133,10 @@ impl Upkeep {
     async fn prune(&self, now: Timestamp) -> anyhow::Result<()> {
         let silences = self.common.silences.prune(now).await?;
         let claims = self.common.db.claims().prune(now.minus(claims::KEPT_FOR)).await?;
+        let stand_ins = self.common.directory.prune(now).await?;
         let rows = silences
             + claims
+            + stand_ins
             + self.common.db.alerts().prune(now.minus(self.common.config.retention)).await?;
         if rows > 0 {
             tracing::info!(rows, "forgot what is older than alarm.retention");

@@ -3,13 +3,14 @@
 //! An extension of ours. Outside of its windows a rule is not evaluated: nothing becomes pending, nothing
 //! fires, nothing ends, and what fires is not told.
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Zoned;
 use jiff::civil::Weekday;
 use jiff::tz::{Offset, TimeZone};
 use model::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Windows that one rule may have.
 pub(crate) const WINDOWS_MAX: usize = 32;
@@ -27,15 +28,23 @@ const DAYS: [(&str, Weekday); 7] = [
 
 /// The windows of a rule. A rule without windows is always awake.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct ActiveTimes(Vec<Window>);
+pub(crate) struct ActiveTimes {
+    windows: Vec<Window>,
+    /// As they are written.
+    specs: Vec<WindowSpec>,
+}
 
 /// A window as it is written.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct WindowSpec {
+    #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     weekdays: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     zone: Option<String>,
 }
 
@@ -59,12 +68,28 @@ impl ActiveTimes {
         let windows = specs.iter().enumerate().map(|(at, spec)| {
             Window::read(spec).map_err(|fault| format!("window {}: {fault}", at + 1))
         });
-        windows.collect::<Result<_, _>>().map(Self)
+        Ok(Self { windows: windows.collect::<Result<_, _>>()?, specs: specs.to_vec() })
+    }
+
+    /// The windows as they are written.
+    pub(crate) fn specs(&self) -> &[WindowSpec] {
+        &self.specs
     }
 
     /// Whether the rule is awake at this moment.
     pub(crate) fn contain(&self, now: Timestamp) -> bool {
-        self.0.is_empty() || self.0.iter().any(|window| window.contains(now))
+        self.windows.is_empty() || self.windows.iter().any(|window| window.contains(now))
+    }
+}
+
+impl fmt::Display for WindowSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (from, to) = (self.from.as_deref(), self.to.as_deref());
+        write!(f, "{}–{}", from.unwrap_or("00:00"), to.unwrap_or("24:00"))?;
+        if !self.weekdays.is_empty() {
+            write!(f, " {}", self.weekdays.join(", "))?;
+        }
+        write!(f, " {}", self.zone.as_deref().unwrap_or("UTC"))
     }
 }
 

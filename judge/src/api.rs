@@ -10,9 +10,11 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use wire::prom_api::format_exponent;
 
+use crate::active_times::WindowSpec;
 use crate::alert_state::{HeldAlert, Phase};
 use crate::board::{GroupView, RuleView};
 use crate::group::Health;
+use crate::rule_extras::Extras;
 use crate::rules::{GroupKey, Rule, RuleKind};
 use crate::template::Template;
 
@@ -121,6 +123,13 @@ struct GroupShape<'a> {
     limit: usize,
     evaluation_time: f64,
     last_evaluation: String,
+    /// Not of Prometheus, as the two below: seconds that its queries look back.
+    query_offset: f64,
+    /// Whether its alerting rules also look when data arrives.
+    on_arrival: bool,
+    /// Whom to ask about a group of the database.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    owner: &'a str,
 }
 
 #[derive(Serialize)]
@@ -135,6 +144,8 @@ enum RuleShape<'a> {
         keep_firing_for: f64,
         labels: BTreeMap<&'a str, &'a str>,
         annotations: BTreeMap<&'a str, &'a str>,
+        #[serde(flatten)]
+        ours: OursShape<'a>,
         alerts: Option<Vec<AlertShape<'a>>>,
         #[serde(flatten)]
         run: RunShape<'a>,
@@ -146,6 +157,24 @@ enum RuleShape<'a> {
         #[serde(flatten)]
         run: RunShape<'a>,
     },
+}
+
+/// What rules of Prometheus do not have; left out where a rule does not have it either.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OursShape<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recover_expr: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_data: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_notifications: Option<u32>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    active_times: &'a [WindowSpec],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runbook: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -260,6 +289,9 @@ fn group_shape<'a>(view: &'a GroupView, filter: &RuleFilter) -> GroupShape<'a> {
         limit: view.group.limit,
         evaluation_time: seconds(view.last),
         last_evaluation: moment(view.last),
+        query_offset: view.group.query_offset.as_secs_f64(),
+        on_arrival: view.group.on_arrival,
+        owner: &view.group.owner,
     }
 }
 
@@ -276,9 +308,21 @@ fn rule_shape<'a>(rule: &'a Rule, view: &'a RuleView, exclude_alerts: bool) -> R
             keep_firing_for: keep_firing_for.as_secs_f64(),
             labels,
             annotations: sources(annotations),
+            ours: ours(&rule.extras),
             alerts: (!exclude_alerts).then(|| view.alerts.iter().map(alert_shape).collect()),
             run: run_shape(view),
         },
+    }
+}
+
+fn ours(extras: &Extras) -> OursShape<'_> {
+    OursShape {
+        recover_expr: extras.recover.as_ref().map(|recover| recover.text.as_str()),
+        no_data: extras.no_data.as_ref().map(|no_data| no_data.policy.to_string()),
+        priority: extras.priority.map(|level| format!("P{level}")),
+        max_notifications: extras.max_notifications,
+        active_times: extras.active_times.specs(),
+        runbook: extras.runbook.as_deref(),
     }
 }
 

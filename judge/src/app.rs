@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::board::Board;
 use crate::deliver::Delivery;
+use crate::documents::Documents;
 use crate::eval::{Alone, Evaluator};
 use crate::http::{self, App};
 use crate::manage::Manager;
@@ -84,7 +85,7 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
             alone: Alone::default(),
             passes: Passes::new(metrics.clone(), arrivals.clone()),
         },
-        state,
+        documents: Documents::new(state),
         shard,
         delivery: delivery.clone(),
         board: Board::default(),

@@ -4,7 +4,7 @@
 //! Alerting rules only: what recording rules write stays on the grid of their slots. What depends on time
 //! alone (a hold that is over, data that has become stale) is seen at the next slot.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +13,12 @@ use model::{ENDPOINT, Labels, Matcher, Timestamp};
 use crate::question::one_of;
 use crate::rules::GroupKey;
 
-/// A group is evaluated on arrival at most this often.
-pub(crate) const SPACING: Duration = Duration::from_secs(1);
+/// A rule is evaluated on arrival at most this often.
+const SPACING: Duration = Duration::from_secs(1);
+/// After a wave so many times what it took passes before the next one,
+const WAVE_REST_SHARE: u32 = 10;
+/// but not more than this.
+const WAVE_REST_MAX: Duration = Duration::from_millis(100);
 /// When more hosts than this sent something, all are looked at.
 const HOSTS_MAX: usize = 256;
 
@@ -69,7 +73,7 @@ fn host_of(labels: &Labels) -> &str {
     labels.get(ENDPOINT).unwrap_or("")
 }
 
-/// A moment at which several groups look at what arrived, so that they share their questions.
+/// A moment at which rules look at what arrived, all with the same questions.
 #[derive(Debug)]
 pub(crate) struct Wave {
     /// When.
@@ -96,126 +100,144 @@ impl Wave {
     }
 }
 
-/// Rules that arrived samples concern.
+/// What arrived samples concern.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Touched {
-    /// By group, with the numbers of the rules in it.
-    pub(crate) rules: HashMap<Arc<GroupKey>, BTreeSet<usize>>,
+    /// Parts of questions that rules listen to, by number; none twice.
+    pub(crate) parts: Vec<usize>,
     /// The hosts of the samples.
     pub(crate) hosts: Hosts,
 }
 
-impl Touched {
-    /// Adds a rule of a group.
-    pub(crate) fn touch(&mut self, group: &Arc<GroupKey>, rule: usize) {
-        match self.rules.get_mut(group) {
-            Some(rules) => drop(rules.insert(rule)),
-            None => drop(self.rules.insert(Arc::clone(group), BTreeSet::from([rule]))),
-        }
-    }
-}
-
-/// A group whose turn it is in a wave.
+/// A group whose turn it is to look by itself, since others could not look for it.
 #[derive(Debug)]
 pub(crate) struct Turn {
     pub(crate) group: Arc<GroupKey>,
-    pub(crate) rules: Vec<usize>,
+    pub(crate) rules: BTreeSet<usize>,
+    /// What they listen to.
+    pub(crate) parts: Vec<usize>,
     pub(crate) wave: Arc<Wave>,
 }
 
-impl From<Turn> for Touched {
-    fn from(turn: Turn) -> Self {
-        let rules = turn.rules.into_iter().collect();
-        Self { rules: HashMap::from([(turn.group, rules)]), hosts: turn.wave.hosts.clone() }
-    }
-}
-
-/// Groups that wait to look at what arrived.
+/// Rules that wait to look at what arrived.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    touched: Touched,
-    due: BTreeSet<(Timestamp, Arc<GroupKey>)>,
-    looked: HashMap<Arc<GroupKey>, Timestamp>,
-    /// Groups whose turn came while they were being evaluated.
-    blocked: HashSet<Arc<GroupKey>>,
+    /// Parts by the time when they may be looked at.
+    due: BTreeMap<Timestamp, Vec<usize>>,
+    hosts: Hosts,
+    /// By the number of the part.
+    parts: Vec<PartOfWaiting>,
+    /// No wave begins before.
+    rests_until: Timestamp,
+    /// What groups are to look at that were being evaluated when it was their turn.
+    blocked: HashMap<Arc<GroupKey>, Touched>,
     turns: VecDeque<Turn>,
     waves: u64,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct PartOfWaiting {
+    is_waiting: bool,
+    looked: Timestamp,
+}
+
 impl Waiting {
     /// Takes in what arrived.
-    pub(crate) fn add(&mut self, touched: Touched, now: Timestamp) {
-        for (group, rules) in touched.rules {
-            let known = self.touched.rules.entry(Arc::clone(&group)).or_default();
-            if known.is_empty() {
-                let next = self.looked.get(&group).map_or(now, |looked| looked.plus(SPACING));
-                // A clock that was set back must not hold a group up.
-                self.due.insert((next.clamp(now, now.plus(SPACING)), group));
+    pub(crate) fn add(&mut self, touched: &Touched, now: Timestamp) {
+        for part in &touched.parts {
+            if *part >= self.parts.len() {
+                let new = PartOfWaiting { is_waiting: false, looked: Timestamp::MIN };
+                self.parts.resize(*part + 1, new);
             }
-            known.extend(rules);
+            let known = &mut self.parts[*part];
+            if !known.is_waiting {
+                known.is_waiting = true;
+                // A clock that was set back must not hold a part up.
+                let next = known.looked.plus(SPACING).clamp(now, now.plus(SPACING));
+                self.due.entry(next).or_default().push(*part);
+            }
         }
-        self.touched.hosts.merge(&touched.hosts);
+        self.hosts.merge(&touched.hosts);
     }
 
-    /// The next group whose turn it is. All groups that may look now do so at the same moment.
-    pub(crate) fn next_turn(&mut self, now: Timestamp) -> Option<Turn> {
-        if self.due.first().is_some_and(|(due, _)| *due <= now) {
-            self.begin_wave(now);
+    /// The next wave, and what it looks at: all that may be looked at now.
+    pub(crate) fn next_wave(&mut self, now: Timestamp) -> Option<(Arc<Wave>, Vec<usize>)> {
+        if now < self.rests_until && self.rests_until.since(now) <= WAVE_REST_MAX {
+            return None;
         }
+        // After the clock was set back nothing waits until it has caught up.
+        let is_set_back =
+            self.due.last_key_value().is_some_and(|(due, _)| due.since(now) > SPACING);
+        let later = match is_set_back {
+            true => BTreeMap::new(),
+            false => self.due.split_off(&now.plus(Duration::from_millis(1))),
+        };
+        let due = std::mem::replace(&mut self.due, later);
+        if due.is_empty() {
+            return None;
+        }
+        let mut parts: Vec<usize> = due.into_values().flatten().collect();
+        parts.sort_unstable();
+        parts.dedup();
+        for part in &parts {
+            self.parts[*part] = PartOfWaiting { is_waiting: false, looked: now };
+        }
+        let hosts = match self.due.is_empty() {
+            true => std::mem::take(&mut self.hosts),
+            false => self.hosts.clone(),
+        };
+        self.waves += 1;
+        Some((Arc::new(Wave::new(now, self.waves, hosts)), parts))
+    }
+
+    /// A wave took so long: the next one waits for more to come in. Samples that come in one after the other
+    /// would else be looked at by as many waves.
+    pub(crate) fn rest(&mut self, took: Duration, now: Timestamp) {
+        self.rests_until = now.plus((took * WAVE_REST_SHARE).min(WAVE_REST_MAX));
+    }
+
+    /// The next group that looks by itself.
+    pub(crate) fn next_turn(&mut self) -> Option<Turn> {
         self.turns.pop_front()
     }
 
-    /// Takes a turn back: the group is just being evaluated. [`Waiting::release`] must follow.
-    pub(crate) fn postpone(&mut self, turn: Turn) {
-        self.blocked.insert(Arc::clone(&turn.group));
-        self.touched.rules.entry(turn.group).or_default().extend(turn.rules);
-        self.touched.hosts.merge(&turn.wave.hosts);
+    /// Gives a group a turn to look by itself.
+    pub(crate) fn take_turn(&mut self, turn: Turn) {
+        self.turns.push_back(turn);
     }
 
-    /// The group is no longer being evaluated.
+    /// Has a group look again when it is no longer being evaluated. [`Waiting::release`] must follow.
+    pub(crate) fn postpone(&mut self, group: &Arc<GroupKey>, parts: &[usize], hosts: &Hosts) {
+        let touched = match self.blocked.get_mut(group) {
+            Some(touched) => touched,
+            None => self.blocked.entry(Arc::clone(group)).or_default(),
+        };
+        touched.parts.extend(parts);
+        touched.hosts.merge(hosts);
+    }
+
+    /// The group is no longer being evaluated: what it missed is looked at, though it may be less than a second
+    /// after the last time.
     pub(crate) fn release(&mut self, group: &GroupKey, now: Timestamp) {
-        if let Some(group) = self.blocked.take(group) {
-            self.due.insert((now, group));
-        }
+        let Some(touched) = self.blocked.remove(group) else { return };
+        self.add(&touched, now);
+        self.due.entry(now).or_default().extend(touched.parts);
     }
 
-    /// When there is a turn again.
-    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+    /// When there is a wave or a turn again.
+    pub(crate) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
         if !self.turns.is_empty() {
             return Some(Timestamp::MIN);
         }
-        self.due.first().map(|(due, _)| *due)
+        let rests_until = self.rests_until.min(now.plus(WAVE_REST_MAX));
+        let first = self.due.first_key_value().map(|(due, _)| (*due).min(now.plus(SPACING)));
+        first.map(|due| due.max(rests_until))
     }
 
     /// Forgets a group that is no more.
     pub(crate) fn forget(&mut self, group: &GroupKey) {
-        self.looked.remove(group);
         self.blocked.remove(group);
-        self.touched.rules.remove(group);
-    }
-
-    fn begin_wave(&mut self, now: Timestamp) {
-        self.waves += 1;
-        let later = self.due.split_off(&(now.plus(Duration::from_millis(1)), Arc::default()));
-        let due = std::mem::replace(&mut self.due, later);
-        let hosts = if self.due.is_empty() && self.blocked.is_empty() {
-            std::mem::take(&mut self.touched.hosts)
-        } else {
-            self.touched.hosts.clone()
-        };
-        let wave = Arc::new(Wave::new(now, self.waves, hosts));
-        let mut turns = VecDeque::with_capacity(due.len());
-        for (_, group) in due {
-            let Some(rules) = self.touched.rules.remove(&group) else { continue };
-            self.looked.insert(Arc::clone(&group), now);
-            let rules = rules.into_iter().collect();
-            turns.push_back(Turn { group, rules, wave: Arc::clone(&wave) });
-        }
-        // A few groups need not wait for many.
-        if turns.len() < self.turns.len() {
-            std::mem::swap(&mut turns, &mut self.turns);
-        }
-        self.turns.append(&mut turns);
+        self.turns.retain(|turn| *turn.group != *group);
     }
 }
 
@@ -227,110 +249,129 @@ mod tests {
         Arc::new(GroupKey { file: "f".to_owned(), name: name.to_owned() })
     }
 
-    fn touched(group: &str, rule: usize, host: &str) -> Touched {
-        let mut touched = Touched::default();
-        touched.rules.entry(key(group)).or_default().insert(rule);
+    fn touched(parts: &[usize], host: &str) -> Touched {
+        let mut touched = Touched { parts: parts.to_vec(), ..Touched::default() };
         touched.hosts.insert(host);
         touched
     }
 
-    fn turns(waiting: &mut Waiting, now: i64) -> Vec<(String, Vec<usize>, u64)> {
-        let next = || waiting.next_turn(Timestamp(now));
-        std::iter::from_fn(next)
-            .map(|turn| (turn.group.name.to_owned(), turn.rules, turn.wave.number))
-            .collect()
+    fn of(host: &str) -> Labels {
+        Labels::from_pairs([("endpoint", host)])
+    }
+
+    /// The number of the next wave and what it looks at.
+    fn wave(waiting: &mut Waiting, now: i64) -> Option<(u64, Vec<usize>)> {
+        waiting.next_wave(Timestamp(now)).map(|(wave, parts)| (wave.number, parts))
     }
 
     #[test]
-    fn groups_that_may_look_share_a_wave_and_each_looks_once_a_second() {
+    fn what_may_be_looked_at_shares_a_wave_and_each_part_is_looked_at_once_a_second() {
         let mut waiting = Waiting::default();
-        waiting.add(touched("a", 1, "h1"), Timestamp(0));
-        waiting.add(touched("b", 2, "h1"), Timestamp(0));
-        waiting.add(touched("a", 0, "h2"), Timestamp(0));
-        let (a, b) = ("a".to_owned(), "b".to_owned());
-        assert_eq!(turns(&mut waiting, 0), [(a.clone(), vec![0, 1], 1), (b, vec![2], 1)]);
-        waiting.add(touched("a", 3, "h1"), Timestamp(400));
-        assert_eq!(turns(&mut waiting, 400), []);
-        assert_eq!(waiting.next_due(), Some(Timestamp(1000)));
-        assert_eq!(turns(&mut waiting, 1000), [(a, vec![3], 2)]);
-        assert_eq!(waiting.next_due(), None);
+        waiting.add(&touched(&[5, 1], "h1"), Timestamp(0));
+        waiting.add(&touched(&[1, 0], "h2"), Timestamp(0));
+        assert_eq!(wave(&mut waiting, 0), Some((1, vec![0, 1, 5])));
+        waiting.add(&touched(&[1], "h1"), Timestamp(400));
+        waiting.add(&touched(&[2], "h1"), Timestamp(400));
+        assert_eq!(wave(&mut waiting, 400), Some((2, vec![2])));
+        assert_eq!(wave(&mut waiting, 400), None);
+        assert_eq!(waiting.next_due(Timestamp(400)), Some(Timestamp(1000)));
+        assert_eq!(wave(&mut waiting, 1000), Some((3, vec![1])));
+        assert_eq!(waiting.next_due(Timestamp(1000)), None);
     }
 
     #[test]
     fn a_wave_looks_at_the_hosts_that_sent_or_at_all_when_they_are_many() {
         let mut waiting = Waiting::default();
-        waiting.add(touched("a", 1, "h1"), Timestamp(0));
-        waiting.add(touched("a", 1, "h.2"), Timestamp(0));
-        let wave = waiting.next_turn(Timestamp(0)).expect("it is due").wave;
+        waiting.add(&touched(&[1], "h1"), Timestamp(0));
+        waiting.add(&touched(&[1], "h.2"), Timestamp(0));
+        let (wave, _) = waiting.next_wave(Timestamp(0)).expect("it is due");
         assert_eq!(
             wave.condition.as_ref().map(Matcher::to_string).as_deref(),
             Some(r#"endpoint=~"h\\.2|h1""#)
         );
-        let of = |host: &str| Labels::from_pairs([("endpoint", host)]);
         assert!(wave.hosts.contain(&of("h1")) && !wave.hosts.contain(&of("h3")));
         for host in 0..=HOSTS_MAX {
-            waiting.add(touched("a", 1, &host.to_string()), Timestamp(5000));
+            waiting.add(&touched(&[1], &host.to_string()), Timestamp(5000));
         }
-        let wave = waiting.next_turn(Timestamp(5000)).expect("it is due").wave;
+        let (wave, _) = waiting.next_wave(Timestamp(5000)).expect("it is due");
         assert!(wave.condition.is_none() && wave.hosts == Hosts::All);
     }
 
     #[test]
-    fn a_turn_that_comes_during_an_evaluation_is_taken_after_it() {
+    fn hosts_are_looked_at_until_nothing_waits_for_them() {
         let mut waiting = Waiting::default();
-        waiting.add(touched("a", 1, "h1"), Timestamp(0));
-        let turn = waiting.next_turn(Timestamp(0)).expect("it is due");
-        waiting.postpone(turn);
-        waiting.add(touched("a", 2, "h2"), Timestamp(10));
-        assert_eq!(turns(&mut waiting, 10), []);
+        waiting.add(&touched(&[1], "h1"), Timestamp(0));
+        assert!(waiting.next_wave(Timestamp(0)).is_some());
+        waiting.add(&touched(&[1, 2], "h2"), Timestamp(300));
+        let (first, parts) = waiting.next_wave(Timestamp(300)).expect("the second part may");
+        assert!(parts == [2] && first.hosts.contain(&of("h2")) && !first.hosts.contain(&of("h1")));
+        let (second, parts) = waiting.next_wave(Timestamp(1000)).expect("a second later");
+        assert!(parts == [1] && second.hosts.contain(&of("h2")));
+        waiting.add(&touched(&[1], "h3"), Timestamp(9000));
+        let (third, _) = waiting.next_wave(Timestamp(9000)).expect("it is due");
+        assert!(third.hosts.contain(&of("h3")) && !third.hosts.contain(&of("h2")));
+    }
+
+    #[test]
+    fn after_a_costly_wave_the_next_waits_a_moment_and_after_a_cheap_one_hardly() {
+        let mut waiting = Waiting::default();
+        for (took, rest) in [(1, 10), (8, 80), (5000, 100)] {
+            waiting.rest(Duration::from_millis(took), Timestamp(0));
+            waiting.add(&touched(&[took as usize], "h1"), Timestamp(0));
+            assert_eq!(wave(&mut waiting, rest - 1), None, "{took}");
+            assert_eq!(waiting.next_due(Timestamp(0)), Some(Timestamp(rest)));
+            assert!(wave(&mut waiting, rest).is_some(), "{took}");
+        }
+    }
+
+    #[test]
+    fn what_comes_during_an_evaluation_is_looked_at_after_it() {
+        let mut waiting = Waiting::default();
+        for (part, host) in [(1, "h1"), (2, "h2")] {
+            waiting.add(&touched(&[part], host), Timestamp(0));
+            let (wave, parts) = waiting.next_wave(Timestamp(0)).expect("it is due");
+            waiting.postpone(&key("a"), &parts, &wave.hosts);
+        }
+        waiting.release(&key("b"), Timestamp(20));
+        assert_eq!(waiting.next_due(Timestamp(20)), None);
+        waiting.add(&touched(&[2], "h3"), Timestamp(20));
         waiting.release(&key("a"), Timestamp(20));
-        let turn = waiting.next_turn(Timestamp(20)).expect("it is due");
-        assert_eq!(turn.rules, [1, 2]);
-        for host in ["h1", "h2"] {
-            assert!(turn.wave.hosts.contain(&Labels::from_pairs([("endpoint", host)])), "{host}");
-        }
+        assert_eq!(waiting.next_due(Timestamp(20)), Some(Timestamp(20)));
+        let (wave, parts) = waiting.next_wave(Timestamp(20)).expect("it is free");
+        assert_eq!((parts, wave.at), (vec![1, 2], Timestamp(20)));
+        assert!(["h1", "h2", "h3"].iter().all(|host| wave.hosts.contain(&of(host))));
     }
 
     #[test]
-    fn a_few_groups_do_not_wait_for_many() {
+    fn a_group_that_is_no_more_takes_no_turn() {
         let mut waiting = Waiting::default();
-        for group in ["a", "b", "c"] {
-            waiting.add(touched(group, 0, "h1"), Timestamp(0));
+        waiting.add(&touched(&[1], "h1"), Timestamp(0));
+        let (wave, parts) = waiting.next_wave(Timestamp(0)).expect("it is due");
+        for group in ["a", "b"] {
+            let (rules, parts) = (BTreeSet::from([7]), parts.to_vec());
+            waiting.take_turn(Turn { group: key(group), rules, parts, wave: Arc::clone(&wave) });
         }
-        let first = waiting.next_turn(Timestamp(0)).expect("it is due");
-        waiting.add(touched("z", 0, "h2"), Timestamp(5));
-        let order: Vec<(String, u64)> =
-            turns(&mut waiting, 5).into_iter().map(|(group, _, wave)| (group, wave)).collect();
-        assert_eq!((first.group.name.as_str(), first.wave.number), ("a", 1));
-        let expected = [("z", 2), ("b", 1), ("c", 1)];
-        assert_eq!(order, expected.map(|(group, wave)| (group.to_owned(), wave)));
-    }
-
-    #[test]
-    fn a_turn_that_a_later_one_went_before_can_be_taken_again() {
-        let mut waiting = Waiting::default();
-        for group in ["a", "b", "c"] {
-            waiting.add(touched(group, 1, "h1"), Timestamp(0));
-        }
-        assert!(waiting.next_turn(Timestamp(0)).is_some());
-        waiting.add(touched("c", 2, "h2"), Timestamp(1000));
-        let later = waiting.next_turn(Timestamp(1000)).expect("it goes first");
-        assert_eq!((later.rules, later.wave.number), (vec![2], 2));
-        let earlier = std::iter::from_fn(|| waiting.next_turn(Timestamp(1000))).last();
-        let earlier = earlier.expect("the turn of the first wave");
-        assert_eq!((earlier.group.name.as_str(), earlier.wave.number), ("c", 1));
-        waiting.add(earlier.into(), Timestamp(1000));
-        let again = waiting.next_turn(Timestamp(2000)).expect("a second later");
-        assert_eq!((again.rules, again.wave.number), (vec![1], 3));
-        assert!(again.wave.hosts.contain(&Labels::from_pairs([("endpoint", "h1")])));
+        waiting.postpone(&key("c"), &parts, &wave.hosts);
+        assert_eq!(waiting.next_due(Timestamp(5)), Some(Timestamp::MIN));
+        waiting.forget(&key("a"));
+        waiting.forget(&key("c"));
+        waiting.release(&key("c"), Timestamp(5));
+        let turns: Vec<_> = std::iter::from_fn(|| waiting.next_turn()).collect();
+        assert_eq!(turns.iter().map(|turn| turn.group.name.as_str()).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(waiting.next_due(Timestamp(5)), None);
     }
 
     #[test]
     fn a_clock_that_was_set_back_holds_nobody_up_for_longer_than_a_second() {
         let mut waiting = Waiting::default();
-        waiting.add(touched("a", 1, "h1"), Timestamp(1_000_000));
-        assert_eq!(turns(&mut waiting, 1_000_000).len(), 1);
-        waiting.add(touched("a", 1, "h1"), Timestamp(5));
-        assert_eq!(turns(&mut waiting, 1005).len(), 1);
+        waiting.add(&touched(&[1], "h1"), Timestamp(1_000_000));
+        assert!(wave(&mut waiting, 1_000_000).is_some());
+        waiting.rest(Duration::from_secs(1), Timestamp(1_000_000));
+        waiting.add(&touched(&[1], "h1"), Timestamp(1_000_010));
+        waiting.add(&touched(&[1, 2], "h1"), Timestamp(5));
+        assert_eq!(waiting.next_due(Timestamp(5)), Some(Timestamp(105)));
+        assert_eq!(wave(&mut waiting, 5), Some((2, vec![1, 2])));
+        waiting.add(&touched(&[1], "h1"), Timestamp(900));
+        assert_eq!(wave(&mut waiting, 1005), Some((3, vec![1])));
     }
 }

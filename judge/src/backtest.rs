@@ -1,22 +1,30 @@
-//! When a rule would have fired: its state machine over stored data, step by step as it would have been evaluated.
+//! When a rule would have fired: its state machine over stored data, step by step as a judge would have evaluated it
+//! that began at the first step and was never away.
 //!
 //! One range query answers many steps; only expressions that look different in a range query (`start()`, `end()`
-//! and the like) are asked step by step.
+//! and the like) are asked step by step. What a rule asks besides its query is asked when it first matters.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::{Labels, Timestamp};
 use promql::{Expr, Params, Value};
-use serde::Serialize;
-use storage::Reader;
+use storage::{QueryError, Reader};
 
-use crate::alert_state::{self, ActiveAlert, Alerts, Event, Timing};
+use crate::alert_state::{self, ActiveAlert, Alerts, Event};
+use crate::alerting::{self, Wants};
+use crate::eval::Evaluator;
+use crate::evidence::{self, Evidence, Found};
+use crate::expand::{self, Budget, Expanded};
+use crate::group::RuleState;
+use crate::metrics::Metrics;
 use crate::query;
 use crate::record::{self, Written};
+use crate::rule_extras::Presence;
 use crate::rules::{Rule, RuleGroup, RuleKind};
-use crate::template::Surroundings;
+use crate::template::{Surroundings, Template};
 use crate::template_scene::{Lookups, Scene};
 
 /// Steps of one backtest.
@@ -41,99 +49,194 @@ pub(crate) struct Spell {
     pub(crate) ended_at: Option<Timestamp>,
 }
 
+/// What a backtest looks at, and how it asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Past<'a> {
+    pub(crate) reader: &'a Reader,
+    /// Of each query.
+    pub(crate) query_timeout: Duration,
+    pub(crate) surroundings: &'a Surroundings,
+    /// As that of the judge whose past it is.
+    pub(crate) settle_time: Duration,
+    pub(crate) span: Span,
+}
+
+impl Evaluator {
+    /// The past of this judge.
+    pub(crate) fn past(&self, span: Span) -> Past<'_> {
+        let Self { reader, query_timeout, surroundings, settle_time, .. } = self;
+        let (query_timeout, settle_time) = (*query_timeout, *settle_time);
+        Past { reader, query_timeout, surroundings, settle_time, span }
+    }
+}
+
 /// A rule going through time.
 #[derive(Debug)]
 pub(crate) struct Replay<'a> {
+    past: Past<'a>,
+    pub(crate) group: &'a RuleGroup,
     rule: &'a Rule,
-    timing: Timing,
-    limit: usize,
-    surroundings: &'a Surroundings,
-    /// The alerts after the last step.
-    pub(crate) alerts: Alerts,
+    /// What a judge would hold of the rule after the last step.
+    pub(crate) state: RuleState,
     /// By label set, in order of time.
     pub(crate) spells: BTreeMap<Labels, Vec<Spell>>,
     /// Label sets and times that found no room.
     pub(crate) left_out: usize,
-    /// What failed and when; such steps change nothing.
+    /// What went wrong and when.
     pub(crate) errors: Vec<(Timestamp, String)>,
-    /// How many steps failed.
+    /// How many steps failed; they changed nothing.
     pub(crate) failed: usize,
     /// How many steps were made.
     pub(crate) steps: usize,
     /// Labels of elements of rules without templates in their labels.
     known: HashMap<Labels, Labels>,
+    /// How the labels of the rule are made.
+    labels: LabelTexts,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LabelTexts {
+    /// They are the same at all times.
+    Plain,
+    /// They depend on the time and the value.
+    Templates,
+    /// They ask the store.
+    Asking,
+}
+
+impl LabelTexts {
+    fn of(rule: &Rule) -> Self {
+        let mut texts = rule.labels.iter().map(|(_, template)| template);
+        if texts.clone().any(Template::may_ask) {
+            Self::Asking
+        } else if texts.any(|text| text.source().contains("{{")) {
+            Self::Templates
+        } else {
+            Self::Plain
+        }
+    }
 }
 
 impl<'a> Replay<'a> {
     /// An alerting rule before its first step; `None` for a recording rule.
-    pub(crate) fn new(
-        group: &RuleGroup,
-        rule: &'a Rule,
-        surroundings: &'a Surroundings,
-    ) -> Option<Self> {
-        let RuleKind::Alerting { hold, keep_firing_for, .. } = &rule.kind else { return None };
+    pub(crate) fn new(group: &'a RuleGroup, rule: &'a Rule, past: Past<'a>) -> Option<Self> {
+        let RuleKind::Alerting { .. } = &rule.kind else { return None };
         Some(Self {
+            past,
+            group,
             rule,
-            timing: Timing { hold: *hold, keep_firing_for: *keep_firing_for, settling: None },
-            limit: group.limit,
-            surroundings,
-            alerts: Alerts::new(),
+            state: RuleState::default(),
             spells: BTreeMap::new(),
             left_out: 0,
             errors: Vec::new(),
             failed: 0,
             steps: 0,
             known: HashMap::new(),
+            labels: LabelTexts::of(rule),
         })
     }
 
-    /// One evaluation with this result.
-    pub(crate) fn step(&mut self, at: Timestamp, result: Result<Vec<Written>, String>) {
-        self.steps += 1;
-        if !self.rule.extras.active_times.contain(at) {
-            return self.rest(at);
+    /// Takes the rule through all steps. Ends early when the future is dropped. The error says why the store has no
+    /// answers.
+    pub(crate) async fn run(&mut self) -> Result<(), String> {
+        self.through(Questions::of(self.rule, false)).await
+    }
+
+    async fn through(&mut self, mut questions: Questions) -> Result<(), String> {
+        let span = self.past.span;
+        let mut at = span.from;
+        while at <= span.to {
+            self.step(&mut questions, at).await?;
+            alert_state::forget(&mut self.state.alerts, at, |_| false);
+            at = at.plus(span.interval);
         }
-        let active = result.and_then(|vector| self.active(vector, at));
-        let active = match active {
-            Ok(active) => active,
-            Err(reason) => return self.fail(at, reason),
+        Ok(())
+    }
+
+    /// One evaluation.
+    async fn step(&mut self, questions: &mut Questions, at: Timestamp) -> Result<(), String> {
+        self.steps += 1;
+        self.state.look(at, self.past.span.interval);
+        if !self.rule.extras.active_times.contain(at) {
+            self.rest(at);
+            return Ok(());
+        }
+        let active = match questions.rule.at(&self.past, at).await {
+            Ok(vector) => self.active(vector, at).await,
+            Err(Unanswered::Step(reason)) => Err(reason),
+            Err(Unanswered::Never(reason)) => return Err(reason),
         };
-        let step = alert_state::step(std::mem::take(&mut self.alerts), active, at, &self.timing);
-        self.alerts = step.alerts;
-        for (labels, event) in step.events {
+        let mut active = match active {
+            Ok(active) => active,
+            Err(reason) => {
+                self.failed += 1;
+                self.note_error(at, reason);
+                return Ok(());
+            }
+        };
+        let unclear = self.state.set_unclear_aside(self.rule, &mut active);
+        let wants = self.state.wants(self.rule, &active);
+        let mut evidence = questions.evidence(self.rule, wants, &self.past, at).await?;
+        evidence.unclear = unclear;
+        let Past { span, settle_time, .. } = self.past;
+        let settling = self.state.continuity.observe(at, span.interval, settle_time);
+        let missing = match self.state.missing(self.rule, &evidence, at).0 {
+            Some(missing) => {
+                let expanded = self.expanded(&missing.elements, at).await;
+                let mut told = missing.told(expanded);
+                evidence.unclear.extend(self.state.set_unclear_aside(self.rule, &mut told));
+                Some(told)
+            }
+            None => None,
+        };
+        let events = self.state.advance(self.rule, active, missing, &evidence, at, settling);
+        for (labels, event) in events {
             self.note(labels, event, at);
         }
-        alert_state::forget(&mut self.alerts, at, |_| false);
+        if let Some(reason) = self.state.trouble.take() {
+            self.note_error(at, reason);
+        }
+        Ok(())
     }
 
-    fn active(&mut self, vector: Vec<Written>, at: Timestamp) -> Result<Vec<ActiveAlert>, String> {
-        if self.limit > 0 && vector.len() > self.limit {
-            let (got, limit) = (vector.len(), self.limit);
+    async fn active(
+        &mut self,
+        vector: Vec<Written>,
+        at: Timestamp,
+    ) -> Result<Vec<ActiveAlert>, String> {
+        let limit = self.group.limit;
+        if limit > 0 && vector.len() > limit {
+            let got = vector.len();
             return Err(format!("{got} results exceed the limit of {limit} of the group"));
         }
-        let mut active = Vec::with_capacity(vector.len());
-        for (element, value) in vector {
-            let labels = self.labels(&element, value, at);
-            active.push(ActiveAlert { labels, annotations: BTreeMap::new(), value });
-        }
-        match record::repeated(active.iter().map(|alert: &ActiveAlert| &alert.labels)) {
-            Some(labels) => Err(format!("two elements of the result give the same alert {labels}")),
-            None => Ok(active),
-        }
+        let expanded = self.expanded(&vector, at).await;
+        alerting::active(expanded, &vector)
     }
 
-    fn labels(&mut self, element: &Labels, value: f64, at: Timestamp) -> Labels {
-        let has_templates = self.rule.labels.iter().any(|(_, text)| text.source().contains("{{"));
-        if !has_templates && let Some(labels) = self.known.get(element) {
+    /// The labels of the alerts of elements. Annotations are left out where they cost nothing: nobody is told.
+    async fn expanded(&mut self, elements: &[Written], at: Timestamp) -> Vec<Expanded> {
+        let Past { reader, query_timeout, surroundings, .. } = self.past;
+        let scene = Scene { surroundings, at, lookups: Lookups::default() };
+        if self.labels == LabelTexts::Asking {
+            let budget = Budget { timeout: query_timeout };
+            let metrics = Metrics::default();
+            return expand::expand(self.rule, elements, &scene, reader, budget, &metrics).await;
+        }
+        let labels = elements.iter().map(|(element, value)| self.labels(element, *value, &scene));
+        labels.map(|labels| (labels, BTreeMap::new())).collect()
+    }
+
+    fn labels(&mut self, element: &Labels, value: f64, scene: &Scene<'_>) -> Labels {
+        let is_plain = self.labels == LabelTexts::Plain;
+        if let Some(labels) = self.known.get(element).filter(|_| is_plain) {
             return labels.clone();
         }
         let visible = element.without_metric_name();
-        let scene = Scene { surroundings: self.surroundings, at, lookups: Lookups::default() };
         let labels = record::alert_labels(self.rule, element, |index| {
-            let rendered = self.rule.labels[index].1.render(&visible, value, &scene);
+            let rendered = self.rule.labels[index].1.render(&visible, value, scene);
             rendered.unwrap_or_else(|failure| failure)
         });
-        if !has_templates {
+        if is_plain {
             self.known.insert(element.clone(), labels.clone());
         }
         labels
@@ -141,17 +244,17 @@ impl<'a> Replay<'a> {
 
     /// Outside of the rule's active times what is pending is dropped, and what fires stays as it is.
     fn rest(&mut self, at: Timestamp) {
-        let (kept, dropped): (Alerts, Alerts) = std::mem::take(&mut self.alerts)
+        let (kept, dropped): (Alerts, Alerts) = std::mem::take(&mut self.state.alerts)
             .into_iter()
             .partition(|(_, alert)| alert.phase.fired_at().is_some());
-        self.alerts = kept;
+        self.state.alerts = kept;
+        self.state.rest(at);
         for labels in dropped.into_keys() {
             self.note(labels, Event::Dropped, at);
         }
     }
 
-    fn fail(&mut self, at: Timestamp, reason: String) {
-        self.failed += 1;
+    fn note_error(&mut self, at: Timestamp, reason: String) {
         if self.errors.len() < ERRORS_MAX {
             self.errors.push((at, reason));
         }
@@ -178,59 +281,120 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// Asks the store for every step from `from` to `to`, and takes the rule through them. Ends early when the future
-/// is dropped.
-pub(crate) async fn run(
-    replay: &mut Replay<'_>,
-    reader: &Reader,
-    span: Span,
-    timeout: Duration,
-) -> Result<(), String> {
-    let expr = replay.rule.query.expr.clone();
-    if depends_on_range(&expr) {
-        return run_by_instants(replay, reader, span, timeout).await;
-    }
-    let mut from = span.from;
-    while from <= span.to {
-        let to = from.plus(span.interval * (STEPS_PER_QUERY - 1)).min(span.to);
-        let offset = span.query_offset;
-        let params = Params::range(from.minus(offset), to.minus(offset), span.interval);
-        let answer = storage::query(reader, &expr, params, timeout).await;
-        let mut vectors = match answer {
-            Ok(output) => by_step(output.value),
-            // A query that fails for the whole range may work for single steps.
-            Err(storage::QueryError::Evaluate(_) | storage::QueryError::Plan(_)) => {
-                let part = Span { from, to, ..span };
-                run_by_instants(replay, reader, part, timeout).await?;
-                from = to.plus(span.interval);
-                continue;
-            }
-            Err(error) => return Err(error.to_string()),
-        };
-        let mut at = from;
-        while at <= to {
-            replay.step(at, Ok(vectors.remove(&at.minus(offset)).unwrap_or_default()));
-            at = at.plus(span.interval);
-        }
-        from = at;
-    }
-    Ok(())
+/// What a rule asks.
+#[derive(Debug)]
+struct Questions {
+    rule: Course,
+    recover: Option<Course>,
+    presence: Option<Course>,
 }
 
-async fn run_by_instants(
-    replay: &mut Replay<'_>,
-    reader: &Reader,
-    span: Span,
-    timeout: Duration,
-) -> Result<(), String> {
-    let expr = replay.rule.query.expr.clone();
-    let mut at = span.from;
-    while at <= span.to {
-        let answer = query::vector(reader, &expr, at.minus(span.query_offset), timeout).await;
-        replay.step(at, answer.map_err(|error| format!("{error:#}")));
-        at = at.plus(span.interval);
+impl Questions {
+    fn of(rule: &Rule, is_stepwise: bool) -> Self {
+        let course = |expr: &Arc<Expr>| Course::new(Arc::clone(expr), is_stepwise);
+        let presence = rule.extras.no_data.as_ref().map(|no_data| {
+            let Presence(presence) = &no_data.presence;
+            course(presence)
+        });
+        let recover = rule.extras.recover.as_ref().map(|recover| course(&recover.expr));
+        Self { rule: course(&rule.query.expr), recover, presence }
     }
-    Ok(())
+
+    /// The answers to what the rule wants to know besides its query.
+    async fn evidence(
+        &mut self,
+        rule: &Rule,
+        wants: Wants,
+        past: &Past<'_>,
+        at: Timestamp,
+    ) -> Result<Evidence, String> {
+        let mut evidence = Evidence::default();
+        if let (true, Some(course)) = (wants.recovered, &mut self.recover) {
+            evidence.recovered = Some(course.found(rule, past, at).await?);
+        }
+        if let (true, Some(course)) = (wants.present, &mut self.presence) {
+            evidence.present = Some(course.found(rule, past, at).await?);
+        }
+        Ok(evidence)
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+enum Unanswered {
+    /// At this moment.
+    Step(String),
+    /// The store gives none.
+    Never(String),
+}
+
+/// The answers to an expression over time, asked for many steps at once where that makes no difference.
+#[derive(Debug)]
+struct Course {
+    expr: Arc<Expr>,
+    is_stepwise: bool,
+    part: Option<Part>,
+}
+
+/// Some steps.
+#[derive(Debug)]
+struct Part {
+    /// The last of them.
+    to: Timestamp,
+    /// By the time of the query; `None` where each step is asked by itself.
+    answers: Option<HashMap<Timestamp, Vec<Written>>>,
+}
+
+impl Course {
+    fn new(expr: Arc<Expr>, is_stepwise: bool) -> Self {
+        let is_stepwise = is_stepwise || depends_on_range(&expr);
+        Self { expr, is_stepwise, part: None }
+    }
+
+    /// The answer for a step. Steps are asked for in their order, and may be left out.
+    async fn at(&mut self, past: &Past<'_>, at: Timestamp) -> Result<Vec<Written>, Unanswered> {
+        let asked_at = at.minus(past.span.query_offset);
+        let part = match self.part.take() {
+            Some(part) if at <= part.to => part,
+            _ => self.fetch(past, at).await?,
+        };
+        let part = self.part.insert(part);
+        if let Some(answers) = &mut part.answers {
+            return Ok(answers.remove(&asked_at).unwrap_or_default());
+        }
+        let answer = query::vector(past.reader, &self.expr, asked_at, past.query_timeout).await;
+        answer.map_err(|error| Unanswered::Step(format!("{error:#}")))
+    }
+
+    async fn fetch(&self, past: &Past<'_>, from: Timestamp) -> Result<Part, Unanswered> {
+        let Span { interval, query_offset, .. } = past.span;
+        let to = from.plus(interval * (STEPS_PER_QUERY - 1)).min(past.span.to);
+        if self.is_stepwise {
+            return Ok(Part { to, answers: None });
+        }
+        let params = Params::range(from.minus(query_offset), to.minus(query_offset), interval);
+        let answer = storage::query(past.reader, &self.expr, params, past.query_timeout).await;
+        match answer {
+            Ok(output) => Ok(Part { to, answers: Some(by_step(output.value)) }),
+            // A query that fails for the whole range may work for single steps.
+            Err(QueryError::Evaluate(_) | QueryError::Plan(_)) => Ok(Part { to, answers: None }),
+            Err(error) => Err(Unanswered::Never(error.to_string())),
+        }
+    }
+
+    /// The elements for a step, or why it is not known which there are.
+    async fn found(
+        &mut self,
+        rule: &Rule,
+        past: &Past<'_>,
+        at: Timestamp,
+    ) -> Result<Found, String> {
+        match self.at(past, at).await {
+            Ok(vector) => Ok(Ok(evidence::keys(rule, &vector))),
+            Err(Unanswered::Step(reason)) => Ok(Err(reason)),
+            Err(Unanswered::Never(reason)) => Err(reason),
+        }
+    }
 }
 
 /// Which moments a backtest looks at.
@@ -271,100 +435,6 @@ fn by_step(value: Value) -> HashMap<Timestamp, Vec<Written>> {
     steps
 }
 
-/// What the API answers.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Report<'a> {
-    from: String,
-    to: String,
-    /// Seconds between two evaluations.
-    interval: f64,
-    steps: usize,
-    failed_steps: usize,
-    errors: Vec<ErrorShape<'a>>,
-    /// How often an alert would have begun to fire.
-    fired: usize,
-    alerts: Vec<AlertShape<'a>>,
-    /// Label sets and times left out, as there are too many.
-    left_out: usize,
-    /// What of the rule was not followed.
-    notes: Vec<&'static str>,
-}
-
-#[derive(Debug, Serialize)]
-struct ErrorShape<'a> {
-    at: String,
-    error: &'a str,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct AlertShape<'a> {
-    labels: &'a Labels,
-    fired: usize,
-    /// Seconds in all, up to the end of the backtest.
-    firing_seconds: f64,
-    times: Vec<SpellShape>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct SpellShape {
-    active_at: String,
-    fired_at: Option<String>,
-    ended_at: Option<String>,
-}
-
-impl<'a> Report<'a> {
-    /// Of a replay over a span.
-    pub(crate) fn new(replay: &'a Replay<'_>, span: &Span) -> Self {
-        let alerts: Vec<AlertShape<'a>> =
-            replay.spells.iter().map(|(labels, spells)| alert(labels, spells, span)).collect();
-        Self {
-            from: span.from.rfc3339(),
-            to: span.to.rfc3339(),
-            interval: span.interval.as_secs_f64(),
-            steps: replay.steps,
-            failed_steps: replay.failed,
-            errors: replay
-                .errors
-                .iter()
-                .map(|(at, error)| ErrorShape { at: at.rfc3339(), error })
-                .collect(),
-            fired: alerts.iter().map(|alert| alert.fired).sum(),
-            alerts,
-            left_out: replay.left_out,
-            notes: notes(replay.rule),
-        }
-    }
-}
-
-fn notes(rule: &Rule) -> Vec<&'static str> {
-    let of = [
-        (rule.extras.recover.is_some(), "recover_expr is not followed: alerts end by absence"),
-        (rule.extras.no_data.is_some(), "no_data is not followed: missing data counts as absence"),
-    ];
-    of.into_iter().filter_map(|(is_there, note)| is_there.then_some(note)).collect()
-}
-
-fn alert<'a>(labels: &'a Labels, spells: &[Spell], span: &Span) -> AlertShape<'a> {
-    let fired = spells.iter().filter_map(|spell| Some((spell.fired_at?, spell.ended_at)));
-    let seconds = |(from, to): (Timestamp, Option<Timestamp>)| {
-        to.unwrap_or(span.to).since(from).as_secs_f64()
-    };
-    let shape = |spell: &Spell| SpellShape {
-        active_at: spell.active_at.rfc3339(),
-        fired_at: spell.fired_at.map(Timestamp::rfc3339),
-        ended_at: spell.ended_at.map(Timestamp::rfc3339),
-    };
-    AlertShape {
-        labels,
-        fired: fired.clone().count(),
-        firing_seconds: fired.map(seconds).sum(),
-        times: spells.iter().map(shape).collect(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use model::{Sample, Series};
@@ -375,7 +445,6 @@ mod tests {
     use crate::rule_file::{Defaults, read_file};
 
     const MINUTE: Duration = Duration::from_secs(60);
-    const TIMEOUT: Duration = Duration::from_secs(60);
 
     fn group(rule: &str) -> RuleGroup {
         let text = format!("groups: [{{name: g, rules: [{rule}]}}]");
@@ -397,9 +466,14 @@ mod tests {
         storage.reader()
     }
 
-    fn span(minutes: i64) -> Span {
+    fn past<'a>(reader: &'a Reader, surroundings: &'a Surroundings, minutes: i64) -> Past<'a> {
         let (from, to) = (Timestamp(0), Timestamp(minutes * 60_000));
-        Span { from, to, interval: MINUTE, query_offset: Duration::ZERO }
+        let span = Span { from, to, interval: MINUTE, query_offset: Duration::ZERO };
+        Past { reader, surroundings, query_timeout: MINUTE, settle_time: Duration::ZERO, span }
+    }
+
+    async fn run_by_instants(replay: &mut Replay<'_>) -> Result<(), String> {
+        replay.through(Questions::of(replay.rule, true)).await
     }
 
     /// `active-fired-ended` in minutes for every time of every label set.
@@ -407,11 +481,11 @@ mod tests {
         let (group, surroundings) = (group(rule), Surroundings::default());
         let reader = store(hosts).await;
         for by_instants in [false, true] {
-            let mut replay = Replay::new(&group, &group.rules[0], &surroundings).expect("an alert");
-            let outcome = if by_instants {
-                run_by_instants(&mut replay, &reader, span(minutes), TIMEOUT).await
-            } else {
-                run(&mut replay, &reader, span(minutes), TIMEOUT).await
+            let past = past(&reader, &surroundings, minutes);
+            let mut replay = Replay::new(&group, &group.rules[0], past).expect("an alert");
+            let outcome = match by_instants {
+                true => run_by_instants(&mut replay).await,
+                false => replay.run().await,
             };
             outcome.unwrap();
             let minute = |at: Option<Timestamp>| {
@@ -459,19 +533,21 @@ mod tests {
     async fn steps_that_fail_change_nothing_and_are_counted() {
         let group = group("{alert: A, expr: v > 5, labels: {endpoint: ''}}");
         let surroundings = Surroundings::default();
-        let mut replay = Replay::new(&group, &group.rules[0], &surroundings).expect("an alert");
         let reader = store(&[("a", "9 9 9"), ("b", "1 9 1")]).await;
-        run(&mut replay, &reader, span(2), TIMEOUT).await.unwrap();
+        let past = past(&reader, &surroundings, 2);
+        let mut replay = Replay::new(&group, &group.rules[0], past).expect("an alert");
+        replay.run().await.unwrap();
         assert_eq!((replay.failed, replay.errors.len()), (1, 1));
         assert!(replay.errors[0].1.contains("the same alert"), "{:?}", replay.errors);
         let spells: Vec<_> = replay.spells.values().flatten().collect();
         assert_eq!((spells.len(), spells[0].ended_at), (1, None));
     }
 
-    #[test]
-    fn recording_rules_do_not_fire() {
-        let group = group("{record: r, expr: v}");
-        assert!(Replay::new(&group, &group.rules[0], &Surroundings::default()).is_none());
+    #[tokio::test]
+    async fn recording_rules_do_not_fire() {
+        let (group, surroundings) = (group("{record: r, expr: v}"), Surroundings::default());
+        let reader = store(&[]).await;
+        assert!(Replay::new(&group, &group.rules[0], past(&reader, &surroundings, 1)).is_none());
     }
 
     proptest! {
@@ -485,19 +561,25 @@ mod tests {
                 "v > 5", "rate(v[3m]) > 0.01", "max_over_time(v[2m:1m]) >= 7 or v < 2", "absent(v)",
                 "count(v > 3) unless v offset 2m > 5", "time() % 180 < bool 60", "v > bool 4",
             ]),
+            extra in prop::sample::select(vec![
+                "", ", recover_expr: v < 3", ", recover_expr: sum(v) < time() % 9",
+                ", recover_expr: v < 3, labels: {n: '{{ with query \"v\" }}{{ . | len }}{{ end }}'}",
+            ]),
         ) {
-            let rule = format!("{{alert: A, expr: '{expr}', for: {hold}m, keep_firing_for: {keep}m}}");
+            let rule = format!(
+                "{{alert: A, expr: '{expr}', for: {hold}m, keep_firing_for: {keep}m{extra}}}"
+            );
             let (group, surroundings) = (group(&rule), Surroundings::default());
             let text: Vec<String> =
                 values.iter().map(|v| v.map_or("_".to_owned(), |v| v.to_string())).collect();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let (one, many) = runtime.block_on(async {
                 let reader = store(&[("a", &text.join(" "))]).await;
-                let new = || Replay::new(&group, &group.rules[0], &surroundings).expect("an alert");
+                let past = past(&reader, &surroundings, values.len() as i64 + 8);
+                let new = || Replay::new(&group, &group.rules[0], past).expect("an alert");
                 let (mut one, mut many) = (new(), new());
-                let span = span(values.len() as i64 + 8);
-                run(&mut one, &reader, span, TIMEOUT).await.unwrap();
-                run_by_instants(&mut many, &reader, span, TIMEOUT).await.unwrap();
+                one.run().await.unwrap();
+                run_by_instants(&mut many).await.unwrap();
                 (one.spells, many.spells)
             });
             prop_assert_eq!(one, many);

@@ -1,8 +1,8 @@
 //! What the API shows: for every group how its last evaluation went. Written after each slot, read by
 //! anybody.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use model::{Labels, Timestamp};
@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::alert_state::{HeldAlert, Phase};
 use crate::group::{GroupRun, Health, RuleState};
-use crate::rules::{GroupKey, RuleGroup, RuleKind};
+use crate::rules::{GroupKey, Rule, RuleGroup, RuleKind};
 
 /// All groups.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub(crate) struct Board(RwLock<BTreeMap<GroupKey, Arc<GroupView>>>);
 #[derive(Debug)]
 pub(crate) struct GroupView {
     pub(crate) group: Arc<RuleGroup>,
-    pub(crate) rules: Vec<RuleView>,
+    pub(crate) rules: Vec<Arc<RuleView>>,
     pub(crate) last: Option<(Timestamp, Duration)>,
 }
 
@@ -33,14 +33,19 @@ const CHANGES_MAX: usize = 20;
 #[derive(Debug)]
 pub(crate) struct RuleView {
     /// Stays the same over restarts and changes of expression, times and annotations.
-    pub(crate) id: String,
+    pub(crate) id: Arc<str>,
     pub(crate) health: Health,
     pub(crate) last: Option<(Timestamp, Duration)>,
     /// Pending and firing alerts.
     pub(crate) alerts: Vec<(Labels, HeldAlert)>,
-    /// The last evaluations, the latest last.
-    pub(crate) evaluations: Arc<VecDeque<Arc<Evaluation>>>,
+    /// The last evaluations.
+    pub(crate) evaluations: Arc<Evaluations>,
 }
+
+/// The last evaluations of a rule. One list for all that is shown of it: to copy it at every evaluation of
+/// ten thousand rules would cost more than most of them.
+#[derive(Debug, Default)]
+pub(crate) struct Evaluations(Mutex<VecDeque<Arc<Evaluation>>>);
 
 /// One evaluation of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,18 +76,18 @@ impl Board {
     pub(crate) fn put(&self, run: &GroupRun) {
         let key = &run.group.key;
         let before = self.read().get(key).cloned();
-        let ids = rule_ids(&run.group);
-        let rules = run.group.rules.iter().zip(&run.rules).zip(ids).map(|((rule, state), id)| {
-            let old = before.as_ref().and_then(|view| view.rules.iter().find(|old| old.id == id));
-            let is_recording = matches!(rule.kind, RuleKind::Recording);
-            rule_view(id, state, is_recording, old)
-        });
-        let view = GroupView { group: run.group.clone(), rules: rules.collect(), last: run.last };
+        let rules = match &before {
+            Some(before) if Arc::ptr_eq(&before.group, &run.group) => same_rules(run, before),
+            before => other_rules(run, before.as_deref()),
+        };
+        let view = Arc::new(GroupView { group: Arc::clone(&run.group), rules, last: run.last });
         let mut board = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if run.is_removed {
             board.remove(key);
+        } else if let Some(shown) = board.get_mut(key) {
+            *shown = view;
         } else {
-            board.insert(key.clone(), Arc::new(view));
+            board.insert(key.clone(), view);
         }
     }
 
@@ -90,7 +95,7 @@ impl Board {
     pub(crate) fn rule(&self, id: &str) -> Option<(Arc<GroupView>, usize)> {
         let board = self.read();
         board.values().find_map(|view| {
-            let at = view.rules.iter().position(|rule| rule.id == id)?;
+            let at = view.rules.iter().position(|rule| *rule.id == *id)?;
             Some((view.clone(), at))
         })
     }
@@ -109,7 +114,7 @@ impl Board {
 /// name and labels, and which of several equal rules it is.
 pub(crate) fn rule_ids(group: &RuleGroup) -> Vec<String> {
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    let id = |rule: &crate::rules::Rule| {
+    let id = |rule: &Rule| {
         let identity = rule.identity();
         let count = seen.entry(identity.clone()).or_default();
         *count += 1;
@@ -119,38 +124,74 @@ pub(crate) fn rule_ids(group: &RuleGroup) -> Vec<String> {
     group.rules.iter().map(id).collect()
 }
 
-fn rule_view(
-    id: String,
-    state: &RuleState,
-    is_recording: bool,
-    old: Option<&RuleView>,
-) -> RuleView {
+/// What is shown of the rules that were shown before: what did not change is shown on as it is.
+fn same_rules(run: &GroupRun, before: &GroupView) -> Vec<Arc<RuleView>> {
+    let view = |((rule, state), old): ((&Rule, &RuleState), &Arc<RuleView>)| {
+        // Alerts come and go in evaluations only.
+        if state.last.is_some() && state.last == old.last && state.health == old.health {
+            return Arc::clone(old);
+        }
+        Arc::new(rule_view(Arc::clone(&old.id), rule, state, Some(old)))
+    };
+    run.group.rules.iter().zip(&run.rules).zip(&before.rules).map(view).collect()
+}
+
+/// What is shown of rules that may be others than before.
+fn other_rules(run: &GroupRun, before: Option<&GroupView>) -> Vec<Arc<RuleView>> {
+    let known = before.map_or(&[][..], |view| &view.rules);
+    let known: HashMap<&str, &Arc<RuleView>> = known.iter().map(|old| (&*old.id, old)).collect();
+    let view = |((rule, state), id): ((&Rule, &RuleState), String)| {
+        let old = known.get(id.as_str()).map(|old| &***old);
+        Arc::new(rule_view(id.into(), rule, state, old))
+    };
+    run.group.rules.iter().zip(&run.rules).zip(rule_ids(&run.group)).map(view).collect()
+}
+
+fn rule_view(id: Arc<str>, rule: &Rule, state: &RuleState, old: Option<&RuleView>) -> RuleView {
     let live =
         state.alerts.iter().filter(|(_, alert)| !matches!(alert.phase, Phase::Resolved { .. }));
     let alerts: Vec<(Labels, HeldAlert)> =
         live.map(|(labels, alert)| (labels.clone(), alert.clone())).collect();
-    let mut evaluations = old.map(|old| old.evaluations.clone()).unwrap_or_default();
+    let evaluations = old.map(|old| Arc::clone(&old.evaluations)).unwrap_or_default();
     if let Some((at, took)) =
         state.last.filter(|last| old.is_none_or(|old| old.last != Some(*last)))
     {
         let (changes, more_changes) = changes(old.map_or(&[], |old| &old.alerts), &alerts);
+        let is_recording = matches!(rule.kind, RuleKind::Recording);
         let samples = if is_recording { state.series.len() } else { alerts.len() };
         let error = match &state.health {
-            Health::Failed(reason) => Some(reason.clone()),
+            Health::Failed(reason) => Some(reason.to_owned()),
             _ => None,
         };
-        let evaluations = Arc::make_mut(&mut evaluations);
-        if evaluations.len() == EVALUATIONS_MAX {
-            evaluations.pop_front();
-        }
-        let evaluation = Evaluation { at, took, samples, error, changes, more_changes };
-        evaluations.push_back(Arc::new(evaluation));
+        evaluations.push(Evaluation { at, took, samples, error, changes, more_changes });
     }
     RuleView { id, health: state.health.clone(), last: state.last, alerts, evaluations }
 }
 
+impl Evaluations {
+    /// The latest last.
+    pub(crate) fn list(&self) -> Vec<Arc<Evaluation>> {
+        self.all().iter().cloned().collect()
+    }
+
+    fn push(&self, evaluation: Evaluation) {
+        let mut all = self.all();
+        if all.len() == EVALUATIONS_MAX {
+            all.pop_front();
+        }
+        all.push_back(Arc::new(evaluation));
+    }
+
+    fn all(&self) -> MutexGuard<'_, VecDeque<Arc<Evaluation>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What is different between two lists of alerts, both in order of their labels.
 fn changes(old: &[(Labels, HeldAlert)], new: &[(Labels, HeldAlert)]) -> (Vec<Change>, usize) {
+    if old.is_empty() && new.is_empty() {
+        return (Vec::new(), 0);
+    }
     let words = |list: &[(Labels, HeldAlert)]| -> BTreeMap<Labels, &'static str> {
         list.iter().map(|(labels, alert)| (labels.clone(), alert.phase.as_str())).collect()
     };
@@ -223,9 +264,9 @@ mod tests {
         run.rules[0].alerts.clear();
         board.put(&run);
         let views = board.groups();
-        let evaluations = &views[0].rules[0].evaluations;
+        let evaluations = views[0].rules[0].evaluations.list();
         assert_eq!(evaluations.len(), EVALUATIONS_MAX);
-        let last = evaluations.back().expect("just evaluated");
+        let last = evaluations.last().expect("just evaluated");
         let expected = Change {
             labels: Labels::from_pairs([("endpoint", "a")]),
             from: "firing",

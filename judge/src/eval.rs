@@ -1,7 +1,7 @@
 //! One group, one slot: a rule sees what the rules before it in the file have just written. Rules that do not read
 //! each other are evaluated at the same time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,7 +90,12 @@ impl Evaluator {
     /// Lets alerting rules that are awake look at what arrived; answers whether something happened that must be
     /// stored. Of a rule whose elements belong to one host each, and that asks nothing else, only those of the
     /// hosts that sent are looked at.
-    pub(crate) async fn look(&self, run: &mut GroupRun, rules: &[usize], wave: &Arc<Wave>) -> bool {
+    pub(crate) async fn look(
+        &self,
+        run: &mut GroupRun,
+        rules: &BTreeSet<usize>,
+        wave: &Arc<Wave>,
+    ) -> bool {
         let group = run.group.clone();
         let looks = |rule: &usize| {
             group.rules.get(*rule).is_some_and(|rule| {
@@ -98,10 +103,10 @@ impl Evaluator {
                 is_alerting && rule.extras.active_times.contain(wave.at)
             })
         };
-        let (alone, sharing): (Vec<usize>, Vec<usize>) =
-            rules.iter().copied().filter(looks).partition(|rule| group.rules[*rule].asks_more());
-        let moment = Moment { at: wave.at.minus(group.query_offset), wave: Some(wave) };
         let (enrolment, timeout) = (self.passes.enrol(&group), self.query_timeout);
+        let (alone, sharing): (Vec<usize>, Vec<usize>) =
+            rules.iter().copied().filter(looks).partition(|rule| enrolment.asks_more(*rule));
+        let moment = Moment { at: wave.at.minus(group.query_offset), wave: Some(wave) };
         let parts = self.passes.parts(&self.reader, &enrolment, &sharing, moment, timeout).await;
         let with_parts = sharing.into_iter().zip(parts);
         let mut is_changed = false;
@@ -124,31 +129,69 @@ impl Evaluator {
         wave: &Wave,
         left: &mut Duration,
     ) -> bool {
-        let begun = Instant::now();
-        let hosts = match &part {
-            Some(part) if part.is_narrow && is_of_hosts(group, rule) => &wave.hosts,
-            _ => &Hosts::All,
-        };
-        let part = part.filter(|part| !part.is_narrow || *hosts != Hosts::All);
-        let is_alone = part.is_none();
-        if is_alone && (left.is_zero() || self.is_dear(state, wave.at)) {
+        match part {
+            Some(part) if !part.is_narrow => {
+                return self.look_at_part(group, rule, state, part, &Hosts::All, wave.at).await;
+            }
+            Some(part) if is_of_hosts(group, rule) => {
+                return self.look_at_part(group, rule, state, part, &wave.hosts, wave.at).await;
+            }
+            _ => {}
+        }
+        if left.is_zero() || self.is_dear(state, wave.at) {
             self.metrics.arrival_deferred.inc();
             return false;
         }
         self.metrics.arrival_evaluations.inc();
-        let vector = self.answer(group, rule, part, wave.at).await;
-        let is_empty = state.alerts.is_empty() && vector.as_ref().is_ok_and(Vec::is_empty);
-        if is_empty && !is_alone {
+        let begun = Instant::now();
+        let vector = self.answer(group, rule, None, wave.at).await;
+        let is_changed =
+            self.take_answer(group, rule, state, vector, (&Hosts::All, wave.at), begun).await;
+        *left = left.saturating_sub(begun.elapsed());
+        is_changed
+    }
+
+    /// Lets one rule look at its part of what was asked about these hosts.
+    pub(crate) async fn look_at_part(
+        &self,
+        group: &RuleGroup,
+        rule: &Rule,
+        state: &mut RuleState,
+        part: Part,
+        hosts: &Hosts,
+        now: Timestamp,
+    ) -> bool {
+        let begun = Instant::now();
+        self.metrics.arrival_evaluations.inc();
+        if state.alerts.is_empty() && part.is_empty() {
             // Nothing was, and nothing is.
             return false;
         }
-        let mut is_changed = state.look(wave.at, group.interval);
+        let vector = self.answer(group, rule, Some(part), now).await;
+        self.take_answer(group, rule, state, vector, (hosts, now), begun).await
+    }
+
+    /// What the answer about these hosts makes of a rule's alerts.
+    async fn take_answer(
+        &self,
+        group: &RuleGroup,
+        rule: &Rule,
+        state: &mut RuleState,
+        vector: Result<Vec<Written>, String>,
+        (hosts, now): (&Hosts, Timestamp),
+        begun: Instant,
+    ) -> bool {
+        let mut is_changed = state.look(now, group.interval);
         let outcome = match vector {
             Ok(vector) => {
                 let is_elsewhere = |labels: &Labels| !hosts.contain(labels);
-                let elsewhere: Alerts =
-                    state.alerts.extract_if(.., |labels, _| is_elsewhere(labels)).collect();
-                let outcome = self.alerts(group, rule, vector, state, wave.at).await;
+                let elsewhere: Alerts = match hosts {
+                    Hosts::All => Alerts::new(),
+                    Hosts::Some(_) => {
+                        state.alerts.extract_if(.., |labels, _| is_elsewhere(labels)).collect()
+                    }
+                };
+                let outcome = self.alerts(group, rule, vector, state, now).await;
                 state.alerts.extend(elsewhere);
                 outcome
             }
@@ -162,11 +205,8 @@ impl Evaluator {
             state.health = Health::Failed(reason);
         }
         let took = begun.elapsed();
-        state.last = Some((wave.at, took));
+        state.last = Some((now, took));
         self.metrics.aliases.rule_evaluated(took);
-        if is_alone {
-            *left = left.saturating_sub(took);
-        }
         is_changed
     }
 
@@ -188,13 +228,13 @@ impl Evaluator {
         let group = run.group.clone();
         let mut parts: HashMap<usize, Part> = HashMap::new();
         if level == 0 {
+            let (enrolment, timeout) = (self.passes.enrol(&group), self.query_timeout);
             let shares = |rule: &usize| {
-                let rule = &group.rules[*rule];
-                !rule.asks_more() && rule.extras.active_times.contain(slot)
+                let is_awake = group.rules[*rule].extras.active_times.contain(slot);
+                !enrolment.asks_more(*rule) && is_awake
             };
             let rules: Vec<usize> = batch.iter().copied().filter(shares).collect();
             let moment = Moment { at: slot.minus(group.query_offset), wave: None };
-            let (enrolment, timeout) = (self.passes.enrol(&group), self.query_timeout);
             let found = self.passes.parts(&self.reader, &enrolment, &rules, moment, timeout).await;
             parts =
                 rules.into_iter().zip(found).filter_map(|(at, part)| Some((at, part?))).collect();
@@ -203,7 +243,17 @@ impl Evaluator {
             let (written, is_changed) = self.timed(&group, rule, &mut state, part, slot).await;
             (rule, state, written, is_changed)
         };
-        let states = batch.iter().map(|at| (*at, std::mem::take(&mut run.rules[*at])));
+        let mut open = Vec::new();
+        for at in batch {
+            let state = &mut run.rules[*at];
+            match parts.get(at) {
+                Some(part) if part.is_empty() && state.is_quiet() => {
+                    run.is_dirty |= self.pass_quietly(&group, state, slot);
+                }
+                _ => open.push(*at),
+            }
+        }
+        let states = open.into_iter().map(|at| (at, std::mem::take(&mut run.rules[at])));
         let steps: Vec<_> =
             states.map(|(rule, state)| step((rule, state, parts.remove(&rule)))).collect();
         let mut running = futures_util::stream::iter(steps).buffer_unordered(self.rules_max);
@@ -214,6 +264,19 @@ impl Evaluator {
             stepped.extend(written.map(|written| Stepped { rule, written }));
         }
         stepped
+    }
+
+    /// What [`Self::timed`] does for a rule that has nothing and gets nothing, as most do in most slots. Answers
+    /// whether something happened that must be stored.
+    fn pass_quietly(&self, group: &RuleGroup, state: &mut RuleState, slot: Timestamp) -> bool {
+        let begun = Instant::now();
+        let is_changed = state.look(slot, group.interval);
+        state.continuity.observe(slot, group.interval, self.settle_time);
+        state.health = Health::Ok;
+        let took = begun.elapsed();
+        state.last = Some((slot, took));
+        self.metrics.aliases.rule_evaluated(took);
+        is_changed
     }
 
     /// Evaluates a rule and notes how that went; answers the series that it writes, unless it failed, and
@@ -374,7 +437,7 @@ impl Evaluator {
 }
 
 /// Whether each alert of a rule belongs to one host, and shows it.
-fn is_of_hosts(group: &RuleGroup, rule: &Rule) -> bool {
+pub(crate) fn is_of_hosts(group: &RuleGroup, rule: &Rule) -> bool {
     group.limit == 0 && rule.labels.iter().all(|(name, _)| name != ENDPOINT)
 }
 

@@ -9,11 +9,11 @@ use serde::Serialize;
 use storage::Reader;
 
 use crate::alert_state::{HeldAlert, Phase};
-use crate::backtest::{self, Replay, Span};
+use crate::backtest::{Replay, Span};
 use crate::board::GroupView;
 use crate::eval::Evaluator;
 use crate::group::Health;
-use crate::rules::{Rule, RuleKind};
+use crate::rules::{Rule, RuleGroup, RuleKind};
 use crate::text::{Language, Sentence};
 
 /// Elements that are shown of each part; all are counted.
@@ -132,13 +132,23 @@ pub(crate) async fn explain(evaluator: &Evaluator, question: &Question<'_>) -> E
     for expr in parts_of(&rule.query.expr).into_iter().take(PARTS_MAX) {
         parts.push(part(evaluator, expr, at, question).await);
     }
-    let held = held_alerts(evaluator, question).await;
-    let sentences = sentences(question, &inputs, &parts, &held);
+    let (held, trouble) = match held_alerts(evaluator, question).await {
+        Ok(held) => (held, None),
+        Err(reason) => (Vec::new(), Some(sentence("explain.error", [("error", reason)]))),
+    };
+    let is_known = trouble.is_none();
+    let mut sentences = sentences(question, &inputs, &parts, &held);
+    sentences.extend(trouble);
+    if !question.is_now && matches!(rule.kind, RuleKind::Alerting { .. }) {
+        let span = span_before(&question.view.group, rule, question.at, evaluator.settle_time);
+        sentences.push(sentence("explain.replayed", [("from", span.from.rfc3339())]));
+    }
     let is_any = |word: &str| held.iter().any(|(_, alert)| alert.phase.as_str() == word);
     let state = match question.view.rules[question.rule].last {
         _ if is_any("firing") => "firing",
         _ if is_any("pending") => "pending",
         None if question.is_now => "unknown",
+        _ if !is_known => "unknown",
         _ => "inactive",
     };
     let alert = |(labels, alert): &(Labels, HeldAlert)| Alert {
@@ -255,32 +265,43 @@ async fn part(evaluator: &Evaluator, expr: &Expr, at: Timestamp, question: &Ques
 }
 
 /// Pending and firing alerts: those held now, or those that the rule would have held then.
-async fn held_alerts(evaluator: &Evaluator, question: &Question<'_>) -> Vec<(Labels, HeldAlert)> {
+/// The error says why that is not known.
+async fn held_alerts(
+    evaluator: &Evaluator,
+    question: &Question<'_>,
+) -> Result<Vec<(Labels, HeldAlert)>, String> {
     let (group, rule) = (&question.view.group, question.rule());
-    let RuleKind::Alerting { hold, keep_firing_for, .. } = &rule.kind else { return Vec::new() };
     let wanted = |(labels, alert): &(Labels, HeldAlert)| {
         question.wants(labels) && !matches!(alert.phase, Phase::Resolved { .. })
     };
     if question.is_now {
         let held = question.view.rules[question.rule].alerts.iter().cloned();
-        return held.filter(wanted).collect();
+        return Ok(held.filter(wanted).collect());
     }
-    let back = (*hold + *keep_firing_for + group.interval * 10).min(group.interval * STEPS_MAX);
-    let steps = (back.as_millis() / group.interval.as_millis().max(1)) as u32;
-    let span = Span {
-        from: question.at.minus(group.interval * steps),
-        to: question.at,
-        interval: group.interval,
-        query_offset: group.query_offset,
+    let span = span_before(group, rule, question.at, evaluator.settle_time);
+    let Some(mut replay) = Replay::new(group, rule, evaluator.past(span)) else {
+        return Ok(Vec::new());
     };
-    let Some(mut replay) = Replay::new(group, rule, &evaluator.surroundings) else {
-        return Vec::new();
-    };
-    let running = backtest::run(&mut replay, &evaluator.reader, span, evaluator.query_timeout);
-    match running.await {
-        Ok(()) => std::mem::take(&mut replay.alerts).into_iter().filter(wanted).collect(),
-        Err(_) => Vec::new(),
+    match replay.run().await {
+        Ok(()) => Ok(std::mem::take(&mut replay.state.alerts).into_iter().filter(wanted).collect()),
+        Err(reason) => Err(reason),
     }
+}
+
+/// The evaluations that are gone through again to know how a rule stood at a moment: as many as its times and a
+/// little more, and where an alert may outlast its condition without end as many as there may be.
+fn span_before(group: &RuleGroup, rule: &Rule, at: Timestamp, settle_time: Duration) -> Span {
+    let RuleGroup { interval, query_offset, .. } = *group;
+    let longest = interval * STEPS_MAX;
+    let back = match &rule.kind {
+        _ if rule.extras.may_outlast() => longest,
+        RuleKind::Alerting { hold, keep_firing_for, .. } => {
+            longest.min(*hold + *keep_firing_for + settle_time + interval * 10)
+        }
+        RuleKind::Recording => Duration::ZERO,
+    };
+    let steps = (back.as_millis() / interval.as_millis().max(1)) as u32;
+    Span { from: at.minus(interval * steps), to: at, interval, query_offset }
 }
 
 fn sentence<const N: usize>(key: &'static str, values: [(&'static str, String); N]) -> Sentence {
@@ -315,7 +336,12 @@ fn sentences(
     }
     told.extend(about_result(rule, parts));
     let alerts = held.iter().take(SHOWN_MAX);
-    told.extend(alerts.filter_map(|(labels, alert)| about_alert(rule, labels, alert.phase)));
+    let looked_at = match view.last {
+        // Between the slots only those are looked at whose hosts sent something.
+        Some((last, _)) if question.is_now => last.minus(question.view.group.interval),
+        _ => question.at,
+    };
+    told.extend(alerts.filter_map(|(labels, alert)| about_alert(rule, labels, alert, looked_at)));
     told
 }
 
@@ -363,11 +389,23 @@ const fn is_comparison(op: BinaryOp) -> bool {
     )
 }
 
-fn about_alert(rule: &Rule, labels: &Labels, phase: Phase) -> Option<Sentence> {
+fn about_alert(
+    rule: &Rule,
+    labels: &Labels,
+    alert: &HeldAlert,
+    looked_at: Timestamp,
+) -> Option<Sentence> {
     let RuleKind::Alerting { hold, keep_firing_for, .. } = &rule.kind else { return None };
     let labels = ("labels", labels.to_string());
     let moment = |at: Timestamp, span: Duration| at.plus(span).rfc3339();
-    Some(match phase {
+    Some(match alert.phase {
+        Phase::Firing { fired_at, .. } if alert.seen_at == Timestamp::default() => {
+            sentence("explain.unseen", [labels, ("fired", fired_at.rfc3339())])
+        }
+        Phase::Firing { fired_at, .. } if alert.seen_at < looked_at => {
+            let (fired, seen) = (fired_at.rfc3339(), alert.seen_at.rfc3339());
+            sentence("explain.open", [labels, ("fired", fired), ("seen", seen)])
+        }
         Phase::Pending { active_at } => sentence(
             "explain.pending",
             [

@@ -18,7 +18,7 @@ use crate::continuity::{Continuity, SHORT_GAP};
 use crate::no_data::Watched;
 use crate::outbox::{News, RENEWAL_MAX, Told};
 use crate::record::AlertNames;
-use crate::rules::{RuleGroup, RuleKind};
+use crate::rules::{Rule, RuleGroup, RuleKind};
 use crate::shard::Leave;
 
 const DOCUMENT_VERSION: u32 = 1;
@@ -49,6 +49,8 @@ pub(crate) struct GroupRun {
     pub(crate) last: Option<(Timestamp, Duration)>,
     /// Something happened that must be stored before it is told.
     pub(crate) is_dirty: bool,
+    /// Rules are equal but for what they ask, so that it matters which of them a state belongs to.
+    has_twins: bool,
     saved: Saved,
 }
 
@@ -123,6 +125,7 @@ impl GroupRun {
         let rules = group.rules.iter().map(|_| RuleState::default()).collect();
         Self {
             batches: group.batches(),
+            has_twins: has_twins(&group),
             group,
             rules,
             ended: Alerts::new(),
@@ -175,12 +178,15 @@ impl GroupRun {
         let mut stored = ByIdentity::default();
         for rule in document.rules {
             let alerts = rule.alerts.into_iter().collect();
-            let continuity = Continuity::resumed(now, succeeded);
             let watched = rule.watched;
-            let state = RuleState { alerts, continuity, watched, ..RuleState::default() };
+            let state = RuleState { alerts, watched, ..RuleState::default() };
             stored.put(rule.identity, state);
         }
         self.take_over(stored, now);
+        // Those that are not in the document, too: they had nothing to store.
+        for state in &mut self.rules {
+            state.continuity = Continuity::resumed(now, succeeded);
+        }
         self.ended.extend(document.ended);
         // The document of a pending alert is at most this old while somebody looks.
         let gap = now.since(document.saved.at);
@@ -204,6 +210,7 @@ impl GroupRun {
             stored.put(rule.identity(), state);
         }
         self.batches = group.batches();
+        self.has_twins = has_twins(&group);
         self.group = group;
         self.is_removed = false;
         self.take_over(stored, now);
@@ -244,13 +251,18 @@ impl GroupRun {
             alerts.iter().collect()
         }
         let rules = self.group.rules.iter().zip(&self.rules);
-        let rules = rules.filter(|(rule, _)| matches!(rule.kind, RuleKind::Alerting { .. })).map(
-            |(rule, state)| RuleDocument {
-                identity: rule.identity(),
-                alerts: list(&state.alerts),
-                watched: state.watched.clone(),
-            },
-        );
+        // Most rules of most groups have nothing to store.
+        let is_left_out = |state: &RuleState| {
+            !self.has_twins && state.alerts.is_empty() && state.watched.is_empty()
+        };
+        let holds = |(rule, state): &(&Rule, &RuleState)| {
+            matches!(rule.kind, RuleKind::Alerting { .. }) && !is_left_out(state)
+        };
+        let rules = rules.filter(holds).map(|(rule, state)| RuleDocument {
+            identity: rule.identity(),
+            alerts: list(&state.alerts),
+            watched: state.watched.clone(),
+        });
         let document = Document {
             version: DOCUMENT_VERSION,
             saved: Saved { at: now, fencing },
@@ -273,6 +285,9 @@ impl GroupRun {
         let nowhere: Arc<str> = Arc::from(links.base());
         self.tell(&self.ended, &nowhere, external, &mut all);
         for (rule, state) in self.group.rules.iter().zip(&self.rules) {
+            if state.alerts.is_empty() {
+                continue;
+            }
             let link = Arc::from(links.of(rule));
             if !rule.extras.active_times.contain(now) {
                 let ended = state.alerts.iter().filter(|(_, alert)| !alert.phase.is_firing());
@@ -351,6 +366,11 @@ impl ByIdentity {
     fn rest(self) -> impl Iterator<Item = RuleState> {
         self.0.into_values().flatten()
     }
+}
+
+fn has_twins(group: &RuleGroup) -> bool {
+    let mut seen = HashSet::new();
+    !group.rules.iter().all(|rule| seen.insert(rule.identity()))
 }
 
 /// The alerts of a rule by what they are, for metrics.
@@ -462,6 +482,23 @@ mod tests {
             next.rules[0].alerts.contains_key(&labels("B"))
                 && next.rules[1].alerts.contains_key(&labels("A"))
         );
+    }
+
+    #[test]
+    fn of_equal_rules_each_keeps_its_own_alerts_and_rules_without_are_left_out_else() {
+        let mut run = GroupRun::new(group(&format!("{A}, {A}")));
+        run.restore(None, leave(1), at(0)).expect("there is no document");
+        run.rules[1].alerts.insert(labels("A"), firing());
+        run.is_dirty = true;
+        let next = restarted(&run, &format!("{A}, {A}"), at(1));
+        assert_eq!((next.rules[0].alerts.len(), next.rules[1].alerts.len()), (0, 1));
+        let mut run = self::run();
+        run.rules[0].alerts.clear();
+        let document = String::from_utf8(run.document(at(0), 1).expect("dirty")).expect("JSON");
+        assert_eq!(document.matches("identity").count(), 1);
+        let next = restarted(&run, &format!("{A}, {B}"), at(30));
+        assert_eq!((next.rules[0].alerts.len(), next.rules[1].alerts.len()), (0, 1));
+        assert_eq!(next.rules[0].continuity, next.rules[1].continuity);
     }
 
     #[test]

@@ -29,12 +29,16 @@ mod pass;
 mod query;
 mod question;
 mod record;
+mod wave;
 
 mod alert_state;
 mod continuity;
+mod documents;
 mod group;
 mod no_data;
 
+#[cfg(test)]
+mod alert_backtest;
 #[cfg(test)]
 mod alert_extensions;
 #[cfg(test)]
@@ -71,6 +75,7 @@ mod text;
 mod web;
 
 mod backtest;
+mod backtest_report;
 mod check;
 mod format;
 mod unit_test;

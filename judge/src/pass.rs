@@ -5,25 +5,29 @@
 //! A pass is an optimisation and never a source of errors: a rule whose part is not there, for whatever
 //! reason, is evaluated by itself.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use model::{Labels, Matcher, Timestamp};
+use model::{ENDPOINT, Labels, Matcher, Timestamp};
 use promql::{Expr, Output, Params, Shape};
 use storage::{Arrivals, Arrived, Reader};
 
 use crate::arrival::{Hosts, Touched};
 use crate::metrics::Metrics;
-use crate::question::{self, Claim, Moment, Part, Pending, Question, Share, Sorter};
+use crate::question::{
+    self, Answer, Claim, Listener, Moment, Part, Pending, Question, Share, Sorter,
+};
 use crate::rules::{GroupKey, Rule, RuleGroup, RuleKind};
+use crate::wave::is_plain;
 
 /// A question that could not be answered for all is asked rule by rule for this long.
 const REST_TIME: Duration = Duration::from_secs(600);
 
-/// Series that are remembered with what they concern; beyond it they are looked up anew.
-const KNOWN_MAX: usize = 300_000;
+/// Series that are remembered with what they concern, by their numbers in the store; those of higher numbers are
+/// looked up anew.
+const KNOWN_MAX: usize = 1_000_000;
 
 /// The questions that rules of this judge have in common.
 #[derive(Debug, Default)]
@@ -41,15 +45,32 @@ struct Book {
     /// The questions that read a metric.
     by_name: HashMap<String, Vec<Arc<Question>>>,
     /// The parts of all questions by number.
-    parts: HashMap<usize, (Arc<Question>, String)>,
-    /// Parts so far; numbers are not given out again.
-    numbers: usize,
+    parts: Vec<Option<Wish>>,
+    /// Numbers of parts that nobody wants any more, to be given out again.
+    vacant: Vec<usize>,
     /// Whether some group wants to be evaluated when data arrives.
     is_listening: bool,
-    /// What [`Book::parts_of`] answered since rules came or went.
-    known: HashMap<Labels, Vec<usize>>,
+    /// What [`Book::parts_of`] answered since rules came or went, by the number of the series.
+    known: Vec<Option<Known>>,
+    /// The batch of arrivals in which a part was last touched, by its number.
+    touched: Vec<u64>,
+    batches: u64,
     /// For every selector without its lifted conditions how many questions have it.
     selectors: HashMap<String, Arc<AtomicUsize>>,
+}
+
+/// A part of a question that rules want.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    pub(crate) question: Arc<Question>,
+    pub(crate) key: String,
+}
+
+/// The parts that samples of a series concern.
+#[derive(Debug)]
+struct Known {
+    series: Labels,
+    parts: Box<[usize]>,
 }
 
 /// What the rules of a group share with others.
@@ -58,6 +79,13 @@ pub(crate) struct Enrolment {
     group: Arc<RuleGroup>,
     /// In the order of the rules.
     pub(crate) shares: Vec<Option<Share>>,
+}
+
+impl Enrolment {
+    /// Whether a rule asks more than its query, or nothing that others may ask for it.
+    pub(crate) fn asks_more(&self, rule: usize) -> bool {
+        self.shares.get(rule).and_then(Option::as_ref).is_none_or(|share| share.asks_more)
+    }
 }
 
 impl Passes {
@@ -81,8 +109,8 @@ impl Passes {
             }
             book.leave(&group.key);
         }
-        let (key, names) = (Arc::new(group.key.clone()), book.by_name.len());
-        let share = |(number, rule)| book.share(group, &key, number, rule);
+        let names = book.by_name.len();
+        let share = |(number, rule)| book.share(group, number, rule);
         let shares = group.rules.iter().enumerate().map(share).collect();
         let enrolment = Arc::new(Enrolment { group: Arc::clone(group), shares });
         book.groups.insert(group.key.clone(), Arc::clone(&enrolment));
@@ -96,27 +124,28 @@ impl Passes {
         enrolment
     }
 
-    /// The alerting rules that samples of these series concern.
+    /// What samples of these series concern.
     pub(crate) fn touched(&self, arrived: &Arrived) -> Touched {
         self.metrics.arrival_series.inc_by(arrived.series.len() as u64);
         self.metrics.arrival_series_beyond_limit.inc_by(arrived.beyond_limit);
         let mut book = self.book();
         let mut touched = Touched::default();
-        let mut seen = HashSet::new();
-        for series in &arrived.series {
-            let parts = book.parts_of(series);
-            if !parts.is_empty() {
-                touched.hosts.add(series);
-                seen.extend(parts);
-            }
-        }
-        for part in seen {
-            if let Some((question, key)) = book.parts.get(&part) {
-                question.each_listener(key, |group, rule| touched.touch(group, rule));
-            }
-        }
         if arrived.beyond_limit > 0 {
-            book.touch_all(&mut touched);
+            touched.hosts = Hosts::All;
+            touched.parts = (0..book.parts.len()).collect();
+            return touched;
+        }
+        book.batches += 1;
+        let mut before = None;
+        for (number, series) in &arrived.series {
+            if book.touch(*number, series, &mut touched.parts) {
+                // Series of one host mostly come one after the other.
+                let host = series.get(ENDPOINT);
+                if before != Some(host) {
+                    touched.hosts.add(series);
+                }
+                before = Some(host);
+            }
         }
         touched
     }
@@ -149,7 +178,7 @@ impl Passes {
             })
             .collect();
         if !mine.is_empty() {
-            self.fetch(reader, mine, moment.at, timeout).await;
+            drop(self.fetch(reader, mine, moment.at, timeout).await);
         }
         let mut parts = Vec::with_capacity(pending.len());
         for one in pending {
@@ -163,8 +192,60 @@ impl Passes {
         parts
     }
 
-    /// Answers questions and hands the answers to all who wait for them.
-    async fn fetch(&self, reader: &Reader, mine: Vec<Claim>, at: Timestamp, timeout: Duration) {
+    /// The parts of these numbers that are still wanted, by number.
+    pub(crate) fn wishes(&self, parts: &[usize]) -> Vec<(usize, Wish)> {
+        let book = self.book();
+        let wish = |part: &usize| Some((*part, book.parts.get(*part)?.as_ref()?.clone()));
+        parts.iter().filter_map(wish).collect()
+    }
+
+    /// Asks about parts in a wave, each question once; `None` for those that are better asked rule by rule.
+    pub(crate) async fn ask(
+        &self,
+        reader: &Reader,
+        parts: &[usize],
+        moment: Moment<'_>,
+        timeout: Duration,
+    ) -> Vec<(usize, Wish, Option<Part>)> {
+        let mut wishes = self.wishes(parts);
+        if self.is_off || !reader.is_here() {
+            return wishes.into_iter().map(|(number, wish)| (number, wish, None)).collect();
+        }
+        let address = |wish: &Wish| Arc::as_ptr(&wish.question).addr();
+        wishes.sort_by_key(|(number, wish)| (address(wish), *number));
+        let of_questions = wishes.chunk_by(|(_, a), (_, b)| Arc::ptr_eq(&a.question, &b.question));
+        let (mut mine, mut asked) = (Vec::new(), Vec::new());
+        for wishes in of_questions {
+            let Some((_, first)) = wishes.first() else { continue };
+            let keys: Vec<&str> = wishes.iter().map(|(_, wish)| wish.key.as_str()).collect();
+            if let Some(claim) = first.question.claim(&keys, moment) {
+                mine.push(claim);
+                asked.push(address(first));
+            }
+        }
+        let answers = match mine.is_empty() {
+            true => Vec::new(),
+            false => self.fetch(reader, mine, moment.at, timeout).await,
+        };
+        let answers: HashMap<usize, Arc<Answer>> =
+            asked.into_iter().zip(answers).filter_map(|(of, answer)| Some((of, answer?))).collect();
+        let with_part = |(number, wish): (usize, Wish)| {
+            let answer = answers.get(&address(&wish));
+            let is_narrow = wish.question.is_narrowed(moment);
+            let part = answer.and_then(|answer| answer.part(&wish.key, is_narrow));
+            (number, wish, part)
+        };
+        wishes.into_iter().map(with_part).collect()
+    }
+
+    /// Answers questions, hands the answers to all who wait for them, and to the caller in their order.
+    pub(crate) async fn fetch(
+        &self,
+        reader: &Reader,
+        mine: Vec<Claim>,
+        at: Timestamp,
+        timeout: Duration,
+    ) -> Vec<Option<Arc<Answer>>> {
         let exprs = mine.iter().map(Claim::expr).collect();
         let sorters: Vec<Sorter> = mine.iter().map(Claim::sorter).collect();
         let sort = move |number: usize, output: Output| sorters.get(number)?.sort(output);
@@ -176,13 +257,14 @@ impl Passes {
             Vec::new()
         });
         answers.resize_with(mine.len(), || Ok(None));
-        for (claim, answer) in mine.into_iter().zip(answers) {
+        let settle = |(claim, answer): (Claim, Result<Option<Answer>, _>)| {
             let answer = answer.ok().flatten();
             if answer.is_none() {
                 self.metrics.pass_failures.inc();
             }
-            claim.settle(answer, at.plus(REST_TIME));
-        }
+            claim.settle(answer, at.plus(REST_TIME))
+        };
+        mine.into_iter().zip(answers).map(settle).collect()
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -191,13 +273,7 @@ impl Passes {
 }
 
 impl Book {
-    fn share(
-        &mut self,
-        group: &RuleGroup,
-        key_of_group: &Arc<GroupKey>,
-        number: usize,
-        rule: &Rule,
-    ) -> Option<Share> {
+    fn share(&mut self, group: &Arc<RuleGroup>, number: usize, rule: &Rule) -> Option<Share> {
         let Shape { common, labels, values, threshold } = Shape::of(&rule.query.expr)?;
         if values.iter().any(|value| value.contains(question::SEPARATOR)) {
             return None;
@@ -218,34 +294,61 @@ impl Book {
                 new
             }
         };
+        let asks_more = rule.asks_more();
         let listens = group.on_arrival && matches!(rule.kind, RuleKind::Alerting { .. });
-        if question.want(&key, listens.then(|| (Arc::clone(key_of_group), number)), self.numbers) {
-            self.parts.insert(self.numbers, (Arc::clone(&question), key.to_owned()));
-            self.numbers += 1;
-        }
-        Some(Share { question, key, threshold })
-    }
-
-    /// The numbers of the parts that a sample of a series concerns and somebody listens for.
-    fn parts_of(&mut self, series: &Labels) -> &[usize] {
-        if self.known.len() >= KNOWN_MAX {
-            self.known.clear();
-        }
-        if !self.known.contains_key(series) {
-            let (mut key, mut parts) = (String::new(), Vec::new());
-            for question in self.by_name.get(series.metric_name()).into_iter().flatten() {
-                parts.extend(question.part_of(series, &mut key));
+        let listener = listens.then(|| Listener {
+            group: Arc::clone(group),
+            rule: number,
+            threshold,
+            is_plain: is_plain(group, number, asks_more),
+        });
+        let part = self.vacant.last().copied().unwrap_or(self.parts.len());
+        if question.want(&key, listener, part) {
+            let wish = Wish { question: Arc::clone(&question), key: key.to_owned() };
+            match self.vacant.pop() {
+                Some(part) => self.parts[part] = Some(wish),
+                None => self.parts.push(Some(wish)),
             }
-            self.known.insert(series.clone(), parts);
         }
-        &self.known[series]
+        Some(Share { question, key, threshold, asks_more })
     }
 
-    fn touch_all(&self, touched: &mut Touched) {
-        touched.hosts = Hosts::All;
-        for (question, key) in self.parts.values() {
-            question.each_listener(key, |group, rule| touched.touch(group, rule));
+    /// Adds the parts that a sample of a series concerns and somebody listens for, unless they were added in this
+    /// batch before. Answers whether there are any.
+    fn touch(&mut self, number: usize, series: &Labels, parts: &mut Vec<usize>) -> bool {
+        let unknown;
+        let concerned = if number < KNOWN_MAX {
+            self.learn(number, series);
+            self.known[number].as_ref().map_or(&[][..], |known| &known.parts)
+        } else {
+            unknown = self.parts_of(series);
+            &unknown
+        };
+        self.touched.resize(self.parts.len(), 0);
+        for part in concerned {
+            if self.touched[*part] != self.batches {
+                self.touched[*part] = self.batches;
+                parts.push(*part);
+            }
         }
+        !concerned.is_empty()
+    }
+
+    /// Makes sure that it is known what the series that has this number now concerns.
+    fn learn(&mut self, number: usize, series: &Labels) {
+        if number >= self.known.len() {
+            self.known.resize_with(number + 1, || None);
+        }
+        if self.known[number].as_ref().is_none_or(|known| known.series != *series) {
+            let parts = self.parts_of(series);
+            self.known[number] = Some(Known { series: series.clone(), parts });
+        }
+    }
+
+    fn parts_of(&self, series: &Labels) -> Box<[usize]> {
+        let mut key = String::new();
+        let questions = self.by_name.get(series.metric_name()).into_iter().flatten();
+        questions.filter_map(|question| question.part_of(series, &mut key)).collect()
     }
 
     fn selectors(&mut self, common: &Expr) -> Vec<(String, Arc<AtomicUsize>)> {
@@ -269,7 +372,8 @@ impl Book {
             let Some(share) = share else { continue };
             let left = share.question.want_no_more(&share.key, key, number);
             if let Some(part) = left.part {
-                self.parts.remove(&part);
+                self.parts[part] = None;
+                self.vacant.push(part);
             }
             if left.is_all {
                 self.questions.remove(&share.question.text);
@@ -385,13 +489,11 @@ mod tests {
     async fn compare(storage: &Storage, groups: &[Arc<RuleGroup>], host: usize) -> usize {
         let (reader, passes) = (storage.reader(), Passes::default());
         let enrolments: Vec<_> = groups.iter().map(|group| passes.enrol(group)).collect();
-        let mut touched = Touched::default();
-        let everything = Arc::new(groups[0].key.clone());
-        touched.touch(&everything, 0);
+        let mut touched = Touched { parts: vec![0], ..Touched::default() };
         touched.hosts.add(&Labels::from_pairs([("endpoint", HOSTS[host])]));
         let mut waiting = Waiting::default();
-        waiting.add(touched, AT);
-        let wave = waiting.next_turn(AT).expect("it is due").wave;
+        waiting.add(&touched, AT);
+        let (wave, _) = waiting.next_wave(AT).expect("it is due");
         let mut shared = 0;
         for (group, enrolment) in groups.iter().zip(&enrolments) {
             let rules: Vec<usize> = (0..group.rules.len()).collect();
@@ -497,18 +599,26 @@ mod tests {
         ];
         let group = group_of("a", &exprs.map(str::to_owned));
         passes.enrol(&group);
-        let touched = |pairs: &[(&str, &str)]| {
-            let series = vec![Labels::from_pairs(pairs.iter().copied())];
-            let touched = passes.touched(&Arrived { series, beyond_limit: 0 });
-            let rules: BTreeSet<usize> = touched.rules.into_values().flatten().collect();
+        let rules = |touched: &Touched| {
+            let mut rules = BTreeSet::new();
+            for (_, wish) in passes.wishes(&touched.parts) {
+                wish.question.each_listener(&wish.key, |one| {
+                    rules.insert(one.rule);
+                });
+            }
             rules.into_iter().collect::<Vec<usize>>()
         };
-        assert_eq!(touched(&[("__name__", "m0"), ("group", "g1")]), [1]);
-        assert_eq!(touched(&[("__name__", "m0"), ("group", "g9")]), [0usize; 0]);
-        assert_eq!(touched(&[("__name__", "m1"), ("mode", "x")]), [0usize; 0]);
-        assert_eq!(touched(&[("__name__", "m1"), ("mode", "y")]), [2]);
+        for number in [3, 3, KNOWN_MAX] {
+            let touched = |pairs: &[(&str, &str)]| {
+                let series = vec![(number, Labels::from_pairs(pairs.iter().copied())); 2];
+                rules(&passes.touched(&Arrived { series, beyond_limit: 0 }))
+            };
+            assert_eq!(touched(&[("__name__", "m0"), ("group", "g1")]), [1]);
+            assert_eq!(touched(&[("__name__", "m0"), ("group", "g9")]), [0usize; 0]);
+            assert_eq!(touched(&[("__name__", "m1"), ("mode", "x")]), [0usize; 0]);
+            assert_eq!(touched(&[("__name__", "m1"), ("mode", "y")]), [2]);
+        }
         let all = passes.touched(&Arrived { series: Vec::new(), beyond_limit: 1 });
-        assert_eq!(all.rules.into_values().flatten().collect::<BTreeSet<_>>().len(), 4);
-        assert_eq!(all.hosts, Hosts::All);
+        assert_eq!((rules(&all), all.hosts), (vec![0, 1, 2, 3], Hosts::All));
     }
 }

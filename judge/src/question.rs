@@ -10,12 +10,14 @@ use tokio::sync::watch;
 
 use crate::arrival::Wave;
 use crate::record::Written;
-use crate::rules::GroupKey;
+use crate::rules::{GroupKey, RuleGroup};
 
 /// A question that asks for more values of a label by name leaves the index with little to gain.
 const VALUES_MAX: usize = 1024;
 /// Answers of one question that are kept: those of groups with another interval or offset come in between.
 const ANSWERS_KEPT: usize = 3;
+/// When no more than one of so many parts is wanted, the others are left out.
+const FEW_SHARE: usize = 2;
 /// Between the values of a key. A value that holds it itself makes a key that no rule has.
 pub(crate) const SEPARATOR: &str = "\0";
 
@@ -43,6 +45,20 @@ pub(crate) struct Share {
     pub(crate) key: String,
     /// What elements are compared with.
     pub(crate) threshold: Option<Threshold>,
+    /// The rule asks more than that, so it asks it by itself.
+    pub(crate) asks_more: bool,
+}
+
+/// A rule that wants to know when data for a part of a question arrives.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) group: Arc<RuleGroup>,
+    /// Its number in the group.
+    pub(crate) rule: usize,
+    /// What elements are compared with.
+    pub(crate) threshold: Option<Threshold>,
+    /// Others may look for it: it asks nothing else, and nothing of another time.
+    pub(crate) is_plain: bool,
 }
 
 /// A question that rules have in common.
@@ -87,7 +103,7 @@ struct Wanted {
     number: usize,
     rules: usize,
     /// Those that want to know when data for it arrives.
-    listeners: Vec<(Arc<GroupKey>, usize)>,
+    listeners: Vec<Listener>,
 }
 
 #[derive(Debug, Clone)]
@@ -103,11 +119,20 @@ pub(crate) type Pending = watch::Receiver<Option<Option<Arc<Answer>>>>;
 #[derive(Debug)]
 pub(crate) struct Answer {
     places: Arc<HashMap<String, usize>>,
-    parts: Vec<Vec<Written>>,
+    parts: Vec<Elements>,
+}
+
+/// The elements of a part, and between which values they lie.
+#[derive(Debug, Clone)]
+struct Elements {
+    all: Vec<Written>,
+    /// NaN while there is none that is a number.
+    low: f64,
+    high: f64,
 }
 
 /// The part of an answer that belongs to a rule.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Part {
     /// Only the hosts of the wave were looked at.
     pub(crate) is_narrow: bool,
@@ -120,8 +145,41 @@ impl Part {
     /// What the rule's own query would answer.
     pub(crate) fn elements(&self) -> Vec<Written> {
         let accepts = |value: f64| self.threshold.is_none_or(|threshold| threshold.accepts(value));
-        let part = self.answer.parts.get(self.place).into_iter().flatten();
+        let part = self.answer.parts.get(self.place).into_iter().flat_map(|part| &part.all);
         part.filter(|(_, value)| accepts(*value)).cloned().collect()
+    }
+
+    /// Whether the rule's own query would answer nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.answer.parts.get(self.place).is_none_or(|part| !part.has_any(self.threshold))
+    }
+
+    /// The same part for a rule that compares it with something else.
+    pub(crate) fn against(&self, threshold: Option<Threshold>) -> Self {
+        Self { answer: Arc::clone(&self.answer), threshold, ..*self }
+    }
+}
+
+impl Default for Elements {
+    fn default() -> Self {
+        Self { all: Vec::new(), low: f64::NAN, high: f64::NAN }
+    }
+}
+
+impl Elements {
+    fn push(&mut self, element: Labels, value: f64) {
+        (self.low, self.high) = (self.low.min(value), self.high.max(value));
+        self.all.push((element, value));
+    }
+
+    /// Whether an element satisfies the threshold.
+    fn has_any(&self, threshold: Option<Threshold>) -> bool {
+        match threshold {
+            None => !self.all.is_empty(),
+            // Between the lowest and the highest none does when neither of these does.
+            Some(one) if one.is_ordering() => one.accepts(self.low) || one.accepts(self.high),
+            Some(one) => self.all.iter().any(|(_, value)| one.accepts(*value)),
+        }
     }
 }
 
@@ -152,13 +210,19 @@ impl Claim {
         Sorter { labels, places: Arc::clone(&self.prepared.places) }
     }
 
-    /// Hands the answer to all who wait for it. Without one the question rests.
-    pub(crate) fn settle(self, answer: Option<Answer>, rests_until: Timestamp) {
+    /// Hands the answer to all who wait for it and to the caller. Without one the question rests.
+    pub(crate) fn settle(
+        self,
+        answer: Option<Answer>,
+        rests_until: Timestamp,
+    ) -> Option<Arc<Answer>> {
         if answer.is_none() {
             self.question.asked().rests_until = Some(rests_until);
         }
+        let answer = answer.map(Arc::new);
         // Nobody waits any more when this fails.
-        drop(self.answer.send(Some(answer.map(Arc::new))));
+        drop(self.answer.send(Some(answer.clone())));
+        answer
     }
 }
 
@@ -169,12 +233,12 @@ impl Sorter {
         if !histograms.is_empty() {
             return None;
         }
-        let mut parts = vec![Vec::new(); self.places.len()];
+        let mut parts = vec![Elements::default(); self.places.len()];
         let mut key = String::new();
         for (element, sample) in vector {
             key_of(&self.labels, &element, &mut key);
             if let Some(place) = self.places.get(&key) {
-                parts[*place].push((element, sample.value));
+                parts[*place].push(element, sample.value);
             }
         }
         Some(Answer { places: Arc::clone(&self.places), parts })
@@ -212,12 +276,7 @@ impl Question {
 
     /// Notes a rule that asks; a listener wants to know when data for its part arrives. Answers whether
     /// the part is new and took the number.
-    pub(crate) fn want(
-        &self,
-        key: &str,
-        listener: Option<(Arc<GroupKey>, usize)>,
-        number: usize,
-    ) -> bool {
+    pub(crate) fn want(&self, key: &str, listener: Option<Listener>, number: usize) -> bool {
         let mut asked = self.asked();
         asked.rules += 1;
         if let Some(wanted) = asked.wanted.get_mut(key) {
@@ -243,11 +302,9 @@ impl Question {
     }
 
     /// The rules that want to know when data for a part arrives.
-    pub(crate) fn each_listener(&self, key: &str, mut hear: impl FnMut(&Arc<GroupKey>, usize)) {
+    pub(crate) fn each_listener(&self, key: &str, mut hear: impl FnMut(&Listener)) {
         let asked = self.asked();
-        for (group, rule) in asked.wanted.get(key).into_iter().flat_map(|one| &one.listeners) {
-            hear(group, *rule);
-        }
+        asked.wanted.get(key).into_iter().flat_map(|one| &one.listeners).for_each(&mut hear);
     }
 
     /// Notes that a rule asks no more; answers what is no longer wanted by anybody.
@@ -257,7 +314,7 @@ impl Question {
         let mut left = Left { part: None, is_all: asked.rules == 0 };
         if let Some(wanted) = asked.wanted.get_mut(key) {
             wanted.rules -= 1;
-            wanted.listeners.retain(|(key, number)| **key != *group || *number != rule);
+            wanted.listeners.retain(|one| one.group.key != *group || one.rule != rule);
             if wanted.rules == 0 {
                 left.part = Some(wanted.number);
                 asked.wanted.remove(key);
@@ -274,23 +331,14 @@ impl Question {
         moment: Moment<'_>,
         mine: &mut Vec<Claim>,
     ) -> Option<Pending> {
-        let has_company = |uses: &Arc<AtomicUsize>| uses.load(Ordering::Relaxed) > 1;
         let mut asked = self.asked();
-        if asked.rules < 2 && !self.selectors.iter().any(|(_, uses)| has_company(uses)) {
+        if !self.is_shared(&mut asked, moment.at) {
             return None;
         }
-        if asked.rests_until.is_some_and(|until| moment.at < until) {
-            return None;
-        }
-        asked.rests_until = None;
         if let Some((_, pending)) = asked.answers.iter().find(|(known, _)| *known == moment.key()) {
             return Some(pending.clone());
         }
-        let mut prepared = match &asked.prepared {
-            Some(prepared) => prepared.clone(),
-            None => self.prepare(asked.wanted.keys())?,
-        };
-        asked.prepared = Some(prepared.clone());
+        let mut prepared = self.prepared(&mut asked)?;
         if let Some(condition) = self.narrowing(moment) {
             prepared.expr = Arc::new(narrowed(&prepared.expr, std::slice::from_ref(condition)));
         }
@@ -303,17 +351,56 @@ impl Question {
         Some(pending)
     }
 
-    /// The expression that answers all of these parts. `None` when a condition cannot be built.
-    fn prepare<'k>(&self, keys: impl Iterator<Item = &'k String> + Clone) -> Option<Prepared> {
-        let mut conditions = Vec::with_capacity(self.labels.len());
-        for (place, label) in self.labels.iter().enumerate() {
+    /// A question about these parts in a wave, about the others only as far as that costs little. `None` when it
+    /// is better asked rule by rule.
+    pub(crate) fn claim(self: &Arc<Self>, keys: &[&str], moment: Moment<'_>) -> Option<Claim> {
+        let mut asked = self.asked();
+        if !self.is_shared(&mut asked, moment.at) {
+            return None;
+        }
+        let mut prepared = self.prepared(&mut asked)?;
+        if let Some(condition) = self.narrowing(moment) {
+            prepared.expr = Arc::new(narrowed(&prepared.expr, std::slice::from_ref(condition)));
+        } else if keys.len() * FEW_SHARE <= asked.wanted.len() {
+            let conditions = self.conditions(keys.iter().copied())?;
+            prepared.expr = Arc::new(narrowed(&self.common, &conditions));
+        }
+        Some(Claim { question: Arc::clone(self), prepared, answer: watch::channel(None).0 })
+    }
+
+    /// Whether it is asked for several rules together.
+    fn is_shared(&self, asked: &mut Asked, at: Timestamp) -> bool {
+        let has_company = |uses: &Arc<AtomicUsize>| uses.load(Ordering::Relaxed) > 1;
+        if asked.rules < 2 && !self.selectors.iter().any(|(_, uses)| has_company(uses)) {
+            return false;
+        }
+        if asked.rests_until.is_some_and(|until| at < until) {
+            return false;
+        }
+        asked.rests_until = None;
+        true
+    }
+
+    /// What answers all parts. `None` when a condition cannot be built.
+    fn prepared(&self, asked: &mut Asked) -> Option<Prepared> {
+        if asked.prepared.is_none() {
+            let keys = asked.wanted.keys();
+            let conditions = self.conditions(keys.clone().map(String::as_str))?;
+            let places = keys.enumerate().map(|(place, key)| (key.to_owned(), place)).collect();
+            let expr = Arc::new(narrowed(&self.common, &conditions));
+            asked.prepared = Some(Prepared { expr, places: Arc::new(places) });
+        }
+        asked.prepared.clone()
+    }
+
+    /// The conditions that leave only these parts. `None` when one cannot be built.
+    fn conditions<'k>(&self, keys: impl Iterator<Item = &'k str> + Clone) -> Option<Vec<Matcher>> {
+        let condition = |(place, label): (usize, &String)| {
             let values: BTreeSet<&str> =
                 keys.clone().filter_map(|key| key.split(SEPARATOR).nth(place)).collect();
-            conditions.push(one_of(label, &values)?);
-        }
-        let places = keys.enumerate().map(|(place, key)| (key.to_owned(), place)).collect();
-        let expr = Arc::new(narrowed(&self.common, &conditions));
-        Some(Prepared { expr, places: Arc::new(places) })
+            one_of(label, &values)
+        };
+        self.labels.iter().enumerate().map(condition).collect()
     }
 
     /// The condition that leaves only the hosts of a wave.
@@ -321,8 +408,21 @@ impl Question {
         moment.wave.filter(|_| self.by_host).and_then(|wave| wave.condition.as_ref())
     }
 
+    /// Whether only the hosts of a wave are looked at.
+    pub(crate) fn is_narrowed(&self, moment: Moment<'_>) -> bool {
+        self.narrowing(moment).is_some()
+    }
+
     fn asked(&self) -> MutexGuard<'_, Asked> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Answer {
+    /// A part of it that rules compare with something.
+    pub(crate) fn part(self: &Arc<Self>, key: &str, is_narrow: bool) -> Option<Part> {
+        let place = *self.places.get(key)?;
+        Some(Part { is_narrow, answer: Arc::clone(self), place, threshold: None })
     }
 }
 
@@ -330,9 +430,8 @@ impl Share {
     /// The rule's part once it is there; `None` when the rule is better evaluated by itself.
     pub(crate) async fn part(&self, mut pending: Pending, moment: Moment<'_>) -> Option<Part> {
         let answer = pending.wait_for(Option::is_some).await.ok()?.clone()??;
-        let place = *answer.places.get(&self.key)?;
-        let is_narrow = self.question.narrowing(moment).is_some();
-        Some(Part { is_narrow, answer, place, threshold: self.threshold })
+        let part = answer.part(&self.key, self.question.is_narrowed(moment))?;
+        Some(part.against(self.threshold))
     }
 }
 

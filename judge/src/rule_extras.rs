@@ -1,9 +1,11 @@
 //! Fields of alerting rules that Prometheus does not have, all optional: `recover_expr`, `no_data`,
 //! `priority`, `max_notifications`, `active_times`, `runbook`. A rule without them is a rule of Prometheus.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::format_duration;
 use promql::{Expr, ValueType};
 use serde_saphyr::Spanned;
 
@@ -32,6 +34,12 @@ pub(crate) struct Extras {
     pub(crate) no_data: Option<NoData>,
     /// When the rule is awake.
     pub(crate) active_times: ActiveTimes,
+    /// From 0, the worst, to 6; it is the label `severity` of the alerts.
+    pub(crate) priority: Option<u8>,
+    /// How often an alert may be told; it is an annotation, which alarm reads.
+    pub(crate) max_notifications: Option<u32>,
+    /// A link, with templates; it is an annotation.
+    pub(crate) runbook: Option<String>,
 }
 
 /// What it means when the series behind an alert are gone.
@@ -112,24 +120,23 @@ impl ExtrasSpec {
                 Err(fault) => faults.push(("active_times", fault)),
             }
         }
-        if self.max_notifications.as_ref().is_some_and(|most| !is_notifications(most.value)) {
+        extras.max_notifications = self.max_notifications.as_ref().map(|most| most.value);
+        if extras.max_notifications.is_some_and(|most| !is_notifications(most)) {
             let fault = format!("must be from 1 to {NOTIFICATIONS_MAX}; leave it out for no limit");
             faults.push(("max_notifications", fault));
         }
-        if let Some(Err(fault)) = self.severity() {
-            faults.push(("priority", fault));
+        match self.priority.as_ref().map(|text| priority(&text.value)).transpose() {
+            Ok(priority) => extras.priority = priority,
+            Err(fault) => faults.push(("priority", fault)),
         }
+        extras.runbook = self.runbook.as_ref().map(|text| text.value.to_owned());
         (extras, faults)
     }
 
     /// The label `severity` that `priority` becomes.
-    pub(crate) fn severity(&self) -> Option<Result<String, String>> {
-        let text = &self.priority.as_ref()?.value;
-        let digit = text.strip_prefix(['P', 'p']).unwrap_or(text);
-        Some(match digit.parse::<u8>() {
-            Ok(level @ 0..=6) => Ok(format!("P{level}")),
-            _ => Err(format!("{text:?} is not a priority; write P0 (worst) to P6")),
-        })
+    pub(crate) fn severity(&self) -> Option<String> {
+        let level = priority(&self.priority.as_ref()?.value).ok()?;
+        Some(format!("P{level}"))
     }
 
     /// The annotations that fields become, as templates.
@@ -150,6 +157,24 @@ impl Extras {
         match self.no_data.as_ref()?.policy {
             NoDataPolicy::Alert(after) => Some(after),
             NoDataPolicy::Keep | NoDataPolicy::Ok => None,
+        }
+    }
+
+    /// Whether an alert may fire on without end although its condition is gone.
+    pub(crate) fn may_outlast(&self) -> bool {
+        self.recover.is_some()
+            || self.no_data.is_some()
+            || self.active_times != ActiveTimes::default()
+    }
+}
+
+impl fmt::Display for NoDataPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keep => f.write_str("keep"),
+            Self::Ok => f.write_str("ok"),
+            Self::Alert(Duration::ZERO) => f.write_str("alert"),
+            Self::Alert(after) => write!(f, "alert after {}", format_duration(*after)),
         }
     }
 }
@@ -174,6 +199,14 @@ fn recover_query(text: &str) -> Result<Query, String> {
     match expr.value_type() {
         ValueType::Vector => Ok(Query { text: text.to_owned(), expr: Arc::new(expr) }),
         other => Err(format!("it gives a {other}; an instant vector is needed, such as x < 80")),
+    }
+}
+
+fn priority(text: &str) -> Result<u8, String> {
+    let digit = text.strip_prefix(['P', 'p']).unwrap_or(text);
+    match digit.parse::<u8>() {
+        Ok(level @ 0..=6) => Ok(level),
+        _ => Err(format!("{text:?} is not a priority; write P0 (worst) to P6")),
     }
 }
 
@@ -220,6 +253,9 @@ mod tests {
         assert_eq!(rule.extras.recover.as_ref().expect("it has one").text, "x < 80");
         assert_eq!(rule.extras.no_data_alert(), Some(Duration::from_secs(600)));
         assert_ne!(rule.extras.active_times, ActiveTimes::default());
+        let Extras { priority, max_notifications, runbook, .. } = &rule.extras;
+        assert_eq!((*priority, *max_notifications), (Some(1), Some(3)));
+        assert_eq!(runbook.as_deref(), Some("http://wiki/{{ $labels.endpoint }}"));
         let labels: Vec<_> =
             rule.labels.iter().map(|(name, text)| (name.as_str(), text.source())).collect();
         assert_eq!(labels, [("severity", "P1")]);
@@ -241,6 +277,7 @@ mod tests {
         ] {
             let rule = rule(&format!("{{alert: A, expr: x > 1, no_data: {text}}}"));
             assert_eq!(rule.extras.no_data.expect("it has one").policy, policy);
+            assert_eq!(policy.to_string(), text);
         }
     }
 

@@ -254,7 +254,8 @@ impl Reader<'_> {
         }
         let key = GroupKey { file: self.file.to_owned(), name };
         let on_arrival = spec.on_arrival.unwrap_or(self.defaults.on_arrival);
-        RuleGroup { key, interval, limit: spec.limit.unwrap_or(0), query_offset, on_arrival, rules }
+        let (limit, owner) = (spec.limit.unwrap_or(0), String::new());
+        RuleGroup { key, interval, limit, query_offset, on_arrival, owner, rules }
     }
 
     fn rule(
@@ -269,9 +270,7 @@ impl Reader<'_> {
         let extras_spec = spec.take_extras();
         let extras = self.extras(&which, &extras_spec, &query, &spec.labels);
         let mut labels = spec.labels.take().unwrap_or_default();
-        if let (Some(Ok(severity)), Some(priority)) =
-            (extras_spec.severity(), &extras_spec.priority)
-        {
+        if let (Some(severity), Some(priority)) = (extras_spec.severity(), &extras_spec.priority) {
             let place = (priority.referenced, priority.defined);
             let severity = Spanned { value: severity, referenced: place.0, defined: place.1 };
             labels.insert(SEVERITY.to_owned(), severity);

@@ -193,7 +193,8 @@ impl RuleSource {
         for row in rows.iter().filter(|row| row.enabled) {
             let key = GroupKey { file: DATABASE.to_owned(), name: row.name.clone() };
             match self.check_group(&key.name, &row.body) {
-                Ok(group) => {
+                Ok(mut group) => {
+                    group.owner.clone_from(&row.owner);
                     next.insert(key, Arc::new(group));
                 }
                 Err(found) => {

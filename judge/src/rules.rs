@@ -41,6 +41,8 @@ pub(crate) struct RuleGroup {
     pub(crate) query_offset: Duration,
     /// Whether its alerting rules are evaluated when their data arrives, too.
     pub(crate) on_arrival: bool,
+    /// Whom to ask about it; empty when nobody is named.
+    pub(crate) owner: String,
     /// In the order of the file: a rule sees what earlier ones write in the same slot.
     pub(crate) rules: Vec<Rule>,
 }

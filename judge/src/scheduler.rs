@@ -11,15 +11,20 @@ use storage::Arrivals;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
-use crate::arrival::{Turn, Waiting};
+use crate::arrival::{Touched, Turn, Waiting, Wave};
 use crate::group::GroupRun;
+use crate::question::Part;
 use crate::rules::{self, GroupKey, RuleGroup, RuleSet};
 use crate::shard::Arrival;
 use crate::slot::{Due, Slots};
 use crate::tick::Ticker;
+use crate::wave::{self, Answered, Concern, Visit};
 
 /// The loop wakes at least this often, so that a clock that was set is noticed.
 const NAP_MAX: Duration = Duration::from_secs(5);
+
+/// Waves that ask at a time: one that takes long does not hold up the next.
+const WAVES_MAX: usize = 2;
 
 /// The groups of this judge and where each stands.
 struct Scheduler {
@@ -33,7 +38,10 @@ struct Scheduler {
     done: Vec<Arc<GroupKey>>,
     /// Groups that wait to look at what arrived.
     waiting: Waiting,
-    running: JoinSet<GroupRun>,
+    /// Groups that are being evaluated.
+    running: JoinSet<Vec<GroupRun>>,
+    /// Waves whose questions are being asked.
+    asking: JoinSet<Answered>,
     /// When the queue of slots was last looked at.
     looked: Timestamp,
 }
@@ -81,6 +89,7 @@ pub(crate) async fn run(
         done: Vec::new(),
         waiting: Waiting::default(),
         running: JoinSet::new(),
+        asking: JoinSet::new(),
     };
     scheduler.apply(rules.borrow_and_update().clone());
     loop {
@@ -102,9 +111,10 @@ pub(crate) async fn run(
             },
             arrivals = shard.arrivals() => scheduler.resume(&arrivals),
             Some(done) = scheduler.running.join_next() => scheduler.seat_again(done),
+            Some(answered) = scheduler.asking.join_next() => scheduler.look(answered),
             arrived = arrivals.next() => {
                 let touched = scheduler.ticker.evaluator.passes.touched(&arrived);
-                scheduler.waiting.add(touched, clock.now());
+                scheduler.waiting.add(&touched, clock.now());
             }
             () = clock.sleep_until(wake_at) => {}
         }
@@ -201,7 +211,7 @@ impl Scheduler {
             let ticker = self.ticker.clone();
             self.running.spawn(async move {
                 tick(&ticker, &mut run, due).await;
-                run
+                vec![run]
             });
         }
     }
@@ -218,35 +228,89 @@ impl Scheduler {
         }
     }
 
-    /// Lets groups look at what arrived, as long as there is room. Slots go first: an alert must not be looked
-    /// at earlier than it was before.
+    /// Begins to look at what arrived. Slots go first: an alert must not be looked at earlier than it was before.
     fn start_arrived(&mut self, now: Timestamp) {
+        while self.asking.len() < WAVES_MAX {
+            let Some((wave, parts)) = self.waiting.next_wave(now) else { break };
+            let ticker = Arc::clone(&self.ticker);
+            self.asking.spawn(async move { ticker.evaluator.ask(wave, &parts).await });
+        }
         // One place more than slots have, so that news does not wait for all of them.
         while self.running.len() <= self.concurrent_max {
-            let Some(turn) = self.waiting.next_turn(now) else { return };
-            let Some(seat) = self.seats.get_mut(&turn.group) else { continue };
-            if seat.seen >= turn.wave.at {
-                // A slot that came later has seen it all, a look only what it was about.
-                if seat.evaluated < turn.wave.at {
-                    self.waiting.add(turn.into(), now);
-                }
-                continue;
-            }
-            let Some(mut run) = seat.run.take() else {
-                self.waiting.postpone(turn);
-                continue;
-            };
-            let Turn { group, rules, wave } = turn;
-            seat.seen = wave.at;
-            if let Some(queued) = seat.queued.take() {
-                self.due.remove(&(queued, group));
-            }
-            let ticker = self.ticker.clone();
-            self.running.spawn(async move {
-                ticker.look_on_arrival(&mut run, &rules, &wave).await;
-                run
-            });
+            let Some(turn) = self.waiting.next_turn() else { return };
+            self.start_turn(turn, now);
         }
+    }
+
+    /// Lets a group look by itself.
+    fn start_turn(&mut self, turn: Turn, now: Timestamp) {
+        let Some(seat) = self.seats.get_mut(&turn.group) else { return };
+        match seat.stand(turn.wave.at) {
+            Stand::Passed => {}
+            Stand::Overtaken => {
+                let hosts = turn.wave.hosts.clone();
+                self.waiting.add(&Touched { parts: turn.parts, hosts }, now);
+            }
+            Stand::Busy => self.waiting.postpone(&turn.group, &turn.parts, &turn.wave.hosts),
+            Stand::Free => {
+                let Some(mut run) = seat.leave(turn.wave.at, &mut self.due) else { return };
+                let ticker = Arc::clone(&self.ticker);
+                self.running.spawn(async move {
+                    ticker.look_on_arrival(&mut run, &turn).await;
+                    vec![run]
+                });
+            }
+        }
+    }
+
+    /// Lets those groups look that a wave concerns, now that its questions are answered.
+    fn look(&mut self, answered: Result<Answered, JoinError>) {
+        let answered = match answered {
+            Ok(answered) => answered,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return,
+        };
+        let (now, wave) = (self.ticker.context.clock.now(), &answered.wave);
+        self.waiting.rest(answered.took, now);
+        let Concerned { rules, turns, again, quiet } = self.concerned(&answered);
+        let metrics = &self.ticker.metrics;
+        metrics.arrival_evaluations.inc_by(quiet);
+        metrics.pass_rules.inc_by(quiet + rules.values().map(|one| one.len() as u64).sum::<u64>());
+        self.waiting.add(&Touched { parts: again, hosts: wave.hosts.clone() }, now);
+        turns.into_values().for_each(|turn| self.waiting.take_turn(turn));
+        let mut visits = Vec::with_capacity(rules.len());
+        for (key, rules) in rules {
+            let run = self.seats.get_mut(&key).and_then(|seat| seat.leave(wave.at, &mut self.due));
+            visits.extend(run.map(|run| Visit { run, rules }));
+        }
+        if !visits.is_empty() {
+            let (ticker, wave) = (Arc::clone(&self.ticker), Arc::clone(wave));
+            self.running.spawn(async move { ticker.look_together(visits, &wave).await });
+        }
+    }
+
+    /// Which rules have something to do about what a wave found.
+    fn concerned(&mut self, answered: &Answered) -> Concerned {
+        let mut concerned = Concerned::default();
+        let (seats, waiting, wave) = (&self.seats, &mut self.waiting, &answered.wave);
+        answered.each_rule(|listener, number, part| {
+            let Some(seat) = seats.get(&listener.group.key) else { return };
+            match (seat.stand(wave.at), &seat.run) {
+                (Stand::Passed, _) => {}
+                (Stand::Overtaken, _) => concerned.again.push(number),
+                (_, None) => waiting.postpone(&seat.key, &[number], &wave.hosts),
+                (_, Some(run)) if run.last.is_none() || run.is_removed => {}
+                (_, Some(run)) => match wave::concern(run, listener, part, wave) {
+                    Concern::None => concerned.quiet += 1,
+                    Concern::Part(part) => {
+                        let rules = concerned.rules.entry(Arc::clone(&seat.key)).or_default();
+                        rules.push((listener.rule, part));
+                    }
+                    Concern::Alone => concerned.turn(&seat.key, wave, (listener.rule, number)),
+                },
+            }
+        });
+        concerned
     }
 
     /// When there is something to start for which there is room; when there is none, one that runs must end
@@ -254,19 +318,24 @@ impl Scheduler {
     fn wake_at(&self, now: Timestamp) -> Timestamp {
         let (running, room) = (self.running.len(), self.concurrent_max);
         let slot = self.due.first().map(|(due, _)| *due).filter(|_| running < room);
-        let arrived = self.waiting.next_due().filter(|_| running <= room);
+        let can_look = running <= room && self.asking.len() < WAVES_MAX;
+        let arrived = self.waiting.next_due(now).filter(|_| can_look);
         [slot, arrived].into_iter().flatten().fold(now.plus(NAP_MAX), Timestamp::min)
     }
 
-    fn seat_again(&mut self, done: Result<GroupRun, JoinError>) {
-        let run = match done {
-            Ok(run) => run,
+    fn seat_again(&mut self, done: Result<Vec<GroupRun>, JoinError>) {
+        let runs = match done {
+            Ok(runs) => runs,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => return,
         };
         let now = self.ticker.context.clock.now();
-        let key = run.group.key.clone();
-        let Some(seat) = self.seats.get_mut(&key) else { return };
+        runs.into_iter().for_each(|run| self.seat_one(run, now));
+    }
+
+    fn seat_one(&mut self, run: GroupRun, now: Timestamp) {
+        let Some(seat) = self.seats.get_mut(&run.group.key) else { return };
+        let key = Arc::clone(&seat.key);
         seat.run = Some(run);
         if let Some(begun) = seat.resumed.take() {
             seat.resume(begun);
@@ -308,7 +377,68 @@ impl Scheduler {
     }
 }
 
+/// How a group stands to a wave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stand {
+    /// A slot that came later has seen it all.
+    Passed,
+    /// A look that came later has seen only what it was about.
+    Overtaken,
+    /// It is just being evaluated.
+    Busy,
+    Free,
+}
+
+/// What a wave means for the groups.
+#[derive(Debug, Default)]
+struct Concerned {
+    /// Rules with what they are to look at.
+    rules: HashMap<Arc<GroupKey>, Vec<(usize, Part)>>,
+    /// Groups with rules that ask by themselves.
+    turns: HashMap<Arc<GroupKey>, Turn>,
+    /// Parts to be looked at once more.
+    again: Vec<usize>,
+    /// Rules that have nothing to do.
+    quiet: u64,
+}
+
+impl Concerned {
+    fn turn(&mut self, group: &Arc<GroupKey>, wave: &Arc<Wave>, (rule, part): (usize, usize)) {
+        let turn = self.turns.entry(Arc::clone(group)).or_insert_with(|| Turn {
+            group: Arc::clone(group),
+            rules: BTreeSet::new(),
+            parts: Vec::new(),
+            wave: Arc::clone(wave),
+        });
+        turn.rules.insert(rule);
+        turn.parts.push(part);
+    }
+}
+
 impl Seat {
+    fn stand(&self, at: Timestamp) -> Stand {
+        match &self.run {
+            _ if self.seen >= at && self.evaluated >= at => Stand::Passed,
+            _ if self.seen >= at => Stand::Overtaken,
+            None => Stand::Busy,
+            Some(_) => Stand::Free,
+        }
+    }
+
+    /// Takes the group out of the queue of slots, to look at a moment between them.
+    fn leave(
+        &mut self,
+        at: Timestamp,
+        due: &mut BTreeSet<(Timestamp, Arc<GroupKey>)>,
+    ) -> Option<GroupRun> {
+        let run = self.run.take()?;
+        self.seen = at;
+        if let Some(queued) = self.queued.take() {
+            due.remove(&(queued, Arc::clone(&self.key)));
+        }
+        Some(run)
+    }
+
     fn is_done(&self) -> bool {
         self.run.as_ref().is_some_and(GroupRun::is_done)
     }

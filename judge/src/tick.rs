@@ -6,22 +6,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::Context;
+use futures_util::future::join_all;
 use model::{Fingerprint, Labels, Timestamp};
-use state::{State, StateError};
+use state::StateError;
 use tokio::time::Instant;
 
-use crate::arrival::Wave;
+use crate::arrival::{Turn, Wave};
 use crate::board::Board;
 use crate::config::Links;
 use crate::deliver::Delivery;
+use crate::documents::Documents;
 use crate::eval::Evaluator;
 use crate::group::{Claim, GroupRun, with_external};
 use crate::metrics::Metrics;
-use crate::shard::{Leave, Shard, state_name};
+use crate::shard::{Leave, Shard};
 use crate::slot::Due;
+use crate::wave::Visit;
 
-/// Kind of the documents in shared state.
-const DOCUMENT_KIND: &str = "rule_group";
 /// What `/-/ready` calls shared state.
 const STATE: &str = "shared state";
 /// What `/-/ready` calls a judge's place among the others.
@@ -32,7 +33,7 @@ const CIRCLE: &str = "place among the judges";
 pub(crate) struct Ticker {
     pub(crate) context: Context,
     pub(crate) evaluator: Evaluator,
-    pub(crate) state: State,
+    pub(crate) documents: Documents,
     pub(crate) shard: Arc<Shard>,
     pub(crate) delivery: Delivery,
     pub(crate) board: Board,
@@ -75,25 +76,40 @@ impl Ticker {
         figures.duration
     }
 
-    /// Lets rules of a group look at what arrived. Their recorded series and those of their alerts are written
-    /// at the slots only.
-    pub(crate) async fn look_on_arrival(
-        &self,
-        run: &mut GroupRun,
-        rules: &[usize],
-        wave: &Arc<Wave>,
-    ) {
-        if run.last.is_none() || run.is_removed {
-            return;
-        }
+    /// Lets rules of a group ask what arrived. Their recorded series and those of their alerts are written at the
+    /// slots only.
+    pub(crate) async fn look_on_arrival(&self, run: &mut GroupRun, turn: &Turn) {
         // The next slot takes the group, or tells why it cannot.
         let Some(fencing) = self.shard.begin_between(&run.group.key) else { return };
-        if run.claim == Claim::Held(fencing) && self.evaluator.look(run, rules, wave).await {
-            let told_as: Arc<str> = Arc::from(run.group.key.to_string());
-            self.store_and_tell(run, wave.at, &told_as).await;
-            self.board.put(run);
+        if run.claim == Claim::Held(fencing) {
+            let is_changed = self.evaluator.look(run, &turn.rules, &turn.wave).await;
+            self.conclude(run, is_changed, turn.wave.at).await;
         }
         self.shard.finish(&run.group.key, None);
+    }
+
+    /// As [`Ticker::look_on_arrival`] for rules of many groups, to which the wave has brought what they want to know.
+    /// The groups come back.
+    pub(crate) async fn look_together(&self, visits: Vec<Visit>, wave: &Wave) -> Vec<GroupRun> {
+        let look = async |Visit { mut run, rules }: Visit| {
+            let Some(fencing) = self.shard.begin_between(&run.group.key) else { return run };
+            if run.claim == Claim::Held(fencing) {
+                let is_changed = self.evaluator.visit(&mut run, rules, wave).await;
+                self.conclude(&mut run, is_changed, wave.at).await;
+            }
+            self.shard.finish(&run.group.key, None);
+            run
+        };
+        join_all(visits.into_iter().map(look)).await
+    }
+
+    /// Stores and tells what a look between the slots found.
+    async fn conclude(&self, run: &mut GroupRun, is_changed: bool, now: Timestamp) {
+        if is_changed {
+            let told_as: Arc<str> = Arc::from(run.group.key.to_string());
+            self.store_and_tell(run, now, &told_as).await;
+            self.board.put(run);
+        }
     }
 
     async fn store_and_tell(&self, run: &mut GroupRun, now: Timestamp, told_as: &Arc<str>) {
@@ -119,7 +135,7 @@ impl Ticker {
         self.evaluator.passes.leave(key);
         self.delivery.forget(&Arc::from(key.to_string()));
         if run.claim != Claim::None {
-            let removed = self.state.remove_document(DOCUMENT_KIND, &state_name(key)).await;
+            let removed = self.documents.remove(key).await;
             if let Err(error) = removed.and(self.shard.remove(key).await) {
                 self.state_is_away(run, &error);
             }
@@ -177,7 +193,7 @@ impl Ticker {
         now: Timestamp,
     ) -> Result<(), StateError> {
         let begun = Instant::now();
-        let document = self.state.load_document(DOCUMENT_KIND, &state_name(&run.group.key)).await?;
+        let document = self.documents.load(&run.group.key).await?;
         self.metrics.aliases.group_restored(&run.group.key, begun.elapsed());
         if let Err(reason) = run.restore(document.as_deref(), leave, now) {
             tracing::error!(group = %run.group.key, reason, "stored alerts cannot be read; starting without");
@@ -191,8 +207,7 @@ impl Ticker {
     async fn save(&self, run: &mut GroupRun, slot: Timestamp) -> Result<(), StateError> {
         let Claim::Held(fencing) = run.claim else { return Ok(()) };
         if let Some(document) = run.document(slot, fencing) {
-            let name = state_name(&run.group.key);
-            self.state.save_document(DOCUMENT_KIND, &name, &document, fencing).await?;
+            self.documents.save(&run.group.key, document, fencing).await?;
             run.note_saved(slot, fencing);
         }
         Ok(())

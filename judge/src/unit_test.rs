@@ -3,6 +3,7 @@
 //! recorded is compared with what the file expects.
 
 mod compare;
+mod natives;
 mod run;
 mod series;
 mod spec;

@@ -19,7 +19,7 @@ struct Desk {
 
 impl Desk {
     fn new(text: &str) -> Self {
-        Self { groups: Groups::rebuild(Arc::new(plan(text)), &[], &[]), now: 0 }
+        Self { groups: Groups::rebuild(Arc::new(plan(text)), &[], &[], true), now: 0 }
     }
 
     fn moment(seconds: i64) -> Timestamp {
@@ -388,7 +388,7 @@ fn told(stored: &StoredAlert, status: AlertStatus, at: i64) -> Told {
 }
 
 fn rebuilt(alerts: &[StoredAlert], log: &[Told], now: i64) -> Desk {
-    Desk { groups: Groups::rebuild(Arc::new(plan(GROUPED)), alerts, log), now }
+    Desk { groups: Groups::rebuild(Arc::new(plan(GROUPED)), alerts, log, true), now }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use channels::next::{Plan, Step};
-use channels::{Answer, How, Kind, Message, compose};
+use channels::{Answer, How, Kind, Message, Whose, compose};
 use daemon::{Context, Stop};
 use db::messages::{AttemptRow, Stage};
 use futures_util::future::BoxFuture;
@@ -255,7 +255,7 @@ impl Sender {
                     });
                     desk.mark_busy(&ids);
                     let items: Vec<&Item> = ids.iter().filter_map(|id| desk.get(id)).collect();
-                    let parcel = Parceled::of(&items, now);
+                    let parcel = self.parceled(&self.team().bots[bot], &items, now);
                     under_way.push(self.attempt(bot, ids, parcel, now).boxed());
                 }
             }
@@ -266,13 +266,13 @@ impl Sender {
         &self,
         bot: usize,
         ids: Vec<String>,
-        parcel: Option<Parceled>,
+        parcel: Result<Parceled, Answer>,
         began_at: Timestamp,
     ) -> Tried {
         let stopwatch = tokio::time::Instant::now();
         let answer = match parcel {
-            Some(parcel) => self.send(&self.team().bots[bot], parcel).await,
-            None => channels::next::unreachable(false, "there is nothing to send"),
+            Ok(parcel) => self.send(&self.team().bots[bot], parcel).await,
+            Err(answer) => answer,
         };
         Tried { ids, bot, answer, began_at, took: stopwatch.elapsed() }
     }
@@ -284,13 +284,50 @@ impl Sender {
             Err(answer) => return answer,
         };
         let how = How { now: self.now(), token: &token, is_plain: parcel.is_plain };
-        match channel.parcel(&parcel.message, &parcel.address, how) {
+        let answer = match channel.parcel(&parcel.message, &parcel.address, how) {
             Ok(built) => {
                 let timeout = self.team().timeout;
                 transport::deliver(&self.office.http, &bot.spec, built, timeout).await
             }
-            Err(fault) => Answer::Refused { fault, whose: channels::Whose::Message },
+            Err(fault) => Answer::Refused { fault, whose: Whose::Message },
+        };
+        match answer {
+            // The next bot has another address of the same person.
+            Answer::Refused { fault, whose: Whose::Recipient } if parcel.has_more_addresses => {
+                Answer::Refused { fault, whose: Whose::Bot }
+            }
+            answer => answer,
         }
+    }
+
+    /// What a bot shall send; or what comes of it without an attempt.
+    fn parceled(&self, bot: &Bot, items: &[&Item], now: Timestamp) -> Result<Parceled, Answer> {
+        let Some(first) = items.first() else { return Err(nothing()) };
+        let mutes = self.office.mutes.known();
+        let is_called = |item: &Item, user: &str| match &item.body.subject {
+            Some(subject) => mutes.holding(user, subject, now).is_none(),
+            None => true,
+        };
+        let mut messages: Vec<Message> =
+            items.iter().map(|item| item.body.message.clone()).collect();
+        for (message, item) in messages.iter_mut().zip(items) {
+            // Who muted it after it was built is not called by name either.
+            message.mentions.retain(|mention| is_called(item, &mention.user));
+        }
+        let message = match messages.len() {
+            1 => messages.pop(),
+            _ => compose::digest(&messages.iter().collect::<Vec<_>>(), now),
+        };
+        let address = match &first.progress.moved_to {
+            Some(moved) => moved.clone(),
+            None => first.body.address_for(&bot.spec, &first.row.recipient)?,
+        };
+        Ok(Parceled {
+            message: message.ok_or_else(nothing)?,
+            address,
+            is_plain: first.progress.is_plain,
+            has_more_addresses: first.body.addresses.is_some(),
+        })
     }
 
     /// The access token of a bot; empty where none is needed.
@@ -372,20 +409,12 @@ struct Parceled {
     message: Message,
     address: String,
     is_plain: bool,
+    /// Whether another bot would reach the person under another address.
+    has_more_addresses: bool,
 }
 
-impl Parceled {
-    fn of(items: &[&Item], now: Timestamp) -> Option<Self> {
-        let first = items.first()?;
-        let message = if items.len() == 1 {
-            first.body.message.clone()
-        } else {
-            let messages: Vec<&Message> = items.iter().map(|item| &item.body.message).collect();
-            compose::digest(&messages, now)?
-        };
-        let address = first.progress.moved_to.clone().unwrap_or_else(|| first.body.address.clone());
-        Some(Self { message, address, is_plain: first.progress.is_plain })
-    }
+fn nothing() -> Answer {
+    channels::next::unreachable(false, "there is nothing to send")
 }
 
 fn attempt_row(

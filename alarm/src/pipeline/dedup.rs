@@ -1,6 +1,6 @@
 //! Nobody is told the same thing twice before the repeat interval is over.
 
-use db::alerts::{AlertStatus, DeliveryResult};
+use db::alerts::{AlertStatus, DeliveryResult, StoredAlert};
 
 use super::{Candidate, Reason, Round};
 
@@ -29,6 +29,27 @@ pub(super) fn told_already(candidate: &Candidate, round: &Round<'_>) -> Option<R
     }
 }
 
+/// The annotation in which a rule says how often one receiver may be told of an alert from its start to its end.
+const MAX_NOTIFICATIONS: &str = "max_notifications";
+
+/// How often one receiver may be told that an alert fires; `None` without a limit. Text that is no number from 1
+/// is none.
+pub(crate) fn notifications_max(alert: &StoredAlert) -> Option<u32> {
+    let text = alert.alert.annotations.get(MAX_NOTIFICATIONS)?;
+    text.trim().parse().ok().filter(|most| *most > 0)
+}
+
+/// Refuses to repeat what was told often enough. What begins, begins anew or ends is always told.
+pub(super) fn told_often(candidate: &Candidate, round: &Round<'_>) -> Option<Reason> {
+    let alert = &candidate.alert;
+    let sent = candidate.told.as_ref().and_then(|told| told.sent.as_ref())?;
+    let is_repeat = alert.status == AlertStatus::Firing
+        && sent.status == AlertStatus::Firing
+        && alert.alert.starts_at <= sent.starts_at;
+    let is_enough = is_repeat && round.told_often.contains(&alert.alert.fingerprint());
+    is_enough.then_some(Reason::ToldOften)
+}
+
 /// Whether the receiver refused for good since the alert is as it is. It is asked again after the repeat
 /// interval.
 fn was_given_up(candidate: &Candidate, round: &Round<'_>) -> bool {
@@ -48,6 +69,8 @@ fn was_given_up(candidate: &Candidate, round: &Round<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use model::Timestamp;
 
     use super::super::tests::{candidate, receiver, round};
@@ -126,5 +149,35 @@ mod tests {
     #[test]
     fn an_earlier_start_from_another_sender_is_no_news() {
         check((Firing, 5), Some((Firing, 10, 20)), None, Some(Reason::AlreadyTold));
+    }
+
+    #[test]
+    fn what_was_told_often_enough_is_not_repeated_and_its_end_is_told() {
+        let (receiver, claims) = (receiver(true), Claims::default());
+        let check = |alert: (AlertStatus, i64), told, is_enough: bool, expected| {
+            let candidate = candidate(alert.0, alert.1, told);
+            let enough: HashSet<_> =
+                is_enough.then(|| candidate.alert.alert.fingerprint()).into_iter().collect();
+            let round = Round { told_often: &enough, ..round(&receiver, 5_000, &claims) };
+            assert_eq!(told_often(&candidate, &round), expected, "{alert:?} after {told:?}");
+        };
+        let told = Some((Firing, 10, 20));
+        check((Firing, 10), told, false, None);
+        check((Firing, 10), told, true, Some(Reason::ToldOften));
+        check((Resolved, 10), told, true, None);
+        check((Firing, 30), told, true, None);
+        check((Firing, 10), None, true, None);
+        check((Firing, 10), Some((Resolved, 10, 20)), true, None);
+    }
+
+    #[test]
+    fn how_often_an_alert_may_be_told_is_read_from_its_annotation() {
+        let mut alert = candidate(Firing, 10, None).alert;
+        for (text, expected) in [("3", Some(3)), (" 1 ", Some(1)), ("0", None), ("often", None)] {
+            alert.alert.annotations.insert("max_notifications".to_owned(), text.to_owned());
+            assert_eq!(notifications_max(&alert), expected, "{text}");
+        }
+        alert.alert.annotations.clear();
+        assert_eq!(notifications_max(&alert), None);
     }
 }

@@ -245,6 +245,7 @@ fn reason_words(reason: &str, language: Language) -> &str {
         "resolved_not_wanted" => language.text("reason.resolved_not_wanted"),
         "already_told" => language.text("reason.already_told"),
         "given_up" => language.text("reason.given_up"),
+        "told_often" => language.text("reason.told_often"),
         _ => "",
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Alarm, PATIENCE, receiver, result, told, webhook};
+use crate::harness::{Alarm, PATIENCE, START, receiver, result, told, webhook};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -79,6 +79,68 @@ async fn a_firing_alert_is_repeated_after_the_interval_and_not_before() {
         .until_later("it is repeated", "DiskFull", SECOND, |case| case["deliveries"][1].is_object())
         .await;
     assert_eq!(webhook.bodies()[2]["alerts"][0]["labels"]["alertname"], "DiskFull");
+}
+
+#[tokio::test]
+async fn an_alert_is_repeated_as_often_as_its_rule_allows_and_its_end_is_told() {
+    let (webhook, _context) = webhook().await;
+    let settings = "repeat_interval = \"10m\"\n".to_owned() + &receiver("ops", &webhook);
+    let mut alarm = Alarm::start(&settings).await;
+    let fire = async |alarm: &Alarm| {
+        let limited = json!([{
+            "labels": { "alertname": "DiskFull", "severity": "critical" },
+            "annotations": { "max_notifications": "2" },
+            "startsAt": START.minus(MINUTE).rfc3339(), "endsAt": alarm.moment(3600),
+        }]);
+        assert_eq!(alarm.post(limited.to_string()).await.0, 200);
+        alarm.fire("Other", "critical").await;
+    };
+    let of = |name: &str| {
+        let bodies = webhook.bodies();
+        let alerts = bodies.iter().flat_map(|body| body["alerts"].as_array().unwrap());
+        alerts.filter(|alert| alert["labels"]["alertname"] == name).count()
+    };
+    let repeats = async |alarm: &Alarm, others: usize| {
+        alarm.advance(10 * MINUTE + SECOND);
+        testkit::eventually("the other one is repeated", PATIENCE, async || {
+            alarm.advance(SECOND);
+            (of("Other") == others).then_some(())
+        })
+        .await;
+    };
+    fire(&alarm).await;
+    testkit::eventually("both are told", PATIENCE, async || {
+        (of("Other") == 1 && of("DiskFull") == 1).then_some(())
+    })
+    .await;
+    repeats(&alarm, 2).await;
+    alarm
+        .until_case("it is repeated once", "DiskFull", |case| case["deliveries"][1].is_object())
+        .await;
+    fire(&alarm).await;
+    alarm = alarm.restart(&settings, SECOND).await;
+    for others in 3..5 {
+        repeats(&alarm, others).await;
+        fire(&alarm).await;
+    }
+    let metrics = alarm.get("/metrics").await;
+    let refused = "alarm_suppressed_notifications_total{receiver=\"ops\",reason=\"told_often\"}";
+    let line = metrics.lines().find(|line| line.starts_with(refused)).expect(&metrics);
+    assert!(line.ends_with(|last: char| last != '0'), "{line}");
+    assert_eq!(of("DiskFull"), 2);
+    let ended = json!([{
+        "labels": { "alertname": "DiskFull", "severity": "critical" },
+        "startsAt": START.minus(MINUTE).rfc3339(), "endsAt": alarm.moment(0),
+    }]);
+    assert_eq!(alarm.post(ended.to_string()).await.0, 200);
+    testkit::eventually("its end is told", PATIENCE, async || {
+        alarm.advance(SECOND);
+        (of("DiskFull") == 3).then_some(())
+    })
+    .await;
+    let bodies = webhook.bodies();
+    let mut alerts = bodies.iter().flat_map(|body| body["alerts"].as_array().unwrap());
+    assert!(alerts.any(|a| a["labels"]["alertname"] == "DiskFull" && a["status"] == "resolved"));
 }
 
 #[tokio::test]

@@ -4,9 +4,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod api;
+mod claiming;
 mod delivery;
+mod falcon_events;
 mod harness;
 mod muting;
+mod people;
 mod restart;
 mod robots;
 mod routing;

@@ -107,8 +107,9 @@ impl Proxy {
             });
         }
         let config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
-        let addr =
-            apiproxy::start(config, Deps { centres }, &context).await.expect("port 0 is free");
+        let addr = apiproxy::start(config, Deps { centres, ..Deps::default() }, &context)
+            .await
+            .expect("port 0 is free");
         let proxy = Self { context, addr };
         testkit::eventually("the hosts are known", SOON, async || {
             let told = proxy.ask("/api/v1/datacenters", &[]).await;

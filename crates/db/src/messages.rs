@@ -250,6 +250,21 @@ impl Messages<'_> {
         Ok(self.db.record("look for the beginning", query, |row| row.text("id")).await?.is_some())
     }
 
+    /// Who was told of a beginning on a thread since a moment, or is being told.
+    pub async fn told_of_beginning(
+        &self,
+        thread: &str,
+        since: Timestamp,
+    ) -> Result<Vec<String>, DbError> {
+        let query = Statement::new(
+            "SELECT DISTINCT recipient FROM message WHERE thread = ? AND kind = 'firing' \
+             AND stage IN ('waiting', 'parked', 'sent', 'digested') AND created_at >= ? \
+             ORDER BY recipient",
+        );
+        let query = query.bind(thread).bind(since.0);
+        self.db.records("look for who was told", query, |row| row.text("recipient")).await
+    }
+
     /// Messages in a stage, the newest end first.
     pub async fn in_stage(&self, stage: Stage, max: u32) -> Result<Vec<MessageRow>, DbError> {
         let query = Statement::new(

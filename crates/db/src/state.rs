@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use crate::record::Record;
 use crate::statement::Statement;
-use crate::transaction::in_transaction;
+use crate::transaction::{Transaction, in_transaction};
 use crate::upsert::{insert_rows, sized_chunks};
 use crate::{Db, DbError};
 
@@ -92,22 +92,27 @@ impl StateTables<'_> {
         body: &[u8],
         fencing: i64,
     ) -> Result<bool, DbError> {
+        let saved = self.save_documents(kind, &[(name, body, fencing)]).await?;
+        Ok(saved.first().is_some_and(|is_saved| *is_saved))
+    }
+
+    /// Writes documents of one kind, given with name, body and fencing number, in one transaction. Answers
+    /// for each whether it was written: `false` when a later holder wrote it.
+    pub async fn save_documents(
+        &self,
+        kind: &str,
+        documents: &[(&str, &[u8], i64)],
+    ) -> Result<Vec<bool>, DbError> {
+        // Whoever writes several at a time locks them in the same order.
+        let mut order: Vec<usize> = (0..documents.len()).collect();
+        order.sort_by_key(|at| documents[*at].0);
         in_transaction!(self.db, "save a document", tx => {
-            let update = Statement::new(
-                "UPDATE state_document SET fencing = ?, body = ? WHERE kind = ? AND name = ? AND fencing <= ?",
-            );
-            let update = update.bind(fencing).bind(body).bind(kind).bind(name).bind(fencing);
-            if tx.execute(update).await? > 0 {
-                return Ok(true);
+            let mut saved = vec![false; documents.len()];
+            for at in &order {
+                let (name, body, fencing) = documents[*at];
+                saved[*at] = save_one(tx, kind, name, body, fencing).await?;
             }
-            let query = Statement::new("SELECT fencing FROM state_document WHERE kind = ? AND name = ?");
-            if tx.record(query.bind(kind).bind(name)).await?.is_some() {
-                return Ok(false);
-            }
-            let insert =
-                Statement::new("INSERT INTO state_document (kind, name, fencing, body) VALUES (?, ?, ?, ?)");
-            tx.execute(insert.bind(kind).bind(name).bind(fencing).bind(body)).await?;
-            Ok(true)
+            Ok(saved)
         })
     }
 
@@ -166,24 +171,24 @@ impl StateTables<'_> {
         })
     }
 
-    /// Takes up to `max` visible events, most important and then oldest first, and hides them until
-    /// `hidden_until`.
+    /// Takes up to `max` visible events and hides them until `hidden_until`: the `oldest` ones, and of the others the
+    /// most important and then the oldest first. They come in the order of importance.
     pub async fn take_events(
         &self,
         queue: &str,
-        max: i64,
+        (max, oldest): (usize, usize),
         now: i64,
         hidden_until: i64,
     ) -> Result<Vec<EventRow>, DbError> {
         in_transaction!(self.db, "take events", tx => {
-            // On MySQL each taker locks the events it chose and passes over those of the others.
-            let choose = Statement::new(
-                "SELECT name, priority, attempts + 1 AS attempts, body FROM state_event \
-                 WHERE queue = ? AND visible_at <= ? ORDER BY priority, pushed_at, name LIMIT ? \
-                 /*!50000 FOR UPDATE SKIP LOCKED */",
-            );
-            let records = tx.records(choose.bind(queue).bind(now).bind(max)).await?;
-            let events: Vec<EventRow> = records.iter().map(read_event).collect::<Result<_, _>>()?;
+            let mut events = visible_events(tx, queue, now, "pushed_at, name", oldest.min(max)).await?;
+            let known: HashSet<String> = events.iter().map(|(event, _)| event.name.clone()).collect();
+            let places = max - events.len();
+            let urgent = visible_events(tx, queue, now, "priority, pushed_at, name", max).await?;
+            let others = urgent.into_iter().filter(|(event, _)| !known.contains(&event.name));
+            events.extend(others.take(places));
+            events.sort_by_key(|(event, pushed_at)| (event.priority, *pushed_at));
+            let events: Vec<EventRow> = events.into_iter().map(|(event, _)| event).collect();
             for chunk in events.chunks(NAMES_PER_STATEMENT) {
                 let mut hide = Statement::new(
                     "UPDATE state_event SET visible_at = ?, attempts = attempts + 1 \
@@ -237,6 +242,53 @@ impl StateTables<'_> {
             .bind(queue);
         Ok(self.db.record("count events", query, |row| row.integer("length")).await?.unwrap_or(0))
     }
+}
+
+async fn save_one(
+    tx: &mut Transaction,
+    kind: &str,
+    name: &str,
+    body: &[u8],
+    fencing: i64,
+) -> Result<bool, sqlx::Error> {
+    let update = Statement::new(
+        "UPDATE state_document SET fencing = ?, body = ? WHERE kind = ? AND name = ? AND fencing <= ?",
+    );
+    let update = update.bind(fencing).bind(body).bind(kind).bind(name).bind(fencing);
+    if tx.execute(update).await? > 0 {
+        return Ok(true);
+    }
+    let query = Statement::new("SELECT fencing FROM state_document WHERE kind = ? AND name = ?");
+    if tx.record(query.bind(kind).bind(name)).await?.is_some() {
+        return Ok(false);
+    }
+    let insert = Statement::new(
+        "INSERT INTO state_document (kind, name, fencing, body) VALUES (?, ?, ?, ?)",
+    );
+    tx.execute(insert.bind(kind).bind(name).bind(fencing).bind(body)).await?;
+    Ok(true)
+}
+
+/// The first visible events in an order, each with the time it was pushed.
+async fn visible_events(
+    tx: &mut Transaction,
+    queue: &str,
+    now: i64,
+    order: &'static str,
+    max: usize,
+) -> Result<Vec<(EventRow, i64)>, sqlx::Error> {
+    if max == 0 {
+        return Ok(Vec::new());
+    }
+    // On MySQL each taker locks the events it chose and passes over those of the others.
+    let choose = Statement::new(format!(
+        "SELECT name, priority, pushed_at, attempts + 1 AS attempts, body FROM state_event \
+         WHERE queue = ? AND visible_at <= ? ORDER BY {order} LIMIT ? \
+         /*!50000 FOR UPDATE SKIP LOCKED */"
+    ));
+    let max = i64::try_from(max).unwrap_or(i64::MAX);
+    let records = tx.records(choose.bind(queue).bind(now).bind(max)).await?;
+    records.iter().map(|row| Ok((read_event(row)?, row.integer("pushed_at")?))).collect()
 }
 
 fn read_lease(row: &Record) -> Result<LeaseRow, sqlx::Error> {

@@ -1,5 +1,6 @@
 //! Native histograms: one sample that is a whole distribution.
 
+mod literal;
 mod shape;
 #[cfg(test)]
 mod tests;

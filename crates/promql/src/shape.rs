@@ -47,6 +47,15 @@ impl Threshold {
             if self.bound_first { (self.bound, value) } else { (value, self.bound) };
         compare(self.op, left, right)
     }
+
+    /// Whether it is one of `<`, `<=`, `>`, `>=`: of several numbers one is accepted only if the lowest or
+    /// the highest is.
+    pub fn is_ordering(&self) -> bool {
+        matches!(
+            self.op,
+            BinaryOp::Less | BinaryOp::LessEqual | BinaryOp::Greater | BinaryOp::GreaterEqual
+        )
+    }
 }
 
 impl Shape {

@@ -26,6 +26,28 @@ impl State {
         }
     }
 
+    /// Writes documents of one kind, given with key, body and fencing number, durably and at the price of
+    /// little more than one. Answers for each whether it was written: `false` when a later holder of its lease
+    /// wrote it. After an error it is not known which were written.
+    pub async fn save_documents(
+        &self,
+        kind: &str,
+        documents: &[(&str, &[u8], u64)],
+    ) -> Result<Vec<bool>, StateError> {
+        match &self.backend {
+            Backend::Embedded(db) => {
+                let numbered: Vec<(&str, &[u8], i64)> = documents
+                    .iter()
+                    .map(|(key, body, number)| {
+                        (*key, *body, i64::try_from(*number).unwrap_or(i64::MAX))
+                    })
+                    .collect();
+                Ok(db.state().save_documents(kind, &numbered).await?)
+            }
+            Backend::Redis(redis) => redis.save_documents(kind, documents).await,
+        }
+    }
+
     /// A document, if there is one.
     pub async fn load_document(
         &self,

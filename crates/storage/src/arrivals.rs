@@ -27,8 +27,9 @@ struct Shared {
 /// Series that got samples since the last time the listener asked.
 #[derive(Debug, Default)]
 pub struct Arrived {
-    /// Their label sets; a series is in it once for every batch that had it.
-    pub series: Vec<Labels>,
+    /// Their numbers in the store and their label sets; a series is in it once for every batch that had it. The
+    /// number of a series that is gone is given to another one.
+    pub series: Vec<(usize, Labels)>,
     /// How many there was no room for: the listener has to think of every series of its metrics.
     pub beyond_limit: u64,
 }
@@ -41,19 +42,20 @@ impl Arrivals {
     }
 
     /// Notes series that just got samples which a query can see now.
-    pub fn note<'a>(&self, series: impl Iterator<Item = &'a Labels>) {
+    pub fn note<'a>(&self, series: impl Iterator<Item = (usize, &'a Labels)>) {
         if !self.0.is_watched.load(Ordering::Relaxed) {
             return;
         }
         let names = self.0.names.read();
-        let mut watched = series.filter(|labels| names.contains(labels.metric_name())).peekable();
+        let mut watched =
+            series.filter(|(_, labels)| names.contains(labels.metric_name())).peekable();
         if watched.peek().is_none() {
             return;
         }
         let mut waiting = self.0.waiting.lock();
-        for labels in watched {
+        for (number, labels) in watched {
             if waiting.series.len() < SERIES_MAX {
-                waiting.series.push(labels.clone());
+                waiting.series.push((number, labels.clone()));
             } else {
                 waiting.beyond_limit += 1;
             }
@@ -94,10 +96,10 @@ mod tests {
     async fn a_listener_hears_of_its_metrics_only() {
         let arrivals = watching("up");
         let other = Labels::from_pairs([("__name__", "down")]);
-        arrivals.note([&other, &up("a"), &up("b")].into_iter());
-        assert_eq!(arrivals.next().await.series, [up("a"), up("b")]);
+        arrivals.note([(0, &other), (1, &up("a")), (2, &up("b"))].into_iter());
+        assert_eq!(arrivals.next().await.series, [(1, up("a")), (2, up("b"))]);
         arrivals.watch(HashSet::new());
-        arrivals.note([&up("a")].into_iter());
+        arrivals.note([(1, &up("a"))].into_iter());
         assert_eq!(arrivals.0.waiting.lock().series, []);
     }
 
@@ -105,7 +107,7 @@ mod tests {
     async fn more_than_there_is_room_for_is_counted() {
         let arrivals = watching("up");
         let labels = up("a");
-        arrivals.note(std::iter::repeat_n(&labels, SERIES_MAX + 3));
+        arrivals.note(std::iter::repeat_n((0, &labels), SERIES_MAX + 3));
         let arrived = arrivals.next().await;
         assert_eq!((arrived.series.len(), arrived.beyond_limit), (SERIES_MAX, 3));
     }
@@ -125,6 +127,6 @@ mod tests {
         write("a", 1.0).await;
         assert_eq!(write("a", 2.0).await.refused_count(), 1, "there is another value already");
         write("b", 1.0).await;
-        assert_eq!(storage.arrivals().next().await.series, [up("a"), up("b")]);
+        assert_eq!(storage.arrivals().next().await.series, [(0, up("a")), (1, up("b"))]);
     }
 }

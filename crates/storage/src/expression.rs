@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use model::{Selection, Series};
-use promql::{EvalError, Expr, Output, Params, Plan, PlanError};
+use promql::{EvalError, Expr, Output, Params, Plan, PlanError, SeriesSet};
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -124,7 +124,15 @@ fn answer(
         left = left.saturating_sub(input.iter().map(|series| series.samples.len()).sum());
         inputs.push(input);
     }
-    promql::evaluate(plan, &inputs, cancelled).map_err(QueryError::Evaluate)
+    if store.natives.is_empty() {
+        return promql::evaluate(plan, &inputs, cancelled).map_err(QueryError::Evaluate);
+    }
+    let with_natives = |(selection, floats): (&Selection, Vec<Series>)| {
+        let histograms = store.natives.select(selection);
+        SeriesSet { floats, histograms, starts: Vec::new() }
+    };
+    let inputs: Vec<SeriesSet> = plan.selections().iter().zip(inputs).map(with_natives).collect();
+    promql::evaluate_samples(plan, &inputs, cancelled).map_err(QueryError::Evaluate)
 }
 
 /// Evaluates a plan over series that were fetched already: apart from the async threads, within `limit`, and not on
@@ -211,6 +219,36 @@ mod tests {
             .expect("it is good");
         let Value::Matrix(matrix) = answer.value else { panic!("a range query gives a matrix") };
         assert_eq!((matrix.len(), matrix[0].samples.len()), (2, 10));
+    }
+
+    #[tokio::test]
+    async fn native_histograms_of_a_store_in_memory_are_seen() {
+        let storage = Storage::memory(Limits::default());
+        let histogram = |count| promql::Histogram { count, ..promql::Histogram::default() };
+        let sample = |minute: i64| promql::HistogramSample {
+            timestamp: Timestamp(minute * 60_000),
+            histogram: Arc::new(histogram(minute as f64)),
+        };
+        let labels = Labels::from_pairs([("__name__", "latency"), ("endpoint", "a")]);
+        let put = |range: std::ops::Range<i64>| {
+            let samples = range.map(sample).collect();
+            storage
+                .put_histograms(vec![promql::HistogramSeries { labels: labels.clone(), samples }])
+        };
+        assert!(put(0..5) && put(5..11));
+        let ask = async |text: &str| {
+            let expr = promql::parse(text).expect("it is PromQL");
+            let reader = storage.reader();
+            let output = query(&reader, &expr, Params::instant(NOW), Duration::from_secs(60)).await;
+            output.expect("it is good")
+        };
+        let Value::Vector(counts) = ask("histogram_count(latency offset 5m)").await.value else {
+            panic!("an instant vector")
+        };
+        assert_eq!(counts[0].1.value, 5.0);
+        let ten = ask("latency").await;
+        assert_eq!((ten.value, ten.histograms.len()), (Value::Vector(Vec::new()), 1));
+        assert!(ask("latency{endpoint=\"b\"}").await.histograms.is_empty());
     }
 
     #[tokio::test]

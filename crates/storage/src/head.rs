@@ -127,7 +127,7 @@ impl Head {
         drop(registry);
         self.newest.fetch_max(newest, Ordering::Relaxed);
         self.samples.fetch_add(plan.outcome.stored as u64, Ordering::Relaxed);
-        self.arrivals.note(plan.series.iter().map(|(_, series)| &series.labels));
+        self.arrivals.note(plan.series.iter().map(|(id, series)| (*id as usize, &series.labels)));
         plan.outcome
     }
 

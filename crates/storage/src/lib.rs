@@ -15,6 +15,7 @@ mod stats;
 
 mod local;
 mod memory;
+mod natives;
 
 mod overlay;
 mod remote;
@@ -45,6 +46,7 @@ mod block_index;
 mod block_meta;
 mod block_write;
 mod page;
+mod picked;
 mod step;
 mod worker;
 

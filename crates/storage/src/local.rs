@@ -16,6 +16,7 @@ use crate::cut::{next_cut, write_block};
 use crate::dir_lock::DirLock;
 use crate::error::{MaintainError, OpenError, WriteError};
 use crate::head::Head;
+use crate::natives::Natives;
 use crate::reading::Store;
 use crate::replay::replay;
 use crate::stats::{Counters, ReplayReport, Stats, WalStats};
@@ -74,7 +75,7 @@ impl Local {
             head.series_count(),
         );
         Ok(Self {
-            store: Store { head, blocks: Some(blocks) },
+            store: Store { head, blocks: Some(blocks), natives: Natives::default() },
             config: config.clone(),
             counters: Counters::default(),
             write_errors: AtomicU64::new(0),
@@ -92,7 +93,7 @@ impl Local {
     /// Judges, logs and applies a batch. The log is held all the while, so that it has the batches
     /// in the order in which they were judged.
     pub(crate) fn write(&self, batch: Batch) -> Result<WriteOutcome, WriteError> {
-        let Store { head, blocks } = &self.store;
+        let Store { head, blocks, .. } = &self.store;
         let mut wal = self.wal.lock();
         if wal.is_closed() {
             return Err(WriteError::Closed);

@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use crate::batch::{Batch, WriteOutcome};
 use crate::config::Limits;
 use crate::head::Head;
+use crate::natives::Natives;
 use crate::reading::Store;
 use crate::stats::{Counters, Stats};
 
@@ -18,7 +19,8 @@ pub(crate) struct Memory {
 
 impl Memory {
     pub(crate) fn new(limits: Limits) -> Self {
-        let store = Store { head: Head::new(limits), blocks: None };
+        let natives = Natives::default();
+        let store = Store { head: Head::new(limits), blocks: None, natives };
         Self { store, counters: Counters::default(), turn: Mutex::new(()) }
     }
 

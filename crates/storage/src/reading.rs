@@ -12,6 +12,7 @@ use crate::blocks::Blocks;
 use crate::cut::in_order;
 use crate::head::Head;
 use crate::looks;
+use crate::natives::Natives;
 use crate::page::{Damage, Reading};
 use crate::query::{Stop, at_most};
 
@@ -20,6 +21,8 @@ use crate::query::{Stop, at_most};
 pub(crate) struct Store {
     pub(crate) head: Head,
     pub(crate) blocks: Option<Blocks>,
+    /// Only a store in memory has any.
+    pub(crate) natives: Natives,
 }
 
 impl Store {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use model::{Labels, Matcher};
+use model::{Labels, METRIC_NAME, Matcher};
 use parking_lot::Mutex;
 
 use crate::index::{Index, SeriesId};
+use crate::picked::Picked;
 use crate::samples::SeriesSamples;
 
 /// One series. Readers share it, so that they look into it without holding the registry.
@@ -23,6 +24,7 @@ pub(crate) struct Registry {
     vacant: Vec<SeriesId>,
     table: HashTable<Entry>,
     index: Index,
+    picked: Picked,
 }
 
 /// The hash is kept, so that neither growth nor a miss touches the series themselves.
@@ -65,6 +67,7 @@ impl Registry {
         };
         let series = HeadSeries { labels: labels.clone(), samples: Mutex::default() };
         self.index.add(id, &series.labels);
+        self.picked.change(&series.labels);
         if let Some(slot) = self.slots.get_mut(id as usize) {
             *slot = Some(Arc::new(series));
         }
@@ -76,6 +79,10 @@ impl Registry {
     pub(crate) fn remove(&mut self, id: SeriesId) {
         let Some(series) = self.slots.get_mut(id as usize).and_then(Option::take) else { return };
         self.index.remove(id, &series.labels);
+        match self.index.ids_of(METRIC_NAME, series.labels.metric_name()) {
+            [] => self.picked.end(&series.labels),
+            _ => self.picked.change(&series.labels),
+        }
         if let Ok(entry) = self.table.find_entry(series.labels.hash(), |entry| entry.id == id) {
             entry.remove();
         }
@@ -93,8 +100,9 @@ impl Registry {
     /// The series that all matchers pick.
     pub(crate) fn resolve(&self, matchers: &[Matcher]) -> Vec<Arc<HeadSeries>> {
         let labels_of = |id| self.get(id).map(|series| &series.labels);
-        let ids = self.index.resolve(matchers, labels_of, || self.ids());
-        ids.into_iter().filter_map(|id| self.get(id).cloned()).collect()
+        let ids =
+            self.picked.ids(matchers, || self.index.resolve(matchers, labels_of, || self.ids()));
+        ids.iter().filter_map(|id| self.get(*id).cloned()).collect()
     }
 }
 
@@ -113,5 +121,34 @@ mod tests {
         assert_eq!((registry.find(&a), registry.find(&b), registry.len()), (None, Some(1), 1));
         assert_eq!(registry.find_or_insert(&c), Some((0, true)));
         assert_eq!(registry.ids(), [0, 1]);
+    }
+
+    #[test]
+    fn a_selection_that_is_asked_again_sees_series_come_and_go() {
+        let mut registry = Registry::default();
+        let of = |host: &str| Labels::from_pairs([("__name__", "up"), ("endpoint", host)]);
+        let up = [Matcher::equal("__name__", "up")];
+        let count = |registry: &Registry| {
+            let counts: Vec<usize> = (0..3).map(|_| registry.resolve(&up).len()).collect();
+            assert!(counts.iter().all(|count| *count == counts[0]), "{counts:?}");
+            counts[0]
+        };
+        assert_eq!(count(&registry), 0);
+        for (at, host) in ["a", "b", "c"].iter().enumerate() {
+            registry.find_or_insert(&of(host));
+            assert_eq!(count(&registry), at + 1);
+        }
+        registry.remove(1);
+        assert_eq!(count(&registry), 2);
+        // The number of a series that is gone is given to one of another metric.
+        registry.find_or_insert(&Labels::from_pairs([("__name__", "down")]));
+        let hosts: Vec<_> = registry.resolve(&up).iter().map(|one| one.labels.clone()).collect();
+        assert_eq!(hosts, [of("a"), of("c")]);
+        for id in [0, 2] {
+            registry.remove(id);
+        }
+        assert_eq!(count(&registry), 0);
+        registry.find_or_insert(&of("d"));
+        assert_eq!(count(&registry), 1);
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use model::{Labels, Metadata, Selection, Series, Timestamp};
+use promql::HistogramSeries;
 use tokio::task::spawn_blocking;
 
 use crate::arrivals::Arrivals;
@@ -131,6 +132,14 @@ impl Storage {
     /// The end that reads.
     pub fn reader(&self) -> Reader {
         Reader { place: self.place.clone() }
+    }
+
+    /// Adds native histograms to a store in memory, each series in the order of time; [`query`](crate::query) sees
+    /// them, nothing else does. Answers `false`, and keeps nothing, elsewhere.
+    pub fn put_histograms(&self, series: Vec<HistogramSeries>) -> bool {
+        let Place::Here(Here::Memory(memory)) = &self.place else { return false };
+        memory.store.natives.add(series);
+        true
     }
 
     /// Tells which series got samples. Whoever brings samples here by another way than [`Writer`] notes
@@ -318,6 +327,15 @@ impl Reader {
         };
         let metric = metric.map(str::to_owned);
         here.ask(move |store| store.head.metadata(metric.as_deref(), limit)).await
+    }
+
+    /// What a remote store answers to a question for its targets, in the form of the Prometheus API; nothing when it
+    /// has none to tell of, as a store in this process. `state` is `active`, `dropped` or `any`.
+    pub async fn targets(&self, state: &str) -> Result<Option<Vec<u8>>, ReadError> {
+        match &self.place {
+            Place::Here(_) => Ok(None),
+            Place::Remote(remote) => remote.targets(state).await.map_err(ReadError::Remote),
+        }
     }
 
     /// As [`Storage::arrivals`].

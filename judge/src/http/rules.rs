@@ -16,7 +16,8 @@ use wire::prom_api::{ErrorKind, format_value, parse_time};
 
 use super::App;
 use super::answer::{failure, faulty, refused, success};
-use crate::backtest::{self, Replay, Report, STEPS_MAX, Span};
+use crate::backtest::{Replay, STEPS_MAX, Span};
+use crate::backtest_report::Report;
 use crate::board::Evaluation;
 use crate::expand::{self, Budget, Expanded};
 use crate::explain::{Question, explain};
@@ -49,7 +50,8 @@ pub(super) fn no_such_rule(id: &str) -> Response {
 async fn history(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
     let Some((view, at)) = app.ticker.board.rule(&id) else { return no_such_rule(&id) };
     let (rule, shown) = (&view.group.rules[at], &view.rules[at]);
-    let evaluations: Vec<Value> = shown.evaluations.iter().rev().map(|e| evaluation(e)).collect();
+    let evaluations: Vec<Value> =
+        shown.evaluations.list().iter().rev().map(|e| evaluation(e)).collect();
     success(&json!({
         "id": id,
         "name": rule.name,
@@ -293,13 +295,12 @@ impl App {
     /// Takes the only rule of a group through time.
     async fn replayed(&self, group: &RuleGroup, span: Span) -> Response {
         let evaluator = &self.ticker.evaluator;
-        let replay =
-            group.rules.first().and_then(|rule| Replay::new(group, rule, &evaluator.surroundings));
+        let rule = group.rules.first();
+        let replay = rule.and_then(|rule| Replay::new(group, rule, evaluator.past(span)));
         let Some(mut replay) = replay else {
             return failure(ErrorKind::BadData, "a backtest is of an alerting rule");
         };
-        let timeout = evaluator.query_timeout;
-        let running = backtest::run(&mut replay, &evaluator.reader, span, timeout);
+        let running = replay.run();
         match tokio::time::timeout(BACKTEST_TIMEOUT, running).await {
             Ok(Ok(())) => success(&Report::new(&replay, &span)),
             Ok(Err(error)) => failure(ErrorKind::Execution, &error),

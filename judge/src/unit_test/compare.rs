@@ -1,8 +1,10 @@
 //! Whether what came out is what was expected, and the difference as text.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use model::Labels;
+use promql::Histogram;
 use wire::prom_api::format_exponent;
 
 /// Labels and annotations of an alert, in the order in which alerts are compared.
@@ -62,16 +64,32 @@ fn pairs(map: &BTreeMap<String, String>) -> String {
     format!("{{{}}}", pairs.join(", "))
 }
 
+/// The value of an element.
+#[derive(Debug, Clone)]
+pub(crate) enum Got {
+    /// A number.
+    Float(f64),
+    /// A native histogram.
+    Native(Arc<Histogram>),
+}
+
 /// The difference of two vectors; `None` when they are equal. The order does not count.
 pub(crate) fn samples(
-    mut expected: Vec<(Labels, f64)>,
-    mut got: Vec<(Labels, f64)>,
+    mut expected: Vec<(Labels, Got)>,
+    mut got: Vec<(Labels, Got)>,
     fuzzy: bool,
 ) -> Option<String> {
     for side in [&mut expected, &mut got] {
         side.sort_by(|a, b| a.0.cmp(&b.0));
     }
-    let is_same = |(a, b): (&(Labels, f64), &(Labels, f64))| a.0 == b.0 && equal(a.1, b.1, fuzzy);
+    let is_same = |(a, b): (&(Labels, Got), &(Labels, Got))| {
+        let is_equal = match (&a.1, &b.1) {
+            (Got::Float(a), Got::Float(b)) => equal(*a, *b, fuzzy),
+            (Got::Native(a), Got::Native(b)) => a.same_as(b),
+            _ => false,
+        };
+        a.0 == b.0 && is_equal
+    };
     if expected.len() == got.len() && expected.iter().zip(&got).all(is_same) {
         return None;
     }
@@ -83,12 +101,13 @@ fn equal(a: f64, b: f64, fuzzy: bool) -> bool {
     a == b || (fuzzy && (a.next_up() == b || a.next_down() == b))
 }
 
-fn vector(samples: &[(Labels, f64)]) -> String {
+fn vector(samples: &[(Labels, Got)]) -> String {
     if samples.is_empty() {
         return "nil".to_owned();
     }
-    let element = |(labels, value): &(Labels, f64)| {
-        format!("{labels} {}", format_exponent(*value).to_uppercase())
+    let element = |(labels, value): &(Labels, Got)| match value {
+        Got::Float(value) => format!("{labels} {}", format_exponent(*value).to_uppercase()),
+        Got::Native(histogram) => format!("{labels} {histogram}"),
     };
     samples.iter().map(element).collect::<Vec<_>>().join(", ")
 }
@@ -129,7 +148,7 @@ mod tests {
 
     #[test]
     fn fuzzy_values_may_differ_in_the_last_bit() {
-        let one = |value: f64| vec![(Labels::empty(), value)];
+        let one = |value: f64| vec![(Labels::empty(), Got::Float(value))];
         assert_eq!(samples(one(0.3), one(0.1 + 0.2), true), None);
         let text = samples(one(0.3), one(0.1 + 0.2), false).unwrap();
         assert!(text.contains("exp: {} 3E-01"), "{text}");

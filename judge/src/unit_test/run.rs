@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{ALERT_NAME, Labels, Sample, Series, Timestamp, format_duration};
-use promql::{Params, Value};
+use promql::{Histogram, HistogramSample, HistogramSeries, Params, Value};
 use storage::{Batch, Limits, Storage};
 
-use super::compare::{self, Fired};
-use super::series::{read_labels, read_values};
+use super::compare::{self, Fired, Got};
+use super::natives::Natives;
+use super::series::{Item, read_labels, read_values};
 use super::spec::{AlertTest, ExprTest, TestFile, TestGroup};
 use crate::eval::{Alone, Evaluator};
 use crate::group::{GroupRun, Health};
@@ -19,7 +20,7 @@ use crate::rules::{RuleGroup, RuleKind};
 use crate::template::Surroundings;
 
 /// A query of a test that takes longer fails.
-const QUERY_TIMEOUT: Duration = Duration::from_secs(100);
+pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(100);
 /// Evaluations of one test; more are a mistake in a time.
 const EVALUATIONS_MAX: u128 = 1_000_000;
 
@@ -59,6 +60,8 @@ struct Course<'a> {
     runs: Vec<GroupRun>,
     /// Series with what of them is not in the store yet, in the order of time.
     waiting: Vec<(Labels, std::vec::IntoIter<Sample>)>,
+    /// Native histograms.
+    natives: Natives,
     failures: Vec<String>,
 }
 
@@ -90,6 +93,7 @@ impl<'a> Course<'a> {
             external_url: test.external_url.clone(),
         };
         let metrics = Metrics::default();
+        let (waiting, natives) = inputs(test, start, interval)?;
         Ok(Self {
             test,
             start,
@@ -108,7 +112,8 @@ impl<'a> Course<'a> {
             },
             storage,
             runs: groups.into_iter().map(GroupRun::new).collect(),
-            waiting: inputs(test, start, interval)?,
+            waiting,
+            natives,
             failures: Vec::new(),
         })
     }
@@ -130,6 +135,8 @@ impl<'a> Course<'a> {
             let now = self.start.plus(passed);
             self.fill(now).await.map_err(|fault| vec![fault])?;
             for run in &mut self.runs {
+                let recording = self.natives.record(&run.group, &self.storage, now);
+                recording.await.map_err(|fault| vec![fault])?;
                 self.evaluator.evaluate(run, now).await;
             }
             let faults: Vec<String> =
@@ -154,6 +161,7 @@ impl<'a> Course<'a> {
 
     /// Stores the samples up to a moment.
     async fn fill(&mut self, now: Timestamp) -> Result<(), String> {
+        self.natives.fill(&self.storage, now);
         let mut series = Vec::new();
         for (labels, samples) in &mut self.waiting {
             let due = samples.as_slice().partition_point(|sample| sample.timestamp <= now);
@@ -199,52 +207,73 @@ impl<'a> Course<'a> {
         Some(format!("{which},{difference}"))
     }
 
-    async fn query(&self, test: &ExprTest) -> Result<Vec<(Labels, f64)>, String> {
+    async fn query(&self, test: &ExprTest) -> Result<Vec<(Labels, Got)>, String> {
         let expr = promql::parse(&test.expr).map_err(|error| error.to_string())?;
         let mut params = Params::instant(self.start.plus(test.eval_time));
         params.subquery_step = self.evaluation_interval;
         let output = storage::query(&self.evaluator.reader, &expr, params, QUERY_TIMEOUT).await;
-        match output.map_err(|error| error.to_string())?.value {
+        let output = output.map_err(|error| error.to_string())?;
+        let mut got: Vec<(Labels, Got)> = match output.value {
             Value::Vector(vector) => {
-                Ok(vector.into_iter().map(|(labels, sample)| (labels, sample.value)).collect())
+                let float = |(labels, sample): (Labels, Sample)| (labels, Got::Float(sample.value));
+                vector.into_iter().map(float).collect()
             }
-            Value::Scalar(sample) => Ok(vec![(Labels::empty(), sample.value)]),
-            _ => Err("rule result is not a vector or scalar".to_owned()),
+            Value::Scalar(sample) => vec![(Labels::empty(), Got::Float(sample.value))],
+            _ => return Err("rule result is not a vector or scalar".to_owned()),
+        };
+        for HistogramSeries { labels, samples } in output.histograms {
+            let histogram = samples.into_iter().next_back().map(|sample| sample.histogram);
+            got.extend(histogram.map(|histogram| (labels, Got::Native(histogram))));
         }
+        Ok(got)
     }
 }
 
-fn expected_samples(test: &ExprTest) -> Result<Vec<(Labels, f64)>, String> {
+fn expected_samples(test: &ExprTest) -> Result<Vec<(Labels, Got)>, String> {
     let sample = |expected: &super::spec::ExpectedSample| {
-        if !expected.histogram.is_empty() {
-            return Err("native histograms are not kept by Saker's store".to_owned());
+        let labels = read_labels(&expected.labels)
+            .map_err(|why| format!("labels {:?}: {why}", expected.labels))?;
+        if expected.histogram.is_empty() {
+            return Ok((labels, Got::Float(expected.value)));
         }
-        let labels = read_labels(&expected.labels);
-        Ok((labels.map_err(|why| format!("labels {:?}: {why}", expected.labels))?, expected.value))
+        let histogram = Histogram::parse(&expected.histogram)
+            .map_err(|why| format!("histogram {:?}: {why}", expected.histogram))?;
+        Ok((labels, Got::Native(Arc::new(histogram))))
     };
     test.exp_samples.iter().map(sample).collect()
 }
+
+type Waiting = Vec<(Labels, std::vec::IntoIter<Sample>)>;
 
 fn inputs(
     test: &TestGroup,
     start: Timestamp,
     interval: Duration,
-) -> Result<Vec<(Labels, std::vec::IntoIter<Sample>)>, String> {
+) -> Result<(Waiting, Natives), String> {
     // A series that is there twice is the one described last.
     let mut inputs = BTreeMap::new();
     for input in &test.input_series {
         let fault = |why: String| format!("input_series {:?}: {why}", input.series);
         let labels = read_labels(&input.series).map_err(fault)?;
         let values = read_values(&input.values).map_err(fault)?;
-        let mut at = start;
-        let mut samples = Vec::with_capacity(values.len());
+        let mut timestamp = start;
+        let (mut samples, mut natives) = (Vec::new(), Vec::new());
         for value in values {
-            samples.extend(value.map(|value| Sample { timestamp: at, value }));
-            at = at.plus(interval);
+            match value {
+                Item::Gap => {}
+                Item::Float(value) => samples.push(Sample { timestamp, value }),
+                Item::Native(histogram) => natives.push(HistogramSample { timestamp, histogram }),
+            }
+            timestamp = timestamp.plus(interval);
         }
-        inputs.insert(labels, samples.into_iter());
+        inputs.insert(labels, (samples, natives));
     }
-    Ok(inputs.into_iter().collect())
+    let (mut waiting, mut natives) = (Waiting::new(), Natives::default());
+    for (labels, (samples, histograms)) in inputs {
+        natives.expect(&labels, histograms);
+        waiting.push((labels, samples.into_iter()));
+    }
+    Ok((waiting, natives))
 }
 
 fn faults(run: &GroupRun, passed: Duration) -> Vec<String> {

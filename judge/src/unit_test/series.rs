@@ -1,9 +1,14 @@
 //! Series as test files write them: a description, and a run of values.
 
+use std::sync::Arc;
+
 use model::{Labels, MatchOp, is_metric_name};
+use promql::Histogram;
 
 /// Values that one series may have.
 const VALUES_MAX: usize = 1_000_000;
+/// Native histograms that one word may make, as each is much larger than a number.
+const NATIVES_MAX: usize = 10_000;
 
 /// Reads `name{label="value"}`; nothing at all are no labels.
 pub(crate) fn read_labels(description: &str) -> Result<Labels, String> {
@@ -40,27 +45,110 @@ pub(crate) fn read_labels(description: &str) -> Result<Labels, String> {
     Ok(builder.build())
 }
 
-/// Reads `1 2+3x4 _x2 stale`; `None` is a gap.
-pub(crate) fn read_values(text: &str) -> Result<Vec<Option<f64>>, String> {
+/// A value of a series at a moment.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Item {
+    /// No sample.
+    Gap,
+    /// A number, or the marker of the end.
+    Float(f64),
+    /// A native histogram.
+    Native(Arc<Histogram>),
+}
+
+/// Reads `1 2+3x4 _x2 stale {{count:1}}x3`.
+pub(crate) fn read_values(text: &str) -> Result<Vec<Item>, String> {
     let mut values = Vec::new();
-    if text.contains("{{") {
-        return Err("native histograms are not kept by Saker's store; test with floats".to_owned());
-    }
-    for word in text.split_whitespace() {
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let (word, tail) = rest.split_at(word_len(rest)?);
+        rest = tail.trim_start();
+        let left = VALUES_MAX - values.len();
+        if word.starts_with("{{") {
+            values.extend(natives(word, left)?);
+            continue;
+        }
         let run = read_run(word).ok_or_else(|| {
             format!("{word:?} is no value: write 1, 1x5, 1+2x5, 1-2x5, _, _x5, stale, NaN or Inf")
         })?;
-        if run.count > VALUES_MAX - values.len() {
-            return Err(format!("more than {VALUES_MAX} values"));
+        let Run { first, step, count } = run;
+        if count > left {
+            return Err(too_many());
         }
-        values.extend((0..run.count).map(|at| Some(run.first? + at as f64 * run.step)));
-        // Adding to a marker would make it another NaN.
-        if run.first.is_some_and(model::is_stale) {
-            let from = values.len() - run.count;
-            values[from..].fill(run.first);
-        }
+        values.extend((0..count).map(|at| match first {
+            None => Item::Gap,
+            // Adding to a marker would make it another NaN.
+            Some(first) if model::is_stale(first) => Item::Float(first),
+            Some(first) => Item::Float(first + at as f64 * step),
+        }));
     }
     Ok(values)
+}
+
+fn too_many() -> String {
+    format!("more than {VALUES_MAX} values")
+}
+
+/// How long the first word is: up to the next blank that is not within a histogram.
+fn word_len(text: &str) -> Result<usize, String> {
+    let mut at = 0;
+    loop {
+        let rest = &text[at..];
+        let blank = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        match rest.find("{{").filter(|open| *open < blank) {
+            None => return Ok(at + blank),
+            Some(open) => match rest[open..].find("}}") {
+                Some(close) => at += open + close + 2,
+                None => return Err("a histogram is not closed by }}".to_owned()),
+            },
+        }
+    }
+}
+
+/// Reads `{{…}}`, `{{…}}x3`, `{{…}}+{{…}}x3` or `{{…}}-{{…}}x3`: a histogram, and what is added to or taken from it
+/// from one to the next.
+fn natives(word: &str, most: usize) -> Result<Vec<Item>, String> {
+    let fault = || {
+        format!("{word:?} is no histogram: write {{{{…}}}}, {{{{…}}}}x5 or {{{{…}}}}+{{{{…}}}}x5")
+    };
+    let (all, steps) = match word.rsplit_once("}}").ok_or_else(fault)? {
+        (all, "") => (all, 0),
+        (all, times) => {
+            let digits = times.strip_prefix('x').filter(|digits| is_digits(digits));
+            (all, digits.and_then(|digits| digits.parse::<usize>().ok()).ok_or_else(fault)?)
+        }
+    };
+    if steps >= most.min(NATIVES_MAX) {
+        return Err(format!("{word:?}: more than {NATIVES_MAX} histograms, or {}", too_many()));
+    }
+    let read = |inner: &str| Histogram::parse(&format!("{inner}}}}}"));
+    let (mut value, step) = match all.split_once("}}") {
+        None => (read(all)?, None),
+        Some((first, change)) => {
+            let (sign, step) = change.split_at_checked(1).ok_or_else(fault)?;
+            if !matches!(sign, "+" | "-") {
+                return Err(fault());
+            }
+            (read(first)?, Some((sign == "+", read(step)?)))
+        }
+    };
+    let mut values = Vec::with_capacity(steps + 1);
+    for _ in 0..steps {
+        let next = match &step {
+            None => Some(value.clone()),
+            Some((true, step)) => value.plus(step),
+            Some((false, step)) => value.minus(step),
+        };
+        let next =
+            next.ok_or_else(|| format!("{word:?}: listed and computed bounds do not mix"))?;
+        values.push(Item::Native(Arc::new(std::mem::replace(&mut value, next))));
+    }
+    values.push(Item::Native(Arc::new(value)));
+    Ok(values)
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// `first`, `first + step`, … ; no `first` for gaps.
@@ -79,7 +167,7 @@ fn read_run(word: &str) -> Option<Run> {
     let Some((value, times)) = word.split_once('x') else {
         return Some(Run { first: Some(number(word)?), step: 0.0, count: 1 });
     };
-    if times.is_empty() || !times.bytes().all(|byte| byte.is_ascii_digit()) {
+    if !is_digits(times) {
         return None;
     }
     let times: usize = times.parse().ok()?;
@@ -123,10 +211,11 @@ mod tests {
     use super::*;
 
     fn values(text: &str) -> String {
-        let put = |value: &Option<f64>| match value {
-            None => "_".to_owned(),
-            Some(value) if model::is_stale(*value) => "stale".to_owned(),
-            Some(value) => value.to_string(),
+        let put = |value: &Item| match value {
+            Item::Gap => "_".to_owned(),
+            Item::Float(value) if model::is_stale(*value) => "stale".to_owned(),
+            Item::Float(value) => value.to_string(),
+            Item::Native(histogram) => histogram.to_string().replace(' ', ""),
         };
         match read_values(text) {
             Ok(values) => values.iter().map(put).collect::<Vec<_>>().join(" "),
@@ -159,7 +248,39 @@ mod tests {
             assert!(read_values(text).is_err(), "{text:?}");
         }
         assert!(read_values("1x99999999999").unwrap_err().contains("more than"));
-        assert!(read_values("{{schema:1}}").unwrap_err().contains("histograms"));
+    }
+
+    #[test]
+    fn native_histograms_are_values_too() {
+        for (text, expected) in [
+            ("{{count:2 sum:3}}", "{count:2,sum:3}"),
+            ("1 {{count:2}} _ stale", "1 {count:2,sum:0} _ stale"),
+            ("{{count:1}}x2", "{count:1,sum:0} {count:1,sum:0} {count:1,sum:0}"),
+            (
+                "{{count:2 buckets:[1 1]}}+{{count:1 buckets:[1]}}x1",
+                "{count:2,sum:0,(0.5,1]:1,(1,2]:1} {count:3,sum:0,(0.5,1]:2,(1,2]:1}",
+            ),
+            (
+                "{{count:5 sum:9}}-{{count:1 sum:2}}x2 7",
+                "{count:5,sum:9} {count:4,sum:7} {count:3,sum:5} 7",
+            ),
+        ] {
+            assert_eq!(values(text), expected, "{text}");
+        }
+        for text in [
+            "{{count:1",
+            "{{count:1}}y",
+            "{{count:1}}x",
+            "{{count:1}}+3x2",
+            "{{count:1}}*{{count:1}}x2",
+            "{{width:1}}",
+            "{{count:1}}{{count:1}}",
+            "{{schema:-53 custom_values:[1]}}+{{count:1}}x1",
+            "x{{count:1}}",
+            "{{count:1}}x99999999999",
+        ] {
+            assert!(read_values(text).is_err(), "{text:?}: {:?}", read_values(text));
+        }
     }
 
     #[test]
@@ -182,8 +303,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in ".{0,40}", near in "[0-9x+_ eNaIinfstale.-]{0,30}") {
-            for text in [&text, &near] {
+        fn no_text_makes_it_panic(
+            text in ".{0,40}",
+            near in "[0-9x+_ eNaIinfstale.-]{0,30}",
+            native in "(\\{\\{|\\}\\}|count:1|sum:2|buckets:\\[1 2\\]|x[0-9]|[ +-]|é){0,12}",
+        ) {
+            for text in [&text, &near, &native] {
                 let _ = read_values(text);
                 let _ = read_labels(text);
                 let _ = read_labels(&format!("a{{{text}}}"));

@@ -95,7 +95,7 @@ pub(crate) struct ExpectedSample {
     pub(crate) labels: String,
     #[serde(default)]
     pub(crate) value: f64,
-    /// A native histogram; refused when it is there, as the store keeps none.
+    /// A native histogram, in the place of the value.
     #[serde(default)]
     pub(crate) histogram: String,
 }

@@ -104,7 +104,7 @@ fn row(rule: &Rule, shown: &RuleView, page: &Page) -> Row {
         (_, RuleKind::Alerting { .. }) => (state_of(shown), String::new()),
     };
     Row {
-        id: shown.id.clone(),
+        id: shown.id.to_string(),
         name: rule.name.clone(),
         query: rule.query.text.trim().to_owned(),
         state,

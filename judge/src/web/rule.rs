@@ -14,7 +14,8 @@ use crate::board::Evaluation;
 use crate::explain::{Explanation, Question, explain};
 use crate::group::Health;
 use crate::http::App;
-use crate::rules::{DATABASE, RuleKind};
+use crate::rule_extras::Extras;
+use crate::rules::{DATABASE, Rule, RuleKind};
 use crate::template::Template as Text;
 
 #[derive(Debug, Template)]
@@ -28,8 +29,9 @@ struct RulePage {
     group: String,
     file: String,
     edit: Option<String>,
-    hold: String,
-    keep: String,
+    owner: String,
+    /// What the rule is, name and text.
+    facts: Vec<(&'static str, String)>,
     is_alert: bool,
     labels: Vec<(String, String)>,
     annotations: Vec<(String, String)>,
@@ -62,12 +64,9 @@ pub(super) async fn page(
     let now = app.manager.clock.now();
     let question = Question { view: &view, rule: at, at: now, is_now: true, filter: &[] };
     let explanation = explain(&app.ticker.evaluator, &question).await;
-    let (hold, keep, annotations) = match &rule.kind {
-        RuleKind::Alerting { hold, keep_firing_for, annotations } => {
-            let text = model::format_duration;
-            (text(*hold), text(*keep_firing_for), pairs(annotations))
-        }
-        RuleKind::Recording => Default::default(),
+    let annotations = match &rule.kind {
+        RuleKind::Alerting { annotations, .. } => pairs(annotations),
+        RuleKind::Recording => Vec::new(),
     };
     let is_alert = matches!(rule.kind, RuleKind::Alerting { .. });
     let state = match (&shown.health, is_alert) {
@@ -86,17 +85,36 @@ pub(super) async fn page(
         group: key.name.clone(),
         file: key.file.clone(),
         edit: (key.file == DATABASE).then(|| super::edit::address(&key.name)),
-        hold,
-        keep,
+        owner: view.group.owner.to_owned(),
+        facts: facts(rule, &page),
         is_alert,
         labels: pairs(&rule.labels),
         annotations,
         id,
         explanation,
-        evaluations: shown.evaluations.iter().rev().map(|e| run(e, &page)).collect(),
+        evaluations: shown.evaluations.list().iter().rev().map(|e| run(e, &page)).collect(),
         page,
     };
     render(&found)
+}
+
+/// The times of a rule, and what rules of Prometheus do not have.
+fn facts(rule: &Rule, page: &Page) -> Vec<(&'static str, String)> {
+    let RuleKind::Alerting { hold, keep_firing_for, .. } = &rule.kind else { return Vec::new() };
+    let Extras { recover, no_data, active_times, priority, max_notifications, runbook } =
+        &rule.extras;
+    let windows: Vec<String> = active_times.specs().iter().map(ToString::to_string).collect();
+    let facts = [
+        ("rule.for", Some(model::format_duration(*hold))),
+        ("rule.keep", Some(model::format_duration(*keep_firing_for))),
+        ("rule.recover", recover.as_ref().map(|recover| recover.text.to_owned())),
+        ("rule.no_data", no_data.as_ref().map(|no_data| no_data.policy.to_string())),
+        ("rule.priority", priority.map(|level| format!("P{level}"))),
+        ("rule.max_notifications", max_notifications.map(|most| most.to_string())),
+        ("rule.active_times", (!windows.is_empty()).then(|| windows.join("; "))),
+        ("rule.runbook", runbook.as_ref().map(|text| text.to_owned())),
+    ];
+    facts.into_iter().filter_map(|(key, text)| Some((page.text(key), text?))).collect()
 }
 
 fn pairs(texts: &[(String, Text)]) -> Vec<(String, String)> {

@@ -42,7 +42,9 @@ fn promtool_comes_to_the_same_verdicts() {
         println!("promtool is not installed here");
         return;
     }
-    for (file, passes) in files() {
+    // The promtool of Debian does not know histograms in results.
+    let is_known = |(file, _): &(PathBuf, bool)| !file.to_string_lossy().ends_with("_natives.yml");
+    for (file, passes) in files().into_iter().filter(is_known) {
         let output = Command::new("promtool").args(["test", "rules"]).arg(&file).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.success(), passes, "{}: {text}", file.display());

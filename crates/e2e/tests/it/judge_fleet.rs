@@ -11,6 +11,7 @@ use serde_json::Value;
 use testkit::{Process, Redis, binary, eventually, free_port, get_json};
 
 use crate::stack::Stack;
+use crate::write_tap::Tap;
 
 /// How often groups are evaluated.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(4);
@@ -32,6 +33,10 @@ pub(crate) struct Fleet {
     pub(crate) redis: Redis,
     judges: Vec<Option<Process>>,
     ports: Vec<u16>,
+    /// How often each judge was started.
+    starts: Vec<usize>,
+    tap: Tap,
+    db: String,
 }
 
 /// One word of a judge to the sink.
@@ -62,11 +67,18 @@ impl Fleet {
         fs::write(&none, "groups: []\n").unwrap();
         let mut stack = Stack::new(&none).await;
         stack.start_saker().await;
-        let ports = (0..judges).map(|_| free_port()).collect();
-        let mut fleet = Self { stack, redis, judges: (0..judges).map(|_| None).collect(), ports };
+        let tap = Tap::start(&stack.context, stack.transfer()).await;
+        let mut fleet = Self {
+            stack,
+            redis,
+            judges: (0..judges).map(|_| None).collect(),
+            ports: (0..judges).map(|_| free_port()).collect(),
+            starts: vec![0; judges],
+            tap,
+            db: db.to_owned(),
+        };
         fs::write(fleet.stack.file("fleet.yml"), rules()).unwrap();
         for judge in 0..judges {
-            fs::write(fleet.config(judge), fleet.text(judge, db)).unwrap();
             fleet.start_judge(judge);
         }
         Some(fleet)
@@ -74,6 +86,8 @@ impl Fleet {
 
     pub(crate) fn start_judge(&mut self, judge: usize) {
         let config = self.config(judge);
+        self.starts[judge] += 1;
+        fs::write(&config, self.text(judge)).unwrap();
         let args = ["judge".as_ref(), "--config".as_ref(), config.as_os_str()];
         self.judges[judge] = Some(Process::start(&binary("saker"), args));
     }
@@ -108,7 +122,7 @@ impl Fleet {
     pub(crate) fn twin(&mut self, judge: usize) -> String {
         let (port, config) = (free_port(), self.stack.file("twin.toml"));
         let before = self.ports[judge];
-        let text = self.text(judge, "").replace(&format!(":{before}\""), &format!(":{port}\""));
+        let text = self.text(judge).replace(&format!(":{before}\""), &format!(":{port}\""));
         let data = self.stack.file("twin");
         let own = format!("data_dir = {:?}", self.stack.file(&format!("judge-{judge}")));
         fs::write(&config, text.replace(&own, &format!("data_dir = {data:?}"))).unwrap();
@@ -251,6 +265,14 @@ impl Fleet {
         longest / INTERVAL.as_secs_f64()
     }
 
+    /// No slot of a group was evaluated by two judges, nor twice by one that was started again.
+    pub(crate) fn check_slots(&self) {
+        let (samples, twice) = self.tap.written("recorded");
+        assert!(samples > GROUPS, "{samples} samples went through the tap");
+        assert!(twice.is_empty(), "{twice:#?}");
+        println!("{samples} slots were evaluated, each once");
+    }
+
     /// Samples that the store refused, since another value was there for the moment.
     pub(crate) async fn contradictions(&self) -> f64 {
         let url = format!("{}/metrics", self.stack.transfer());
@@ -266,18 +288,18 @@ impl Fleet {
         self.stack.file(&format!("judge-{judge}.toml"))
     }
 
-    fn text(&self, judge: usize, db: &str) -> String {
-        let port = self.ports[judge];
+    fn text(&self, judge: usize) -> String {
+        let (port, db) = (self.ports[judge], &self.db);
         let sink = self.stack.webhook.url().replace("/hook", "");
         format!(
             "data_dir = {data:?}\n[db]\nurl = {db:?}\n[state]\nredis_url = {redis:?}\n\
-             [storage]\nurl = {read:?}\nwrite_url = \"{write}/api/v1/write\"\n\
+             [storage]\nurl = {read:?}\nwrite_url = {write:?}\n\
              [judge]\nlisten = \"127.0.0.1:{port}\"\ninstance = \"judge-{judge}\"\nalarm_urls = [{sink:?}]\n\
              rule_files = [{rules:?}]\nlease_time = \"{lease}s\"\nsettle_time = \"4s\"\n",
             data = self.stack.file(&format!("judge-{judge}")),
             redis = self.redis.url(),
             read = self.stack.apiproxy(),
-            write = self.stack.transfer(),
+            write = self.tap.url(&format!("judge-{judge}.{}", self.starts[judge])),
             rules = self.stack.file("fleet.yml"),
             lease = LEASE.as_secs(),
         )

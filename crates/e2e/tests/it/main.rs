@@ -26,3 +26,4 @@ mod upgrade;
 mod upgrade_fleet;
 mod upgrade_host;
 mod upgrade_power_cuts;
+mod write_tap;

@@ -1,5 +1,7 @@
 //! Documents: a hash of bodies for each kind, beside a hash of fencing numbers.
 
+use futures_util::future::try_join_all;
+
 use super::RedisStore;
 use crate::StateError;
 
@@ -18,6 +20,18 @@ impl RedisStore {
         let mut script = self.scripts.save_document.key(self.key(NOUN, kind, ""));
         script.key(self.key(NOUN, kind, FENCING)).arg(name).arg(fencing).arg(body);
         self.run("save a document", &script).await
+    }
+
+    /// As [`Self::save_document`] for each, all on their way at once.
+    pub(crate) async fn save_documents(
+        &self,
+        kind: &str,
+        documents: &[(&str, &[u8], u64)],
+    ) -> Result<Vec<bool>, StateError> {
+        let saving = documents
+            .iter()
+            .map(|&(name, body, fencing)| self.save_document(kind, name, body, fencing));
+        try_join_all(saving).await
     }
 
     pub(crate) async fn load_document(

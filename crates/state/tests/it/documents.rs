@@ -23,6 +23,16 @@ pub(crate) async fn a_former_holder_cannot_overwrite_its_successor(world: &mut W
     );
 }
 
+pub(crate) async fn of_documents_saved_together_a_later_holders_stays(world: &mut World) {
+    let state = &world.state;
+    state.save_document("together", "held", b"late", 9).await.unwrap();
+    let documents: [(&str, &[u8], u64); 2] = [("new", b"1", 1), ("held", b"early", 2)];
+    assert_eq!(state.save_documents("together", &documents).await.unwrap(), [true, false]);
+    let found = state.documents("together").await.unwrap();
+    let expected: [(&str, &[u8]); 2] = [("held", b"late"), ("new", b"1")];
+    assert_eq!(found, expected.map(|(name, body)| (name.to_owned(), body.to_vec())));
+}
+
 pub(crate) async fn documents_of_a_kind_are_listed_until_removed(world: &mut World) {
     let state = &world.state;
     let body: Vec<u8> = (0..=255).collect::<Vec<u8>>().repeat(2000);

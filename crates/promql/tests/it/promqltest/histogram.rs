@@ -1,8 +1,6 @@
 //! Native histograms as test files write them.
 
-use promql::{CUSTOM_SCHEMA, Histogram, ResetHint};
-
-use super::series::number;
+use promql::Histogram;
 
 /// A histogram, and whether its text says anything about counter resets.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,51 +11,8 @@ pub(crate) struct Written {
 
 /// Reads `{{schema:0 count:4 sum:5 buckets:[1 2 1]}}`.
 pub(crate) fn read(text: &str) -> Option<Written> {
-    let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
-    let mut histogram = Histogram::default();
-    let mut hinted = false;
-    let (mut positive, mut negative, mut offset, mut negative_offset) =
-        (Vec::new(), Vec::new(), 0, 0);
-    let mut rest = inner.trim();
-    while !rest.is_empty() {
-        let (key, tail) = rest.split_once(':')?;
-        let (value, tail) = match tail.strip_prefix('[') {
-            Some(list) => list.split_once(']')?,
-            None => tail.split_once(' ').unwrap_or((tail, "")),
-        };
-        rest = tail.trim_start();
-        let list = || value.split_whitespace().map(number).collect::<Option<Vec<f64>>>();
-        match key {
-            "schema" => histogram.schema = value.parse().ok()?,
-            "sum" => histogram.sum = number(value)?,
-            "count" => histogram.count = number(value)?,
-            "z_bucket" => histogram.zero_count = number(value)?,
-            "z_bucket_w" => histogram.zero_threshold = number(value)?,
-            "buckets" => positive = list()?,
-            "n_buckets" => negative = list()?,
-            "offset" => offset = value.parse().ok()?,
-            "n_offset" => negative_offset = value.parse().ok()?,
-            "custom_values" => histogram.bounds = list()?,
-            "counter_reset_hint" => {
-                hinted = true;
-                histogram.reset = match value {
-                    "unknown" => ResetHint::Unknown,
-                    "reset" => ResetHint::Reset,
-                    "not_reset" => ResetHint::NotReset,
-                    "gauge" => ResetHint::Gauge,
-                    _ => return None,
-                };
-            }
-            _ => return None,
-        }
-    }
-    let indexed = |counts: Vec<f64>, offset: i32| {
-        counts.into_iter().zip(offset..).map(|(c, i)| (i, c)).collect()
-    };
-    histogram.positive = indexed(positive, offset);
-    histogram.negative = indexed(negative, negative_offset);
-    debug_assert!(histogram.schema >= -4 || histogram.schema == CUSTOM_SCHEMA, "no such schema");
-    Some(Written { histogram, hinted })
+    let histogram = Histogram::parse(text).ok()?;
+    Some(Written { histogram, hinted: text.contains("counter_reset_hint:") })
 }
 
 /// Reads `{{…}}+{{…}}` or `{{…}}-{{…}}` repeated: the first one and what every step adds.
