@@ -41,7 +41,7 @@ impl Relay {
         let to = url.trim_start_matches("http://").to_owned();
         context.spawn("relay", async move {
             while let Ok((near, _)) = listener.accept().await {
-                let far = TcpStream::connect(&to).await.unwrap();
+                let Ok(far) = TcpStream::connect(&to).await else { continue };
                 let _set = (near.set_nodelay(true), far.set_nodelay(true));
                 let (near, far) = (near.into_split(), far.into_split());
                 tasks.spawn("relay there", pump(near.0, far.1, Arc::clone(&counted)));
@@ -102,8 +102,10 @@ impl World {
             let relay = Relay::to(stack.apiproxy(), &stack.context).await;
             let remote = RemoteConfig::new(relay.url.as_str(), "");
             let remote = Storage::remote(&remote, stack.context.http.clone()).unwrap();
-            config +=
-                &format!("[[apiproxy.datacenters]]\nname = {name:?}\nurl = {:?}\n", relay.url);
+            config += &format!(
+                "[[apiproxy.datacenters]]\nname = {name:?}\nurl = {:?}\ntimeout = \"1m\"\n",
+                relay.url
+            );
             readers.push(remote.reader());
             relays.push(relay);
             stacks.push(stack);
