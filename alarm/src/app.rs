@@ -6,16 +6,23 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use channels::link::LinkKeys;
-use daemon::{Clock, Context};
+use daemon::{Clock, Context, Door};
 use db::Db;
+use model::Timestamp;
 use state::State;
 use tokio::sync::watch;
 
+use crate::claiming::Claimer;
 use crate::claims::ClaimStore;
 use crate::config::Config;
+use crate::dead_man;
+use crate::directory_http::{self, Desk};
+use crate::directory_store::DirectoryStore;
 use crate::dispatch::{self, Dispatch};
+use crate::falcon_events::FalconEvents;
 use crate::http::{self, Api};
 use crate::intake;
+use crate::maintenance::MaintenanceBook;
 use crate::metrics::Metrics;
 use crate::mutes::MuteBook;
 use crate::notify::messages::Metrics as MessageMetrics;
@@ -24,6 +31,7 @@ use crate::notify::{Way, failed, sender};
 use crate::people::{self, People};
 use crate::plan::Plan;
 use crate::queue::Queues;
+use crate::silence_end::SilenceEnds;
 use crate::silences::Silences;
 use crate::teller::Teller;
 use crate::upkeep::Upkeep;
@@ -50,6 +58,8 @@ pub(crate) struct Common {
     pub(crate) queues: Queues,
     pub(crate) silences: Silences,
     pub(crate) claims: ClaimStore,
+    pub(crate) maintenance: MaintenanceBook,
+    pub(crate) directory: DirectoryStore,
 }
 
 /// Starts the role; returns the bound address, so port 0 can be asked for.
@@ -62,10 +72,13 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     metrics.reloaded(true, ctx.clock.now());
     let (plans_sender, plans) = watch::channel(plan);
     let config = Arc::new(config);
+    let zone = config.time_zone().context("find alarm.time_zone")?;
     let common = Common {
+        directory: DirectoryStore::new(deps.db.clone(), Arc::clone(&config), zone.clone()),
         silences: Silences::new(deps.db.clone(), config.silences_max),
         claims: ClaimStore::new(deps.db.clone()),
-        queues: Queues::new(deps.state.clone()),
+        maintenance: MaintenanceBook::new(deps.db.clone()),
+        queues: Queues::new(&deps.state),
         config: config.clone(),
         db: deps.db,
         state: deps.state,
@@ -73,40 +86,86 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
         metrics,
         plans,
     };
+    // Before anything is read: what an earlier run left in the journal goes into the tables.
+    let is_alone = !common.state.is_shared();
+    common.db.alerts().keep_journal(is_alone).await.context("read the journal of alerts")?;
     // Before the first notification: one that is silenced cannot be taken back.
     common.silences.load().await.context("read the silences")?;
     common.claims.load().await.context("read who took which alert")?;
+    let now = ctx.clock.now();
+    common.maintenance.load(now).await.context("read the maintenance windows")?;
+    ctx.spawn("maintenance", common.maintenance.clone().follow(ctx.clock.clone()));
+    common.directory.load().await.context("read users and teams")?;
     ctx.spawn("silences", common.silences.clone().follow(ctx.clock.clone()));
     ctx.spawn("claims", common.claims.clone().follow(ctx.clock.clone()));
+    ctx.spawn("users and teams", common.directory.clone().follow(ctx.clock.clone()));
 
-    let (office, people) = open_office(&common, ctx).await?;
+    let (dispatcher, messages) = dispatch::open(&common.state);
+    let claimer = Claimer { common: common.clone(), dispatcher: dispatcher.clone() };
+    let (office, people) = open_office(&common, &claimer, ctx).await?;
     let tellers = Tellers { context: ctx.clone(), common: common.clone(), office };
     tellers.start_new(&mut HashSet::new());
     ctx.spawn("tellers", tellers.follow());
-    let (dispatcher, messages) = dispatch::open(&common.state);
     let (owner, to_dispatch) = (config.owner(), dispatcher.clone());
-    let dispatch = Dispatch { common: common.clone(), owner, messages, dispatcher: to_dispatch };
+    let dispatch = Dispatch {
+        common: common.clone(),
+        owner,
+        messages,
+        dispatcher: to_dispatch,
+        has_rebuilt: false,
+    };
     ctx.spawn("dispatch", dispatch.run());
     let (to_upkeep, freed_until) = (dispatcher.clone(), None);
-    let upkeep = Upkeep { common: common.clone(), dispatcher: to_upkeep, freed_until };
+    let upkeep = Upkeep {
+        common: common.clone(),
+        dispatcher: to_upkeep,
+        freed_until,
+        offered_end: Timestamp::MIN,
+    };
     ctx.spawn("upkeep", upkeep.run());
+    let ends = SilenceEnds { common: common.clone(), dispatcher: dispatcher.clone() };
+    ctx.spawn("silence ends", ends.run());
     let (intake, writer) = intake::open(common.clone(), config.alerts_max, dispatcher.clone());
     ctx.spawn("intake", writer.run(config.resolve_timeout));
     ctx.spawn("failed messages", failed::run(people.office.clone(), intake.clone()));
+    dead_man::spawn(&common, &dispatcher, &intake, ctx).context("start the dead man's switch")?;
+    let inboxes = config.falcon_events.open()?;
+    if !inboxes.is_empty() {
+        let (common, intake) = (common.clone(), intake.clone());
+        let events = FalconEvents { common, intake, dispatcher: dispatcher.clone(), inboxes };
+        ctx.spawn("events of Open-Falcon", events.run());
+    }
     let reloader = Arc::new(Reloader { common: common.clone(), plans: plans_sender });
     ctx.spawn("route reload", reloader.clone().follow(ctx.reloads()));
 
-    let zone = config.time_zone().context("find alarm.time_zone")?;
-    let web = web::routes(Arc::new(Web { common: common.clone(), zone }));
+    let door = Arc::new(Door::open("alarm.token_file", &config.token_file)?);
+    ctx.spawn("tokens", follow_tokens(Arc::clone(&door), ctx.reloads(), Arc::clone(&config)));
+    let desk = Desk { common: common.clone(), door: Arc::clone(&door) };
+    let desk = directory_http::routes(Arc::new(desk));
+    let web = Web { common: common.clone(), zone, door, claimer: claimer.clone() };
+    let web = web::routes(Arc::new(web));
     let listen = config.listen;
     let started_at = common.clock.now();
-    let api = Api { common, intake, dispatcher, reloader, started_at };
+    let api = Api { common, intake, claimer, reloader, started_at };
     let people = people::routes(Arc::new(people));
-    ctx.listen(listen, http::routes(Arc::new(api)).merge(people).merge(web)).await
+    ctx.listen(listen, http::routes(Arc::new(api)).merge(people).merge(desk).merge(web)).await
+}
+
+/// Reads the tokens again at every reload.
+async fn follow_tokens(door: Arc<Door>, mut reloads: watch::Receiver<u64>, config: Arc<Config>) {
+    while reloads.changed().await.is_ok() {
+        if let Err(error) = door.reload(&config.token_file) {
+            tracing::error!(error = format!("{error:#}"), "the tokens stay as they are");
+        }
+    }
 }
 
 /// Mutes, the office with its senders, and what people do with messages.
-async fn open_office(common: &Common, ctx: &Context) -> anyhow::Result<(Office, People)> {
+async fn open_office(
+    common: &Common,
+    claimer: &Claimer,
+    ctx: &Context,
+) -> anyhow::Result<(Office, People)> {
     let config = &common.config;
     let mut mutes_config = config.mutes.clone();
     mutes_config.read_secrets().context("read the secrets of alarm.mutes")?;
@@ -128,7 +187,8 @@ async fn open_office(common: &Common, ctx: &Context) -> anyhow::Result<(Office, 
     let (office, hired) = Office::open(opening);
     ctx.spawn("senders", sender::run(office.clone(), hired, ctx.clone()));
     ctx.spawn("messages", office.clone().look_after(config.retention));
-    Ok((office.clone(), People { office, config: mutes_config }))
+    let people = People { office: office.clone(), config: mutes_config, claimer: claimer.clone() };
+    Ok((office, people))
 }
 
 /// Keeps one teller a receiver, also when receivers come by a reload.

@@ -1,7 +1,6 @@
 //! Taking an alert ("I'm on it") and putting it off, by API. Errors are a JSON string, as everywhere here.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -9,21 +8,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use axum::{Json, Router};
-use db::alerts::AlertStatus;
 use db::claims::{ClaimKind, ClaimRow};
 use model::{Fingerprint, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::dispatch::Message;
+use crate::claiming::Wanted;
 use crate::http::{Api, error};
-
-const OWNER_CHARS_MAX: usize = 190;
-const NOTE_BYTES_MAX: usize = 4096;
-/// An alert that is taken without saying for how long is everybody's again after this.
-const ACK_FOR: Duration = Duration::from_secs(24 * 3600);
-const SNOOZE_FOR: Duration = Duration::from_secs(3600);
-const CLAIM_MAX: Duration = Duration::from_secs(30 * 86_400);
 
 /// The routes of claims.
 pub(crate) fn routes() -> Router<Arc<Api>> {
@@ -43,28 +34,11 @@ struct Posted {
     duration: Option<String>,
 }
 
-impl Posted {
-    fn read(body: &[u8], kind: ClaimKind) -> Result<(Self, Duration), String> {
-        let advice = "write {\"owner\":\"ann\",\"note\":\"on it\",\"duration\":\"2h\"}";
-        let posted: Self = serde_json::from_slice(body)
-            .map_err(|fault| format!("not a claim: {fault}; {advice}"))?;
-        let owner = posted.owner.trim();
-        if owner.is_empty() || owner.chars().count() > OWNER_CHARS_MAX {
-            return Err(format!("owner must have 1 to {OWNER_CHARS_MAX} characters"));
-        }
-        if posted.note.len() > NOTE_BYTES_MAX {
-            return Err(format!("note is longer than {NOTE_BYTES_MAX} bytes"));
-        }
-        let default = if kind == ClaimKind::Acknowledged { ACK_FOR } else { SNOOZE_FOR };
-        let span = match &posted.duration {
-            None => default,
-            Some(text) => model::parse_duration(text).map_err(|fault| fault.to_string())?,
-        };
-        if span.is_zero() || span > CLAIM_MAX {
-            return Err("duration must be longer than nothing and at most 30d".to_owned());
-        }
-        Ok((posted, span))
-    }
+fn read(body: &[u8], kind: ClaimKind) -> Result<Wanted, String> {
+    let advice = "write {\"owner\":\"ann\",\"note\":\"on it\",\"duration\":\"2h\"}";
+    let posted: Posted =
+        serde_json::from_slice(body).map_err(|fault| format!("not a claim: {fault}; {advice}"))?;
+    Wanted::read(kind, &posted.owner, posted.note, posted.duration.as_deref())
 }
 
 async fn list(State(api): State<Arc<Api>>) -> Response {
@@ -123,48 +97,17 @@ fn store_fault(fault: &db::DbError) -> Fault {
 impl Api {
     async fn claim(&self, fingerprint: &str, kind: &str, body: &[u8]) -> Result<ClaimRow, Fault> {
         let (fingerprint, kind) = read_path(fingerprint, kind)?;
-        let (posted, span) =
-            Posted::read(body, kind).map_err(|fault| (StatusCode::BAD_REQUEST, fault))?;
-        let found = self.common.db.alerts().load(&[fingerprint]).await;
-        let found = found.map_err(|fault| store_fault(&fault))?;
-        let stored = found.first();
-        let Some(stored) = stored.filter(|stored| stored.status != AlertStatus::Resolved) else {
-            return Err((StatusCode::NOT_FOUND, "no such alert is open".to_owned()));
-        };
-        let now = self.common.clock.now();
-        let claim = ClaimRow {
-            fingerprint,
-            kind,
-            owner: posted.owner.trim().to_owned(),
-            note: posted.note,
-            // An alert may begin by the clock of its sender, ahead of ours.
-            made_at: now.max(stored.alert.starts_at),
-            until: now.plus(span),
-        };
-        self.common.claims.store(&claim).await.map_err(|fault| store_fault(&fault))?;
-        tracing::info!(
-            alert.fingerprint = %fingerprint, kind = kind.as_str(), owner = claim.owner, "claim stored"
-        );
-        Ok(claim)
+        let wanted = read(body, kind).map_err(|fault| (StatusCode::BAD_REQUEST, fault))?;
+        let made = self.claimer.claim(&[fingerprint], &wanted).await;
+        let made = made.map_err(|fault| store_fault(&fault))?.pop();
+        made.ok_or_else(|| (StatusCode::NOT_FOUND, "no such alert is open".to_owned()))
     }
 
     async fn unclaim(&self, fingerprint: &str, kind: &str) -> Result<(), Fault> {
         let (fingerprint, kind) = read_path(fingerprint, kind)?;
-        let now = self.common.clock.now();
-        let known = self.common.claims.known();
-        let is_it = |claim: &&&ClaimRow| {
-            (claim.fingerprint, claim.kind) == (fingerprint, kind) && now <= claim.until
-        };
-        let claims = known.list();
-        let Some(claim) = claims.iter().find(is_it) else {
+        let ended = self.claimer.release(&[fingerprint], kind, "").await;
+        if ended.map_err(|fault| store_fault(&fault))? == 0 {
             return Err((StatusCode::NOT_FOUND, "the alert is not claimed".to_owned()));
-        };
-        let ended = ClaimRow { until: now.minus(Duration::from_millis(1)), ..(**claim).clone() };
-        self.common.claims.store(&ended).await.map_err(|fault| store_fault(&fault))?;
-        if self.dispatcher.leads(now) {
-            let fingerprints = vec![fingerprint];
-            // Taken back by hand: nobody needs to be told of it, but what was put off is news.
-            self.dispatcher.tell(Message::Offer { fingerprints, is_repeat: false }).await;
         }
         Ok(())
     }
@@ -172,17 +115,19 @@ impl Api {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    fn read(body: &str) -> Result<(Posted, Duration), String> {
-        Posted::read(body.as_bytes(), ClaimKind::Acknowledged)
+    fn read(body: &str) -> Result<Wanted, String> {
+        super::read(body.as_bytes(), ClaimKind::Acknowledged)
     }
 
     #[test]
     fn a_claim_needs_an_owner_and_has_an_end() {
-        let (posted, span) = read("{\"owner\":\"ann\",\"duration\":\"90m\"}").unwrap();
-        assert_eq!((posted.owner.as_str(), span), ("ann", Duration::from_secs(5400)));
-        assert_eq!(read("{\"owner\":\"ann\"}").unwrap().1, ACK_FOR);
+        let wanted = read("{\"owner\":\" ann\",\"duration\":\"90m\"}").unwrap();
+        assert_eq!((wanted.owner.as_str(), wanted.span), ("ann", Duration::from_secs(5400)));
+        assert_eq!(read("{\"owner\":\"ann\"}").unwrap().span, Duration::from_secs(24 * 3600));
         for (body, expected) in [
             ("{}", "owner"),
             ("{\"owner\":\" \"}", "1 to 190"),

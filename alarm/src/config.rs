@@ -1,6 +1,6 @@
 //! Section `[alarm]` of the configuration file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -13,7 +13,11 @@ use model::duration_text;
 use reqwest::Url;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::dead_man_config::DeadManConfig;
+use crate::directory::{TeamConfig, UserConfig};
+use crate::falcon_events::FalconEventsConfig;
 use crate::matchers::parse_matcher;
+use crate::recipients::Recipient;
 
 /// The longest name of a receiver in bytes; it is part of keys in the store.
 pub(crate) const RECEIVER_NAME_BYTES_MAX: usize = 40;
@@ -69,8 +73,23 @@ pub struct Config {
     pub instance: String,
     /// Who is told.
     pub receivers: Vec<ReceiverConfig>,
+    /// Users and teams are changed by API and web from this machine, and from others with a token of this file: a
+    /// name and a token of at least 16 letters a line. Read again on SIGHUP; empty for none.
+    pub token_file: PathBuf,
+    /// Users who are not to be changed by API.
+    pub users: Vec<UserConfig>,
+    /// Teams that are not to be changed by API.
+    pub teams: Vec<TeamConfig>,
     /// Mutes of persons: links, presses of buttons, and the API.
     pub mutes: MutesConfig,
+    /// Silence is news: alerts that must keep coming.
+    pub dead_man: DeadManConfig,
+    /// The most groups of alerts; what is new beyond it shares one group of its way.
+    pub groups_max: usize,
+    /// Whom of the directory the receivers of Alertmanager's file tell, by name of the receiver.
+    pub recipients: BTreeMap<String, Vec<String>>,
+    /// Events of Open-Falcon's judges.
+    pub falcon_events: FalconEventsConfig,
 }
 
 impl Default for Config {
@@ -93,7 +112,14 @@ impl Default for Config {
             skip_unsupported: false,
             instance: String::new(),
             receivers: Vec::new(),
+            token_file: PathBuf::new(),
+            users: Vec::new(),
+            teams: Vec::new(),
             mutes: MutesConfig::default(),
+            dead_man: DeadManConfig::default(),
+            groups_max: 1_000_000,
+            recipients: BTreeMap::new(),
+            falcon_events: FalconEventsConfig::default(),
         }
     }
 }
@@ -177,6 +203,13 @@ pub struct ReceiverConfig {
     /// Whom the bots tell one by one. None: the chat that the settings of the bots name.
     #[serde(default)]
     pub people: Vec<PersonConfig>,
+    /// Whom of the directory the bots tell: `user:ann`, `team:dba`, or who is on call, `oncall:dba`.
+    #[serde(default)]
+    pub recipients: Vec<String>,
+    /// Whether the recipients are called by name in the chat of the bots instead of being told one by one. Bots that
+    /// reach nobody alone do so anyway.
+    #[serde(default)]
+    pub mention: bool,
     /// The language of the messages.
     #[serde(default)]
     pub language: Language,
@@ -276,12 +309,16 @@ impl Config {
             ("alarm.labels_per_alert_max", self.labels_per_alert_max),
             ("alarm.label_value_bytes_max", self.label_value_bytes_max),
             ("alarm.annotation_bytes_max", self.annotation_bytes_max),
+            ("alarm.groups_max", self.groups_max),
         ] {
             if limit == 0 {
                 faults.add(key, "must be at least 1");
             }
         }
         self.mutes.validate(faults);
+        self.dead_man.validate(faults);
+        self.validate_directory(faults);
+        self.falcon_events.validate(faults);
         let has_file = !self.alertmanager_config.as_os_str().is_empty();
         if has_file && !self.receivers.is_empty() {
             faults.add(
@@ -298,6 +335,25 @@ impl Config {
         for (position, receiver) in self.receivers.iter().enumerate() {
             let twin = self.receivers[..position].iter().any(|other| other.name == receiver.name);
             receiver.validate(position, twin, faults);
+        }
+    }
+
+    fn validate_directory(&self, faults: &mut Faults) {
+        let users = self.users.iter().map(|user| ("users", &user.name, user.faults()));
+        let teams = self.teams.iter().map(|team| ("teams", &team.name, team.faults()));
+        let mut known = HashSet::new();
+        for (list, name, found) in users.chain(teams) {
+            for (field, fault) in found {
+                faults.add(&format!("alarm.{list} {name:?} {field}"), fault);
+            }
+            if !known.insert((list, name)) {
+                faults.add(&format!("alarm.{list}"), format!("{name:?} is there twice"));
+            }
+        }
+        for (receiver, recipients) in &self.recipients {
+            if let Err(fault) = Recipient::parse_all(recipients) {
+                faults.add(&format!("alarm.recipients.{receiver}"), fault);
+            }
         }
     }
 
@@ -378,6 +434,13 @@ impl ReceiverConfig {
         }
         if self.bots.len() > BOTS_MAX || self.people.len() > PEOPLE_MAX {
             add("bots", format!("at most {BOTS_MAX} bots and {PEOPLE_MAX} people"));
+        }
+        if let Err(fault) = Recipient::parse_all(&self.recipients) {
+            add("recipients", fault);
+        }
+        if !self.recipients.is_empty() && (self.bots.is_empty() || !self.people.is_empty()) {
+            let advice = "need bots, and no people beside them: name those as users";
+            add("recipients", advice.to_owned());
         }
         for (number, bot) in self.bots.iter().enumerate() {
             if bot.name.is_empty() || bot.name.len() > RECEIVER_NAME_BYTES_MAX {
@@ -523,6 +586,35 @@ mod tests {
             "alarm.mutes.callbacks[1].kind",
         ] {
             assert!(faults.contains(key), "{key} is missing in:\n{faults}");
+        }
+    }
+
+    #[test]
+    fn faults_of_users_teams_and_recipients_are_named() {
+        let config = read(
+            r#"
+            users = [{ name = "ann", addresses = { fax = "1" } }, { name = "ann" }]
+            recipients = { ops = ["everybody"] }
+            [[teams]]
+            name = "dba"
+            members = ["ann"]
+            rotation = { every = "week", at = "9", starts = "2026-01-05", people = ["ann"] }
+            [[receivers]]
+            name = "ops"
+            webhook_url = "http://127.0.0.1/"
+            recipients = ["dba"]
+            "#,
+        );
+        let faults = faults(&config).join("\n");
+        for part in [
+            "alarm.users \"ann\" addresses.fax",
+            "\"ann\" is there twice",
+            "alarm.teams \"dba\" rotation.at",
+            "alarm.recipients.ops",
+            "alarm.receivers[0].recipients",
+            "need bots",
+        ] {
+            assert!(faults.contains(part), "{part} is missing in:\n{faults}");
         }
     }
 

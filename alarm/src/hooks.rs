@@ -11,17 +11,20 @@ use axum::extract::{OriginalUri, Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use channels::Language;
 use channels::callback::{Callback, CallbackSpec, Click, Incoming};
 use channels::handle::{self, Act};
 use db::DbError;
+use db::claims::ClaimKind;
 use serde_json::json;
 
-use crate::mutes::{MuteFault, Wish};
-use crate::notify::office::Handled;
+use crate::claiming::Wanted;
+use crate::mutes::Wish;
+use crate::notify::buttons::{HANDLE_LIFE, Handled};
 use crate::people::People;
 
-/// A repeated event is noticed for so long.
-const EVENT_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// A repeated event is noticed for so long: as long as its button works, since some platforms sign no time.
+const EVENT_LIFE: Duration = HANDLE_LIFE;
 
 /// The routes.
 pub(crate) fn routes() -> Router<Arc<People>> {
@@ -114,64 +117,64 @@ impl People {
         let Some((handle, act)) = handle::parse(&click.action) else {
             return Ok("This button is not one of Saker's. / 未知按钮。".to_owned());
         };
-        let Some(actor) = self.config.accounts.get(&click.user) else {
+        let Some(actor) = self.owner(&click.user) else {
             return Ok(format!(
-                "{} is nobody here: ask for a line in alarm.mutes.accounts. / 账号未关联。",
+                "{} is nobody here: ask for an address in alarm's users. / 账号未关联。",
                 click.user
             ));
         };
-        let Some(handled) = self.handled(handle).await? else {
+        let Some(handled) = self.office.handled(handle).await? else {
             return Ok("This button is too old. / 按钮已过期。".to_owned());
         };
-        if !handled.is_chat && *actor != handled.user {
-            return Ok(format!("Only {} can mute {0}. / 只能屏蔽自己。", handled.user));
+        if !handled.is_chat && actor != handled.user {
+            return Ok(format!("Only {} can press here. / 只能操作自己的消息。", handled.user));
         }
+        let pressed = Pressed { handled, act, actor };
         if !self.claim_event(click).await? {
-            return Ok(self.state_of(&handled));
+            return Ok(self.state_of(&pressed));
         }
-        let done = self.act(&handled, act, actor, &click.event).await;
+        let done = self.act(&pressed, &click.event).await;
         if done.is_err() {
             // It did not happen, so the platform may report it again.
             self.office.common.db.mutes().release(&event_name(click)).await?;
         }
         done?;
-        Ok(self.state_of(&handled))
+        Ok(self.state_of(&pressed))
     }
 
-    async fn act(
-        &self,
-        handled: &Handled,
-        act: Act,
-        actor: &str,
-        event: &str,
-    ) -> Result<(), MuteFault> {
+    /// Who pressed, by the settings or by the addresses of users.
+    fn owner(&self, account: &str) -> Option<String> {
+        let named = self.config.accounts.get(account).cloned();
+        named.or_else(|| self.office.common.directory.known().owner(account).map(str::to_owned))
+    }
+
+    async fn act(&self, pressed: &Pressed, event: &str) -> anyhow::Result<()> {
+        let Pressed { handled, act, actor } = pressed;
         let platform = event.split(':').next().unwrap_or("");
-        let actor = format!("{actor} via {platform}");
-        let mutes = &self.office.mutes;
-        match act.seconds() {
-            Some(seconds) => {
-                let most = if handled.is_chat {
-                    self.config.group_mute_max.as_secs().max(channels::mute::SECONDS_MIN)
-                } else {
-                    seconds
-                };
-                let seconds = seconds.min(most);
-                let wish = Wish::about(&handled.user, &handled.subject, seconds, actor);
-                mutes.mute(wish, self.now()).await.map(|_| ())
-            }
-            None if act == Act::Unmute => {
-                mutes
-                    .unmute(Wish::about(&handled.user, &handled.subject, 0, actor), self.now())
-                    .await
-            }
-            None => Ok(()),
+        let kind = match act {
+            Act::Ack => Some(ClaimKind::Acknowledged),
+            Act::Snooze => Some(ClaimKind::Snoozed),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            let wanted = Wanted::by(kind, actor, platform);
+            self.claimer.claim(&handled.fingerprints(), &wanted).await?;
+            return Ok(());
         }
-    }
-
-    async fn handled(&self, handle: &str) -> anyhow::Result<Option<Handled>> {
-        let stored =
-            self.office.common.db.mutes().claimed(&format!("handle:{handle}"), self.now()).await?;
-        Ok(stored.and_then(|body| serde_json::from_str(&body).ok()))
+        let Some(subject) = &handled.subject else { return Ok(()) };
+        let (whom, by) = (pressed.muted(), format!("{actor} via {platform}"));
+        let mutes = &self.office.mutes;
+        let Some(seconds) = act.seconds() else {
+            mutes.unmute(Wish::about(whom, subject, 0, by), self.now()).await?;
+            return Ok(());
+        };
+        let most = if handled.is_chat {
+            self.config.group_mute_max.as_secs().max(channels::mute::SECONDS_MIN)
+        } else {
+            seconds
+        };
+        mutes.mute(Wish::about(whom, subject, seconds.min(most), by), self.now()).await?;
+        Ok(())
     }
 
     async fn claim_event(&self, click: &Click) -> Result<bool, DbError> {
@@ -180,16 +183,46 @@ impl People {
     }
 
     /// What holds now, in words.
-    pub(crate) fn state_of(&self, handled: &Handled) -> String {
-        let now = self.now();
-        let known = self.office.mutes.known();
-        match known.holding(&handled.user, &handled.subject, now) {
+    fn state_of(&self, pressed: &Pressed) -> String {
+        let handled = &pressed.handled;
+        let kind = match pressed.act {
+            Act::Ack => Some(ClaimKind::Acknowledged),
+            Act::Snooze => Some(ClaimKind::Snoozed),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            return match self.holding(handled, kind) {
+                Some(claim) => {
+                    let said = [Language::English, Language::Chinese];
+                    said.map(|language| self.sentence(&claim, language)).join(" / ")
+                }
+                None => "It is over already. / 告警已恢复。".to_owned(),
+            };
+        }
+        let (now, known) = (self.now(), self.office.mutes.known());
+        let subject = handled.subject.as_ref();
+        match subject.and_then(|subject| known.holding(pressed.muted(), subject, now)) {
             Some(mute) => {
                 let until = crate::mute_page::moment(mute.until, &self.office.zone);
                 format!("Muted by {} until {until}. / 已屏蔽至 {until}。", mute.actor)
             }
             None => "Not muted. / 未屏蔽。".to_owned(),
         }
+    }
+}
+
+/// A button that somebody pressed who may.
+struct Pressed {
+    handled: Handled,
+    act: Act,
+    actor: String,
+}
+
+impl Pressed {
+    /// Who is muted: whoever is called by name in a chat is not called any more, others mute the chat.
+    fn muted(&self) -> &str {
+        let is_called = self.handled.people.contains(&self.actor);
+        if is_called { &self.actor } else { &self.handled.user }
     }
 }
 

@@ -16,8 +16,10 @@ use wire::alert::{self, Receiver as ReceiverName};
 
 use crate::app::{Common, Reloader};
 use crate::claim_http;
-use crate::dispatch::Dispatcher;
+use crate::claiming::Claimer;
 use crate::intake::{Intake, IntakeError, check};
+use crate::noise;
+use crate::preview;
 use crate::silence_http;
 use crate::view::{View, Wanted};
 
@@ -29,7 +31,7 @@ const FAULTS_LISTED_MAX: usize = 20;
 pub(crate) struct Api {
     pub(crate) common: Common,
     pub(crate) intake: Intake,
-    pub(crate) dispatcher: Dispatcher,
+    pub(crate) claimer: Claimer,
     pub(crate) reloader: Arc<Reloader>,
     pub(crate) started_at: Timestamp,
 }
@@ -46,6 +48,8 @@ pub(crate) fn routes(api: Arc<Api>) -> Router {
         .route("/-/reload", axum::routing::post(reload))
         .merge(silence_http::routes())
         .merge(claim_http::routes())
+        .merge(noise::routes())
+        .merge(preview::routes())
         .with_state(api)
 }
 

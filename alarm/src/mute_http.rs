@@ -115,7 +115,7 @@ pub(crate) fn may(people: &People, headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Reads a body whatever its content type: `curl -d` says that it is a form.
-fn read<'a, T: Deserialize<'a>>(body: &'a Bytes) -> Result<T, Refusal> {
+pub(crate) fn read<'a, T: Deserialize<'a>>(body: &'a Bytes) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|fault| {
         Refusal::new(StatusCode::BAD_REQUEST, format!("not what is asked for: {fault}"))
     })

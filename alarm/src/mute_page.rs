@@ -33,7 +33,7 @@ pub(crate) fn routes() -> Router<Arc<People>> {
         .layer(axum::middleware::map_response(hide_from_robots))
 }
 
-async fn hide_from_robots(mut response: Response) -> Response {
+pub(crate) async fn hide_from_robots(mut response: Response) -> Response {
     let robots = header::HeaderName::from_static("x-robots-tag");
     response.headers_mut().insert(robots, HeaderValue::from_static("noindex, nofollow"));
     response
@@ -223,12 +223,7 @@ impl People {
             nonce: nonce.clone(),
             fault: "",
         };
-        let mut response = rendered(StatusCode::OK, &page);
-        let cookie = format!("{COOKIE}={nonce}; Path=/m; Max-Age=900; HttpOnly; SameSite=Strict");
-        if let Ok(cookie) = HeaderValue::from_str(&cookie) {
-            response.headers_mut().insert(header::SET_COOKIE, cookie);
-        }
-        response
+        with_cookie(rendered(StatusCode::OK, &page), &(COOKIE, "/m", nonce))
     }
 
     fn refused(&self, fault: LinkFault, language: Language) -> Response {
@@ -263,11 +258,23 @@ fn failed(status: StatusCode, fault: &'static str, language: Language) -> Respon
     rendered(status, &page)
 }
 
-fn rendered(status: StatusCode, page: &Page) -> Response {
+/// The answer with a nonce that only the next form of the page repeats: name, path and value.
+pub(crate) fn with_cookie(
+    mut response: Response,
+    (name, path, value): &(&str, &str, String),
+) -> Response {
+    let cookie = format!("{name}={value}; Path={path}; Max-Age=900; HttpOnly; SameSite=Strict");
+    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+pub(crate) fn rendered(status: StatusCode, page: &impl Template) -> Response {
     match page.render() {
         Ok(html) => (status, Html(html)).into_response(),
         Err(error) => {
-            tracing::error!(%error, "cannot write the mute page");
+            tracing::error!(%error, "cannot write the page behind a link");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
@@ -315,20 +322,20 @@ pub(crate) fn moment(at: Timestamp, zone: &TimeZone) -> String {
     }
 }
 
-fn language(headers: &HeaderMap) -> Language {
+pub(crate) fn language(headers: &HeaderMap) -> Language {
     let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
     let is_chinese = accepted.is_some_and(|tags| tags.trim_start().starts_with("zh"));
     if is_chinese { Language::Chinese } else { Language::English }
 }
 
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let all = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     let mut pairs = all.flat_map(|all| all.split(';')).filter_map(|one| one.trim().split_once('='));
     pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
 /// Whether a form was sent from a page of ours, as far as the browser says.
-fn is_same_origin(headers: &HeaderMap) -> bool {
+pub(crate) fn is_same_origin(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let is_own_site =
         text("sec-fetch-site").is_none_or(|site| matches!(site, "same-origin" | "none"));

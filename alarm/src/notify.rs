@@ -1,6 +1,8 @@
 //! Receivers: what they are and how one is told.
 
+mod addressees;
 mod alertmanager;
+pub(crate) mod buttons;
 mod desk;
 pub(crate) mod failed;
 pub(crate) mod messages;

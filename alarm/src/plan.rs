@@ -5,6 +5,7 @@ mod written;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -15,8 +16,9 @@ use crate::amconfig::{self, AlertmanagerFile, Fault, ReceiverSettings};
 use crate::config::Config;
 use crate::inhibit::Rule;
 use crate::matchers::parse_matcher;
-use crate::notify::Receiver;
+use crate::notify::{Receiver, Way};
 use crate::pipeline::Reason;
+use crate::recipients::Recipient;
 use crate::route::{GroupBy, Options, Repeat, Route, Tree};
 use crate::times::Interval;
 
@@ -39,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) receivers: Vec<String>,
     /// The lease of an alert whose sender gives no end.
     pub(crate) resolve_timeout: Duration,
+    /// The most groups of alerts.
+    pub(crate) groups_max: usize,
     /// What was accepted and does not do what one may expect.
     pub(crate) warnings: Vec<String>,
     /// Routes, receivers and inhibition as a file of Alertmanager, without secrets: what its tools read.
@@ -49,15 +53,43 @@ pub(crate) struct Plan {
 impl Plan {
     /// Reads the file that the settings name, or the settings themselves. Fails with all faults.
     pub(crate) fn load(config: &Config) -> anyhow::Result<Self> {
+        let plan = Self::read(config)?;
+        Ok(Self { groups_max: config.groups_max, ..plan })
+    }
+
+    fn read(config: &Config) -> anyhow::Result<Self> {
         if config.alertmanager_config.as_os_str().is_empty() {
             return Self::from_settings(config);
         }
         let path = &config.alertmanager_config;
         let plan = read_file(path).and_then(|file| Self::from_file(file, config.skip_unsupported));
-        plan.map_err(|faults| {
+        let mut plan = plan.map_err(|faults| {
             let list: Vec<String> = faults.iter().map(Fault::to_string).collect();
             anyhow::anyhow!("{}: {}", path.display(), list.join("; "))
-        })
+        })?;
+        plan.address(config)?;
+        Ok(plan)
+    }
+
+    /// Gives the receivers of the file the recipients that our settings name for them.
+    fn address(&mut self, config: &Config) -> anyhow::Result<()> {
+        for (name, texts) in &config.recipients {
+            let recipients = Recipient::parse_all(texts).map_err(anyhow::Error::msg);
+            let recipients = recipients.with_context(|| format!("read alarm.recipients.{name}"))?;
+            let positions = self.of_receiver.get(name).map_or(&[][..], Vec::as_slice);
+            let mut teams = 0;
+            for position in positions {
+                if let Way::Bots(team) = &mut self.integrations[*position].way {
+                    Arc::make_mut(team).recipients.clone_from(&recipients);
+                    teams += 1;
+                }
+            }
+            if teams == 0 {
+                let warning = "there is no receiver of this name that people can be told by";
+                self.warnings.push(format!("alarm.recipients.{name}: {warning}"));
+            }
+        }
+        Ok(())
     }
 
     /// Our own `[[alarm.receivers]]`: each takes what its matchers take, every alert by itself and at once.
@@ -144,6 +176,7 @@ impl Plan {
             integrations,
             receivers,
             resolve_timeout,
+            groups_max: usize::MAX,
             warnings: Vec::new(),
             original,
             of_receiver,

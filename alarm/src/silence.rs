@@ -3,6 +3,8 @@
 //! Unlike Alertmanager's they hold back beginnings and repeats only: who was told that an alert fires is told
 //! that it ended, silenced or not. What was held back is told when the silence ends, if it still fires.
 
+use std::time::Duration;
+
 use model::{Labels, Matcher, Timestamp};
 use thiserror::Error;
 use wire::silence::{
@@ -43,6 +45,9 @@ pub(crate) enum SilenceFault {
     /// A text is too long.
     #[error("{0} is longer than {1}")]
     TooLong(&'static str, &'static str),
+    /// The span is none.
+    #[error("endsWithAlert: {0:?} is no span of time; write one such as 10m")]
+    EndsWithAlert(String),
     /// The one to change is not there.
     #[error("silence {0:?} is not known")]
     Unknown(String),
@@ -62,12 +67,19 @@ pub(crate) struct Silence {
     pub(crate) updated_at: Timestamp,
     pub(crate) created_by: String,
     pub(crate) comment: String,
+    /// How long after the last alert it held for was resolved it ends by itself; it does not without, or with zero.
+    pub(crate) ends_after: Option<Duration>,
 }
 
 impl Silence {
     /// A silence with these matchers; its times and texts are not judged.
     pub(crate) fn read(posted: PostableSilence, now: Timestamp) -> Result<Self, SilenceFault> {
-        let PostableSilence { id, matchers, starts_at, ends_at, created_by, comment } = posted;
+        let PostableSilence { id, matchers, starts_at, ends_at, created_by, comment, .. } = posted;
+        let span = |text: &str| {
+            let fault = || SilenceFault::EndsWithAlert(text.chars().take(64).collect());
+            model::parse_duration(text).map_err(|_| fault())
+        };
+        let ends_after = posted.ends_with_alert.as_deref().map(span).transpose()?;
         if matchers.is_empty() || matchers.len() > MATCHERS_MAX {
             return Err(SilenceFault::Matchers);
         }
@@ -96,6 +108,7 @@ impl Silence {
             updated_at: now,
             created_by,
             comment,
+            ends_after,
         })
     }
 
@@ -115,6 +128,11 @@ impl Silence {
         self.state(now) == SilenceState::Active && matchers_all(&self.matchers, labels)
     }
 
+    /// How long after the last alert it held for was resolved it ends by itself, if it does.
+    pub(crate) fn ends_after(&self) -> Option<Duration> {
+        self.ends_after.filter(|span| !span.is_zero())
+    }
+
     /// Its matchers as JSON, for the store.
     pub(crate) fn matchers_text(&self) -> String {
         serde_json::to_string(&self.written).expect("names and values are plain JSON")
@@ -131,6 +149,7 @@ impl Silence {
             ends_at: self.ends_at,
             created_by: self.created_by.clone(),
             comment: self.comment.clone(),
+            ends_with_alert: self.ends_after().map(model::format_duration),
         }
     }
 
@@ -179,6 +198,8 @@ pub(crate) fn change(
     if !posted.id.is_empty() {
         let old = known.iter().find(|silence| silence.id == posted.id);
         let old = old.ok_or_else(|| SilenceFault::Unknown(posted.id.clone()))?;
+        // Clients of Alertmanager do not know the field, and must not drop it by a change of something else.
+        posted.ends_after = posted.ends_after.or(old.ends_after);
         if may_change(old, &posted, now) {
             return Ok(vec![posted]);
         }
@@ -217,8 +238,6 @@ pub(crate) fn expire(silence: &Silence, now: Timestamp) -> Option<Silence> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_760_000_000_000);
@@ -236,6 +255,7 @@ pub(crate) mod tests {
             ends_at: from.plus(HOUR),
             created_by: "ann".into(),
             comment: "works".into(),
+            ends_with_alert: None,
         };
         Silence::read(posted, from).unwrap()
     }
@@ -280,6 +300,16 @@ pub(crate) mod tests {
         let stored = changed(std::slice::from_ref(&old), moved, later).unwrap();
         assert_eq!((stored[0].id.as_str(), stored[0].ends_at), ("a", later));
         assert_eq!((stored[1].id.as_str(), stored[1].starts_at), ("new", later));
+    }
+
+    #[test]
+    fn a_change_by_a_client_that_does_not_know_that_it_ends_with_its_alert_keeps_that() {
+        let old = Silence { ends_after: Some(HOUR), ..about_disks("a", NOW) };
+        let longer = Silence { ends_at: NOW.plus(HOUR * 2), ..about_disks("a", NOW) };
+        let stored = changed(std::slice::from_ref(&old), longer.clone(), NOW).unwrap();
+        assert_eq!((stored[0].id.as_str(), stored[0].ends_after()), ("a", Some(HOUR)));
+        let never = Silence { ends_after: Some(Duration::ZERO), ..longer };
+        assert_eq!(changed(&[old], never, NOW).unwrap()[0].ends_after(), None);
     }
 
     #[test]
@@ -337,8 +367,16 @@ pub(crate) mod tests {
             ends_at: NOW,
             created_by: String::new(),
             comment: String::new(),
+            ends_with_alert: None,
+        };
+        let spanless = PostableSilence {
+            matchers: vec![matcher("a", "b", false)],
+            ends_with_alert: Some("soon".to_owned()),
+            ..broken.clone()
         };
         assert!(matches!(Silence::read(broken, NOW), Err(SilenceFault::Matcher { .. })));
+        let fault = Silence::read(spanless, NOW).unwrap_err();
+        assert_eq!(fault, SilenceFault::EndsWithAlert("soon".to_owned()));
     }
 
     #[test]

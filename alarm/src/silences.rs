@@ -135,6 +135,9 @@ fn to_row(silence: &Silence) -> SilenceRow {
         updated_at: silence.updated_at,
         created_by: silence.created_by.clone(),
         comment: silence.comment.clone(),
+        ends_after: silence
+            .ends_after()
+            .map_or(0, |span| i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
     }
 }
 
@@ -149,8 +152,13 @@ fn from_row(row: SilenceRow) -> Option<Silence> {
             ends_at: row.ends_at,
             created_by: row.created_by,
             comment: row.comment,
+            ends_with_alert: None,
         };
-        Silence::read(posted, row.updated_at).map_err(|fault| fault.to_string())
+        let mut silence =
+            Silence::read(posted, row.updated_at).map_err(|fault| fault.to_string())?;
+        let millis = u64::try_from(row.ends_after).ok().filter(|millis| *millis > 0);
+        silence.ends_after = millis.map(Duration::from_millis);
+        Ok(silence)
     };
     read()
         .inspect_err(|fault| {

@@ -3,12 +3,18 @@
 mod alert_view;
 mod alerts;
 mod case;
+mod claim;
 mod filter;
-mod text;
+mod noise;
+mod person;
+mod roster;
+mod routing;
+pub(crate) mod text;
 mod time;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use askama::Template;
 use axum::Router;
@@ -17,12 +23,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Redirect, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use daemon::Door;
 use db::DbError;
 use jiff::tz::TimeZone;
 use model::Timestamp;
 
 use crate::app::Common;
+use crate::claiming::Claimer;
 use text::Language;
 
 const STYLE: &str = include_str!("../assets/saker.css");
@@ -36,6 +44,8 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; img
 pub(crate) struct Web {
     pub(crate) common: Common,
     pub(crate) zone: TimeZone,
+    pub(crate) door: Arc<Door>,
+    pub(crate) claimer: Claimer,
 }
 
 /// The routes of the web view. Every answer carries the headers that keep hostile alert texts harmless.
@@ -45,6 +55,12 @@ pub(crate) fn routes(web: Arc<Web>) -> Router {
         .route("/alerts", get(alerts::page))
         .route("/alerts.json", get(alerts::json))
         .route("/alerts/{fingerprint}", get(case::page))
+        .route("/noise", get(noise::page))
+        .route("/routing", get(routing::page))
+        .route("/alerts/{fingerprint}/claims", post(claim::change))
+        .route("/people", get(roster::page))
+        .route("/people/users/{name}", get(person::user_page).post(person::save_user))
+        .route("/people/teams/{name}", get(person::team_page).post(person::save_team))
         .route("/assets/saker.css", get(|| async { asset("text/css; charset=utf-8", STYLE) }))
         .route("/assets/saker.svg", get(|| async { asset("image/svg+xml", ICON) }))
         .route("/favicon.ico", get(|| async { Redirect::permanent("/assets/saker.svg") }))
@@ -169,6 +185,11 @@ impl Page {
         Theme::ALL.into_iter().zip(labels).map(switch).collect()
     }
 
+    /// Whether the page is this one, or below it.
+    pub(crate) fn is_at(&self, path: &str) -> bool {
+        self.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// A moment as the page writes it.
     pub(crate) fn absolute(&self, moment: Timestamp) -> String {
         time::absolute(moment, &self.zone)
@@ -176,6 +197,11 @@ impl Page {
 
     pub(crate) fn ago(&self, moment: Timestamp) -> String {
         time::ago(moment, self.now, self.language)
+    }
+
+    /// A span in words.
+    pub(crate) fn span(&self, span: Duration) -> String {
+        time::span_words(span, self.language)
     }
 
     pub(crate) fn footer(&self) -> String {
@@ -228,6 +254,14 @@ fn render(template: &impl Template) -> Response {
 fn not_found(page: Page, detail: String) -> Response {
     let title = page.text("error.not_found");
     (StatusCode::NOT_FOUND, render(&Message { page, title, detail, retry: false })).into_response()
+}
+
+/// A page that says why something was not done: a sentence of the catalogue, and what exactly is wrong.
+fn refused(page: Page, status: StatusCode, key: &'static str, exactly: String) -> Response {
+    let (title, sentence) = (page.text("error.refused"), page.text(key));
+    let detail =
+        if exactly.is_empty() { sentence.to_owned() } else { format!("{sentence} {exactly}") };
+    (status, render(&Message { page, title, detail, retry: false })).into_response()
 }
 
 fn store_away(page: Page, error: &DbError) -> Response {
@@ -328,6 +362,13 @@ pub(crate) mod tests {
             include_str!("../templates/alerts.html"),
             include_str!("../templates/case.html"),
             include_str!("../templates/message.html"),
+            include_str!("../templates/noise.html"),
+            include_str!("../templates/routing.html"),
+            include_str!("../templates/mute.html"),
+            include_str!("../templates/claim.html"),
+            include_str!("../templates/people.html"),
+            include_str!("../templates/user.html"),
+            include_str!("../templates/team.html"),
         ] {
             for forbidden in ["<script", "style=", "onclick", "http://", "https://", "|safe"] {
                 assert!(!template.contains(forbidden), "{forbidden}");

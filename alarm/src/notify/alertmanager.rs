@@ -48,6 +48,8 @@ pub(super) fn way(key: &str, integration: &Integration, timeout: Duration) -> Re
         receiver: key.to_owned(),
         bots: vec![bot],
         people: Vec::new(),
+        recipients: Vec::new(),
+        mentions: false,
         language: Language::English,
         envelope: String::new(),
         timeout,

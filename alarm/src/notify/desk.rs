@@ -6,7 +6,7 @@ use std::time::Duration;
 use channels::mute::Subject;
 use channels::next::{Choice, Plan, Progress, Step};
 use channels::window::Window;
-use channels::{Answer, Limits, Message, Urgency};
+use channels::{Answer, Fault, Limits, Message, Spec, Urgency, Whose};
 use db::messages::{MessageRow, Stage};
 use model::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,9 @@ pub(crate) struct Body {
     pub(crate) message: Message,
     /// The recipient's address; empty for the chat that the bot's settings name.
     pub(crate) address: String,
+    /// The addresses of a person of the directory by family; then `address` only tells persons apart.
+    #[serde(default)]
+    pub(crate) addresses: Option<BTreeMap<String, String>>,
     /// What a mute of it would be about.
     pub(crate) subject: Option<Subject>,
 }
@@ -32,6 +35,20 @@ pub(crate) struct Item {
     pub(crate) row: MessageRow,
     pub(crate) body: Body,
     pub(crate) progress: Progress,
+}
+
+impl Body {
+    /// Where a bot sends it. A person of the directory may have no address that the bot can use; another may do.
+    pub(crate) fn address_for(&self, spec: &Spec, recipient: &str) -> Result<String, Answer> {
+        let Some(addresses) = &self.addresses else { return Ok(self.address.clone()) };
+        if !spec.reaches_persons() {
+            return Ok(String::new());
+        }
+        addresses.get(spec.family()).cloned().ok_or_else(|| {
+            let text = format!("{recipient} has no address for {}", spec.family());
+            Answer::Refused { fault: Fault::new("no_address", &text), whose: Whose::Bot }
+        })
+    }
 }
 
 impl Item {
@@ -219,8 +236,8 @@ fn digest(due: &[&Item], bot: usize) -> Vec<String> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use channels::Language;
     use channels::compose::{Frame, message};
-    use channels::{Fault, Language};
     use model::Labels;
     use wire::alert::WebhookMessage;
 
@@ -242,7 +259,8 @@ pub(crate) mod tests {
             recipient: address,
         };
         let address = address.to_owned();
-        let body = Body { message: message(frame, group, Vec::new()), address, subject: None };
+        let message = message(frame, group, Vec::new());
+        let body = Body { message, address, addresses: None, subject: None };
         let row = MessageRow {
             id: id.to_owned(),
             receiver: "ops".to_owned(),

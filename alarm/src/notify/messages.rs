@@ -39,6 +39,8 @@ pub(crate) struct Metrics {
     pub(crate) mutes: Gauge,
     /// Mute links that were refused.
     pub(crate) refused_links: Counter,
+    /// Recipients of receivers that the directory does not have, and gaps in rotations.
+    pub(crate) amiss_recipients: Counter,
 }
 
 const OPEN: [Stage; 3] = [Stage::Waiting, Stage::Parked, Stage::Failed];
@@ -71,8 +73,13 @@ impl Metrics {
         registry.register("alarm_mutes", "Mutes of persons that hold", metrics.mutes.clone());
         registry.register(
             "alarm_refused_mute_links",
-            "Mute links that were not accepted",
+            "Mute links, and links to take alerts, that were not accepted",
             metrics.refused_links.clone(),
+        );
+        registry.register(
+            "alarm_amiss_recipients",
+            "Recipients that the directory does not have, and teams with nobody on call, by message",
+            metrics.amiss_recipients.clone(),
         );
         metrics
     }

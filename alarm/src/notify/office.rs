@@ -6,30 +6,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use channels::handle::{self, Act};
-use channels::link::{LinkKeys, MuteLink};
+use channels::link::LinkKeys;
 use channels::mute::Subject;
 use channels::window::Window;
-use channels::{Access, Button, Language, Message, Spec, Urgency, compose, sign};
+use channels::{Access, Language, Message, Spec, Urgency, compose, sign};
 use db::messages::{MessageRow, Stage};
 use jiff::tz::TimeZone;
 use model::{Fingerprint, Timestamp};
 use reqwest::Client;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc};
 use wire::alert::WebhookMessage;
 
+use super::addressees::Addressee;
+use super::buttons::About;
 use super::desk::Body;
 use super::messages::Metrics;
 use crate::app::Common;
 use crate::config::ReceiverConfig;
 use crate::mutes::MuteBook;
 use crate::notification::Notification;
+use crate::recipients::Recipient;
 
-/// How long a mute link works.
-const LINK_LIFE: Duration = Duration::from_secs(24 * 3600);
-/// How long a button works.
-const HANDLE_LIFE: Duration = Duration::from_secs(7 * 86_400);
 const COUNT_INTERVAL: Duration = Duration::from_secs(10);
 const ROUNDS_PER_CLEANING: u32 = 60;
 /// Receivers with bots at most.
@@ -57,8 +54,12 @@ pub(crate) struct Bot {
 pub(crate) struct Team {
     pub(crate) receiver: String,
     pub(crate) bots: Vec<Bot>,
-    /// None: the chat that the settings of the bots name.
+    /// None: the recipients.
     pub(crate) people: Vec<Person>,
+    /// None: the chat that the settings of the bots name.
+    pub(crate) recipients: Vec<Recipient>,
+    /// Whether the recipients are called by name in that chat.
+    pub(crate) mentions: bool,
     pub(crate) language: Language,
     pub(crate) envelope: String,
     pub(crate) timeout: Duration,
@@ -78,27 +79,24 @@ impl Team {
             address: person.address.clone(),
             language: person.language.unwrap_or(config.language),
         });
+        let recipients = Recipient::parse_all(&config.recipients).map_err(anyhow::Error::msg);
         Ok(Self {
             receiver: config.name.clone(),
             bots: bots.collect::<anyhow::Result<_>>()?,
             people: people.collect(),
+            recipients: recipients.with_context(|| format!("recipients of {}", config.name))?,
+            mentions: config.mention,
             language: config.language,
             envelope: config.envelope.clone(),
             timeout: config.timeout,
             concurrency: config.concurrency,
         })
     }
-}
 
-/// What a button's handle stands for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Handled {
-    /// Who would be muted.
-    pub(crate) user: String,
-    pub(crate) subject: Subject,
-    pub(crate) thread: String,
-    /// Whether the message went to a chat, where anybody who is linked may press.
-    pub(crate) is_chat: bool,
+    /// Whether the recipients are called by name in a chat: so it is asked for, or the bots can do no better.
+    pub(super) fn is_told_in_chat(&self) -> bool {
+        self.mentions || !self.bots.iter().any(|bot| bot.spec.reaches_persons())
+    }
 }
 
 /// A team at work, and the bell that says that there is something to send.
@@ -274,30 +272,25 @@ impl Office {
         let group = group(notification);
         let alerts: Vec<Fingerprint> =
             notification.alerts.iter().map(model::Alert::fingerprint).collect();
+        let firing: Vec<Fingerprint> =
+            notification.firing().map(model::Alert::fingerprint).collect();
+        let thread = short_hash(&notification.group_key, &team.receiver);
+        let subject = compose::subject(&group);
+        // A phone rings for problems only.
+        let is_end = group.status == wire::alert::FiringStatus::Resolved;
+        if is_end && team.bots.iter().all(|bot| bot.spec.is_phone()) {
+            return Ok(());
+        }
+        let about = About { thread: &thread, subject: subject.as_ref(), firing: &firing };
+        let urgency = if notification.priority == 0 { Urgency::Urgent } else { Urgency::Normal };
         let mut rows = Vec::new();
-        for person in self.recipients(team) {
-            // A phone rings for problems only.
-            let is_end = group.status == wire::alert::FiringStatus::Resolved;
-            if is_end && team.bots.iter().all(|bot| bot.spec.is_phone()) {
-                continue;
-            }
-            let thread = short_hash(&notification.group_key, &team.receiver);
-            let subject = compose::subject(&group);
-            let buttons = self.buttons(team, &person, &thread, subject.as_ref()).await?;
-            let key = short_hash(&notification.key, &format!("{}|{}", team.receiver, person.user));
-            let urgency =
-                if notification.priority == 0 { Urgency::Urgent } else { Urgency::Normal };
-            let frame = compose::Frame {
-                key: &key,
-                thread: &thread,
-                envelope: &team.envelope,
-                urgency,
-                language: person.language,
-                zone: &self.zone,
-                recipient: &person.user,
-            };
+        let to = self.addressees(team, Some((notification, &thread)), notification.at).await?;
+        for to in to {
+            let buttons = self.buttons(team, &to, about).await?;
+            let key = short_hash(&notification.key, &format!("{}|{}", team.receiver, to.user));
+            let frame = frame(team, &to, (&key, &thread), urgency);
             let message = compose::message(frame, group.clone(), buttons);
-            rows.push(row(team, &person, message, subject, notification.at)?);
+            rows.push(row(team, to, message, subject.clone(), notification.at)?);
         }
         self.common.db.messages().add(&rows, &alerts).await?;
         self.employ(team).notify_one();
@@ -308,108 +301,16 @@ impl Office {
     pub(crate) async fn test(&self, team: &Arc<Team>) -> anyhow::Result<Vec<String>> {
         let now = self.common.clock.now();
         let mut rows = Vec::new();
-        for person in self.recipients(team) {
+        for to in self.addressees(team, None, now).await? {
             let key = short_hash(&uuid::Uuid::new_v4().to_string(), "test");
-            let frame = compose::Frame {
-                key: &key,
-                thread: &key,
-                envelope: &team.envelope,
-                urgency: Urgency::Urgent,
-                language: person.language,
-                zone: &self.zone,
-                recipient: &person.user,
-            };
+            let frame = frame(team, &to, (&key, &key), Urgency::Urgent);
             let message =
                 compose::test(frame, &team.receiver, &self.common.config.external_url, now);
-            rows.push(row(team, &person, message, None, now)?);
+            rows.push(row(team, to, message, None, now)?);
         }
         self.common.db.messages().add(&rows, &[]).await?;
         self.employ(team).notify_one();
         Ok(rows.into_iter().map(|row| row.id).collect())
-    }
-
-    fn recipients(&self, team: &Team) -> Vec<Person> {
-        if !team.people.is_empty() {
-            return team.people.clone();
-        }
-        let (user, language) = (team.receiver.clone(), team.language);
-        vec![Person { user, address: String::new(), language }]
-    }
-
-    async fn buttons(
-        &self,
-        team: &Team,
-        person: &Person,
-        thread: &str,
-        subject: Option<&Subject>,
-    ) -> anyhow::Result<Vec<Button>> {
-        let language = person.language;
-        let mut buttons = Vec::new();
-        if let Some(subject) = subject {
-            let hears = team.bots.iter().any(|bot| bot.spec.hears());
-            let handle = match hears {
-                true => Some(self.new_handle(team, person, thread, subject).await?),
-                false => None,
-            };
-            for act in Act::MUTES {
-                let url = self.link(person, thread, subject, act);
-                if url.is_empty() && !hears {
-                    continue;
-                }
-                let label = match act.seconds() {
-                    Some(seconds) => language.mute_for(seconds / 3600),
-                    None => language.unmute().to_owned(),
-                };
-                let action = handle.as_deref().map(|handle| handle::value(handle, act));
-                buttons.push(Button { label, url, action });
-            }
-        }
-        let url = format!("{}/alerts", self.common.config.external_url);
-        buttons.push(Button { label: language.open().to_owned(), url, action: None });
-        Ok(buttons)
-    }
-
-    async fn new_handle(
-        &self,
-        team: &Team,
-        person: &Person,
-        thread: &str,
-        subject: &Subject,
-    ) -> anyhow::Result<String> {
-        let random = sign::sha256(uuid::Uuid::new_v4().as_bytes());
-        let mut bytes = [0; 9];
-        bytes.copy_from_slice(&random.as_ref()[..9]);
-        let handle = handle::handle(bytes);
-        let handled = Handled {
-            user: person.user.clone(),
-            subject: subject.clone(),
-            thread: thread.to_owned(),
-            is_chat: team.people.is_empty(),
-        };
-        let body = serde_json::to_string(&handled)?;
-        let until = self.common.clock.now().plus(HANDLE_LIFE);
-        self.common.db.mutes().claim(&format!("handle:{handle}"), until, &body).await?;
-        Ok(handle)
-    }
-
-    /// A signed link; empty without a key. The page behind one link can mute for another length and unmute.
-    fn link(&self, person: &Person, thread: &str, subject: &Subject, act: Act) -> String {
-        let now = self.common.clock.now();
-        let link = MuteLink {
-            counter: subject.joined(),
-            seconds: act.seconds().unwrap_or(0),
-            thread: thread.to_owned(),
-            expires: now.plus(LINK_LIFE).seconds(),
-            id: uuid::Uuid::new_v4().simple().to_string(),
-            key: 0,
-            scope: subject.scope().to_owned(),
-            user: person.user.clone(),
-            version: 1,
-        };
-        let token = self.links.sign(link);
-        token.map_or_else(String::new, |token| {
-            format!("{}/m/{token}", self.common.config.external_url)
-        })
     }
 }
 
@@ -427,21 +328,43 @@ fn group(notification: &Notification) -> WebhookMessage {
     group
 }
 
+/// What a message to somebody is made of besides the alerts.
+fn frame<'a>(
+    team: &'a Team,
+    to: &'a Addressee,
+    (key, thread): (&'a str, &'a str),
+    urgency: Urgency,
+) -> compose::Frame<'a> {
+    compose::Frame {
+        key,
+        thread,
+        envelope: &team.envelope,
+        urgency,
+        language: to.language,
+        zone: &to.zone,
+        recipient: &to.user,
+    }
+}
+
 fn row(
     team: &Team,
-    person: &Person,
-    message: Message,
+    to: Addressee,
+    mut message: Message,
     subject: Option<Subject>,
     now: Timestamp,
 ) -> anyhow::Result<MessageRow> {
     let kind = serde_json::to_value(message.kind)?;
+    message.mentions = to.mentions;
+    let (id, thread) = (message.key.clone(), message.thread.clone());
+    let urgency = u8::from(message.urgency == Urgency::Normal);
+    let body = Body { message, address: to.address, addresses: to.addresses, subject };
     Ok(MessageRow {
-        id: message.key.clone(),
+        id,
         receiver: team.receiver.clone(),
-        recipient: person.user.clone(),
-        thread: message.thread.clone(),
+        recipient: to.user,
+        thread,
         kind: kind.as_str().unwrap_or("").to_owned(),
-        urgency: u8::from(message.urgency == Urgency::Normal),
+        urgency,
         stage: Stage::Waiting,
         next_at: now,
         created_at: now,
@@ -449,7 +372,7 @@ fn row(
         code: String::new(),
         detail: String::new(),
         progress: "{}".to_owned(),
-        body: serde_json::to_string(&Body { message, address: person.address.clone(), subject })?,
+        body: serde_json::to_string(&body)?,
     })
 }
 

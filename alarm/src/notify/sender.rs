@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use channels::next::{Plan, Step};
-use channels::{Answer, How, Kind, Message, compose};
+use channels::{Answer, How, Kind, Message, Whose, compose};
 use daemon::{Context, Stop};
 use db::messages::{AttemptRow, Stage};
 use futures_util::future::BoxFuture;
@@ -26,6 +26,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const ITEMS_MAX: u32 = 5_000;
 /// What an account sent within this time counts.
 const LOOK_BACK: Duration = Duration::from_secs(61);
+
+/// The result of an attempt whose answer did not come yet, or never came because the process was killed.
+const BEGUN: &str = "begun";
 
 /// Gives every team a sender, as long as the process runs.
 pub(crate) async fn run(office: Office, mut hired: mpsc::Receiver<Desked>, ctx: Context) {
@@ -125,6 +128,12 @@ impl Sender {
             return true;
         }
         let was_ours = *holds_until > now;
+        if !self.office.common.state.is_shared() {
+            // Nobody else has this store: the lease of a killed process is not waited for.
+            self.look_back(now).await;
+            (*holds_until, *is_news) = (Timestamp::MAX, true);
+            return true;
+        }
         match self.office.common.state.take_lease(&self.lease, &self.owner, LEASE, now).await {
             Ok(Some(lease)) => {
                 if !was_ours {
@@ -253,12 +262,26 @@ impl Sender {
                         let window = windows.entry(view.account.clone()).or_default();
                         window.take(view.limits, now);
                     });
+                    self.note_beginning(bot, &ids, now).await;
                     desk.mark_busy(&ids);
                     let items: Vec<&Item> = ids.iter().filter_map(|id| desk.get(id)).collect();
-                    let parcel = Parceled::of(&items, now);
+                    let parcel = self.parceled(&self.team().bots[bot], &items, now);
                     under_way.push(self.attempt(bot, ids, parcel, now).boxed());
                 }
             }
+        }
+    }
+
+    /// The platform counts a message from the moment it has it. A process that is killed before the answer must
+    /// count it too, or the next one sends too fast.
+    async fn note_beginning(&self, bot: usize, ids: &[String], now: Timestamp) {
+        let is_limited = self.views[bot].limits.per_minute > 0;
+        let Some(first) = ids.first().filter(|_| is_limited) else { return };
+        let took = Duration::ZERO;
+        let bot = &self.team().bots[bot];
+        let attempt = AttemptRow { result: BEGUN.to_owned(), ..attempt_of(first, bot, now, took) };
+        if let Err(error) = self.office.common.db.messages().settle(&[], &[attempt]).await {
+            self.store_failed("note that a message is being sent", &daemon::error_chain(&error));
         }
     }
 
@@ -266,13 +289,13 @@ impl Sender {
         &self,
         bot: usize,
         ids: Vec<String>,
-        parcel: Option<Parceled>,
+        parcel: Result<Parceled, Answer>,
         began_at: Timestamp,
     ) -> Tried {
         let stopwatch = tokio::time::Instant::now();
         let answer = match parcel {
-            Some(parcel) => self.send(&self.team().bots[bot], parcel).await,
-            None => channels::next::unreachable(false, "there is nothing to send"),
+            Ok(parcel) => self.send(&self.team().bots[bot], parcel).await,
+            Err(answer) => answer,
         };
         Tried { ids, bot, answer, began_at, took: stopwatch.elapsed() }
     }
@@ -284,13 +307,50 @@ impl Sender {
             Err(answer) => return answer,
         };
         let how = How { now: self.now(), token: &token, is_plain: parcel.is_plain };
-        match channel.parcel(&parcel.message, &parcel.address, how) {
+        let answer = match channel.parcel(&parcel.message, &parcel.address, how) {
             Ok(built) => {
                 let timeout = self.team().timeout;
                 transport::deliver(&self.office.http, &bot.spec, built, timeout).await
             }
-            Err(fault) => Answer::Refused { fault, whose: channels::Whose::Message },
+            Err(fault) => Answer::Refused { fault, whose: Whose::Message },
+        };
+        match answer {
+            // The next bot has another address of the same person.
+            Answer::Refused { fault, whose: Whose::Recipient } if parcel.has_more_addresses => {
+                Answer::Refused { fault, whose: Whose::Bot }
+            }
+            answer => answer,
         }
+    }
+
+    /// What a bot shall send; or what comes of it without an attempt.
+    fn parceled(&self, bot: &Bot, items: &[&Item], now: Timestamp) -> Result<Parceled, Answer> {
+        let Some(first) = items.first() else { return Err(nothing()) };
+        let mutes = self.office.mutes.known();
+        let is_called = |item: &Item, user: &str| match &item.body.subject {
+            Some(subject) => mutes.holding(user, subject, now).is_none(),
+            None => true,
+        };
+        let mut messages: Vec<Message> =
+            items.iter().map(|item| item.body.message.clone()).collect();
+        for (message, item) in messages.iter_mut().zip(items) {
+            // Who muted it after it was built is not called by name either.
+            message.mentions.retain(|mention| is_called(item, &mention.user));
+        }
+        let message = match messages.len() {
+            1 => messages.pop(),
+            _ => compose::digest(&messages.iter().collect::<Vec<_>>(), now),
+        };
+        let address = match &first.progress.moved_to {
+            Some(moved) => moved.clone(),
+            None => first.body.address_for(&bot.spec, &first.row.recipient)?,
+        };
+        Ok(Parceled {
+            message: message.ok_or_else(nothing)?,
+            address,
+            is_plain: first.progress.is_plain,
+            has_more_addresses: first.body.addresses.is_some(),
+        })
     }
 
     /// The access token of a bot; empty where none is needed.
@@ -372,20 +432,12 @@ struct Parceled {
     message: Message,
     address: String,
     is_plain: bool,
+    /// Whether another bot would reach the person under another address.
+    has_more_addresses: bool,
 }
 
-impl Parceled {
-    fn of(items: &[&Item], now: Timestamp) -> Option<Self> {
-        let first = items.first()?;
-        let message = if items.len() == 1 {
-            first.body.message.clone()
-        } else {
-            let messages: Vec<&Message> = items.iter().map(|item| &item.body.message).collect();
-            compose::digest(&messages, now)?
-        };
-        let address = first.progress.moved_to.clone().unwrap_or_else(|| first.body.address.clone());
-        Some(Self { message, address, is_plain: first.progress.is_plain })
-    }
+fn nothing() -> Answer {
+    channels::next::unreachable(false, "there is nothing to send")
 }
 
 fn attempt_row(
@@ -396,8 +448,17 @@ fn attempt_row(
     began_at: Timestamp,
     took: Duration,
 ) -> AttemptRow {
-    let bot = &team.bots[bot];
     let fault = answer.fault();
+    AttemptRow {
+        result: answer.word().to_owned(),
+        code: fault.map_or(String::new(), |fault| fault.code.clone()),
+        detail: fault.map_or(String::new(), |fault| fault.text.clone()),
+        ..attempt_of(id, &team.bots[bot], began_at, took)
+    }
+}
+
+/// An attempt of which the answer is not known.
+fn attempt_of(id: &str, bot: &Bot, began_at: Timestamp, took: Duration) -> AttemptRow {
     AttemptRow {
         message_id: id.to_owned(),
         channel: bot.spec.kind().to_owned(),
@@ -405,8 +466,8 @@ fn attempt_row(
         account: bot.account.clone(),
         tried_at: began_at,
         duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        result: answer.word().to_owned(),
-        code: fault.map_or(String::new(), |fault| fault.code.clone()),
-        detail: fault.map_or(String::new(), |fault| fault.text.clone()),
+        result: String::new(),
+        code: String::new(),
+        detail: String::new(),
     }
 }

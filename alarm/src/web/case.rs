@@ -5,7 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use db::DbError;
 use db::alerts::{AlertEvent, AlertStatus, Delivery, DeliveryResult, EventKind, StoredAlert, Told};
@@ -14,6 +14,7 @@ use model::{Fingerprint, Timestamp};
 use serde_json::{Value, json};
 
 use super::alert_view::{AlertView, MomentView, silent_for, status_word, to_json};
+use super::claim::{ClaimsView, owner_of};
 use super::{Page, Web, not_found, render, store_away};
 use crate::claim_http::listed;
 use crate::config::is_web_address;
@@ -46,6 +47,7 @@ struct CasePage {
     /// Name, text, and whether the text may be a link.
     annotations: Vec<(String, String, bool)>,
     timeline: Vec<Entry>,
+    claims: ClaimsView,
     page: Page,
 }
 
@@ -76,6 +78,7 @@ impl Found {
 pub(super) async fn page(
     State(web): State<Arc<Web>>,
     Path(id): Path<String>,
+    headers: HeaderMap,
     page: Page,
 ) -> Response {
     let (id, as_json) = id.strip_suffix(".json").map_or((id.as_str(), false), |id| (id, true));
@@ -94,7 +97,12 @@ pub(super) async fn page(
             body["claims"] = claims.collect();
             Json(body).into_response()
         }
-        Ok(Some(found)) => render(&compose(found, &web.common.plans.borrow().keys(), page)),
+        Ok(Some(found)) => {
+            let known = web.common.claims.known();
+            let claims = ClaimsView::of(&found.stored, &known, &web, &page, owner_of(&headers));
+            let receivers = web.common.plans.borrow().keys();
+            render(&compose(found, &receivers, claims, page))
+        }
         Ok(None) if as_json => {
             (StatusCode::NOT_FOUND, Json("there is no such alert")).into_response()
         }
@@ -125,7 +133,7 @@ fn twin(found: &Found) -> Value {
     body
 }
 
-fn compose(found: Found, receivers: &[String], page: Page) -> CasePage {
+fn compose(found: Found, receivers: &[String], claims: ClaimsView, page: Page) -> CasePage {
     let Found { stored, told, events, deliveries } = found;
     let alert = &stored.alert;
     let is_over = stored.status == AlertStatus::Resolved;
@@ -152,6 +160,7 @@ fn compose(found: Found, receivers: &[String], page: Page) -> CasePage {
         labels,
         annotations: stored.alert.annotations.into_iter().map(annotation).collect(),
         timeline: timeline(&events, &deliveries, &page),
+        claims,
         page,
     }
 }

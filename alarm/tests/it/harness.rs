@@ -106,6 +106,18 @@ impl Alarm {
         answer.text().await.unwrap()
     }
 
+    /// Sends a form as a browser does: what it is redirected to is the answer.
+    pub(crate) async fn submit(&self, path: &str, cookie: &str, form: &str) -> (u16, String) {
+        let request = self.context.http.post(self.url(path)).header("Cookie", cookie);
+        let request = request.header("Content-Type", "application/x-www-form-urlencoded");
+        let mut answer = request.body(form.to_owned()).send().await.unwrap();
+        if answer.status() == 303 {
+            let to = answer.headers()["location"].to_str().unwrap().to_owned();
+            answer = self.context.http.get(self.url(&to)).send().await.unwrap();
+        }
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
     pub(crate) async fn get_json(&self, path: &str) -> Value {
         serde_json::from_str(&self.get(path).await).unwrap()
     }

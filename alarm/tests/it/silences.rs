@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use testkit::eventually;
 
-use crate::harness::{Alarm, receiver, result, told, webhook};
+use crate::harness::{Alarm, PATIENCE, receiver, result, told, webhook};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -53,6 +54,38 @@ async fn a_silenced_alert_is_told_when_the_silence_is_ended_and_it_still_fires()
     assert_eq!(told(&webhook, 2).await[1]["alerts"][0]["labels"]["alertname"], "DiskFull");
     assert_eq!(expire(&alarm, &id).await, 200, "ending it again changes nothing");
     assert_eq!(expire(&alarm, "unknown").await, 404);
+}
+
+#[tokio::test]
+async fn a_silence_ends_with_its_alert_and_the_next_time_is_told() {
+    let (webhook, _context) = webhook().await;
+    let alarm = Alarm::telling(&webhook).await;
+    let mut wanted = about(&alarm, "DiskFull", 86_400);
+    wanted["endsWithAlert"] = json!("soon");
+    assert_eq!(post(&alarm, &wanted).await.0, 400);
+    wanted["endsWithAlert"] = json!("10m");
+    let (status, made) = post(&alarm, &wanted).await;
+    assert_eq!(status, 200, "{made}");
+    let path = format!("/api/v2/silence/{}", made["silenceID"].as_str().unwrap());
+    assert_eq!(alarm.get_json(&path).await["endsWithAlert"], "10m");
+    alarm.fire("DiskFull", "critical").await;
+    alarm.until_case("it is held back", "DiskFull", is_silenced).await;
+    alarm.resolve("DiskFull", "critical").await;
+    alarm.until_case("it is over", "DiskFull", |case| case["status"] == "resolved").await;
+    alarm.advance(SECOND * 590);
+    assert_eq!(alarm.get_json(&path).await["status"]["state"], "active");
+    eventually("the silence has ended", PATIENCE, async || {
+        alarm.advance(SECOND * 20);
+        let state = alarm.get_json(&path).await["status"]["state"].clone();
+        (state == "expired").then_some(())
+    })
+    .await;
+    let again = json!([{
+        "labels": { "alertname": "DiskFull", "severity": "critical", "endpoint": "web-03" },
+        "startsAt": alarm.moment(0), "endsAt": alarm.moment(36_000),
+    }]);
+    assert_eq!(alarm.post(again.to_string()).await.0, 200);
+    told(&webhook, 1).await;
 }
 
 #[tokio::test]

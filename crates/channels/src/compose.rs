@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use model::{Labels, Timestamp};
 use wire::alert::{FiringStatus, WebhookAlert, WebhookMessage};
 
-use crate::message::{Button, Kind, Message, Urgency, cut};
+use crate::message::{Button, Kind, Mention, Message, Urgency, cut};
 use crate::mute::Subject;
 use crate::words::{Language, Word};
 
@@ -69,6 +69,7 @@ pub fn message(frame: Frame<'_>, group: WebhookMessage, buttons: Vec<Button>) ->
         facts,
         text: String::new(),
         buttons,
+        mentions: Vec::new(),
         group,
     }
 }
@@ -148,8 +149,20 @@ pub fn digest(messages: &[&Message], now: Timestamp) -> Option<Message> {
         facts,
         text: lines.join("\n"),
         buttons: vec![button],
+        mentions: all_mentions(messages),
         group,
     })
+}
+
+/// Everybody whom one of the messages mentions, once.
+fn all_mentions(messages: &[&Message]) -> Vec<Mention> {
+    let mut all: Vec<Mention> = Vec::new();
+    for mention in messages.iter().flat_map(|message| &message.mentions) {
+        if !all.iter().any(|known| known.user == mention.user) {
+            all.push(mention.clone());
+        }
+    }
+    all
 }
 
 fn title(group: &WebhookMessage, language: Language) -> String {

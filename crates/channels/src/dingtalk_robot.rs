@@ -45,9 +45,13 @@ impl Channel for DingTalkRobot {
     }
 
     fn parcel(&self, message: &Message, _: &str, how: How<'_>) -> Result<Parcel, Fault> {
-        let body = if how.is_plain {
+        let mut body = if how.is_plain {
             let text = message.plain_with_links(LIMITS.text_bytes_max);
-            json!({ "msgtype": "text", "text": { "content": text } })
+            json!({ "msgtype": "text", "text": { "content": text + &calls(message) } })
+        } else if !called(message).is_empty() {
+            let text = cut(&markdown::dingtalk(message), LIMITS.text_bytes_max);
+            let text = format!("{text}\n\n{}\n\n{}", links(message), calls(message));
+            json!({ "msgtype": "markdown", "markdown": { "title": message.headline(), "text": text } })
         } else {
             let buttons: Vec<_> = message
                 .buttons
@@ -65,6 +69,12 @@ impl Channel for DingTalkRobot {
                 } })
             }
         };
+        if !called(message).is_empty() {
+            let mobiles = message.mentioned("phone").into_iter().map(mobile);
+            body["at"] = json!({
+                "atUserIds": message.mentioned("dingtalk"), "atMobiles": mobiles.collect::<Vec<_>>(),
+            });
+        }
         Ok(Parcel::Http(vec![Request::json(self.address(how), &body)]))
     }
 
@@ -87,6 +97,28 @@ impl DingTalkRobot {
     }
 }
 
+/// Ids and phone numbers of those who are called by name.
+fn called(message: &Message) -> Vec<String> {
+    let ids = message.mentioned("dingtalk").into_iter().map(str::to_owned);
+    ids.chain(message.mentioned("phone").into_iter().map(mobile)).collect()
+}
+
+/// The platform calls only those who are in the text as well, and in cards nobody.
+fn calls(message: &Message) -> String {
+    called(message).iter().map(|id| format!(" @{id}")).collect()
+}
+
+/// A number as the platform knows it: without the country's code.
+fn mobile(phone: &str) -> String {
+    phone.strip_prefix("+86").unwrap_or(phone).replace('-', "")
+}
+
+fn links(message: &Message) -> String {
+    let buttons = message.buttons.iter().filter(|button| !button.url.is_empty());
+    let links = buttons.map(|button| format!("[{}]({})", button.label, outside(&button.url)));
+    links.collect::<Vec<_>>().join(" | ")
+}
+
 /// Has the page opened by the system's browser and not in DingTalk's side bar.
 fn outside(url: &str) -> String {
     format!("dingtalk://dingtalkclient/page/link?url={}&pc_slide=false", sign::percent(url))
@@ -96,7 +128,7 @@ fn outside(url: &str) -> String {
 mod tests {
     use super::*;
     use crate::channel::tests::{body, how, request};
-    use crate::message::tests::message;
+    use crate::message::tests::{mentioning, message};
 
     fn robot() -> DingTalkRobot {
         DingTalkRobot {
@@ -123,6 +155,19 @@ mod tests {
         let url = buttons[0]["actionURL"].as_str().unwrap();
         assert!(url.contains("url=http%3A%2F%2Falarm.example%2Fm%2Fx&"), "{url}");
         assert!(card["actionCard"].get("singleTitle").is_none(), "it would disable the buttons");
+    }
+
+    #[test]
+    fn people_are_called_by_id_or_number_and_keep_their_links() {
+        let sent = body(&robot(), &mentioning("phone", "+86138-0013"), "", how());
+        assert_eq!(sent["msgtype"], "markdown", "cards call nobody");
+        assert_eq!(sent["at"]["atMobiles"], json!(["1380013"]));
+        let text = sent["markdown"]["text"].as_str().unwrap();
+        assert!(text.ends_with(" @1380013") && text.contains("[Mute 1 h](dingtalk://"), "{text}");
+        let plain = How { is_plain: true, ..how() };
+        let sent = body(&robot(), &mentioning("dingtalk", "u1"), "", plain);
+        assert_eq!(sent["at"]["atUserIds"], json!(["u1"]));
+        assert!(sent["text"]["content"].as_str().unwrap().ends_with(" @u1"));
     }
 
     #[test]

@@ -83,7 +83,10 @@ pub(crate) fn card(message: &Message, hears: bool) -> Value {
             }
         })
         .collect();
+    let calls: String =
+        message.mentioned("feishu").iter().map(|id| format!("<at id={id}></at> ")).collect();
     let text = cut(&markdown::lark(message), LIMITS.text_bytes_max);
+    let text = if calls.is_empty() { text } else { format!("{text}\n{}", calls.trim_end()) };
     let mut elements = vec![json!({ "tag": "div", "text": { "tag": "lark_md", "content": text } })];
     if !buttons.is_empty() {
         elements.push(json!({ "tag": "action", "actions": buttons }));
@@ -111,7 +114,7 @@ fn with(mut object: Value, key: &str, value: Value) -> Value {
 mod tests {
     use super::*;
     use crate::channel::tests::{body, how, read, request};
-    use crate::message::tests::message;
+    use crate::message::tests::{mentioning, message};
 
     fn bot() -> FeishuBot {
         let url = "https://open.feishu.cn/open-apis/bot/v2/hook/x".into();
@@ -137,6 +140,13 @@ mod tests {
         let heard = card(&message(), true);
         assert_eq!(heard["elements"][1]["actions"][0]["value"]["act"], "AbCdEfGhIjKl1");
         assert_eq!(heard["elements"][1]["actions"][1]["url"], "http://alarm.example/alerts");
+    }
+
+    #[test]
+    fn people_are_called_by_their_id_and_nobody_by_what_is_none() {
+        let card = card(&mentioning("feishu", "ou_1"), false);
+        let text = card["elements"][0]["text"]["content"].as_str().unwrap();
+        assert!(text.ends_with("\n<at id=ou_1></at>"), "{text}");
     }
 
     #[test]

@@ -19,11 +19,17 @@ pub enum Act {
     Unmute,
     /// Somebody works on it.
     Ack,
+    /// Put off for an hour, for everybody.
+    Snooze,
 }
 
 impl Act {
     /// Those that mute or unmute, in the order of the buttons.
     pub const MUTES: [Self; 4] = [Self::MuteHour, Self::MuteSixHours, Self::MuteDay, Self::Unmute];
+
+    /// All of them.
+    const ALL: [Self; 6] =
+        [Self::MuteHour, Self::MuteSixHours, Self::MuteDay, Self::Unmute, Self::Ack, Self::Snooze];
 
     /// The letter on the button.
     pub const fn letter(self) -> char {
@@ -33,6 +39,7 @@ impl Act {
             Self::MuteDay => 'd',
             Self::Unmute => 'u',
             Self::Ack => 'a',
+            Self::Snooze => 'z',
         }
     }
 
@@ -42,14 +49,12 @@ impl Act {
             Self::MuteHour => Some(3_600),
             Self::MuteSixHours => Some(6 * 3_600),
             Self::MuteDay => Some(24 * 3_600),
-            Self::Unmute | Self::Ack => None,
+            Self::Unmute | Self::Ack | Self::Snooze => None,
         }
     }
 
     fn parse(letter: char) -> Option<Self> {
-        [Self::MuteHour, Self::MuteSixHours, Self::MuteDay, Self::Unmute, Self::Ack]
-            .into_iter()
-            .find(|act| act.letter() == letter)
+        Self::ALL.into_iter().find(|act| act.letter() == letter)
     }
 }
 
@@ -82,7 +87,7 @@ mod tests {
         #[test]
         fn a_value_is_read_back_and_nothing_else_is(random: [u8; 9], text: String) {
             let handle = handle(random);
-            for act in [Act::MuteHour, Act::MuteSixHours, Act::MuteDay, Act::Unmute, Act::Ack] {
+            for act in Act::ALL {
                 let value = value(&handle, act);
                 prop_assert!(value.len() <= crate::telegram::ACTION_BYTES_MAX);
                 prop_assert_eq!(parse(&value), Some((handle.as_str(), act)));
@@ -95,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_letter_that_means_nothing_is_refused() {
-        for value in ["", "AbCdEfGhIjKl", "AbCdEfGhIjKlz", "AbCdEfGhIjKlhh", "AbCdEfGhIj+lh"] {
+        for value in ["", "AbCdEfGhIjKl", "AbCdEfGhIjKlx", "AbCdEfGhIjKlhh", "AbCdEfGhIj+lh"] {
             assert_eq!(parse(value), None, "{value}");
         }
     }

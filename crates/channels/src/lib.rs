@@ -38,7 +38,7 @@ mod words;
 
 pub use answer::{Answer, Fault, Reply, Whose};
 pub use channel::{Access, Channel, How, Limits, Parcel, Request};
-pub use message::{Button, Kind, Message, Urgency};
+pub use message::{Button, Kind, Mention, Message, Urgency};
 pub use secret::Secret;
-pub use spec::Spec;
+pub use spec::{FAMILIES, Spec};
 pub use words::Language;

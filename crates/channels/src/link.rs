@@ -1,8 +1,11 @@
-//! Signed links that mute once, for bots that hear no press of a button, and for mails.
+//! Signed links that mute once, and that take or put off alerts, for bots that hear no press of a button, and for
+//! mails.
 //!
-//! `<base64url(payload)>.<base64url(HMAC-SHA256(key, "mute.v1." + base64url(payload)))>`
+//! `<base64url(payload)>.<base64url(HMAC-SHA256(key, "mute.v1." + base64url(payload)))>`, and `claim.v1.` for the
+//! others: no link is good for what another is for.
 
 use model::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::secret::Secret;
@@ -11,7 +14,8 @@ use crate::sign::{base64_url, equal, from_base64_url, hmac_sha256};
 /// The longest token that is looked at.
 pub const TOKEN_BYTES_MAX: usize = 2_048;
 const VERSION: u32 = 1;
-const PURPOSE: &str = "mute.v1.";
+const MUTE: &str = "mute.v1.";
+const CLAIM: &str = "claim.v1.";
 
 /// What a mute link says. Field names are short since it is a part of an address; they stand in the order of the
 /// alphabet, so that the same payload always is the same text.
@@ -46,6 +50,29 @@ pub struct MuteLink {
     pub version: u32,
 }
 
+/// What a link says that takes alerts or puts them off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimLink {
+    /// When the link ends, in seconds since the epoch.
+    #[serde(rename = "exp")]
+    pub expires: i64,
+    /// The handle under which it is kept which alerts it is about.
+    #[serde(rename = "h")]
+    pub handle: String,
+    /// Its own id: a link takes once and puts off once.
+    #[serde(rename = "jti")]
+    pub id: String,
+    /// Which key signed it.
+    #[serde(rename = "kid", default, skip_serializing_if = "is_zero")]
+    pub key: u32,
+    /// Who got it: a person, or the chat of a receiver.
+    #[serde(rename = "u")]
+    pub user: String,
+    /// Version of the payload.
+    #[serde(rename = "v")]
+    pub version: u32,
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands the field over by reference")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
@@ -71,36 +98,61 @@ pub enum LinkFault {
 }
 
 impl LinkKeys {
-    /// Writes a token; `None` without a key.
+    /// Writes a token that mutes; `None` without a key.
     pub fn sign(&self, mut link: MuteLink) -> Option<String> {
         let (number, key) = self.keys.first()?;
-        link.key = *number;
-        link.version = VERSION;
-        let payload = base64_url(serde_json::to_vec(&link).ok()?);
-        let tag = hmac_sha256(key.expose().as_bytes(), format!("{PURPOSE}{payload}").as_bytes());
-        Some(format!("{payload}.{}", base64_url(tag)))
+        (link.key, link.version) = (*number, VERSION);
+        written(MUTE, key, &link)
     }
 
-    /// Reads a token that one of the keys signed.
+    /// Reads a token that mutes and that one of the keys signed.
     pub fn read(&self, token: &str, now: Timestamp) -> Result<MuteLink, LinkFault> {
+        let (link, number): (MuteLink, u32) = self.open(MUTE, token)?;
+        if link.version != VERSION || link.key != number {
+            return Err(LinkFault::Forged);
+        }
+        if link.expires <= now.seconds() { Err(LinkFault::Expired) } else { Ok(link) }
+    }
+
+    /// Writes a token that takes or puts off; `None` without a key.
+    pub fn sign_claim(&self, mut link: ClaimLink) -> Option<String> {
+        let (number, key) = self.keys.first()?;
+        (link.key, link.version) = (*number, VERSION);
+        written(CLAIM, key, &link)
+    }
+
+    /// Reads a token that takes or puts off and that one of the keys signed.
+    pub fn read_claim(&self, token: &str, now: Timestamp) -> Result<ClaimLink, LinkFault> {
+        let (link, number): (ClaimLink, u32) = self.open(CLAIM, token)?;
+        if link.version != VERSION || link.key != number {
+            return Err(LinkFault::Forged);
+        }
+        if link.expires <= now.seconds() { Err(LinkFault::Expired) } else { Ok(link) }
+    }
+
+    /// What a token says, and which key signed it.
+    fn open<T: DeserializeOwned>(&self, purpose: &str, token: &str) -> Result<(T, u32), LinkFault> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(LinkFault::Forged);
         }
         let (payload, tag) = token.split_once('.').ok_or(LinkFault::Forged)?;
         let tag = from_base64_url(tag).ok_or(LinkFault::Forged)?;
-        let signed = format!("{PURPOSE}{payload}");
+        let signed = format!("{purpose}{payload}");
         let is_by = |key: &Secret| {
             !key.is_empty()
                 && equal(hmac_sha256(key.expose().as_bytes(), signed.as_bytes()).as_ref(), &tag)
         };
         let (number, _) = self.keys.iter().find(|(_, key)| is_by(key)).ok_or(LinkFault::Forged)?;
         let payload = from_base64_url(payload).ok_or(LinkFault::Forged)?;
-        let link: MuteLink = serde_json::from_slice(&payload).map_err(|_| LinkFault::Forged)?;
-        if link.version != VERSION || link.key != *number {
-            return Err(LinkFault::Forged);
-        }
-        if link.expires <= now.seconds() { Err(LinkFault::Expired) } else { Ok(link) }
+        let link = serde_json::from_slice(&payload).map_err(|_| LinkFault::Forged)?;
+        Ok((link, *number))
     }
+}
+
+fn written(purpose: &str, key: &Secret, link: &impl Serialize) -> Option<String> {
+    let payload = base64_url(serde_json::to_vec(link).ok()?);
+    let tag = hmac_sha256(key.expose().as_bytes(), format!("{purpose}{payload}").as_bytes());
+    Some(format!("{payload}.{}", base64_url(tag)))
 }
 
 #[cfg(test)]
@@ -175,6 +227,37 @@ mod tests {
                 let text = String::from_utf8(flipped).unwrap();
                 assert_eq!(keys().read(&text, NOW), Err(LinkFault::Forged), "{position} {bit}");
             }
+        }
+    }
+
+    fn claim() -> ClaimLink {
+        ClaimLink {
+            expires: 1_700_003_600,
+            handle: "AbCdEfGhIjKl".to_owned(),
+            id: "01HZX".to_owned(),
+            key: 0,
+            user: "alice".to_owned(),
+            version: 1,
+        }
+    }
+
+    #[test]
+    fn a_link_is_good_for_what_it_is_for_and_until_its_end() {
+        let token = keys().sign_claim(claim()).unwrap();
+        assert_eq!(keys().read_claim(&token, NOW), Ok(claim()));
+        let end = Timestamp(1_700_003_600_000);
+        assert_eq!(keys().read_claim(&token, end), Err(LinkFault::Expired));
+        assert_eq!(keys().read(&token, NOW), Err(LinkFault::Forged), "it does not mute");
+        let mute = keys().sign(link()).unwrap();
+        assert_eq!(keys().read_claim(&mute, NOW), Err(LinkFault::Forged));
+        assert_eq!(LinkKeys::default().sign_claim(claim()), None);
+        assert_eq!(LinkKeys::default().read_claim(&token, NOW), Err(LinkFault::Forged));
+        let mut flipped = token.into_bytes();
+        for position in 0..flipped.len() {
+            flipped[position] ^= 1;
+            let text = String::from_utf8(flipped.clone()).unwrap();
+            assert_eq!(keys().read_claim(&text, NOW), Err(LinkFault::Forged), "{position}");
+            flipped[position] ^= 1;
         }
     }
 

@@ -1,5 +1,7 @@
 //! A message before it takes the form of a channel.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use wire::alert::WebhookMessage;
 
@@ -40,6 +42,26 @@ pub struct Button {
     pub action: Option<String>,
 }
 
+/// A person whom a message in a chat calls by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mention {
+    /// Name of the person.
+    pub user: String,
+    /// The person's addresses by family, as in [`crate::FAMILIES`].
+    pub addresses: BTreeMap<String, String>,
+}
+
+impl Mention {
+    /// The person's id on a platform. One with other characters than ids have is none, as it stands in markup, and
+    /// so is the word that calls everybody.
+    pub(crate) fn id(&self, family: &str) -> Option<&str> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-@+$".contains(c);
+        let id = self.addresses.get(family)?;
+        let is_everybody = matches!(id.as_str(), "all" | "@all");
+        (!id.is_empty() && !is_everybody && id.chars().all(is_plain)).then_some(id)
+    }
+}
+
 /// A message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
@@ -63,6 +85,9 @@ pub struct Message {
     pub text: String,
     /// What can be done about it.
     pub buttons: Vec<Button>,
+    /// Who is called by name where the message goes to a chat.
+    #[serde(default)]
+    pub mentions: Vec<Mention>,
     /// The alerts, as Alertmanager's webhook has them.
     pub group: WebhookMessage,
 }
@@ -75,6 +100,11 @@ impl Message {
         } else {
             format!("{} {}", self.envelope, self.title)
         }
+    }
+
+    /// The ids of those who are mentioned, on a platform.
+    pub fn mentioned(&self, family: &str) -> Vec<&str> {
+        self.mentions.iter().filter_map(|mention| mention.id(family)).collect()
     }
 
     /// All of it but the buttons, as plain text.
@@ -158,7 +188,20 @@ pub(crate) mod tests {
                     action: None,
                 },
             ],
+            mentions: Vec::new(),
             group,
+        }
+    }
+
+    /// [`message`] to a chat, which calls two people by name: one by an id that is none.
+    pub(crate) fn mentioning(family: &str, id: &str) -> Message {
+        let mention = |user: &str, id: &str| Mention {
+            user: user.to_owned(),
+            addresses: [(family.to_owned(), id.to_owned())].into(),
+        };
+        Message {
+            mentions: vec![mention("ann", id), mention("eve", "all> <at id=all")],
+            ..message()
         }
     }
 

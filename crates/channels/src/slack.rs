@@ -126,7 +126,9 @@ fn blocks(message: &Message, hears: bool) -> Value {
         lines.push(format!("*{}*: {}", markdown::slack(name), markdown::slack(value)));
     }
     lines.extend((!message.text.is_empty()).then(|| markdown::slack(&message.text)));
-    let text = cut(&lines.join("\n"), LIMITS.text_bytes_max);
+    let calls: String = message.mentioned("slack").iter().map(|id| format!("<@{id}> ")).collect();
+    let text = cut(&lines.join("\n"), LIMITS.text_bytes_max.saturating_sub(calls.len() + 1));
+    let text = if calls.is_empty() { text } else { format!("{text}\n{}", calls.trim_end()) };
     let mut blocks = vec![json!({ "type": "section", "text": { "type": "mrkdwn", "text": text } })];
     let buttons: Vec<Value> = message
         .buttons
@@ -155,10 +157,17 @@ fn blocks(message: &Message, hears: bool) -> Value {
 mod tests {
     use super::*;
     use crate::channel::tests::{body, how, read, request};
-    use crate::message::tests::message;
+    use crate::message::tests::{mentioning, message};
 
     fn app() -> Slack {
         Slack { url: slack(), token: "xoxb-1".into(), channel: "#ops".to_owned() }
+    }
+
+    #[test]
+    fn people_are_called_by_their_id() {
+        let blocks = blocks(&mentioning("slack", "U1"), true);
+        let text = blocks[0]["text"]["text"].as_str().unwrap();
+        assert!(text.ends_with("\n<@U1>"), "{text}");
     }
 
     #[test]

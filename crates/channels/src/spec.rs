@@ -25,6 +25,11 @@ use crate::webhook::Webhook;
 use crate::wecom_app::WeComApp;
 use crate::wecom_webhook::WeComWebhook;
 
+/// What people have addresses for. Channels of one family share them: whoever has a `feishu` id is reached by its apps
+/// and named by its bots.
+pub const FAMILIES: [&str; 7] =
+    ["dingtalk", "feishu", "wecom", "slack", "telegram", "mail", "phone"];
+
 /// A channel as the settings describe it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -119,6 +124,38 @@ impl Spec {
         }
     }
 
+    /// Which of the [`FAMILIES`] it belongs to; empty for what reaches no person.
+    pub const fn family(&self) -> &'static str {
+        match self {
+            Self::DingTalkRobot(_) | Self::DingTalkApp(_) => "dingtalk",
+            Self::FeishuBot(_) | Self::FeishuApp(_) => "feishu",
+            Self::WeComWebhook(_) | Self::WeComApp(_) => "wecom",
+            Self::Slack(_) => "slack",
+            Self::Telegram(_) => "telegram",
+            Self::Mail(_) => "mail",
+            Self::Twilio(_)
+            | Self::Alibaba(_)
+            | Self::Tencent(_)
+            | Self::SignedHttp(_)
+            | Self::LegacyForm(_) => "phone",
+            Self::Webhook(_) | Self::PagerDuty(_) | Self::Exec(_) => "",
+        }
+    }
+
+    /// Whether it can tell a person alone; the others post to one place, where people can only be mentioned.
+    pub fn reaches_persons(&self) -> bool {
+        match self {
+            Self::DingTalkRobot(_)
+            | Self::FeishuBot(_)
+            | Self::WeComWebhook(_)
+            | Self::Webhook(_)
+            | Self::PagerDuty(_)
+            | Self::Exec(_) => false,
+            Self::Slack(slack) => !slack.token.is_empty(),
+            _ => true,
+        }
+    }
+
     /// Whether it reaches phones: those ring for problems only, never for their end.
     pub const fn is_phone(&self) -> bool {
         matches!(self, Self::Twilio(_) | Self::Alibaba(_) | Self::Tencent(_))
@@ -131,6 +168,7 @@ impl Spec {
                 true
             }
             Self::Slack(slack) => !slack.token.is_empty(),
+            Self::Twilio(twilio) => twilio.hears(),
             _ => false,
         }
     }
@@ -235,6 +273,15 @@ mod tests {
             let shown = format!("{bot:?} {json} {}", bot.account());
             assert!(!shown.contains("hunter2"), "{shown}");
             assert!(bot.faults().is_empty(), "{:?}", bot.faults());
+        }
+    }
+
+    #[test]
+    fn every_kind_that_reaches_a_person_has_a_family() {
+        for bot in every_kind() {
+            let family = bot.family();
+            assert!(family.is_empty() || FAMILIES.contains(&family), "{family}");
+            assert!(!bot.reaches_persons() || !family.is_empty(), "{}", bot.kind());
         }
     }
 

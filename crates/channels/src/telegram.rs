@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::answer::{Answer, Classes, Fault, Reply, Whose};
 use crate::channel::{Channel, How, Limits, Parcel, Request};
 use crate::markdown::{html, html_facts};
-use crate::message::{Message, cut};
+use crate::message::{Mention, Message, cut};
 use crate::secret::Secret;
 
 // 20 a minute for one group; 4096 characters of text.
@@ -18,6 +18,9 @@ const LIMITS: Limits =
 pub(crate) const ACTION_BYTES_MAX: usize = 64;
 
 const CLASSES: Classes = Classes { cool_down: Duration::from_secs(60), codes: &[] };
+
+/// People who are called by name at most; each takes some hundred bytes of the text.
+const CALLS_MAX: usize = 10;
 
 /// A bot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -101,8 +104,19 @@ fn rich(message: &Message) -> String {
     }
     let head = html(&cut(&short.headline(), 300));
     let facts = html_facts(&short, "\n");
-    let room = LIMITS.text_bytes_max.saturating_sub(head.len() + facts.len() + 10) / 6;
-    format!("<b>{head}</b>\n{facts}{}", html(&cut(&short.text, room)))
+    let calls = calls(message);
+    let used = head.len() + facts.len() + calls.len() + 10;
+    let room = LIMITS.text_bytes_max.saturating_sub(used) / 6;
+    format!("<b>{head}</b>\n{facts}{}{calls}", html(&cut(&short.text, room)))
+}
+
+/// Links to people, so that they are notified in a group.
+fn calls(message: &Message) -> String {
+    let call = |mention: &Mention| {
+        let id = mention.id("telegram").filter(|id| id.chars().all(|c| c.is_ascii_digit()))?;
+        Some(format!("\n<a href=\"tg://user?id={id}\">{}</a>", html(&cut(&mention.user, 64))))
+    };
+    message.mentions.iter().filter_map(call).take(CALLS_MAX).collect()
 }
 
 fn button(button: &crate::message::Button) -> Option<Value> {
@@ -123,10 +137,16 @@ mod tests {
 
     use super::*;
     use crate::channel::tests::{body, how, read, request};
-    use crate::message::tests::message;
+    use crate::message::tests::{mentioning, message};
 
     fn bot() -> Telegram {
         Telegram { api: telegram(), token: "1:x".into(), chat: "-100".to_owned() }
+    }
+
+    #[test]
+    fn people_are_called_by_their_number() {
+        let text = rich(&mentioning("telegram", "77"));
+        assert!(text.ends_with("\n<a href=\"tg://user?id=77\">ann</a>"), "{text}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::answer::{Answer, Class, Classes, Fault, Reply, Whose};
 use crate::channel::{Channel, How, Limits, Parcel, Request};
+use crate::handle;
 use crate::markdown::html;
 use crate::message::Message;
 use crate::secret::Secret;
@@ -108,6 +109,11 @@ impl Channel for Twilio {
 }
 
 impl Twilio {
+    /// Whether pressed keys are reported to us.
+    pub(crate) fn hears(&self) -> bool {
+        self.way == PhoneUse::Call && !self.keys_url.is_empty()
+    }
+
     /// The call's program is sent along: a page of a third party would read the alert.
     fn twiml(&self, message: &Message, is_plain: bool) -> String {
         let (language, keys) = match message.language {
@@ -116,15 +122,22 @@ impl Twilio {
         };
         let say = |text: &str| format!("<Say language=\"{language}\">{}</Say>", html(text));
         let text = say(&spoken(message));
-        if is_plain || self.keys_url.is_empty() {
+        // Without a handle nobody would know what a key is about.
+        let handle = message.buttons.iter().find_map(|button| handle_of(button.action.as_ref()?));
+        let Some(handle) = handle.filter(|_| !is_plain && self.hears()) else {
             return format!("<Response>{text}{text}</Response>");
-        }
-        let url = html(&self.keys_url);
+        };
+        let joint = if self.keys_url.contains('?') { '&' } else { '?' };
+        let url = html(&format!("{}{joint}handle={handle}", self.keys_url));
         format!(
             "<Response><Gather numDigits=\"1\" action=\"{url}\">{text}{}{text}</Gather></Response>",
             say(keys)
         )
     }
+}
+
+fn handle_of(action: &str) -> Option<&str> {
+    handle::parse(action).map(|(handle, _)| handle)
 }
 
 #[cfg(test)]
@@ -141,7 +154,7 @@ mod tests {
             auth_token: "tok".into(),
             from: "+1555".to_owned(),
             to: "+1777".to_owned(),
-            keys_url: "https://alarm.example/hooks/twilio/x".to_owned(),
+            keys_url: "https://alarm.example/hooks/twilio".to_owned(),
         }
     }
 
@@ -152,14 +165,21 @@ mod tests {
 
     #[test]
     fn a_call_speaks_and_asks_for_a_key() {
-        let call = request(&account(PhoneUse::Call), &message(), "", how());
+        let mut told = message();
+        told.buttons[0].action = Some("AbCdEfGhIjKla".to_owned());
+        let call = request(&account(PhoneUse::Call), &told, "", how());
         assert!(call.url.ends_with("/Accounts/AC1/Calls.json"));
         assert_eq!(call.header("authorization"), Some("Basic QUMxOnRvaw=="));
         let twiml = field(&call, "Twiml");
         assert!(twiml.contains("<Gather") && twiml.contains("disk full"), "{twiml}");
+        let url = "action=\"https://alarm.example/hooks/twilio?handle=AbCdEfGhIjKl\"";
+        assert!(twiml.contains(url), "{twiml}");
+        let mute = Message { buttons: Vec::new(), ..message() };
+        let call = request(&account(PhoneUse::Call), &mute, "", how());
+        assert!(!field(&call, "Twiml").contains("Gather"), "nobody would know what a key is about");
         assert!(!twiml.contains("<b>"), "{twiml}");
         let plain = How { is_plain: true, ..how() };
-        let call = request(&account(PhoneUse::Call), &message(), "", plain);
+        let call = request(&account(PhoneUse::Call), &told, "", plain);
         assert!(!field(&call, "Twiml").contains("Gather"));
     }
 

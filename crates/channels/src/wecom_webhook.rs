@@ -44,7 +44,8 @@ impl Channel for WeComWebhook {
     fn parcel(&self, message: &Message, _: &str, how: How<'_>) -> Result<Parcel, Fault> {
         let body = if how.is_plain {
             let text = message.plain_with_links(PLAIN_BYTES_MAX);
-            json!({ "msgtype": "text", "text": { "content": text } })
+            let calls = message.mentioned("wecom");
+            json!({ "msgtype": "text", "text": { "content": text, "mentioned_list": calls } })
         } else {
             json!({ "msgtype": "markdown", "markdown": { "content": with_links(message) } })
         };
@@ -64,7 +65,8 @@ fn with_links(message: &Message) -> String {
         .filter(|button| !button.url.is_empty())
         .map(|button| format!("[{}]({})", button.label, button.url))
         .collect();
-    let links = format!("\n{}", links.join(" | "));
+    let calls: String = message.mentioned("wecom").iter().map(|id| format!("<@{id}> ")).collect();
+    let links = format!("\n{calls}{}", links.join(" | "));
     let links = if links.len() < LIMITS.text_bytes_max / 2 { links } else { String::new() };
     cut(&markdown::wecom(message), LIMITS.text_bytes_max - links.len()) + &links
 }
@@ -73,10 +75,20 @@ fn with_links(message: &Message) -> String {
 mod tests {
     use super::*;
     use crate::channel::tests::{body, how, read};
-    use crate::message::tests::message;
+    use crate::message::tests::{mentioning, message};
 
     fn robot() -> WeComWebhook {
         WeComWebhook { url: "https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=k".into() }
+    }
+
+    #[test]
+    fn people_are_called_by_their_id() {
+        let sent = body(&robot(), &mentioning("wecom", "ann"), "", how());
+        let text = sent["markdown"]["content"].as_str().unwrap();
+        assert!(text.contains("\n<@ann> [Mute 1 h]") && !text.contains("<@all"), "{text}");
+        let plain = How { is_plain: true, ..how() };
+        let sent = body(&robot(), &mentioning("wecom", "ann"), "", plain);
+        assert_eq!(sent["text"]["mentioned_list"], serde_json::json!(["ann"]));
     }
 
     #[test]

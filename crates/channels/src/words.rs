@@ -29,6 +29,8 @@ pub(crate) enum Word {
     Recipient,
     Counter,
     Unmute,
+    Ack,
+    Snooze,
     Open,
     Digest,
     Test,
@@ -64,6 +66,16 @@ impl Language {
     /// "Unmute".
     pub fn unmute(self) -> &'static str {
         self.word(Word::Unmute)
+    }
+
+    /// "Ack".
+    pub fn ack(self) -> &'static str {
+        self.word(Word::Ack)
+    }
+
+    /// "Snooze 1 h".
+    pub fn snooze(self) -> &'static str {
+        self.word(Word::Snooze)
     }
 
     /// "Open".
@@ -103,6 +115,8 @@ const fn both(word: Word) -> (&'static str, &'static str) {
         Word::Recipient => ("To", "接收人"),
         Word::Counter => ("Counter", "监控项"),
         Word::Unmute => ("Unmute", "取消屏蔽"),
+        Word::Ack => ("Ack", "认领"),
+        Word::Snooze => ("Snooze 1 h", "推迟 1 小时"),
         Word::Open => ("Open", "查看"),
         Word::Digest => ("digest", "汇总"),
         Word::Test => ("test", "测试"),

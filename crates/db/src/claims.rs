@@ -58,19 +58,26 @@ pub struct Claims<'a> {
 const COLUMNS: &str = "id, fingerprint, kind, owner, note, made_at, until";
 
 impl Claims<'_> {
-    /// Stores a claim in the place of one of the same alert and kind.
-    pub async fn store(&self, claim: &ClaimRow) -> Result<(), DbError> {
-        in_transaction!(self.db, "store a claim", tx => {
-            let row = vec![
-                format!("{}-{}", claim.fingerprint, claim.kind.as_str()).into(),
-                claim.fingerprint.to_string().into(),
-                claim.kind.as_str().into(),
-                claim.owner.as_str().into(),
-                claim.note.as_str().into(),
-                claim.made_at.0.into(),
-                claim.until.0.into(),
-            ];
-            insert_rows(tx, "REPLACE", "alert_claim", COLUMNS, vec![row]).await
+    /// Stores claims, each in the place of one of the same alert and kind; all or none.
+    pub async fn store(&self, claims: &[ClaimRow]) -> Result<(), DbError> {
+        in_transaction!(self.db, "store claims", tx => {
+            let mut rows: Vec<(String, &ClaimRow)> = claims
+                .iter()
+                .map(|claim| (format!("{}-{}", claim.fingerprint, claim.kind.as_str()), claim))
+                .collect();
+            rows.sort_unstable_by(|(id, _), (other, _)| id.cmp(other));
+            let rows = rows.into_iter().map(|(id, claim)| {
+                vec![
+                    id.into(),
+                    claim.fingerprint.to_string().into(),
+                    claim.kind.as_str().into(),
+                    claim.owner.as_str().into(),
+                    claim.note.as_str().into(),
+                    claim.made_at.0.into(),
+                    claim.until.0.into(),
+                ]
+            });
+            insert_rows(tx, "REPLACE", "alert_claim", COLUMNS, rows.collect()).await
         })
     }
 

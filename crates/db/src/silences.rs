@@ -25,6 +25,8 @@ pub struct SilenceRow {
     pub created_by: String,
     /// Why.
     pub comment: String,
+    /// How long after the last alert it held for was resolved it ends by itself, in milliseconds; 0: it does not.
+    pub ends_after: i64,
 }
 
 /// Queries over silences.
@@ -36,7 +38,15 @@ pub struct Silences<'a> {
 const SILENCES: Upsert = Upsert {
     table: "silence",
     key: "id",
-    updated: &["matchers", "starts_at", "ends_at", "updated_at", "created_by", "comment"],
+    updated: &[
+        "matchers",
+        "starts_at",
+        "ends_at",
+        "updated_at",
+        "created_by",
+        "comment",
+        "ends_after",
+    ],
     kept: &[],
 };
 
@@ -52,6 +62,7 @@ impl Silences<'_> {
                     silence.updated_at.0.into(),
                     silence.created_by.as_str().into(),
                     silence.comment.as_str().into(),
+                    silence.ends_after.into(),
                 ];
                 (silence.id.clone(), values)
             });
@@ -91,5 +102,6 @@ fn read_silence(row: &Record) -> Result<SilenceRow, sqlx::Error> {
         updated_at: row.timestamp("updated_at")?,
         created_by: row.text("created_by")?,
         comment: row.text("comment")?,
+        ends_after: row.integer("ends_after")?,
     })
 }

@@ -9,6 +9,7 @@ pub mod remote_write;
 
 pub mod known;
 
+pub mod falcon_event;
 pub mod falcon_json;
 
 pub mod json_rpc;
@@ -28,6 +29,7 @@ pub mod heartbeat;
 pub mod host_feed;
 
 pub mod alert;
+pub mod alert_body;
 
 pub mod silence;
 

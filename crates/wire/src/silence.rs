@@ -60,6 +60,9 @@ pub struct PostableSilence {
     pub created_by: String,
     /// Why.
     pub comment: String,
+    /// Saker's own: how long after the last alert it held for was resolved it ends by itself, as `10m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_with_alert: Option<String>,
 }
 
 /// A silence as it is listed.
@@ -85,6 +88,9 @@ pub struct GettableSilence {
     pub created_by: String,
     /// Why.
     pub comment: String,
+    /// As in [`PostableSilence`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_with_alert: Option<String>,
 }
 
 /// Where a silence stands, in its own object as the API has it.
@@ -156,6 +162,7 @@ mod tests {
             ends_at: posted.ends_at,
             created_by: posted.created_by,
             comment: posted.comment,
+            ends_with_alert: None,
         };
         let json = serde_json::to_value(&listed).expect("it is plain");
         assert_eq!(json["status"]["state"], "active");

@@ -1,5 +1,7 @@
 //! Lists and counts for the web view and the API.
 
+use model::Timestamp;
+
 use super::{AlertStatus, Alerts, StoredAlert, read_alert};
 use crate::DbError;
 use crate::record::Record;
@@ -35,6 +37,7 @@ impl Alerts<'_> {
         offset: u32,
         max: u32,
     ) -> Result<Vec<StoredAlert>, DbError> {
+        self.settle().await?;
         let mut query = Statement::new("SELECT * FROM alert WHERE 1 = 1");
         push_conditions(&mut query, search);
         query.push(
@@ -45,8 +48,27 @@ impl Alerts<'_> {
         self.db.records("search alerts", query, read_alert).await
     }
 
+    /// Resolved alerts that ended at `from` or later, at most `max`, the latest first.
+    pub async fn ended_since(
+        &self,
+        from: Timestamp,
+        max: u32,
+    ) -> Result<Vec<StoredAlert>, DbError> {
+        let query = Statement::new(
+            "SELECT * FROM alert WHERE status = 'resolved' AND ends_at >= ? \
+             ORDER BY ends_at DESC, fingerprint LIMIT ?",
+        );
+        self.db.records("look for ended alerts", query.bind(from.0).bind(max), read_alert).await
+    }
+
     /// How many alerts match, by state and priority.
     pub async fn counts(&self, search: &AlertSearch) -> Result<Vec<AlertCount>, DbError> {
+        if let Some(journal) = self.db.journal()
+            && *search == AlertSearch::default()
+        {
+            return Ok(journal.counts());
+        }
+        self.settle().await?;
         let mut query =
             Statement::new("SELECT status, priority, COUNT(*) AS alerts FROM alert WHERE 1 = 1");
         push_conditions(&mut query, search);

@@ -14,12 +14,12 @@ pub(crate) async fn a_claim_takes_the_place_of_the_one_before_and_is_forgotten(d
         until: Timestamp(until),
     };
     let empty = db.claims().stamp().await.unwrap();
-    db.claims().store(&claim(ClaimKind::Acknowledged, "ann", 50)).await.unwrap();
+    db.claims().store(&[claim(ClaimKind::Acknowledged, "ann", 50)]).await.unwrap();
     let first = db.claims().stamp().await.unwrap();
-    db.claims().store(&claim(ClaimKind::Acknowledged, "bob", 60)).await.unwrap();
+    db.claims().store(&[claim(ClaimKind::Acknowledged, "bob", 60)]).await.unwrap();
     assert_ne!(empty, first);
     assert_ne!(first, db.claims().stamp().await.unwrap());
-    db.claims().store(&claim(ClaimKind::Snoozed, "ann", 90)).await.unwrap();
+    db.claims().store(&[claim(ClaimKind::Snoozed, "ann", 90)]).await.unwrap();
     let expected =
         [claim(ClaimKind::Acknowledged, "bob", 60), claim(ClaimKind::Snoozed, "ann", 90)];
     assert_eq!(db.claims().all().await.unwrap(), expected);

@@ -12,6 +12,7 @@ fn silence(id: &str, ends_at: i64, updated_at: i64) -> SilenceRow {
         updated_at: Timestamp(updated_at),
         created_by: "安".to_owned(),
         comment: "disk 💾".to_owned(),
+        ends_after: updated_at * 1_000,
     }
 }
 
