@@ -43,7 +43,8 @@ async fn what_is_taken_stays_under_way_until_it_is_settled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_while_the_server_is_killed() {
-    let Some(mut redis) = Redis::start().await else { return };
+    let started = Redis::start_with(&["--appendfsync", "always"]).await;
+    let Some(mut redis) = started else { return };
     let inbox = open(&redis);
     push(&redis, &["a", "b"]).await;
     assert_eq!(texts(inbox.take(1).await.unwrap()), ["a"]);
