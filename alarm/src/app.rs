@@ -8,17 +8,21 @@ use anyhow::Context as _;
 use channels::link::LinkKeys;
 use daemon::{Clock, Context, Door};
 use db::Db;
+use model::Timestamp;
 use state::State;
 use tokio::sync::watch;
 
 use crate::claiming::Claimer;
 use crate::claims::ClaimStore;
 use crate::config::Config;
+use crate::dead_man;
 use crate::directory_http::{self, Desk};
 use crate::directory_store::DirectoryStore;
 use crate::dispatch::{self, Dispatch};
+use crate::falcon_events::FalconEvents;
 use crate::http::{self, Api};
 use crate::intake;
+use crate::maintenance::MaintenanceBook;
 use crate::metrics::Metrics;
 use crate::mutes::MuteBook;
 use crate::notify::messages::Metrics as MessageMetrics;
@@ -54,6 +58,7 @@ pub(crate) struct Common {
     pub(crate) queues: Queues,
     pub(crate) silences: Silences,
     pub(crate) claims: ClaimStore,
+    pub(crate) maintenance: MaintenanceBook,
     pub(crate) directory: DirectoryStore,
 }
 
@@ -72,7 +77,8 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
         directory: DirectoryStore::new(deps.db.clone(), Arc::clone(&config), zone.clone()),
         silences: Silences::new(deps.db.clone(), config.silences_max),
         claims: ClaimStore::new(deps.db.clone()),
-        queues: Queues::new(deps.state.clone()),
+        maintenance: MaintenanceBook::new(deps.db.clone()),
+        queues: Queues::new(&deps.state),
         config: config.clone(),
         db: deps.db,
         state: deps.state,
@@ -80,9 +86,15 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
         metrics,
         plans,
     };
+    // Before anything is read: what an earlier run left in the journal goes into the tables.
+    let is_alone = !common.state.is_shared();
+    common.db.alerts().keep_journal(is_alone).await.context("read the journal of alerts")?;
     // Before the first notification: one that is silenced cannot be taken back.
     common.silences.load().await.context("read the silences")?;
     common.claims.load().await.context("read who took which alert")?;
+    let now = ctx.clock.now();
+    common.maintenance.load(now).await.context("read the maintenance windows")?;
+    ctx.spawn("maintenance", common.maintenance.clone().follow(ctx.clock.clone()));
     common.directory.load().await.context("read users and teams")?;
     ctx.spawn("silences", common.silences.clone().follow(ctx.clock.clone()));
     ctx.spawn("claims", common.claims.clone().follow(ctx.clock.clone()));
@@ -95,16 +107,34 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     tellers.start_new(&mut HashSet::new());
     ctx.spawn("tellers", tellers.follow());
     let (owner, to_dispatch) = (config.owner(), dispatcher.clone());
-    let dispatch = Dispatch { common: common.clone(), owner, messages, dispatcher: to_dispatch };
+    let dispatch = Dispatch {
+        common: common.clone(),
+        owner,
+        messages,
+        dispatcher: to_dispatch,
+        has_rebuilt: false,
+    };
     ctx.spawn("dispatch", dispatch.run());
     let (to_upkeep, freed_until) = (dispatcher.clone(), None);
-    let upkeep = Upkeep { common: common.clone(), dispatcher: to_upkeep, freed_until };
+    let upkeep = Upkeep {
+        common: common.clone(),
+        dispatcher: to_upkeep,
+        freed_until,
+        offered_end: Timestamp::MIN,
+    };
     ctx.spawn("upkeep", upkeep.run());
     let ends = SilenceEnds { common: common.clone(), dispatcher: dispatcher.clone() };
     ctx.spawn("silence ends", ends.run());
     let (intake, writer) = intake::open(common.clone(), config.alerts_max, dispatcher.clone());
     ctx.spawn("intake", writer.run(config.resolve_timeout));
     ctx.spawn("failed messages", failed::run(people.office.clone(), intake.clone()));
+    dead_man::spawn(&common, &dispatcher, &intake, ctx).context("start the dead man's switch")?;
+    let inboxes = config.falcon_events.open()?;
+    if !inboxes.is_empty() {
+        let (common, intake) = (common.clone(), intake.clone());
+        let events = FalconEvents { common, intake, dispatcher: dispatcher.clone(), inboxes };
+        ctx.spawn("events of Open-Falcon", events.run());
+    }
     let reloader = Arc::new(Reloader { common: common.clone(), plans: plans_sender });
     ctx.spawn("route reload", reloader.clone().follow(ctx.reloads()));
 

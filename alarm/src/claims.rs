@@ -8,6 +8,7 @@ use std::time::Duration;
 use daemon::Clock;
 use db::alerts::StoredAlert;
 use db::claims::{ClaimKind, ClaimRow};
+use db::noise::AckRow;
 use db::{Db, DbError};
 use model::{Fingerprint, Timestamp};
 
@@ -103,7 +104,33 @@ impl ClaimStore {
     /// Stores some; they hold here when this returns.
     pub(crate) async fn store(&self, claims: &[ClaimRow]) -> Result<(), DbError> {
         self.db.claims().store(claims).await?;
+        self.note_acks(claims).await?;
         self.load().await
+    }
+
+    /// For noise statistics: the next claim takes the place of these, however they came about.
+    async fn note_acks(&self, claims: &[ClaimRow]) -> Result<(), DbError> {
+        let acks: Vec<&ClaimRow> =
+            claims.iter().filter(|claim| claim.kind == ClaimKind::Acknowledged).collect();
+        if acks.is_empty() {
+            return Ok(());
+        }
+        let fingerprints: Vec<Fingerprint> = acks.iter().map(|claim| claim.fingerprint).collect();
+        let starts: HashMap<Fingerprint, Timestamp> = self
+            .db
+            .alerts()
+            .load(&fingerprints)
+            .await?
+            .into_iter()
+            .map(|stored| (stored.alert.fingerprint(), stored.alert.starts_at))
+            .collect();
+        let row = |claim: &ClaimRow| {
+            let (fingerprint, made_at) = (claim.fingerprint, claim.made_at);
+            let began_at = starts.get(&fingerprint).copied().unwrap_or(made_at).min(made_at);
+            AckRow { fingerprint, began_at, made_at }
+        };
+        let rows: Vec<AckRow> = acks.into_iter().map(row).collect();
+        self.db.noise().add_acks(&rows).await
     }
 
     /// Follows the changes of other instances for as long as the process runs.

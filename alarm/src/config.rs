@@ -13,7 +13,9 @@ use model::duration_text;
 use reqwest::Url;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::dead_man_config::DeadManConfig;
 use crate::directory::{TeamConfig, UserConfig};
+use crate::falcon_events::FalconEventsConfig;
 use crate::matchers::parse_matcher;
 use crate::recipients::Recipient;
 
@@ -80,8 +82,14 @@ pub struct Config {
     pub teams: Vec<TeamConfig>,
     /// Mutes of persons: links, presses of buttons, and the API.
     pub mutes: MutesConfig,
+    /// Silence is news: alerts that must keep coming.
+    pub dead_man: DeadManConfig,
+    /// The most groups of alerts; what is new beyond it shares one group of its way.
+    pub groups_max: usize,
     /// Whom of the directory the receivers of Alertmanager's file tell, by name of the receiver.
     pub recipients: BTreeMap<String, Vec<String>>,
+    /// Events of Open-Falcon's judges.
+    pub falcon_events: FalconEventsConfig,
 }
 
 impl Default for Config {
@@ -108,7 +116,10 @@ impl Default for Config {
             users: Vec::new(),
             teams: Vec::new(),
             mutes: MutesConfig::default(),
+            dead_man: DeadManConfig::default(),
+            groups_max: 1_000_000,
             recipients: BTreeMap::new(),
+            falcon_events: FalconEventsConfig::default(),
         }
     }
 }
@@ -298,13 +309,16 @@ impl Config {
             ("alarm.labels_per_alert_max", self.labels_per_alert_max),
             ("alarm.label_value_bytes_max", self.label_value_bytes_max),
             ("alarm.annotation_bytes_max", self.annotation_bytes_max),
+            ("alarm.groups_max", self.groups_max),
         ] {
             if limit == 0 {
                 faults.add(key, "must be at least 1");
             }
         }
         self.mutes.validate(faults);
+        self.dead_man.validate(faults);
         self.validate_directory(faults);
+        self.falcon_events.validate(faults);
         let has_file = !self.alertmanager_config.as_os_str().is_empty();
         if has_file && !self.receivers.is_empty() {
             faults.add(

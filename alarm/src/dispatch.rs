@@ -71,6 +71,8 @@ pub(crate) struct Dispatch {
     pub(crate) owner: String,
     pub(crate) messages: mpsc::Receiver<Message>,
     pub(crate) dispatcher: Dispatcher,
+    /// Whether the groups were built before in this process.
+    pub(crate) has_rebuilt: bool,
 }
 
 /// A way to the dispatcher and what it reads from.
@@ -135,6 +137,7 @@ impl Dispatch {
                     }
                     self.take_news_of_others(&mut groups).await?;
                 }
+                self.note_overflow(groups.take_overflowed());
                 self.common.metrics.groups.set(i64::try_from(groups.len()).unwrap_or(i64::MAX));
             }
             // What could not be pushed or noted is found in the store again.
@@ -152,6 +155,13 @@ impl Dispatch {
                 }
                 () = self.common.clock.sleep_until(next) => {}
             }
+        }
+    }
+
+    fn note_overflow(&self, alerts: u64) {
+        if alerts > 0 {
+            self.common.metrics.overflowed.inc_by(alerts);
+            tracing::warn!(alerts, "there are alarm.groups_max groups: new ones share one a way");
         }
     }
 
@@ -176,7 +186,7 @@ impl Dispatch {
         }
     }
 
-    async fn rebuild(&self, plan: Arc<Plan>) -> anyhow::Result<Groups> {
+    async fn rebuild(&mut self, plan: Arc<Plan>) -> anyhow::Result<Groups> {
         let table = self.common.db.alerts();
         let unresolved = AlertSearch {
             statuses: vec![AlertStatus::Firing, AlertStatus::Stale],
@@ -188,7 +198,10 @@ impl Dispatch {
         let fingerprints: Vec<Fingerprint> =
             alerts.iter().map(|stored| stored.alert.fingerprint()).collect();
         let told = table.told(&fingerprints).await?;
-        Ok(Groups::rebuild(plan, &alerts, &told))
+        // Tickets in the memory of this process are gone with the one before it.
+        let has_tickets = self.common.state.is_shared() || self.has_rebuilt;
+        self.has_rebuilt = true;
+        Ok(Groups::rebuild(plan, &alerts, &told, has_tickets))
     }
 
     /// What other instances took in, in the order of urgency.
@@ -220,7 +233,7 @@ impl Dispatch {
             }
         }
         for (key, tickets) in of_queue {
-            self.common.queues.of(key).push(&tickets, now).await?;
+            self.common.queues.of(key).push(tickets, now).await?;
         }
         self.note_held(due.held, plan, now).await
     }

@@ -18,6 +18,9 @@ use crate::pipeline::Reason;
 use crate::plan::Plan;
 use crate::route::Leaf;
 
+/// The label of the one group of a way that takes what is new while there are too many groups.
+const OVERFLOW: (&str, &str) = ("alarm_overflow", "true");
+
 /// News of an alert.
 #[derive(Debug, Clone)]
 pub(crate) struct News {
@@ -125,12 +128,19 @@ pub(crate) struct Groups {
     refused: Vec<Held>,
     /// The minute that times of the day were looked at last.
     minute: i64,
+    /// Alerts that were put into an overflow group since they were counted last.
+    overflowed: u64,
 }
 
 impl Groups {
     /// The groups as stored facts tell them: every alert that fires or whose end somebody waits for, and what was
-    /// told about them.
-    pub(crate) fn rebuild(plan: Arc<Plan>, alerts: &[StoredAlert], told: &[Told]) -> Self {
+    /// told about them. `has_tickets`: those of earlier flushes still are on the queues.
+    pub(crate) fn rebuild(
+        plan: Arc<Plan>,
+        alerts: &[StoredAlert],
+        told: &[Told],
+        has_tickets: bool,
+    ) -> Self {
         let inhibitor = Inhibitor::new(&plan.inhibit_rules);
         let mut groups = Self {
             plan,
@@ -144,6 +154,7 @@ impl Groups {
             recheck: false,
             refused: Vec::new(),
             minute: 0,
+            overflowed: 0,
         };
         let mut of_alert: HashMap<Fingerprint, Vec<&Told>> = HashMap::new();
         for entry in told {
@@ -153,7 +164,7 @@ impl Groups {
             let fingerprint = stored.alert.fingerprint();
             groups.join(fingerprint, News::of(stored, stored.alert.starts_at));
             let entries = of_alert.get(&fingerprint).map_or(&[][..], Vec::as_slice);
-            groups.recall(fingerprint, stored, entries);
+            groups.recall(fingerprint, stored, entries, has_tickets);
         }
         for id in 0..groups.groups.len() {
             groups.plan_repeat(id);
@@ -166,6 +177,11 @@ impl Groups {
     /// How many groups there are.
     pub(crate) fn len(&self) -> usize {
         self.by_labels.len()
+    }
+
+    /// How many alerts shared the common group of their way since this was asked last.
+    pub(crate) fn take_overflowed(&mut self) -> u64 {
+        std::mem::take(&mut self.overflowed)
     }
 
     /// When [`Groups::due`] has something to do, if no news come before.
@@ -247,11 +263,16 @@ impl Groups {
             let mut groups: Vec<usize> =
                 leaves.into_iter().map(|leaf| self.group_of(leaf, &news.labels)).collect();
             groups.shrink_to_fit();
-            self.alerts.insert(fingerprint, Known { news: news.clone(), groups });
+            let known = Known { news: News { labels: Labels::empty(), ..news }, groups };
+            self.alerts.insert(fingerprint, known);
         }
         let Some(known) = self.alerts.get_mut(&fingerprint) else { return };
         let is_over = news.status == AlertStatus::Resolved;
         known.news = news;
+        if self.plan.inhibit_rules.is_empty() {
+            // Nobody asks for them again, and those of a storm are large.
+            known.news.labels = Labels::empty();
+        }
         for id in self.groups_of(fingerprint) {
             let Some(group) = self.groups[id].as_mut() else { continue };
             if is_over {
@@ -267,9 +288,17 @@ impl Groups {
     }
 
     fn group_of(&mut self, leaf: usize, alert: &Labels) -> usize {
-        let labels = self.plan.tree.leaves()[leaf].options.group_by.labels_of(alert);
+        let mut labels = self.plan.tree.leaves()[leaf].options.group_by.labels_of(alert);
         if let Some(id) = self.by_labels.get(&(leaf, labels.clone())) {
             return *id;
+        }
+        if self.by_labels.len() >= self.plan.groups_max {
+            // Told together is better than not told at all.
+            self.overflowed += 1;
+            labels = Labels::from_pairs([OVERFLOW]);
+            if let Some(id) = self.by_labels.get(&(leaf, labels.clone())) {
+                return *id;
+            }
         }
         let group = Group {
             leaf,
@@ -298,7 +327,13 @@ impl Groups {
     }
 
     /// Takes over what was told about an alert before the restart.
-    fn recall(&mut self, fingerprint: Fingerprint, stored: &StoredAlert, told: &[&Told]) {
+    fn recall(
+        &mut self,
+        fingerprint: Fingerprint,
+        stored: &StoredAlert,
+        told: &[&Told],
+        has_tickets: bool,
+    ) {
         let ids = self.groups_of(fingerprint);
         for id in ids {
             let Some(group) = self.groups[id].as_mut() else { continue };
@@ -306,7 +341,7 @@ impl Groups {
             let mut is_news = false;
             for integration in self.plan.integrations_of(receiver) {
                 let entry = told.iter().find(|entry| entry.receiver == integration.name);
-                is_news |= !knows(entry.copied(), stored);
+                is_news |= !knows(entry.copied(), stored, has_tickets);
                 let Some(entry) = entry else { continue };
                 group.told_at = group.told_at.max(entry.sent.map(|sent| sent.at));
                 let was_given_up = entry.result == DeliveryResult::Failed;
@@ -515,9 +550,10 @@ fn inhibited(inhibitor: &Inhibitor, news: &News) -> Option<Reason> {
 }
 
 /// Whether a receiver knows the state of an alert, or is about to be told by a ticket that waits.
-fn knows(told: Option<&Told>, stored: &StoredAlert) -> bool {
+fn knows(told: Option<&Told>, stored: &StoredAlert, has_tickets: bool) -> bool {
     let Some(told) = told else { return stored.status != AlertStatus::Firing };
-    if told.result == DeliveryResult::Retrying || stored.status == AlertStatus::Stale {
+    let has_ticket = has_tickets && told.result == DeliveryResult::Retrying;
+    if has_ticket || stored.status == AlertStatus::Stale {
         return true;
     }
     let is_firing = stored.status == AlertStatus::Firing;

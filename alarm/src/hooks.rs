@@ -20,11 +20,11 @@ use serde_json::json;
 
 use crate::claiming::Wanted;
 use crate::mutes::Wish;
-use crate::notify::buttons::Handled;
+use crate::notify::buttons::{HANDLE_LIFE, Handled};
 use crate::people::People;
 
-/// A repeated event is noticed for so long.
-const EVENT_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// A repeated event is noticed for so long: as long as its button works, since some platforms sign no time.
+const EVENT_LIFE: Duration = HANDLE_LIFE;
 
 /// The routes.
 pub(crate) fn routes() -> Router<Arc<People>> {

@@ -18,6 +18,8 @@ use crate::app::{Common, Reloader};
 use crate::claim_http;
 use crate::claiming::Claimer;
 use crate::intake::{Intake, IntakeError, check};
+use crate::noise;
+use crate::preview;
 use crate::silence_http;
 use crate::view::{View, Wanted};
 
@@ -46,6 +48,8 @@ pub(crate) fn routes(api: Arc<Api>) -> Router {
         .route("/-/reload", axum::routing::post(reload))
         .merge(silence_http::routes())
         .merge(claim_http::routes())
+        .merge(noise::routes())
+        .merge(preview::routes())
         .with_state(api)
 }
 

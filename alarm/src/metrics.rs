@@ -78,6 +78,12 @@ pub(crate) struct Metrics {
     /// Notifications given up within a day and not told since.
     pub(crate) undelivered: Gauge,
     last_intake: Gauge<f64, AtomicU64>,
+    /// Watchdogs that are missing.
+    pub(crate) watchdogs_missing: Gauge,
+    pings: Family<OutcomeLabel, Counter>,
+    /// Alerts that shared a group because there were too many.
+    pub(crate) overflowed: Counter,
+    falcon_events: Family<OutcomeLabel, Counter>,
 }
 
 impl Metrics {
@@ -135,9 +141,25 @@ impl Metrics {
                 "last_intake_timestamp_seconds",
                 "When alerts were accepted last; 0: never",
             ),
+            watchdogs_missing: add(registry, "watchdogs_missing", "Watchdogs without news"),
+            pings: add(registry, "pings", "Requests to alarm.dead_man.ping_url, by result"),
+            overflowed: add(
+                registry,
+                "overflowed_alerts",
+                "Alerts put into the common group of their way, because there are alarm.groups_max groups",
+            ),
+            falcon_events: add(
+                registry,
+                "falcon_events",
+                "Events of Open-Falcon's judges; bad ones were put aside",
+            ),
         };
+        for result in ["accepted", "bad"] {
+            metrics.falcon_events(result, 0);
+        }
         for result in ["ok", "failed"] {
             drop(metrics.reloads.get_or_create(&OutcomeLabel { result }));
+            drop(metrics.pings.get_or_create(&OutcomeLabel { result }));
         }
         metrics.touch_totals();
         metrics.touch(receivers);
@@ -191,6 +213,10 @@ impl Metrics {
         self.queued.get_or_create(&receiver_label(receiver)).set(events);
     }
 
+    pub(crate) fn falcon_events(&self, result: &'static str, events: u64) {
+        self.falcon_events.get_or_create(&OutcomeLabel { result }).inc_by(events);
+    }
+
     pub(crate) fn took_in_at(&self, now: model::Timestamp) {
         self.last_intake.set(now.seconds_f64());
     }
@@ -210,6 +236,12 @@ impl Metrics {
 
     pub(crate) fn told_alerts(&self, receiver: &str, alerts: u64) {
         self.told_alerts.get_or_create(&receiver_label(receiver)).inc_by(alerts);
+    }
+
+    /// Notes whether the address outside answered.
+    pub(crate) fn pinged(&self, is_good: bool) {
+        let result = if is_good { "ok" } else { "failed" };
+        self.pings.get_or_create(&OutcomeLabel { result }).inc();
     }
 
     /// Notes how a reload of the settings ended.

@@ -16,6 +16,7 @@ use db::alerts::{AlertStatus, StoredAlert, Told};
 use model::{Fingerprint, Timestamp};
 
 use crate::claims::Claims;
+use crate::maintenance::Windows;
 use crate::notify::Receiver;
 use crate::silence::Silence;
 
@@ -45,6 +46,8 @@ pub(crate) struct Round<'a> {
     pub(crate) silences: &'a [Silence],
     /// Who took which alert, and what was put off.
     pub(crate) claims: &'a Claims,
+    /// Which hosts are worked on.
+    pub(crate) maintenance: &'a Windows,
     /// Alerts that the receiver was told of as often as their rules allow.
     pub(crate) told_often: &'a HashSet<Fingerprint>,
 }
@@ -62,6 +65,8 @@ pub(crate) enum Reason {
     InactiveTime,
     /// A silence holds for it.
     Silenced,
+    /// Its host is worked on.
+    Maintenance,
     /// Somebody put it off.
     Snoozed,
     /// Somebody took it: no repeats and no escalation.
@@ -82,12 +87,13 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// All of them.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::NotRouted,
         Self::Inhibited,
         Self::MuteTime,
         Self::InactiveTime,
         Self::Silenced,
+        Self::Maintenance,
         Self::Snoozed,
         Self::Acknowledged,
         Self::LeaseExpired,
@@ -106,6 +112,7 @@ impl Reason {
             Self::MuteTime => "mute_time",
             Self::InactiveTime => "inactive_time",
             Self::Silenced => "silenced",
+            Self::Maintenance => "maintenance",
             Self::Snoozed => "snoozed",
             Self::Acknowledged => "acknowledged",
             Self::LeaseExpired => "lease_expired",
@@ -125,6 +132,7 @@ impl Reason {
                 | Self::MuteTime
                 | Self::InactiveTime
                 | Self::Silenced
+                | Self::Maintenance
                 | Self::Snoozed
                 | Self::Acknowledged
         )
@@ -143,9 +151,10 @@ pub(crate) struct Outcome {
 type Stage = fn(&Candidate, &Round<'_>) -> Option<Reason>;
 
 /// The stages in the order of `docs/ARCHITECTURE.md`.
-const STAGES: [Stage; 7] = [
+const STAGES: [Stage; 8] = [
     known_to_be_true,
     silenced,
+    worked_on,
     snoozed,
     acknowledged,
     wanted,
@@ -175,6 +184,12 @@ fn silenced(candidate: &Candidate, round: &Round<'_>) -> Option<Reason> {
     let is_held = candidate.alert.status == AlertStatus::Firing
         && round.silences.iter().any(|silence| silence.holds(labels, round.now));
     is_held.then_some(Reason::Silenced)
+}
+
+fn worked_on(candidate: &Candidate, round: &Round<'_>) -> Option<Reason> {
+    let is_held = candidate.alert.status == AlertStatus::Firing
+        && round.maintenance.holding(&candidate.alert.alert.labels, round.now).is_some();
+    is_held.then_some(Reason::Maintenance)
 }
 
 fn snoozed(candidate: &Candidate, round: &Round<'_>) -> Option<Reason> {
@@ -207,8 +222,11 @@ pub(crate) mod tests {
     use super::*;
     use crate::claims::tests::claim;
     use crate::config::{ReceiverConfig, SecretUrl};
+    use crate::maintenance::tests::windows;
     use crate::silence::tests::{matcher, silence};
     use db::claims::ClaimKind;
+
+    static NOTHING_WORKED_ON: LazyLock<Windows> = LazyLock::new(Windows::default);
 
     pub(crate) const HOUR: Duration = Duration::from_secs(3600);
     static NONE: LazyLock<HashSet<Fingerprint>> = LazyLock::new(HashSet::new);
@@ -278,6 +296,7 @@ pub(crate) mod tests {
             is_escalation: false,
             silences: &[],
             claims,
+            maintenance: &NOTHING_WORKED_ON,
             told_often: &NONE,
         }
     }
@@ -363,5 +382,26 @@ pub(crate) mod tests {
             outcome.dropped.first().map(|(_, reason)| *reason)
         };
         assert_eq!((reason(5_000), reason(5_001)), (Some(Reason::Snoozed), None));
+    }
+
+    #[test]
+    fn a_host_that_is_worked_on_is_quiet_but_for_ends() {
+        let (receiver, claims) = (receiver(true), Claims::default());
+        let windows = windows("web-1", 4_000..6_000);
+        let run_at = |status, told, now| {
+            let mut candidate = candidate(status, 100, told);
+            candidate.alert.alert.labels =
+                Labels::from_pairs([("alertname", "disk full"), ("endpoint", "web-1")]);
+            let round = Round { maintenance: &windows, ..round(&receiver, now, &claims) };
+            run(vec![candidate], &round).dropped.first().map(|(_, reason)| *reason)
+        };
+        assert_eq!(run_at(AlertStatus::Firing, None, 5_000), Some(Reason::Maintenance));
+        assert_eq!(run_at(AlertStatus::Firing, None, 6_000), None);
+        let told = Some((AlertStatus::Firing, 100, 200));
+        assert_eq!(
+            run_at(AlertStatus::Resolved, told, 5_000),
+            None,
+            "who was told hears of the end"
+        );
     }
 }

@@ -41,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) receivers: Vec<String>,
     /// The lease of an alert whose sender gives no end.
     pub(crate) resolve_timeout: Duration,
+    /// The most groups of alerts.
+    pub(crate) groups_max: usize,
     /// What was accepted and does not do what one may expect.
     pub(crate) warnings: Vec<String>,
     /// Routes, receivers and inhibition as a file of Alertmanager, without secrets: what its tools read.
@@ -51,6 +53,11 @@ pub(crate) struct Plan {
 impl Plan {
     /// Reads the file that the settings name, or the settings themselves. Fails with all faults.
     pub(crate) fn load(config: &Config) -> anyhow::Result<Self> {
+        let plan = Self::read(config)?;
+        Ok(Self { groups_max: config.groups_max, ..plan })
+    }
+
+    fn read(config: &Config) -> anyhow::Result<Self> {
         if config.alertmanager_config.as_os_str().is_empty() {
             return Self::from_settings(config);
         }
@@ -169,6 +176,7 @@ impl Plan {
             integrations,
             receivers,
             resolve_timeout,
+            groups_max: usize::MAX,
             warnings: Vec::new(),
             original,
             of_receiver,

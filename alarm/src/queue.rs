@@ -2,9 +2,13 @@
 //!
 //! A ticket on a queue names a group and the alerts that are news, not what to tell: that is decided from the
 //! state of the alerts when the ticket is taken. So a backlog can never send outdated news.
+//!
+//! Several instances share the queues on Redis. Where this process is alone they are in its memory: a ticket says
+//! nothing that the store does not say, and after a restart the tickets are made again from there
+//! ([`Groups::rebuild`](crate::group::Groups::rebuild)).
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -41,27 +45,38 @@ pub(crate) struct Ticket {
 /// The queue of one integration; clones are the same queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Queue {
-    name: String,
-    state: State,
+    place: Place,
     /// Rings when there may be something to take.
     bell: Arc<Notify>,
+}
+
+/// Where tickets lie.
+#[derive(Debug, Clone)]
+enum Place {
+    Here(Arc<Mutex<Tray>>),
+    Shared { name: String, state: State },
 }
 
 impl Queue {
     /// Puts tickets with their ids on the queue; one with the same id that is still there is kept instead.
     pub(crate) async fn push(
         &self,
-        tickets: &[(String, u8, Ticket)],
+        tickets: Vec<(String, u8, Ticket)>,
         now: Timestamp,
     ) -> anyhow::Result<()> {
-        let events: Vec<NewEvent> = tickets
-            .iter()
-            .map(|(id, priority, ticket)| {
-                let body = serde_json::to_vec(ticket).context("write a ticket")?;
-                Ok(NewEvent { id: id.clone(), priority: *priority, body })
-            })
-            .collect::<anyhow::Result<_>>()?;
-        self.state.push_events(&self.name, &events, now).await?;
+        match &self.place {
+            Place::Here(tray) => locked(tray).push(tickets),
+            Place::Shared { name, state } => {
+                let events: Vec<NewEvent> = tickets
+                    .into_iter()
+                    .map(|(id, priority, ticket)| {
+                        let body = serde_json::to_vec(&ticket).context("write a ticket")?;
+                        Ok(NewEvent { id, priority, body })
+                    })
+                    .collect::<anyhow::Result<_>>()?;
+                state.push_events(name, &events, now).await?;
+            }
+        }
         self.bell.notify_one();
         Ok(())
     }
@@ -74,12 +89,16 @@ impl Queue {
         lease: Duration,
         now: Timestamp,
     ) -> anyhow::Result<Vec<(String, Ticket)>> {
+        let (name, state) = match &self.place {
+            Place::Here(tray) => return Ok(locked(tray).take(max, now.plus(lease), now)),
+            Place::Shared { name, state } => (name, state),
+        };
         let mut tickets = Vec::new();
-        for Event { id, body, .. } in self.state.take_events(&self.name, max, lease, now).await? {
+        for Event { id, body, .. } in state.take_events(name, max, lease, now).await? {
             match serde_json::from_slice(&body) {
                 Ok(ticket) => tickets.push((id, ticket)),
                 Err(error) => {
-                    let queue = &self.name;
+                    let queue = name;
                     tracing::error!(queue, event.id = id, %error, "threw away an unreadable ticket");
                     self.done(&[id]).await?;
                 }
@@ -90,17 +109,28 @@ impl Queue {
 
     /// The tickets are worked off.
     pub(crate) async fn done(&self, ids: &[String]) -> anyhow::Result<()> {
-        Ok(self.state.ack_events(&self.name, ids).await?)
+        match &self.place {
+            Place::Here(tray) => locked(tray).done(ids),
+            Place::Shared { name, state } => state.ack_events(name, ids).await?,
+        }
+        Ok(())
     }
 
     /// The ticket is to be taken again from `not_before` on.
     pub(crate) async fn put_back(&self, id: &str, not_before: Timestamp) -> anyhow::Result<()> {
-        Ok(self.state.return_event(&self.name, id, not_before).await?)
+        match &self.place {
+            Place::Here(tray) => locked(tray).put_back(id, not_before),
+            Place::Shared { name, state } => state.return_event(name, id, not_before).await?,
+        }
+        Ok(())
     }
 
     /// How many tickets there are, those being worked on included.
     pub(crate) async fn length(&self) -> anyhow::Result<u64> {
-        Ok(self.state.queue_length(&self.name).await?)
+        match &self.place {
+            Place::Here(tray) => Ok(locked(tray).slips.len() as u64),
+            Place::Shared { name, state } => Ok(state.queue_length(name).await?),
+        }
     }
 
     /// Resolves when there may be something to take.
@@ -109,16 +139,124 @@ impl Queue {
     }
 }
 
+/// Of so many tickets one is the one that waits longest, whatever its priority; the others are the most urgent.
+const TICKETS_PER_OLDEST: u64 = 8;
+
+/// The queue of one integration in memory, under the contract of the shared one: most urgent first, some to those that
+/// wait longest, each taken under a lease until it is done. Tickets are numbered as they come.
+#[derive(Debug, Default)]
+struct Tray {
+    slips: HashMap<u64, Slip>,
+    numbers: HashMap<String, u64>,
+    /// Waiting ones by priority and then by age.
+    waiting: BTreeSet<(u8, u64)>,
+    /// Waiting ones by age.
+    ages: BTreeSet<u64>,
+    /// Taken ones by the time they come back.
+    taken: BTreeSet<(Timestamp, u64)>,
+    pushed: u64,
+    handed_out: u64,
+}
+
+#[derive(Debug)]
+struct Slip {
+    id: String,
+    priority: u8,
+    ticket: Ticket,
+    hidden_until: Option<Timestamp>,
+}
+
+impl Tray {
+    fn push(&mut self, tickets: Vec<(String, u8, Ticket)>) {
+        for (id, priority, ticket) in tickets {
+            if self.numbers.contains_key(&id) {
+                continue;
+            }
+            self.pushed += 1;
+            let number = self.pushed;
+            self.numbers.insert(id.clone(), number);
+            self.slips.insert(number, Slip { id, priority, ticket, hidden_until: None });
+            self.waiting.insert((priority, number));
+            self.ages.insert(number);
+        }
+    }
+
+    fn take(&mut self, max: usize, until: Timestamp, now: Timestamp) -> Vec<(String, Ticket)> {
+        while let Some((at, number)) = self.taken.first().copied()
+            && at <= now
+        {
+            self.show(number);
+        }
+        let mut numbers = Vec::new();
+        while numbers.len() < max {
+            let is_turn_of_oldest = (self.handed_out + 1).is_multiple_of(TICKETS_PER_OLDEST);
+            let oldest = if is_turn_of_oldest { self.ages.first().copied() } else { None };
+            let most_urgent = || self.waiting.first().map(|(_, number)| *number);
+            let Some(number) = oldest.or_else(most_urgent) else { break };
+            self.handed_out += 1;
+            self.hide(number, until);
+            numbers.push(number);
+        }
+        numbers.sort_unstable_by_key(|number| {
+            (self.slips.get(number).map(|slip| slip.priority), *number)
+        });
+        let slips = numbers.iter().filter_map(|number| self.slips.get(number));
+        slips.map(|slip| (slip.id.clone(), slip.ticket.clone())).collect()
+    }
+
+    fn done(&mut self, ids: &[String]) {
+        for id in ids {
+            let Some(number) = self.numbers.remove(id) else { continue };
+            self.show(number);
+            if let Some(slip) = self.slips.remove(&number) {
+                self.waiting.remove(&(slip.priority, number));
+                self.ages.remove(&number);
+            }
+        }
+    }
+
+    fn put_back(&mut self, id: &str, not_before: Timestamp) {
+        if let Some(number) = self.numbers.get(id).copied() {
+            self.hide(number, not_before);
+        }
+    }
+
+    fn hide(&mut self, number: u64, until: Timestamp) {
+        self.show(number);
+        if let Some(slip) = self.slips.get_mut(&number) {
+            slip.hidden_until = Some(until);
+            self.waiting.remove(&(slip.priority, number));
+            self.ages.remove(&number);
+            self.taken.insert((until, number));
+        }
+    }
+
+    fn show(&mut self, number: u64) {
+        let Some(slip) = self.slips.get_mut(&number) else { return };
+        if let Some(until) = slip.hidden_until.take() {
+            self.taken.remove(&(until, number));
+            self.waiting.insert((slip.priority, number));
+            self.ages.insert(number);
+        }
+    }
+}
+
+fn locked(tray: &Mutex<Tray>) -> MutexGuard<'_, Tray> {
+    tray.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The queues of all integrations; clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Queues {
-    state: State,
+    /// `None` where this process is alone.
+    shared: Option<State>,
     known: Arc<Mutex<HashMap<String, Queue>>>,
 }
 
 impl Queues {
-    pub(crate) fn new(state: State) -> Self {
-        Self { state, known: Arc::default() }
+    /// On this state if others share it.
+    pub(crate) fn new(state: &State) -> Self {
+        Self { shared: state.is_shared().then(|| state.clone()), known: Arc::default() }
     }
 
     /// The queue of the integration with this key.
@@ -127,9 +265,77 @@ impl Queues {
         if let Some(queue) = known.get(key) {
             return queue.clone();
         }
-        let (name, state) = (format!("alarm.{key}"), self.state.clone());
-        let queue = Queue { name, state, bell: Arc::default() };
+        let place = match self.shared.clone() {
+            Some(state) => Place::Shared { name: format!("alarm.{key}"), state },
+            None => Place::Here(Arc::default()),
+        };
+        let queue = Queue { place, bell: Arc::default() };
         known.insert(key.to_owned(), queue.clone());
         queue
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(30);
+
+    fn ticket() -> Ticket {
+        Ticket {
+            group: 1,
+            group_key: String::new(),
+            labels: Labels::empty(),
+            alerts: Vec::new(),
+            left_out: 0,
+            is_repeat: false,
+            is_escalation: false,
+            repeat_interval_ms: 1,
+            at: Timestamp(1),
+            event_at: Timestamp(1),
+        }
+    }
+
+    fn here() -> Queue {
+        Queue { place: Place::Here(Arc::default()), bell: Arc::default() }
+    }
+
+    async fn push(queue: &Queue, tickets: impl IntoIterator<Item = (String, u8)>) {
+        let tickets = tickets.into_iter().map(|(id, priority)| (id, priority, ticket()));
+        queue.push(tickets.collect(), Timestamp(0)).await.unwrap();
+    }
+
+    async fn take(queue: &Queue, max: usize, at: i64) -> Vec<String> {
+        let taken = queue.take(max, LEASE, Timestamp(at)).await.unwrap();
+        taken.into_iter().map(|(id, _)| id).collect()
+    }
+
+    #[tokio::test]
+    async fn urgent_tickets_overtake_and_one_that_waits_gets_its_turn_all_the_same() {
+        let queue = here();
+        let old = (0..3).map(|n| (format!("old-{n}"), 6));
+        push(&queue, old.chain((0..40).map(|n| (format!("new-{n:02}"), 0)))).await;
+        assert_eq!(take(&queue, 2, 0).await, ["new-00", "new-01"]);
+        let taken = take(&queue, 8, 0).await;
+        assert_eq!(taken.iter().filter(|id| id.starts_with("old")).count(), 1);
+        assert_eq!(taken.last().map(String::as_str), Some("old-0"), "last of those it came with");
+        assert_eq!(take(&queue, 99, 0).await.len(), 33);
+        assert_eq!(queue.length().await.unwrap(), 43);
+    }
+
+    #[tokio::test]
+    async fn a_ticket_comes_back_after_its_lease_until_it_is_done() {
+        let queue = here();
+        push(&queue, [("a".to_owned(), 1), ("a".to_owned(), 0), ("b".to_owned(), 1)]).await;
+        assert_eq!(take(&queue, 9, 0).await, ["a", "b"]);
+        push(&queue, [("a".to_owned(), 0)]).await;
+        assert!(take(&queue, 9, 29_999).await.is_empty(), "it is being worked on");
+        queue.put_back("b", Timestamp(40_000)).await.unwrap();
+        queue.put_back("unknown", Timestamp(1)).await.unwrap();
+        assert_eq!(take(&queue, 9, 30_000).await, ["a"]);
+        queue.done(&["a".to_owned(), "unknown".to_owned()]).await.unwrap();
+        assert_eq!(take(&queue, 9, 100_000).await, ["b"]);
+        queue.done(&["b".to_owned()]).await.unwrap();
+        assert_eq!((queue.length().await.unwrap(), take(&queue, 9, 999_999).await.len()), (0, 0));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use daemon::Stop;
 use db::alerts::{AlertStatus, Delivery, DeliveryResult, StoredAlert, Told};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use model::{Fingerprint, Timestamp};
@@ -19,7 +19,7 @@ use crate::notify::{Answer, Receiver};
 use crate::pipeline::{self, Candidate, Reason, Round};
 use crate::plan::Plan;
 use crate::queue::{Queue, Ticket};
-use crate::told::{after_attempt, after_refusal, message_key};
+use crate::told::{Subject, after_attempt, after_refusal, message_key};
 use wire::alert::FiringStatus;
 
 // Tickets that come back by themselves (retries) and those of other instances ring no bell here.
@@ -31,7 +31,12 @@ const STORE_RETRY: Duration = Duration::from_secs(5);
 const GROUP_RETRY: Duration = Duration::from_secs(1);
 /// Tickets under way for every message that may be sent at once. More make larger batches, and an urgent ticket
 /// wait for more of the others.
-const TICKETS_PER_SENDER: usize = 4;
+const TICKETS_PER_SENDER: usize = 16;
+/// Alerts that one look has in memory, unless one errand alone brings more.
+const ALERTS_PER_LOOK: usize = 1_000;
+/// While messages are on their way, outcomes are gathered for so long and then written down together. Who is killed
+/// meanwhile tells them again.
+const GATHER_FOR: Duration = Duration::from_millis(5);
 
 /// The task of one integration.
 #[derive(Debug)]
@@ -58,15 +63,45 @@ struct Errand {
 struct Desk {
     running: HashSet<u64>,
     held: Vec<Errand>,
+    /// To be looked at.
+    begin: VecDeque<Errand>,
+    /// Alerts that are being looked at.
+    looking: usize,
     /// Looked at and to be sent.
     ready: VecDeque<Ready>,
     sending: usize,
     /// To be written down.
     settled: Vec<Settled>,
+    /// Whether outcomes are being gathered or written down.
     is_recording: bool,
 }
 
+/// An alert that was loaded, and how many errands of the look are about it.
+#[derive(Debug)]
+struct Found {
+    candidate: Candidate,
+    errands: usize,
+}
+
 impl Desk {
+    /// The errands to look at next, if not enough alerts wait to be sent.
+    fn next_look(&mut self) -> Vec<Errand> {
+        let waiting: usize = self.ready.iter().map(|ready| ready.subjects.len()).sum();
+        if waiting + self.looking >= ALERTS_PER_LOOK {
+            return Vec::new();
+        }
+        let mut errands = Vec::new();
+        let mut alerts = 0;
+        while alerts < ALERTS_PER_LOOK
+            && let Some(errand) = self.begin.pop_front()
+        {
+            alerts += errand.ticket.alerts.len();
+            errands.push(errand);
+        }
+        self.looking += alerts;
+        errands
+    }
+
     /// Takes tickets; answers with the errands that can start now.
     fn admit(&mut self, tickets: Vec<(String, Ticket)>) -> Vec<Errand> {
         let mut ready: Vec<Errand> = Vec::new();
@@ -117,8 +152,7 @@ fn merge(ticket: &mut Ticket, later: Ticket) {
 /// What is stored of the alerts of errands.
 #[derive(Debug)]
 struct Known {
-    alerts: HashMap<Fingerprint, StoredAlert>,
-    told: HashMap<Fingerprint, Told>,
+    found: HashMap<Fingerprint, Found>,
     told_often: HashSet<Fingerprint>,
 }
 
@@ -126,7 +160,8 @@ struct Known {
 #[derive(Debug)]
 struct Ready {
     errand: Errand,
-    candidates: Vec<Candidate>,
+    /// Whom it is about, and what was told about them before.
+    subjects: Vec<(Subject, Option<Told>)>,
     notification: Notification,
     /// What the pipeline noted on the way.
     noted: Vec<Told>,
@@ -153,10 +188,12 @@ impl Settled {
 enum Step {
     /// Tickets came from the queue.
     Took(Vec<(String, Ticket)>),
-    /// Errands were looked at.
-    Looked(Vec<Ready>, Vec<Settled>),
+    /// Errands about so many alerts were looked at.
+    Looked(Vec<Ready>, Vec<Settled>, usize),
     /// A message was sent, or not.
     Sent(Settled),
+    /// Outcomes were gathered for a while.
+    Gathered,
     /// The outcome of errands about these groups is written down.
     Recorded(Vec<u64>),
 }
@@ -187,17 +224,21 @@ impl Teller {
                 desk.sending += 1;
                 under_way.push(self.send(ready, plan.clone()).boxed());
             }
+            let begin = desk.next_look();
+            if !begin.is_empty() {
+                under_way.push(self.look(begin, plan.clone()).boxed());
+            }
             if !desk.is_recording && !desk.settled.is_empty() {
                 desk.is_recording = true;
-                under_way.push(self.record(std::mem::take(&mut desk.settled)).boxed());
+                let pause = if desk.sending > 0 { GATHER_FOR } else { Duration::ZERO };
+                under_way.push(tokio::time::sleep(pause).map(|()| Step::Gathered).boxed());
             }
             tokio::select! {
                 Some(step) = under_way.next() => {
-                    let begin = self.follow(step, &mut desk, &mut is_taking, &mut may_take);
-                    if !begin.is_empty() {
-                        let plan = self.common.plans.borrow().clone();
-                        under_way.push(self.look(begin, plan).boxed());
+                    if matches!(step, Step::Gathered) {
+                        under_way.push(self.record(std::mem::take(&mut desk.settled)).boxed());
                     }
+                    self.follow(step, &mut desk, &mut is_taking, &mut may_take);
                 }
                 () = self.queue.rung() => may_take = true,
                 () = self.common.clock.sleep(POLL_INTERVAL) => may_take = true,
@@ -206,22 +247,18 @@ impl Teller {
         }
     }
 
-    /// Notes what a step brought; answers with the errands that begin now.
-    fn follow(
-        &self,
-        step: Step,
-        desk: &mut Desk,
-        is_taking: &mut bool,
-        may_take: &mut bool,
-    ) -> Vec<Errand> {
+    /// Notes what a step brought.
+    fn follow(&self, step: Step, desk: &mut Desk, is_taking: &mut bool, may_take: &mut bool) {
         match step {
             Step::Took(tickets) => {
                 *is_taking = false;
                 // A full hand may not have been all there was.
                 *may_take |= !tickets.is_empty();
-                return desk.admit(tickets);
+                let begin = desk.admit(tickets);
+                desk.begin.extend(begin);
             }
-            Step::Looked(ready, settled) => {
+            Step::Looked(ready, settled, alerts) => {
+                desk.looking -= alerts;
                 desk.ready.extend(ready);
                 desk.settled.extend(settled);
             }
@@ -229,13 +266,14 @@ impl Teller {
                 desk.sending -= 1;
                 desk.settled.push(settled);
             }
+            Step::Gathered => {}
             Step::Recorded(groups) => {
                 desk.is_recording = false;
                 *may_take = true;
-                return desk.finish(&groups);
+                let begin = desk.finish(&groups);
+                desk.begin.extend(begin);
             }
         }
-        Vec::new()
     }
 
     async fn take(&self, max: usize, plan: Arc<Plan>) -> Step {
@@ -251,10 +289,12 @@ impl Teller {
     /// Looks at the alerts of the errands as they are now: what is there to be told?
     async fn look(&self, errands: Vec<Errand>, plan: Arc<Plan>) -> Step {
         let (mut ready, mut settled) = (Vec::new(), Vec::new());
+        let looked_at = errands.iter().map(|errand| errand.ticket.alerts.len()).sum();
         let later = self.common.clock.now().plus(GROUP_RETRY);
         let mut mine = Vec::with_capacity(errands.len());
-        for errand in errands {
-            match self.lease(&errand, &plan).await {
+        let leases = join_all(errands.iter().map(|errand| self.lease(errand, &plan))).await;
+        for (errand, lease) in errands.into_iter().zip(leases) {
+            match lease {
                 Ok(true) => mine.push(errand),
                 Ok(false) => settled.push(Settled::of(errand, Some(later))),
                 Err(error) => {
@@ -266,12 +306,12 @@ impl Teller {
         let Some(receiver) = plan.integration(&self.key) else {
             // The receiver has just left the settings.
             settled.extend(mine.into_iter().map(|errand| Settled::of(errand, None)));
-            return Step::Looked(ready, settled);
+            return Step::Looked(ready, settled, looked_at);
         };
         match self.load(&mine).await {
-            Ok(known) => {
+            Ok(mut known) => {
                 for errand in mine {
-                    match self.judge(errand, receiver, &plan, &known) {
+                    match self.judge(errand, receiver, &plan, &mut known) {
                         Ok(message) => ready.push(message),
                         Err(nothing) => settled.push(nothing),
                     }
@@ -283,7 +323,7 @@ impl Teller {
                 settled.extend(mine.into_iter().map(|errand| Settled::of(errand, Some(again))));
             }
         }
-        Step::Looked(ready, settled)
+        Step::Looked(ready, settled, looked_at)
     }
 
     /// Whether no other instance works on this group.
@@ -313,11 +353,20 @@ impl Teller {
         let alerts = table.load(&fingerprints).await?;
         let told = table.told_by(&self.key, &fingerprints).await?;
         let told_often = self.told_often(&alerts, &told).await?;
-        Ok(Known {
-            alerts: alerts.into_iter().map(|stored| (stored.alert.fingerprint(), stored)).collect(),
-            told: told.into_iter().map(|told| (told.fingerprint, told)).collect(),
-            told_often,
-        })
+        let mut told: HashMap<Fingerprint, Told> =
+            told.into_iter().map(|told| (told.fingerprint, told)).collect();
+        let mut found = HashMap::with_capacity(alerts.len());
+        for alert in alerts {
+            let fingerprint = alert.alert.fingerprint();
+            let candidate = Candidate { alert, told: told.remove(&fingerprint) };
+            found.insert(fingerprint, Found { candidate, errands: 0 });
+        }
+        for fingerprint in fingerprints {
+            if let Some(found) = found.get_mut(&fingerprint) {
+                found.errands += 1;
+            }
+        }
+        Ok(Known { found, told_often })
     }
 
     /// Those of the alerts that the receiver was told of as often as their rules allow. Few rules have such a limit,
@@ -350,10 +399,11 @@ impl Teller {
         errand: Errand,
         receiver: &Receiver,
         plan: &Plan,
-        known: &Known,
+        known: &mut Known,
     ) -> Result<Ready, Settled> {
         let now = self.common.clock.now();
         let (silences, claims) = (self.common.silences.known(), self.common.claims.known());
+        let maintenance = self.common.maintenance.known();
         let ticket = &errand.ticket;
         let round = Round {
             receiver,
@@ -363,13 +413,21 @@ impl Teller {
             is_escalation: ticket.is_escalation,
             silences: &silences,
             claims: &claims,
+            maintenance: &maintenance,
             told_often: &known.told_often,
         };
-        let candidates = ticket.alerts.iter().filter_map(|fingerprint| {
-            let alert = known.alerts.get(fingerprint)?.clone();
-            Some(Candidate { alert, told: known.told.get(fingerprint).cloned() })
-        });
-        let outcome = pipeline::run(candidates.collect(), &round);
+        let mut candidates = Vec::with_capacity(ticket.alerts.len());
+        for fingerprint in &ticket.alerts {
+            match known.found.get_mut(fingerprint) {
+                // Another errand needs it too.
+                Some(one) if one.errands > 1 => {
+                    one.errands -= 1;
+                    candidates.push(one.candidate.clone());
+                }
+                _ => candidates.extend(known.found.remove(fingerprint).map(|one| one.candidate)),
+            }
+        }
+        let outcome = pipeline::run(candidates, &round);
         let noted: Vec<Told> = outcome
             .dropped
             .into_iter()
@@ -379,9 +437,9 @@ impl Teller {
             return Err(Settled { told: noted, ..Settled::of(errand, None) });
         }
         let name = plan.receiver_of(&self.key).unwrap_or(&self.key);
-        let notification =
-            compose(ticket, &outcome.kept, &self.key, name, &self.common.config.external_url, now);
-        Ok(Ready { errand, candidates: outcome.kept, notification, noted })
+        let (notification, subjects) =
+            compose(ticket, outcome.kept, &self.key, name, &self.common.config.external_url, now);
+        Ok(Ready { errand, subjects, notification, noted })
     }
 
     fn note(&self, candidate: Candidate, reason: Reason, now: Timestamp) -> Option<Told> {
@@ -390,7 +448,7 @@ impl Teller {
     }
 
     async fn send(&self, ready: Ready, plan: Arc<Plan>) -> Step {
-        let Ready { errand, candidates, notification, noted } = ready;
+        let Ready { errand, subjects, notification, noted } = ready;
         let Some(receiver) = plan.integration(&self.key) else {
             return Step::Sent(Settled::of(errand, None));
         };
@@ -409,8 +467,8 @@ impl Teller {
         let took = stopwatch.elapsed();
         let mut settled = Settled { told: noted, ..Settled::of(errand, None) };
         let mut results = HashSet::new();
-        for Candidate { alert, told } in candidates {
-            let attempt = after_attempt(&alert, told, receiver, &answer, began_at, took);
+        for (subject, told) in subjects {
+            let attempt = after_attempt(subject, told, receiver, &answer, began_at, took);
             settled.again = settled.again.into_iter().chain(attempt.again).min();
             results.insert(attempt.told.result);
             if attempt.told.result == DeliveryResult::Failed {
@@ -472,12 +530,13 @@ impl Teller {
         if !self.common.state.is_shared() {
             return;
         }
-        for group in groups {
-            let released =
-                self.common.state.release_lease(&self.lease_name(*group), &self.owner).await;
-            if let Err(error) = released {
-                self.store_failed("release a group", &error);
-            }
+        join_all(groups.iter().map(|group| self.release_one(*group))).await;
+    }
+
+    async fn release_one(&self, group: u64) {
+        let name = self.lease_name(group);
+        if let Err(error) = self.common.state.release_lease(&name, &self.owner).await {
+            self.store_failed("release a group", &error);
         }
     }
 
@@ -500,25 +559,28 @@ impl Teller {
 
 fn compose(
     ticket: &Ticket,
-    kept: &[Candidate],
+    kept: Vec<Candidate>,
     key: &str,
     receiver: &str,
     external_url: &str,
     now: Timestamp,
-) -> Notification {
-    let alerts = kept.iter().map(|candidate| {
-        let stored = &candidate.alert;
-        let mut alert = stored.alert.clone();
-        if stored.status != db::alerts::AlertStatus::Resolved {
+) -> (Notification, Vec<(Subject, Option<Told>)>) {
+    let message_key = message_key(ticket.group, key, &kept);
+    let priority = kept.iter().map(|candidate| candidate.alert.priority).min().unwrap_or(u8::MAX);
+    let mut subjects = Vec::with_capacity(kept.len());
+    let mut alerts = Vec::with_capacity(kept.len());
+    for Candidate { alert: stored, told } in kept {
+        subjects.push((Subject::of(&stored), told));
+        let mut alert = stored.alert;
+        if stored.status != AlertStatus::Resolved {
             // A firing alert whose lease has just run out must not be told as resolved.
             alert.ends_at = alert.ends_at.max(now.plus(Duration::from_millis(1)));
         }
-        alert
-    });
-    let alerts: Vec<model::Alert> = alerts.collect();
+        alerts.push(alert);
+    }
     let fires = ticket.left_out > 0 || alerts.iter().any(|alert| !alert.is_resolved_at(now));
-    Notification {
-        key: message_key(ticket.group, key, kept),
+    let notification = Notification {
+        key: message_key,
         receiver: receiver.to_owned(),
         group_key: ticket.group_key.clone(),
         group_labels: ticket.labels.clone(),
@@ -526,15 +588,15 @@ fn compose(
         alerts,
         left_out: ticket.left_out,
         external_url: external_url.to_owned(),
-        priority: kept.iter().map(|candidate| candidate.alert.priority).min().unwrap_or(u8::MAX),
+        priority,
         at: now,
         event_at: ticket.event_at,
-    }
+    };
+    (notification, subjects)
 }
 
 #[cfg(test)]
 mod tests {
-    use db::alerts::AlertStatus;
     use model::Labels;
 
     use super::*;
@@ -577,9 +639,23 @@ mod tests {
         assert_eq!(desk.admit(vec![named("g", 1, &[8])]).len(), 1);
     }
 
+    #[test]
+    fn no_more_alerts_are_in_memory_than_can_be_sent_soon() {
+        let mut desk = Desk::default();
+        let many: Vec<u64> = (0..600).collect();
+        let numbers = ["a", "b", "c"].into_iter().zip(1..);
+        let tickets = numbers.map(|(id, group)| named(id, group, &many)).collect();
+        let begin = desk.admit(tickets);
+        desk.begin.extend(begin);
+        assert_eq!(desk.next_look().len(), 2, "the second fills it");
+        assert!(desk.next_look().is_empty());
+        desk.looking -= 600;
+        assert_eq!(desk.next_look().len(), 1);
+    }
+
     fn composed(ticket: &Ticket, status: AlertStatus, now: i64) -> Notification {
-        let kept = [candidate(status, 10, None)];
-        compose(ticket, &kept, "ops", "ops", "http://x", Timestamp(now))
+        let kept = vec![candidate(status, 10, None)];
+        compose(ticket, kept, "ops", "ops", "http://x", Timestamp(now)).0
     }
 
     #[test]

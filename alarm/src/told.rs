@@ -4,10 +4,29 @@ use std::hash::{Hash as _, Hasher as _};
 use std::time::Duration;
 
 use db::alerts::{AlertStatus, Delivery, DeliveryResult, Sent, StoredAlert, Told};
-use model::Timestamp;
+use model::{Fingerprint, Timestamp};
 
 use crate::notify::{Answer, Receiver};
 use crate::pipeline::{Candidate, Reason};
+
+/// What of an alert is kept while a message about it is on its way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject {
+    /// Which alert.
+    pub(crate) fingerprint: Fingerprint,
+    /// What is told of it.
+    pub(crate) status: AlertStatus,
+    /// When it began.
+    pub(crate) starts_at: Timestamp,
+}
+
+impl Subject {
+    pub(crate) fn of(stored: &StoredAlert) -> Self {
+        let StoredAlert { alert, status, .. } = stored;
+        let (fingerprint, starts_at) = (alert.fingerprint(), alert.starts_at);
+        Self { fingerprint, status: *status, starts_at }
+    }
+}
 
 /// What came of an attempt.
 #[derive(Debug)]
@@ -36,14 +55,14 @@ pub(crate) fn message_key(group: u64, receiver: &str, alerts: &[Candidate]) -> S
 
 /// The entry, the record and the next attempt after `answer`.
 pub(crate) fn after_attempt(
-    alert: &StoredAlert,
+    subject: Subject,
     before: Option<Told>,
     receiver: &Receiver,
     answer: &Answer,
     now: Timestamp,
     took: Duration,
 ) -> Attempt {
-    let fingerprint = alert.alert.fingerprint();
+    let Subject { fingerprint, status, starts_at } = subject;
     let earlier = before.as_ref().filter(|told| told.result == DeliveryResult::Retrying);
     let attempts = earlier.map_or(0, |told| told.attempts).saturating_add(1);
     let wait = receiver.retry_after(attempts, answer, fingerprint.0);
@@ -53,7 +72,7 @@ pub(crate) fn after_attempt(
         _ if again.is_some() => DeliveryResult::Retrying,
         _ => DeliveryResult::Failed,
     };
-    let now_sent = Sent { status: alert.status, starts_at: alert.alert.starts_at, at: now };
+    let now_sent = Sent { status, starts_at, at: now };
     let sent = if result == DeliveryResult::Sent {
         Some(now_sent)
     } else {
@@ -73,7 +92,7 @@ pub(crate) fn after_attempt(
         id: format!("{fingerprint}-{}-{}-{attempts}", now.0, receiver.name),
         fingerprint,
         receiver: receiver.name.clone(),
-        status: alert.status,
+        status,
         at: now,
         result,
         attempt: attempts,
@@ -151,7 +170,14 @@ mod tests {
 
     fn attempt(told: Option<Told>, answer: &Answer) -> Attempt {
         let alert = candidate(AlertStatus::Firing, 10, None).alert;
-        after_attempt(&alert, told, &receiver(true), answer, NOW, Duration::from_millis(12))
+        after_attempt(
+            Subject::of(&alert),
+            told,
+            &receiver(true),
+            answer,
+            NOW,
+            Duration::from_millis(12),
+        )
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub(crate) struct Upkeep {
     pub(crate) dispatcher: Dispatcher,
     /// What silences and claims held back that ended before this has been offered; `None` before the first time.
     pub(crate) freed_until: Option<Timestamp>,
+    /// What maintenance windows held back that ended up to this has been offered.
+    pub(crate) offered_end: Timestamp,
 }
 
 impl Upkeep {
@@ -42,6 +44,7 @@ impl Upkeep {
             } else {
                 self.freed_until = None;
             }
+            self.report("write the tables of alerts", self.settle(now).await);
             self.report("update the gauges", self.measure(now).await);
             if now >= prune_at {
                 self.report("forget old alerts", self.prune(now).await);
@@ -56,6 +59,10 @@ impl Upkeep {
             self.common.metrics.store_failures.inc();
             tracing::error!(error = format!("{error:#}"), "cannot {what}; trying again later");
         }
+    }
+
+    async fn settle(&self, now: Timestamp) -> anyhow::Result<()> {
+        Ok(self.common.db.alerts().settle_old(now).await?)
     }
 
     /// Offers the receivers what silences and claims held back, when one has ended since the last round.
@@ -76,6 +83,14 @@ impl Upkeep {
             self.dispatcher.tell(Message::Offer { fingerprints: unclaimed, is_repeat }).await;
             let snoozed = self.offer_held_back(Reason::Snoozed).await;
             offered = offered.and(snoozed);
+        }
+        let ended_at = self.common.maintenance.known().ended_at();
+        if self.freed_until.is_none() || ended_at > self.offered_end {
+            offered = offered.and(self.offer_held_back(Reason::Maintenance).await);
+            // Until then a ticket may be looked at with what was known before.
+            if offered.is_ok() && now >= ended_at.plus(LEARNED_WITHIN) {
+                self.offered_end = ended_at;
+            }
         }
         if offered.is_ok() {
             self.freed_until =
@@ -129,10 +144,13 @@ impl Upkeep {
         let silences = self.common.silences.prune(now).await?;
         let claims = self.common.db.claims().prune(now.minus(claims::KEPT_FOR)).await?;
         let stand_ins = self.common.directory.prune(now).await?;
+        let retention = self.common.config.retention;
+        let acks = self.common.db.noise().prune(now.minus(retention)).await?;
         let rows = silences
             + claims
             + stand_ins
-            + self.common.db.alerts().prune(now.minus(self.common.config.retention)).await?;
+            + acks
+            + self.common.db.alerts().prune(now.minus(retention)).await?;
         if rows > 0 {
             tracing::info!(rows, "forgot what is older than alarm.retention");
         }

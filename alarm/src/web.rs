@@ -5,13 +5,16 @@ mod alerts;
 mod case;
 mod claim;
 mod filter;
+mod noise;
 mod person;
 mod roster;
+mod routing;
 pub(crate) mod text;
 mod time;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use askama::Template;
 use axum::Router;
@@ -52,6 +55,8 @@ pub(crate) fn routes(web: Arc<Web>) -> Router {
         .route("/alerts", get(alerts::page))
         .route("/alerts.json", get(alerts::json))
         .route("/alerts/{fingerprint}", get(case::page))
+        .route("/noise", get(noise::page))
+        .route("/routing", get(routing::page))
         .route("/alerts/{fingerprint}/claims", post(claim::change))
         .route("/people", get(roster::page))
         .route("/people/users/{name}", get(person::user_page).post(person::save_user))
@@ -192,6 +197,11 @@ impl Page {
 
     pub(crate) fn ago(&self, moment: Timestamp) -> String {
         time::ago(moment, self.now, self.language)
+    }
+
+    /// A span in words.
+    pub(crate) fn span(&self, span: Duration) -> String {
+        time::span_words(span, self.language)
     }
 
     pub(crate) fn footer(&self) -> String {
@@ -359,6 +369,8 @@ pub(crate) mod tests {
             include_str!("../templates/alerts.html"),
             include_str!("../templates/case.html"),
             include_str!("../templates/message.html"),
+            include_str!("../templates/noise.html"),
+            include_str!("../templates/routing.html"),
             include_str!("../templates/mute.html"),
             include_str!("../templates/claim.html"),
             include_str!("../templates/people.html"),

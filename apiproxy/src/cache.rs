@@ -34,13 +34,14 @@ pub(crate) struct Key {
     lookback: Duration,
     subquery_step: Duration,
     samples_max: usize,
-    /// The data centres that are asked. When a host moves, the question becomes another one.
-    places: Vec<usize>,
+    /// The data centres that are asked, by the number of their list and their positions in it. When a host moves, or
+    /// a data centre is changed, the question becomes another one.
+    places: (u64, Vec<usize>),
 }
 
 impl Key {
     /// The key of a question to these data centres.
-    pub(crate) fn new(expr: &Expr, params: &Params, places: Vec<usize>) -> Self {
+    pub(crate) fn new(expr: &Expr, params: &Params, places: (u64, Vec<usize>)) -> Self {
         let Params { step, lookback, subquery_step, limits, .. } = params;
         let (step, lookback, subquery_step) = (*step, *lookback, *subquery_step);
         let samples_max = limits.samples_max;
@@ -307,12 +308,12 @@ impl RangeCache {
         // A warning may be of any one step, and histograms are not kept.
         let is_plain = whole.warnings.is_empty() && whole.histograms.is_empty();
         if has_news && is_plain && is_whole() {
-            let infos = whole.infos.clone();
-            let all = Extent { from: settled.from, to: settled.last, series, infos, made };
+            let (from, to, infos) = (settled.from, settled.last, whole.infos);
+            let all = Extent { from, to, series, infos, made };
             if let Some(extent) = all.cut(settled.from, settled.to) {
                 self.keep(key, extent, params);
             }
-            whole.value = Value::Matrix(all.series);
+            (whole.value, whole.infos) = (Value::Matrix(all.series), all.infos);
         } else {
             whole.value = Value::Matrix(series);
         }
@@ -416,7 +417,7 @@ mod tests {
         };
         let output = match cache.settled(&expr, params, now) {
             Some(settled) => {
-                let key = Key::new(&expr, params, vec![0]);
+                let key = Key::new(&expr, params, (0, vec![0]));
                 let answer = cache.answer((key, settled), params, now, compute, || true);
                 answer.now_or_never().expect("nothing waits").expect("it is good")
             }
@@ -499,7 +500,7 @@ mod tests {
         let now = Timestamp::from_seconds(3_000);
         let settled = cache.settled(&expr, &params, now).expect("it is old");
         let compute = |times| std::future::ready(Ok(computed(&all, &expr, times)));
-        let key = Key::new(&expr, &params, vec![0]);
+        let key = Key::new(&expr, &params, (0, vec![0]));
         let answer = cache.answer((key, settled), &params, now, compute, || false);
         assert!(answer.now_or_never().expect("nothing waits").is_ok());
         assert_eq!(asked(&cache, &all, "x", &params, 3_000).1, [(600, 1_200)]);
@@ -509,14 +510,15 @@ mod tests {
     #[test]
     fn other_limits_and_other_data_centres_are_other_questions() {
         let (expr, params) = (parsed("x"), range(600, 1_200, 60));
-        let key = Key::new(&expr, &params, vec![0]);
-        assert_ne!(key, Key::new(&expr, &params, vec![0, 1]));
+        let key = Key::new(&expr, &params, (0, vec![0]));
+        assert_ne!(key, Key::new(&expr, &params, (0, vec![0, 1])));
+        assert_ne!(key, Key::new(&expr, &params, (1, vec![0])));
         let mut other = params.clone();
         other.limits.samples_max = 7;
-        assert_ne!(key, Key::new(&expr, &other, vec![0]));
+        assert_ne!(key, Key::new(&expr, &other, (0, vec![0])));
         let other = Params { lookback: Duration::from_secs(60), ..params.clone() };
-        assert_ne!(key, Key::new(&expr, &other, vec![0]));
-        assert_eq!(key, Key::new(&expr, &range(0, 60, 60), vec![0]));
+        assert_ne!(key, Key::new(&expr, &other, (0, vec![0])));
+        assert_eq!(key, Key::new(&expr, &range(0, 60, 60), (0, vec![0])));
     }
 
     #[test]

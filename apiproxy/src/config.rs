@@ -38,6 +38,13 @@ pub struct Config {
     pub judge_url: String,
     /// The data centres that are asked; none asks the store of `[storage]` alone.
     pub datacenters: Vec<DataCentreConfig>,
+    /// hbs of the store of `[storage]` where no data centre is named; `saker standalone` knows its own.
+    pub hbs_urls: Vec<String>,
+    /// A file with a name and a token a line: who may set data centres from other machines, and the users of
+    /// Open-Falcon's `Apitoken`. Read again on SIGHUP; empty for none.
+    pub token_file: PathBuf,
+    /// Whether questions from other machines take one of these tokens, too.
+    pub token_required: bool,
     /// Most memory for answers to range queries that are kept; 0 keeps none.
     pub cache_bytes_max: usize,
     /// Answers about times that are newer than this are not kept: samples may still arrive. At least five minutes,
@@ -68,6 +75,8 @@ pub struct DataCentreConfig {
     pub labels: BTreeMap<String, String>,
     /// Its judge; empty for none.
     pub judge_url: String,
+    /// Its hbs, which tell which hosts live there, as `http://host:port`.
+    pub hbs_urls: Vec<String>,
     /// Further addresses that hold the same series as `url`, which are asked when it is slow or away. They take the same
     /// token and headers.
     pub replicas: Vec<String>,
@@ -83,6 +92,7 @@ impl Default for DataCentreConfig {
             timeout: Duration::from_secs(10),
             labels: BTreeMap::new(),
             judge_url: String::new(),
+            hbs_urls: Vec::new(),
             replicas: Vec::new(),
         }
     }
@@ -110,9 +120,10 @@ impl DataCentreConfig {
         }
     }
 
-    fn validate(&self, at: usize, faults: &mut Faults) {
+    /// Notes what is wrong, each under its key behind `prefix`.
+    pub(crate) fn validate(&self, prefix: &str, faults: &mut Faults) {
         let mut add = |key: &str, fault: String| {
-            faults.add(&format!("apiproxy.datacenters[{at}].{key}"), fault);
+            faults.add(&format!("{prefix}{key}"), fault);
         };
         if self.name.is_empty() || self.name.contains(',') {
             add("name", "must not be empty nor hold commas".to_owned());
@@ -137,7 +148,14 @@ impl DataCentreConfig {
         if !is_address_or_empty(&self.judge_url) {
             add("judge_url", "must start with http:// or https://, or be empty".to_owned());
         }
+        if let Some(url) = odd_hbs(&self.hbs_urls) {
+            add("hbs_urls", format!("{url:?} must start with http:// or https://"));
+        }
     }
+}
+
+fn odd_hbs(urls: &[String]) -> Option<&String> {
+    urls.iter().find(|url| url.is_empty() || !is_address_or_empty(url))
 }
 
 fn is_address_or_empty(url: &str) -> bool {
@@ -155,6 +173,9 @@ impl Default for Config {
             lookback: Duration::from_secs(300),
             judge_url: "http://127.0.0.1:6081".to_owned(),
             datacenters: Vec::new(),
+            hbs_urls: Vec::new(),
+            token_file: PathBuf::new(),
+            token_required: false,
             cache_bytes_max: 64 << 20,
             cache_fresh: Duration::from_secs(3600),
             cache_age_max: Duration::from_secs(600),
@@ -194,10 +215,16 @@ impl Config {
         }
         let mut names = BTreeSet::new();
         for (at, centre) in self.datacenters.iter().enumerate() {
-            centre.validate(at, faults);
+            centre.validate(&format!("apiproxy.datacenters[{at}]."), faults);
             if !names.insert(&centre.name) {
                 faults.add("apiproxy.datacenters", format!("{:?} occurs twice", centre.name));
             }
+        }
+        if let Some(url) = odd_hbs(&self.hbs_urls) {
+            faults.add("apiproxy.hbs_urls", format!("{url:?} must start with http:// or https://"));
+        }
+        if self.token_required && self.token_file.as_os_str().is_empty() {
+            faults.add("apiproxy.token_required", "needs tokens: set apiproxy.token_file");
         }
         if !is_address_or_empty(&self.judge_url) {
             let fault =
@@ -226,6 +253,8 @@ mod tests {
             samples_max: 0,
             lookback: Duration::ZERO,
             judge_url: "judge:6081".to_owned(),
+            hbs_urls: vec!["hbs:6031".to_owned()],
+            token_required: true,
             cache_fresh: Duration::from_secs(299),
             datacenters: vec![
                 DataCentreConfig {
@@ -252,6 +281,8 @@ mod tests {
                 "apiproxy.datacenters[0].url",
                 "apiproxy.datacenters[0].replicas",
                 "apiproxy.datacenters",
+                "apiproxy.hbs_urls",
+                "apiproxy.token_required",
                 "apiproxy.judge_url"
             ]
         );

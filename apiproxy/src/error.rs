@@ -19,6 +19,11 @@ impl ApiError {
         Self { kind: ErrorKind::BadData, message: format!("invalid parameter {name:?}: {fault}") }
     }
 
+    /// Something that is needed for an answer is away.
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Unavailable, message: message.into() }
+    }
+
     /// Something else about the request is wrong.
     pub(crate) fn bad_data(message: impl Into<String>) -> Self {
         Self { kind: ErrorKind::BadData, message: message.into() }

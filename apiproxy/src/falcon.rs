@@ -4,15 +4,17 @@
 
 mod consolidate;
 mod grafana;
+mod groups;
 mod history;
 mod names;
+mod users;
 
 use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -26,7 +28,8 @@ use crate::metrics::Endpoint;
 use crate::params::Params;
 use crate::partial;
 use crate::site::Ask;
-use names::{Names, Words, endpoint_id, page};
+use names::{Names, Words, number_of, page};
+pub(crate) use users::LOGIN;
 
 /// Pairs of a host and a counter in one question.
 const PAIRS_MAX: usize = 10_000;
@@ -46,6 +49,14 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/api/v1/graph/info", post(infos))
         .route("/api/v1/grafana/metrics/find", get(find).post(find))
         .route("/api/v1/grafana/render", get(render).post(render))
+        .route("/api/v1/hostgroupsimple/{group}", get(group_hosts))
+        .merge(users::routes())
+}
+
+/// Whether a path is one of these, whose errors have the original's form.
+pub(crate) fn is_falcon(path: &str) -> bool {
+    let own = ["/api/v1/graph/", "/api/v1/grafana/", "/api/v1/hostgroupsimple/", "/api/v1/user/"];
+    own.iter().any(|prefix| path.starts_with(prefix))
 }
 
 type Asked = Result<Params, ApiError>;
@@ -96,7 +107,7 @@ async fn endpoints(State(app): State<Arc<App>>, asked: Asked) -> Response {
             ask.label_values(ENDPOINT, &selections, (Timestamp::MIN, Timestamp::MAX), 0).await?;
         let (limit, number) = place(&params)?;
         let found = hosts.into_iter().filter(|host| words.match_text(host));
-        let line = |host: String| json!({ "id": endpoint_id(&host), "endpoint": host });
+        let line = |host: String| json!({ "id": number_of(&host), "endpoint": host });
         Ok(Value::from_iter(page(found, limit, number).into_iter().map(line)).to_string())
     });
     answered(&app, Endpoint::FalconEndpoints, &ask, answer).await
@@ -109,7 +120,7 @@ async fn endpoint_objects(State(app): State<Arc<App>>, asked: Asked) -> Response
         let params = asked?;
         let known = ask.label_values(ENDPOINT, &[], (Timestamp::MIN, Timestamp::MAX), 0).await?;
         let named: Vec<&str> = params.all("endpoints").chain(params.all("endpoints[]")).collect();
-        let line = |host: &String| json!({ "id": endpoint_id(host), "endpoint": host });
+        let line = |host: &String| json!({ "id": number_of(host), "endpoint": host });
         let found = known.iter().filter(|host| named.contains(&host.as_str()));
         Ok(Value::from_iter(found.map(line)).to_string())
     });
@@ -131,7 +142,7 @@ async fn counters(State(app): State<Arc<App>>, asked: Asked) -> Response {
         }
         let hosts = ask.label_values(ENDPOINT, &[], (Timestamp::MIN, Timestamp::MAX), 0).await?;
         let hosts: Vec<String> =
-            hosts.into_iter().filter(|host| ids.contains(&endpoint_id(host))).collect();
+            hosts.into_iter().filter(|host| ids.contains(&number_of(host))).collect();
         let (limit, number) = place(&params)?;
         let names = Names::new(ask.metadata(None, 0).await?);
         let series = series_of(&ask, &hosts, "").await?;
@@ -140,7 +151,7 @@ async fn counters(State(app): State<Arc<App>>, asked: Asked) -> Response {
             let metric = names.metric(labels.metric_name());
             words.match_text(&counter).then(|| {
                 json!({
-                    "endpoint_id": endpoint_id(labels.get(ENDPOINT).unwrap_or("")),
+                    "endpoint_id": number_of(labels.get(ENDPOINT).unwrap_or("")),
                     "counter": counter,
                     "step": metric.step,
                     "type": metric.counter_type.as_str(),
@@ -150,6 +161,13 @@ async fn counters(State(app): State<Arc<App>>, asked: Asked) -> Response {
         Ok(Value::from_iter(page(lines, limit, number)).to_string())
     });
     answered(&app, Endpoint::FalconCounters, &ask, answer).await
+}
+
+/// `GET /hostgroupsimple/{group}`: the names of a group's hosts.
+async fn group_hosts(State(app): State<Arc<App>>, Path(group): Path<String>) -> Response {
+    let ask = app.ask();
+    let answer = app.in_turn(async { groups::hosts(&ask, &group).await });
+    answered(&app, Endpoint::FalconGroups, &ask, answer).await
 }
 
 /// The Grafana plug-in's tree: hosts, then the pieces of counters.

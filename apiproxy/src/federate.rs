@@ -17,24 +17,36 @@ use crate::site::{Ask, Failure, Site};
 /// data centres.
 const SHARED_MAX: usize = 500;
 
-/// The hosts that several data centres have series of.
+/// Stands for a data centre where the answers for the hosts of several are told apart, and for series without a host.
+/// No data centre can have such names.
+const SHARED: &str = "";
+const NAMELESS: &str = ",";
+
+/// The hosts that several data centres have series of, as conditions.
 struct Shared {
-    without: Matcher,
-    only: Matcher,
+    /// All others; nothing when there are none.
+    without: Option<Matcher>,
+    /// All others, but not series without a host.
+    named: Matcher,
+    /// Them; nothing when there are none.
+    only: Option<Matcher>,
 }
 
 impl Shared {
-    fn new(hosts: &[Box<str>]) -> Result<Option<Self>, ApiError> {
-        if hosts.is_empty() {
-            return Ok(None);
-        }
+    fn new(hosts: &[Box<str>]) -> Result<Self, ApiError> {
         let names: Vec<String> = hosts.iter().map(|host| regex::escape(host)).collect();
-        let matcher = |op| {
-            Matcher::new(ENDPOINT, op, &names.join("|")).map_err(|error| {
+        let pattern = names.join("|");
+        let matcher = |op, pattern: &str| {
+            Matcher::new(ENDPOINT, op, pattern).map_err(|error| {
                 ApiError::bad_data(format!("hosts of several data centres: {error}"))
             })
         };
-        Ok(Some(Self { without: matcher(MatchOp::NotRegex)?, only: matcher(MatchOp::Regex)? }))
+        let named = matcher(MatchOp::NotRegex, &format!("|{pattern}"))?;
+        if hosts.is_empty() {
+            return Ok(Self { without: None, named, only: None });
+        }
+        let without = Some(matcher(MatchOp::NotRegex, &pattern)?);
+        Ok(Self { without, named, only: Some(matcher(MatchOp::Regex, &pattern)?) })
     }
 }
 
@@ -80,10 +92,12 @@ pub(crate) async fn query(
     let shared = catalogue.shared();
     // Nobody knows what would be counted twice while a data centre has not told its hosts.
     let may_aggregate = catalogue.is_complete() && shared.len() <= SHARED_MAX;
-    let distributed = promql::distribute(expr)
+    // What is computed of a host's series may have none of their labels, nor then those that a data centre adds.
+    let may_join = may_aggregate && ask.sites.list().iter().all(|one| one.centre.labels.is_empty());
+    let distributed = promql::distribute(expr, may_join.then_some(ENDPOINT))
         .filter(|taken| may_aggregate || taken.parts.iter().all(|part| part.merge == Merge::Union));
     match distributed {
-        Some(taken) => distributed_query(ask, &taken, params, Shared::new(shared)?.as_ref()).await,
+        Some(taken) => distributed_query(ask, &taken, params, &Shared::new(shared)?).await,
         None => over_series(ask, expr, params).await,
     }
 }
@@ -93,7 +107,7 @@ async fn distributed_query(
     ask: &Arc<Ask>,
     taken: &Distributed,
     params: &Params,
-    shared: Option<&Shared>,
+    shared: &Shared,
 ) -> Result<Output, ApiError> {
     let parts = taken.parts.iter().map(|part| answer_to(ask, part, params, shared));
     let answers = futures_util::future::try_join_all(parts).await?;
@@ -122,24 +136,38 @@ async fn distributed_query(
 type Answers = (Vec<Output>, Vec<Series>);
 
 /// The answer of all data centres to a part. Hosts that several of them have series of are left out there: a window
-/// over the moment at which a host moved needs the samples of both, so these are fetched and looked at here.
+/// over the moment at which a host moved needs the samples of both, so these are fetched and looked at here. Series
+/// without a host may be at several as well, so nothing is computed host by host of them.
 async fn answer_to(
     ask: &Arc<Ask>,
     part: &Part,
     params: &Params,
-    shared: Option<&Shared>,
+    shared: &Shared,
 ) -> Result<Answers, ApiError> {
     let places = ask.places(&part.expr);
-    let shared = shared.filter(|_| places.len() > 1);
-    let mut found =
-        asked(ask, &part.expr, params, places, shared.map(|shared| &shared.without)).await?;
-    if let Some(shared) = shared {
-        let with = |matchers: &[Matcher]| [matchers, std::slice::from_ref(&shared.only)].concat();
-        let mut output =
-            over_series(ask, &promql::with_matchers(&part.expr, &with), params).await?;
-        let series = merge::series_of(take_value(&mut output), params.start);
-        found.push((String::new(), output, series));
-    }
+    let is_alone = places.len() <= 1;
+    let without = if part.by_host { Some(&shared.named) } else { shared.without.as_ref() };
+    let only = shared.only.as_ref().filter(|_| !is_alone);
+    let is_nameless = part.by_host && !is_alone && may_be_nameless(&part.expr);
+    let of_shared = async {
+        let Some(only) = only else { return Ok(None) };
+        let output = over_series(ask, &with_condition(&part.expr, only), params).await?;
+        Ok::<_, ApiError>(Some(answered(SHARED, output, params)))
+    };
+    let of_nameless = async {
+        if !is_nameless {
+            return Ok(None);
+        }
+        let expr = with_condition(&part.expr, &Matcher::equal(ENDPOINT, ""));
+        let output = Box::pin(nameless(ask, &expr, params)).await?;
+        Ok::<_, ApiError>(Some(answered(NAMELESS, output, params)))
+    };
+    let (mut found, of_shared, of_nameless) = tokio::try_join!(
+        asked(ask, &part.expr, params, places, without.filter(|_| !is_alone)),
+        of_shared,
+        of_nameless,
+    )?;
+    found.extend(of_shared.into_iter().chain(of_nameless));
     let (mut outputs, mut lists) = (Vec::new(), Vec::new());
     for (site, output, mut series) in found {
         if part.merge == Merge::Partial {
@@ -149,6 +177,32 @@ async fn answer_to(
         lists.push(series);
     }
     Ok((outputs, merge::union(lists)))
+}
+
+/// The expression over series that satisfy one more condition.
+fn with_condition(expr: &Expr, condition: &Matcher) -> Expr {
+    let with = |matchers: &[Matcher]| [matchers, std::slice::from_ref(condition)].concat();
+    promql::with_matchers(expr, &with)
+}
+
+/// Whether an expression can read series without a host.
+fn may_be_nameless(expr: &Expr) -> bool {
+    let is_of_hosts = |matcher: &Matcher| matcher.name == ENDPOINT && !matcher.matches("");
+    !expr.selectors().iter().all(|selector| selector.matchers.iter().any(is_of_hosts))
+}
+
+/// The answer for series without a host.
+async fn nameless(ask: &Arc<Ask>, expr: &Expr, params: &Params) -> Result<Output, ApiError> {
+    match promql::distribute(expr, None) {
+        Some(taken) => distributed_query(ask, &taken, params, &Shared::new(&[])?).await,
+        None => over_series(ask, expr, params).await,
+    }
+}
+
+/// An answer with its series apart, and whom it is from.
+fn answered(from: &str, mut output: Output, params: &Params) -> (String, Output, Vec<Series>) {
+    let series = merge::series_of(take_value(&mut output), params.start);
+    (from.to_owned(), output, series)
 }
 
 fn take_value(output: &mut Output) -> Value {

@@ -5,24 +5,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, RawQuery, State};
+use axum::extract::{DefaultBodyLimit, Path, RawQuery, Request, State};
 use axum::http::StatusCode;
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use daemon::Clock;
+use daemon::{Clock, PeerAddr};
+use db::Trail;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use wire::prom_api::{self, ErrorKind, Notes};
 
 use crate::cache::{Key, RangeCache};
+use crate::centres::Centres;
 use crate::config::Config;
 use crate::error::{ApiError, json};
+use crate::gate::Gate;
 use crate::metrics::{Counted, Endpoint, Metrics};
 use crate::params::Params;
 use crate::query::Question;
 use crate::rules::Judges;
-use crate::site::{Ask, Sites};
-use crate::{browse, falcon, federate, partial, query};
+use crate::site::Ask;
+use crate::{browse, datacenters, falcon, federate, partial, query, targets};
 
 /// A form holds a query and a few times; a longer one is refused.
 const FORM_BYTES_MAX: usize = 1 << 20;
@@ -36,8 +40,10 @@ const PROMETHEUS_VERSION: &str = "3.14.0";
 pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
-    pub(crate) sites: Arc<Sites>,
-    metrics: Metrics,
+    pub(crate) centres: Arc<Centres>,
+    pub(crate) metrics: Metrics,
+    pub(crate) gate: Gate,
+    pub(crate) trail: Trail,
     judges: Judges,
     turns: Semaphore,
     cache: RangeCache,
@@ -47,13 +53,14 @@ impl App {
     pub(crate) fn new(
         config: Config,
         clock: Clock,
-        sites: Arc<Sites>,
+        centres: Arc<Centres>,
         metrics: Metrics,
-        judges: Judges,
+        (judges, gate): (Judges, Gate),
     ) -> Self {
         let turns = Semaphore::new(config.queries_in_flight_max.min(Semaphore::MAX_PERMITS));
         let cache = RangeCache::new(&config, metrics.clone());
-        Self { config, clock, sites, metrics, judges, turns, cache }
+        let trail = Trail::new();
+        Self { config, clock, centres, metrics, gate, trail, judges, turns, cache }
     }
 }
 
@@ -71,9 +78,11 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .route("/api/v1/status/buildinfo", get(buildinfo))
         .route("/api/v1/rules", get(rules))
         .route("/api/v1/alerts", get(alerts))
-        .route("/api/v1/datacenters", get(datacenters))
+        .route("/api/v1/targets", get(targets))
+        .merge(datacenters::routes())
         .merge(falcon::routes())
         .layer(axum::middleware::from_fn(partial::denied))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), admitted))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .with_state(app)
 }
@@ -139,9 +148,34 @@ async fn alerts(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Respo
     app.told_by_judges(Endpoint::Alerts, "alerts", "alerts", query.as_deref()).await
 }
 
-async fn datacenters(State(app): State<Arc<App>>) -> Response {
-    let told = app.sites.told();
-    json(StatusCode::OK, prom_api::success(|out| prom_api::put_json(out, &told), &Notes::default()))
+async fn targets(State(app): State<Arc<App>>, asked: Asked) -> Response {
+    let ask = app.ask();
+    let found = app.in_turn(async { targets::targets(&ask, &asked?).await });
+    partial::marked(app.measured(Endpoint::Targets, found).await, &ask)
+}
+
+/// Who may not ask is told so, in the words of what was asked.
+async fn admitted(
+    State(app): State<Arc<App>>,
+    PeerAddr(peer): PeerAddr,
+    request: Request,
+    next: Next,
+) -> Response {
+    let path = request.uri().path();
+    if path == falcon::LOGIN {
+        return next.run(request).await;
+    }
+    match app.gate.admit_question(peer, request.headers(), app.clock.now()) {
+        Ok(()) => next.run(request).await,
+        Err(why) => {
+            app.metrics.refused.inc();
+            let body = match falcon::is_falcon(path) {
+                true => serde_json::json!({ "error": why }).to_string(),
+                false => prom_api::error(ErrorKind::BadData, &why),
+            };
+            json(StatusCode::UNAUTHORIZED, body)
+        }
+    }
 }
 
 // No `features`: their presence would make Grafana take us for Mimir and its ruler.
@@ -167,7 +201,7 @@ impl App {
     ) -> Response {
         let mut missing = Vec::new();
         let told = async {
-            let told = self.judges.ask(what, key, query).await?;
+            let told = self.judges.ask(&self.centres.sites(), (what, key), query).await?;
             missing = told.missing;
             Ok(told.body)
         };
@@ -177,12 +211,12 @@ impl App {
 
     /// A question to the data centres, with the time that a query has.
     pub(crate) fn ask(&self) -> Arc<Ask> {
-        Arc::new(self.sites.ask(self.config.query_timeout))
+        Arc::new(self.centres.sites().ask(self.config.query_timeout))
     }
 
     async fn answered(&self, endpoint: Endpoint, asked: Result<Question, ApiError>) -> Response {
         let timeout = asked.as_ref().map_or(Duration::ZERO, |question| question.timeout);
-        let ask = Arc::new(self.sites.ask(timeout));
+        let ask = Arc::new(self.centres.sites().ask(timeout));
         let answer = async { self.answer(asked?, &ask).await };
         partial::marked(self.measured(endpoint, answer).await, &ask)
     }
@@ -196,7 +230,8 @@ impl App {
         let Question { expr, params, may_be_kept, .. } = question;
         let now = self.clock.now();
         if may_be_kept && let Some(settled) = self.cache.settled(&expr, &params, now) {
-            let key = Key::new(&expr, &params, ask.places(&expr).iter().collect());
+            let places = (ask.sites.number(), ask.places(&expr).iter().collect());
+            let key = Key::new(&expr, &params, places);
             let piece = |times: promql::Params| {
                 let expr = &expr;
                 async move { federate::answer(ask, expr, &times).await }

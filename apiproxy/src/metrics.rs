@@ -10,6 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use wire::prom_api::ErrorKind;
 
+use crate::catalogue::Catalogue;
+
 /// What was asked for, as a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Endpoint {
@@ -29,10 +31,12 @@ pub(crate) enum Endpoint {
     FalconLastPoint,
     FalconInfo,
     FalconGrafana,
+    FalconGroups,
+    Targets,
 }
 
 impl Endpoint {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 18] = [
         Self::Query,
         Self::QueryRange,
         Self::FormatQuery,
@@ -49,6 +53,8 @@ impl Endpoint {
         Self::FalconLastPoint,
         Self::FalconInfo,
         Self::FalconGrafana,
+        Self::FalconGroups,
+        Self::Targets,
     ];
 }
 
@@ -71,6 +77,8 @@ impl EncodeLabelValue for Endpoint {
             Self::FalconLastPoint => "falcon_last_point",
             Self::FalconInfo => "falcon_info",
             Self::FalconGrafana => "falcon_grafana",
+            Self::FalconGroups => "falcon_groups",
+            Self::Targets => "targets",
         };
         EncodeLabelValue::encode(&word, encoder)
     }
@@ -157,6 +165,11 @@ pub(crate) struct Metrics {
     site_seconds: Family<OfSite, Histogram, fn() -> Histogram>,
     pub(crate) in_flight: Gauge,
     pub(crate) waiting: Gauge,
+    /// Changes, questions and logins that were refused.
+    pub(crate) refused: Counter,
+    catalogue_hosts: Gauge,
+    catalogue_shared: Gauge,
+    catalogue_bytes: Gauge,
     site_again: Family<BySite, Counter>,
     cache: Family<ByWord, Counter>,
     cache_bytes: Gauge,
@@ -175,6 +188,10 @@ impl Metrics {
             site_seconds: Family::new_with_constructor(buckets),
             in_flight: Gauge::default(),
             waiting: Gauge::default(),
+            refused: Counter::default(),
+            catalogue_hosts: Gauge::default(),
+            catalogue_shared: Gauge::default(),
+            catalogue_bytes: Gauge::default(),
             site_again: Family::default(),
             cache: Family::default(),
             cache_bytes: Gauge::default(),
@@ -206,9 +223,30 @@ impl Metrics {
             "Queries waiting for their turn",
             metrics.waiting.clone(),
         );
+        let help = "Changes, questions and logins that were refused for want of a right token";
+        registry.register("apiproxy_refused", help, metrics.refused.clone());
+        for (name, help, gauge) in [
+            ("apiproxy_catalogue_hosts", "Hosts in the catalogue", &metrics.catalogue_hosts),
+            (
+                "apiproxy_catalogue_shared_hosts",
+                "Hosts that several data centres may have series of",
+                &metrics.catalogue_shared,
+            ),
+            ("apiproxy_catalogue_bytes", "Memory of the catalogue", &metrics.catalogue_bytes),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
         drop(registry);
         metrics.register_further(context);
         metrics
+    }
+
+    /// What the catalogue has come to; `told_bytes` is the memory of who told what.
+    pub(crate) fn catalogue(&self, catalogue: &Catalogue, told_bytes: usize) {
+        let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.catalogue_hosts.set(number(catalogue.len()));
+        self.catalogue_shared.set(number(catalogue.shared().len()));
+        self.catalogue_bytes.set(number(catalogue.bytes() + told_bytes));
     }
 
     fn register_further(&self, context: &Context) {

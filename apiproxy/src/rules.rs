@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use futures_util::future::join_all;
 use reqwest::{Client, Response};
 use serde_json::Value;
 use wire::prom_api::{self, ErrorKind, Notes};
 
-use crate::config::Config;
 use crate::error::ApiError;
+use crate::site::Sites;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A longer answer is not passed on.
@@ -17,7 +18,8 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// The judges that are asked: one, or one of each data centre.
 #[derive(Debug)]
 pub(crate) struct Judges {
-    list: Vec<Judge>,
+    /// Where only one store is asked.
+    sole_url: String,
     http: Client,
 }
 
@@ -36,30 +38,21 @@ pub(crate) struct Told {
 }
 
 impl Judges {
-    /// Those that the settings name.
-    pub(crate) fn new(config: &Config, http: Client) -> Self {
-        let judge = |name: &str, url: &str| Judge {
-            name: name.to_owned(),
-            url: url.trim_end_matches('/').to_owned(),
-        };
-        let of_centres = config.datacenters.iter().map(|one| judge(&one.name, &one.judge_url));
-        let mut list: Vec<Judge> = of_centres.collect();
-        if list.is_empty() {
-            list.push(judge("apiproxy.judge_url", &config.judge_url));
-        }
-        list.retain(|judge| !judge.url.is_empty());
-        Self { list, http }
+    /// `sole_url` is asked where no data centres are named.
+    pub(crate) fn new(sole_url: String, http: Client) -> Self {
+        Self { sole_url, http }
     }
 
     /// What they answer to `GET /api/v1/<what>?<query>`. Their lists are put together under `key`.
     pub(crate) async fn ask(
         &self,
-        what: &str,
-        key: &str,
+        sites: &Sites,
+        (what, key): (&str, &str),
         query: Option<&str>,
     ) -> Result<Told, ApiError> {
+        let judges = self.of(sites);
         let ask = |judge| self.ask_one(judge, what, query);
-        match self.list.as_slice() {
+        match judges.as_slice() {
             [] => {
                 let message = format!("no judge is named for {what}: set apiproxy.judge_url");
                 Err(ApiError { kind: ErrorKind::NotFound, message })
@@ -67,6 +60,21 @@ impl Judges {
             [only] => Ok(Told { body: ask(only).await?, missing: Vec::new() }),
             all => together(key, all, join_all(all.iter().map(ask)).await),
         }
+    }
+
+    fn of(&self, sites: &Sites) -> Vec<Judge> {
+        let judge = |name: &str, url: &str| Judge {
+            name: name.to_owned(),
+            url: url.trim_end_matches('/').to_owned(),
+        };
+        let of_sites =
+            sites.list().iter().map(|site| judge(&site.centre.name, &site.about.judge_url));
+        let mut list: Vec<Judge> = match sites.is_plain() {
+            true => vec![judge("apiproxy.judge_url", &self.sole_url)],
+            false => of_sites.collect(),
+        };
+        list.retain(|judge| !judge.url.is_empty());
+        list
     }
 
     async fn ask_one(
@@ -136,16 +144,24 @@ fn together(
     Ok(Told { body, missing })
 }
 
-async fn read(mut answer: Response) -> anyhow::Result<String> {
+async fn read(answer: Response) -> anyhow::Result<String> {
+    let body = read_at_most(answer, ANSWER_BYTES_MAX).await;
+    let body = body.context("the list of rules can be narrowed with rule_group[]")?;
+    Ok(String::from_utf8(body)?)
+}
+
+/// The body of an answer of at most so many bytes.
+pub(crate) async fn read_at_most(
+    mut answer: Response,
+    bytes_max: usize,
+) -> anyhow::Result<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await? {
-        anyhow::ensure!(
-            body.len() + chunk.len() <= ANSWER_BYTES_MAX,
-            "its answer is longer than {ANSWER_BYTES_MAX} bytes; narrow it with rule_group[]"
-        );
+        let is_long = body.len() + chunk.len() > bytes_max;
+        anyhow::ensure!(!is_long, "its answer is longer than {bytes_max} bytes");
         body.extend_from_slice(&chunk);
     }
-    Ok(String::from_utf8(body)?)
+    Ok(body)
 }
 
 #[cfg(test)]

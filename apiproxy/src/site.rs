@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use daemon::Clock;
@@ -14,8 +15,9 @@ use tokio::time::Instant;
 
 use crate::breaker::Breaker;
 use crate::call::Call;
-use crate::catalogue::{Catalogue, SiteSet};
+use crate::catalogue::{Catalogue, Current, SiteSet};
 use crate::error::ApiError;
+use crate::hbs::Hbs;
 use crate::hedge::Hedging;
 use crate::merge;
 use crate::metrics::Metrics;
@@ -35,10 +37,24 @@ pub struct DataCentre {
     pub replicas: Vec<Reader>,
 }
 
+/// What else belongs to a data centre.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct About {
+    /// Its judge; empty for none.
+    pub(crate) judge_url: String,
+    /// Its hbs, each of which is followed.
+    pub(crate) hbs: Vec<Hbs>,
+    /// Whether it is the store of `[storage]`, asked because no data centre is named.
+    pub(crate) is_plain: bool,
+    /// What it was made from, when that was set by API rather than in the configuration.
+    pub(crate) stored: Option<String>,
+}
+
 /// A data centre and what is known of its health.
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) centre: DataCentre,
+    pub(crate) about: About,
     breaker: Mutex<Breaker>,
     engine: OnceLock<Engine>,
     /// The same data centre by its other stores.
@@ -48,18 +64,26 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    fn new(mut centre: DataCentre) -> Self {
+    pub(crate) fn new(mut centre: DataCentre, about: About) -> Self {
         let readers = std::mem::take(&mut centre.replicas);
-        let replica = |reader| Arc::new(Self::new(DataCentre { reader, ..centre.clone() }));
+        let replica = |reader| {
+            let centre = DataCentre { reader, ..centre.clone() };
+            Arc::new(Self::new(centre, About::default()))
+        };
         let replicas = readers.into_iter().map(replica).collect();
         let (breaker, engine) = (Mutex::default(), OnceLock::new());
         let (hedging, answered) = (Mutex::default(), Mutex::default());
-        Self { centre, breaker, engine, replicas, hedging, answered }
+        Self { centre, about, breaker, engine, replicas, hedging, answered }
     }
 
     /// Itself and its replicas, in the order in which they are asked.
     pub(crate) fn all(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
         std::iter::once(self).chain(&self.replicas)
+    }
+
+    /// The health of each replica, in a word.
+    pub(crate) fn health_of_replicas(&self) -> Vec<&'static str> {
+        self.replicas.iter().map(|one| one.breaker().word()).collect()
     }
 
     pub(crate) fn has_no_replicas(&self) -> bool {
@@ -175,19 +199,33 @@ fn is_refusal(error: &RemoteError) -> bool {
     }
 }
 
-/// All data centres.
+/// All data centres. The list never changes: [`crate::centres::Centres`] makes another one.
 #[derive(Debug)]
 pub(crate) struct Sites {
     list: Vec<Arc<Site>>,
-    catalogue: RwLock<Arc<Catalogue>>,
+    catalogue: Current,
     clock: Clock,
     metrics: Metrics,
+    number: u64,
 }
 
+/// How many lists of data centres there were in this process.
+static LISTS: AtomicU64 = AtomicU64::new(0);
+
 impl Sites {
-    pub(crate) fn new(centres: Vec<DataCentre>, clock: Clock, metrics: Metrics) -> Self {
-        let list = centres.into_iter().map(|centre| Arc::new(Site::new(centre))).collect();
-        Self { list, catalogue: RwLock::default(), clock, metrics }
+    pub(crate) fn new(
+        list: Vec<Arc<Site>>,
+        catalogue: Catalogue,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Self {
+        let number = LISTS.fetch_add(1, Ordering::Relaxed);
+        Self { list, catalogue: Current::new(catalogue), clock, metrics, number }
+    }
+
+    /// A number that no other list of data centres has.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// All of them, in the order of the configuration.
@@ -195,13 +233,19 @@ impl Sites {
         &self.list
     }
 
-    /// Where hosts are.
-    pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
-        self.catalogue.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Whether no data centre is named, and the store of `[storage]` is asked alone.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.list.iter().any(|site| site.about.is_plain)
     }
 
-    pub(crate) fn put_catalogue(&self, catalogue: Catalogue) {
-        *self.catalogue.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalogue);
+    /// Where hosts are.
+    pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
+        self.catalogue.get()
+    }
+
+    /// Where hosts are, for who keeps it up.
+    pub(crate) fn current(&self) -> &Current {
+        &self.catalogue
     }
 
     /// A question to them, to be answered within a time.
@@ -209,24 +253,8 @@ impl Sites {
         Ask { sites: self.clone(), until: Instant::now() + within, missing: Mutex::default() }
     }
 
-    /// Name, health and number of hosts of each.
-    pub(crate) fn told(&self) -> serde_json::Value {
-        let catalogue = self.catalogue();
-        let hosts = catalogue.count(self.list.len());
-        let one = |(site, hosts): (&Arc<Site>, usize)| {
-            let DataCentre { name, labels, timeout, .. } = &site.centre;
-            let breaker = site.breaker();
-            let replicas: Vec<_> = site.replicas.iter().map(|one| one.breaker().word()).collect();
-            serde_json::json!({
-                "name": name, "labels": labels, "timeoutSeconds": timeout.as_secs_f64(),
-                "health": breaker.word(), "lastError": breaker.why(), "hosts": hosts,
-                "replicas": replicas,
-            })
-        };
-        serde_json::Value::from_iter(self.list.iter().zip(hosts).map(one))
-    }
-
-    fn all(&self) -> SiteSet {
+    /// Every one of them.
+    pub(crate) fn all(&self) -> SiteSet {
         SiteSet::first(self.list.len())
     }
 }
@@ -243,6 +271,12 @@ impl Ask {
     /// The data centres that did not answer, with the reason.
     pub(crate) fn missing(&self) -> BTreeMap<String, String> {
         self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that something of a data centre is missing.
+    pub(crate) fn miss(&self, name: &str, why: &str) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        missing.insert(name.to_owned(), why.to_owned());
     }
 
     /// A sentence for each of them.

@@ -10,9 +10,13 @@ use serde::Deserialize;
 use serde_json::json;
 use wire::heartbeat::HeartbeatRequest;
 
+use crate::changes::Changes;
+
 /// A host's sight is written again after this time even if nothing changed, so that a restart of hbs does not take
 /// hosts for silent that were heard minutes ago.
 const SIGHT_STORED_EVERY: Duration = Duration::from_secs(60);
+/// A host that is heard after so long a silence came back: it may have lived elsewhere in the meantime.
+const BACK_AFTER: Duration = Duration::from_secs(120);
 
 /// What became of a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +37,7 @@ pub(crate) struct Fleet {
     hosts: BTreeMap<String, Host>,
     to_store: BTreeMap<String, Stale>,
     hosts_max: usize,
+    changes: Changes,
 }
 
 /// A host.
@@ -92,8 +97,11 @@ pub(crate) struct Sight {
 impl Fleet {
     /// The fleet as it was stored, at the start of hbs.
     pub(crate) fn new(stored: Vec<HostRow>, hosts_max: usize) -> Self {
-        let mut fleet = Self { hosts: BTreeMap::new(), to_store: BTreeMap::new(), hosts_max };
+        let (hosts, to_store) = (BTreeMap::new(), BTreeMap::new());
+        let mut fleet = Self { hosts, to_store, hosts_max, changes: Changes::default() };
         fleet.learn(stored);
+        // Nobody has asked yet: all of them are the beginning, not changes.
+        fleet.changes = Changes::default();
         fleet
     }
 
@@ -107,6 +115,10 @@ impl Fleet {
         let name = &heartbeat.host.0;
         let row = seen_row(heartbeat, peer_ip, now);
         let is_full = self.hosts.len() >= self.hosts_max;
+        let known = self.hosts.get(name);
+        if known.map_or(!is_full, |host| host.age(now) >= BACK_AFTER) {
+            self.changes.note(name);
+        }
         let heard = match self.hosts.get_mut(name) {
             None if is_full => return Heard::Full,
             None => {
@@ -148,6 +160,7 @@ impl Fleet {
                 }
                 Some(host) => host.row.seen_at = row.seen_at,
                 None => {
+                    self.changes.note(&row.name);
                     self.hosts.insert(row.name.clone(), Host::new(row));
                 }
             }
@@ -202,17 +215,25 @@ impl Fleet {
     /// Forgets a host; `false` when it is not known.
     pub(crate) fn forget(&mut self, name: &str) -> bool {
         self.to_store.remove(name);
-        self.hosts.remove(name).is_some()
+        let was_known = self.hosts.remove(name).is_some();
+        if was_known {
+            self.changes.note(name);
+        }
+        was_known
     }
 
     /// Forgets the hosts that are not stored any more, because another hbs was told to forget them. Those that wait to
     /// be stored are not among them, nor those heard since `moment`, which may be on their way.
     pub(crate) fn forget_others(&mut self, stored: &BTreeSet<String>, moment: Timestamp) {
-        let waiting = &self.to_store;
+        let (waiting, changes) = (&self.to_store, &mut self.changes);
         self.hosts.retain(|name, host| {
-            stored.contains(name)
+            let stays = stored.contains(name)
                 || waiting.contains_key(name)
-                || host.row.seen_at >= moment.millis()
+                || host.row.seen_at >= moment.millis();
+            if !stays {
+                changes.note(name);
+            }
+            stays
         });
     }
 
@@ -259,6 +280,11 @@ impl Fleet {
     /// A host by its name.
     pub(crate) fn host(&self, name: &str) -> Option<&Host> {
         self.hosts.get(name)
+    }
+
+    /// Which hosts came, came back or went.
+    pub(crate) fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// How many hosts are known.
@@ -462,6 +488,36 @@ mod tests {
         fleet.forget_others(&BTreeSet::new(), Timestamp(40_000));
         let left: Vec<&str> = fleet.hosts().map(|host| host.row.name.as_str()).collect();
         assert_eq!(left, ["new", "waiting"]);
+    }
+
+    #[test]
+    fn hosts_that_come_come_back_or_go_are_changes_and_those_that_go_on_are_none() {
+        let stored = {
+            let mut before = fleet();
+            hear(&mut before, "old", "1", 0);
+            before.take_to_store().rows
+        };
+        let mut fleet = Fleet::new(stored, 3);
+        let mut revision = fleet.changes().revision();
+        let mut changed = |fleet: &Fleet| -> Vec<String> {
+            let since = fleet.changes().since(revision).expect("it is not long ago");
+            let names = since.map(str::to_owned).collect();
+            revision = fleet.changes().revision();
+            names
+        };
+        hear(&mut fleet, "a", "1", 0);
+        hear(&mut fleet, "a", "1", 30_000);
+        hear(&mut fleet, "a", "2", 60_000);
+        assert_eq!(changed(&fleet), ["a"]);
+        hear(&mut fleet, "old", "1", 130_000);
+        hear(&mut fleet, "b", "1", 130_000);
+        assert_eq!(changed(&fleet), ["old", "b"]);
+        hear(&mut fleet, "refused", "1", 130_000);
+        fleet.forget("a");
+        assert_eq!(changed(&fleet), ["a"]);
+        fleet.take_to_store();
+        fleet.forget_others(&BTreeSet::from(["b".to_owned()]), Timestamp(200_000));
+        assert_eq!(changed(&fleet), ["old"]);
     }
 
     #[test]

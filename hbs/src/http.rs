@@ -2,6 +2,7 @@
 
 mod audit;
 mod bundles;
+mod feed;
 mod groups;
 mod heartbeats;
 mod hosts;
@@ -28,6 +29,7 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
     Router::new()
         .merge(heartbeats::routes())
         .merge(hosts::routes())
+        .merge(feed::routes())
         .merge(groups::routes())
         .merge(maintenance::routes())
         .merge(bundles::routes(app.config.bundle_bytes_max))

@@ -3,6 +3,7 @@
 
 mod app;
 mod bundle;
+mod changes;
 mod config;
 mod desired;
 mod digest;

@@ -47,6 +47,7 @@ pub(crate) struct Metrics {
     pub(crate) changes_refused: Counter,
     pub(crate) rpc_connections: Gauge,
     pub(crate) rpc_malformed: Counter,
+    pub(crate) rpc_rule_questions: Counter,
 }
 
 impl Metrics {
@@ -86,6 +87,8 @@ impl Metrics {
         add(r, "hbs_rpc_connections", help, &all.rpc_connections);
         let help = "What came by JSON-RPC and was no call that hbs knows";
         add(r, "hbs_rpc_malformed", help, &all.rpc_malformed);
+        let help = "Questions of Open-Falcon's judges for rules, which have none here";
+        add(r, "hbs_rpc_rule_questions", help, &all.rpc_rule_questions);
         r.register_collector(Box::new(Conflicts(db.clone())));
         drop(registry);
         all

@@ -131,9 +131,23 @@ async fn answer(
             let agent = app.fleet().hosts().map(|host| host.row.name.clone()).collect();
             write_result(id, &AgentsReply { agent })
         }
-        GET_STRATEGIES => write_result(id, &StrategiesReply::default()),
-        _ => write_result(id, &ExpressionsReply::default()),
+        GET_STRATEGIES => {
+            asked_for_rules(app, peer);
+            write_result(id, &StrategiesReply::default())
+        }
+        _ => {
+            asked_for_rules(app, peer);
+            write_result(id, &ExpressionsReply::default())
+        }
     })
+}
+
+/// An Open-Falcon judge asks every minute. It gets no rules, also of those that were imported from its portal: our
+/// judge evaluates them, and both would tell everybody twice. Who still has one running should know that it is idle.
+fn asked_for_rules(app: &App, peer: SocketAddr) {
+    if app.metrics.rpc_rule_questions.inc() == 0 {
+        tracing::warn!(%peer, "an Open-Falcon judge asks for rules and gets none: Saker's judge evaluates them");
+    }
 }
 
 async fn report_status(

@@ -1,6 +1,7 @@
 //! A backtest says of stored data what a live judge did while it came in.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use model::{Labels, Timestamp, stale_nan};
 use proptest::collection::vec;
@@ -38,6 +39,8 @@ fn fields() -> impl Strategy<Value = String> {
         ", labels: {level: '{{ if gt $value 8.0 }}high{{ end }}'}",
         ", labels: {of: '{{ with query \"count(up)\" }}{{ . | first | value }}{{ end }}'}",
         ", labels: {endpoint: ''}",
+        // Fails where nobody is low.
+        ", labels: {low: '{{ query \"up < 3\" | first | label \"endpoint\" }}'}",
     ]);
     (recover, no_data, others, 0..4u32, 0..4u32).prop_map(
         |(recover, no_data, others, hold, keep)| {
@@ -120,8 +123,6 @@ async fn agree(group: &str, settle: u32, data: &[[Sent; 3]]) -> Result<(), TestC
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
-
     #[test]
     fn a_backtest_says_what_a_live_judge_did(
         fields in fields(),
@@ -149,7 +150,7 @@ async fn what_recovers_late_and_what_is_gone_are_followed() {
         .into_iter()
         .collect();
     agree(group, 0, &data).await.unwrap();
-    let mut bench = Bench::new(group, MINUTE * 0);
+    let mut bench = Bench::new(group, Duration::ZERO);
     let from = bench.now.plus(MINUTE);
     for sent in &data {
         bench.now = bench.now.plus(MINUTE);

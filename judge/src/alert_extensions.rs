@@ -156,6 +156,42 @@ async fn outside_of_its_active_times_a_rule_rests() {
 }
 
 #[tokio::test]
+async fn a_label_that_cannot_be_made_for_a_while_ends_nothing_and_tells_nothing_twice() {
+    // The label asks for the only owner, and fails while there are none.
+    let fields = "for: 1m, labels: {team: '{{ query \"owner\" | first | label \"team\" }}'}";
+    let mut bench = bench(fields, Duration::ZERO);
+    let owner = [("__name__", "owner"), ("team", "web")];
+    let words = |bench: &Bench| -> Vec<(String, &str)> {
+        let team = |labels: &Labels| labels.get("team").unwrap_or("").to_owned();
+        let alerts = bench.run.rules[0].alerts.iter();
+        alerts.map(|(labels, alert)| (team(labels), alert.phase.as_str())).collect()
+    };
+    bench.push(&owner, 1.0).await;
+    bench.script("8").await;
+    bench.push(&owner, model::stale_nan()).await;
+    bench.script("8").await;
+    let web = |word| vec![("web".to_owned(), word)];
+    assert_eq!(words(&bench), web("pending"), "it waits on");
+    bench.push(&owner, 1.0).await;
+    bench.script("8").await;
+    assert_eq!(words(&bench), web("firing"), "its hold was not interrupted");
+    bench.push(&owner, model::stale_nan()).await;
+    bench.script("88").await;
+    assert_eq!(words(&bench), web("firing"));
+    bench.script("5").await;
+    assert_eq!(words(&bench), web("inactive"), "the end of the condition is its end all the same");
+    // What begins meanwhile goes out under the text of the fault, as in Prometheus.
+    bench.script("88").await;
+    let found = words(&bench);
+    let fault = found.iter().find(|(_, word)| *word == "firing").expect("it is not lost");
+    assert!(fault.0.starts_with("<error expanding template: "), "{found:?}");
+    bench.push(&owner, 1.0).await;
+    bench.script("88").await;
+    let firing: Vec<_> = words(&bench).into_iter().filter(|(_, word)| *word == "firing").collect();
+    assert_eq!(firing, web("firing"), "the good one has taken its place");
+}
+
+#[tokio::test]
 async fn an_alert_from_before_its_rest_keeps_its_start() {
     let mut bench = bench("active_times: [{to: '00:03'}, {from: '00:06'}]", Duration::ZERO);
     let first = bench.minute('8').await.remove(0);

@@ -20,14 +20,17 @@ use model::{Labels, Sample, Series, Timestamp, stale_nan};
 use storage::{Batch, Limits, Storage};
 
 use crate::alert_state::{HeldAlert, Phase};
+use crate::api::{GroupList, RuleFilter};
 use crate::arrival::Waiting;
 use crate::backtest::{Past, Span};
+use crate::board::Board;
 use crate::config::Links;
 use crate::eval::{Alone, Evaluator};
 use crate::group::{GroupRun, Health};
 use crate::metrics::Metrics;
 use crate::outbox::{self, News, Outbox};
 use crate::pass::Passes;
+use crate::query;
 use crate::rule_file::{Defaults, read_group};
 use crate::rules::RuleGroup;
 use crate::shard::Leave;
@@ -193,6 +196,25 @@ impl Bench {
         left
     }
 
+    /// The value of an expression without labels in its result, now.
+    async fn value(&self, expr: &str) -> Option<f64> {
+        let expr = promql::parse(expr).expect("it is PromQL");
+        let timeout = Duration::from_secs(60);
+        let vector = query::vector(&self.evaluator.reader, &expr, self.now, timeout).await;
+        vector.expect("memory answers").first().map(|(_, value)| *value)
+    }
+
+    /// What `/api/v1/rules` says of the first rule: its state, its health, its error.
+    fn told_of_rule(&self) -> [String; 3] {
+        let board = Board::default();
+        board.put(&self.run);
+        let views = board.groups();
+        let list = GroupList::new(&views, &RuleFilter::default()).expect("no filter");
+        let list = serde_json::to_value(&list).expect("it has a JSON form");
+        let rule = &list["groups"][0]["rules"][0];
+        ["state", "health", "lastError"].map(|key| rule[key].as_str().unwrap_or("").to_owned())
+    }
+
     fn held(&self) -> Option<&HeldAlert> {
         self.run.rules[0].alerts.values().next()
     }
@@ -252,7 +274,21 @@ async fn section_1_3_a_raised_hold_sends_a_firing_alert_back_to_pending() {
     assert_eq!(bench.script("00").await.0, "PF");
     let raised = read_group("g", &rule("5m"), &Defaults::default()).unwrap();
     bench.run.adopt(Arc::new(raised), bench.now);
-    assert_eq!(bench.script("0000").await.0, "PPPF");
+    // "FiredAt/LastSentAt cleared": it is not told while it waits, and then at once with a new start.
+    assert_eq!(bench.script("000").await, ("PPP".to_owned(), "...".to_owned()));
+    let again = bench.minute('0').await;
+    assert_eq!((again[0].starts_at, bench.letter()), (bench.now, 'F'));
+    // "KeepFiringSince cleared".
+    let rule = |hold: &str| {
+        let text =
+            format!("rules: [{{alert: Down, expr: up == 0, for: {hold}, keep_firing_for: 9m}}]");
+        read_group("g", &text, &Defaults::default()).unwrap()
+    };
+    let mut bench = Bench::new("rules: []", Duration::ZERO);
+    bench.run.adopt(Arc::new(rule("1m")), bench.now);
+    assert_eq!(bench.script("001").await.0, "PFK");
+    bench.run.adopt(Arc::new(rule("20m")), bench.now);
+    assert_eq!(bench.script("01").await.0, "PI", "what waits ends at once when it is absent");
 }
 
 #[tokio::test]
@@ -277,6 +313,39 @@ async fn section_1_3_results() {
     let mut bench = Bench::new("rules: [{alert: Down, expr: up == 0}]", Duration::ZERO);
     assert_eq!(bench.script("0eee").await.1, "ffff", "repeated each minute");
     assert_eq!(bench.script(&"e".repeat(70)).await.1.matches('f').count(), 57, "for an hour");
+}
+
+#[tokio::test]
+async fn section_1_3_an_error_writes_nothing() {
+    // "On any error: nothing written": neither samples nor staleness markers.
+    let mut bench = Bench::new("rules: [{alert: Down, expr: up == 0}]", Duration::ZERO);
+    bench.script("00ee").await;
+    let written = "sum(count_over_time(ALERTS[1h]))";
+    assert_eq!(bench.value(written).await, Some(2.0));
+    assert_eq!(bench.value("sum(ALERTS)").await, Some(1.0), "no marker");
+    bench.script("0").await;
+    assert_eq!(bench.value(written).await, Some(3.0));
+}
+
+#[tokio::test]
+async fn section_1_3_states_of_rules() {
+    // "Rule state reported = max over alerts: firing > pending > inactive; unknown before the first evaluation.
+    // Health: unknown / ok / err. lastError set."
+    let mut bench = Bench::new("rules: [{alert: Down, expr: up == 0, for: 1m}]", Duration::ZERO);
+    assert_eq!(bench.told_of_rule(), ["unknown", "unknown", ""]);
+    bench.script("1").await;
+    assert_eq!(bench.told_of_rule(), ["inactive", "ok", ""]);
+    bench.script("0").await;
+    assert_eq!(bench.told_of_rule(), ["pending", "ok", ""]);
+    bench.push(&[("__name__", "up"), ("endpoint", "b")], 0.0).await;
+    bench.script("0").await;
+    let words: Vec<_> = bench.run.rules[0].alerts.values().map(|a| a.phase.as_str()).collect();
+    assert_eq!(words, ["firing", "pending"], "the second one began a minute later");
+    assert_eq!(bench.told_of_rule(), ["firing", "ok", ""]);
+    bench.script("e").await;
+    let [state, health, error] = bench.told_of_rule();
+    assert_eq!((state.as_str(), health.as_str()), ("firing", "err"));
+    assert!(error.contains("timed out"), "{error}");
 }
 
 #[tokio::test]
@@ -368,7 +437,15 @@ async fn section_1_4_restore() {
         ("Not persisted: keep_firing_for state. Ours is", "keep_firing_for: 3m", "01r1111", "FKKKRR"),
         ("Not persisted: resolved alerts. Ours are", "", "01r1", "FRR"),
         ("only alerts active now are restored", "for: 3m", "00m1", "PPI"),
+        ("outage tolerance 1h. Ours restores whatever the age", "for: 1m", "00hhhhhh0", "PFF"),
+        ("last point a stale marker: skip. Ours has nothing stored of it", "for: 3m", "001r000", "PPIPPP"),
     ]).await;
+    // "Not persisted: annotations." Ours are, for the message of the end.
+    let rule = "rules: [{alert: Down, expr: up == 0, annotations: {of: '{{ $labels.endpoint }}'}}]";
+    let mut bench = Bench::new(rule, Duration::ZERO);
+    bench.script("0r").await;
+    let ended = bench.minute('1').await.remove(0);
+    assert_eq!((ended.ends_at, ended.annotations["of"].as_str()), (bench.now, "a"));
 }
 
 #[tokio::test]

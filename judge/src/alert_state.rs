@@ -194,14 +194,9 @@ pub(crate) enum Absence {
     Open,
 }
 
-/// One successful evaluation, with Prometheus' view of absence: what is not in the answer is over. The label
+/// One successful evaluation; the caller says what absence from the answer means for an alert. The label
 /// sets of `vector` are distinct; the caller refuses others as an error of the rule. A failed query is no
 /// evaluation: it leaves the alerts as they are. Evaluations may come at any increasing times.
-pub(crate) fn step(old: Alerts, vector: Vec<ActiveAlert>, now: Timestamp, timing: &Timing) -> Step {
-    step_with(old, vector, now, timing, |_, _| Absence::Over)
-}
-
-/// As [`step`], where the caller says what absence means for an alert.
 pub(crate) fn step_with(
     mut old: Alerts,
     vector: Vec<ActiveAlert>,
@@ -356,6 +351,11 @@ mod tests {
     use super::*;
 
     const TICK: Duration = Duration::from_secs(60);
+
+    /// With Prometheus' view of absence: what is not in the answer is over.
+    fn step(old: Alerts, vector: Vec<ActiveAlert>, now: Timestamp, timing: &Timing) -> Step {
+        step_with(old, vector, now, timing, |_, _| Absence::Over)
+    }
 
     fn at(tick: usize) -> Timestamp {
         Timestamp::from_seconds(1_000_000).plus(TICK * u32::try_from(tick).expect("few ticks"))

@@ -71,6 +71,31 @@ impl RuleState {
         Wants { recovered: is_open && rule.extras.recover.is_some(), present }
     }
 
+    /// Elements whose labels could not be made, by what tells them apart. An alert that is held and may be one of them
+    /// stays as it is, so it is not told a second time under a text about a fault; others begin under that text.
+    pub(crate) fn set_unclear_aside(
+        &self,
+        rule: &Rule,
+        active: &mut Vec<ActiveAlert>,
+    ) -> BTreeSet<Labels> {
+        let is_unclear = |alert: &ActiveAlert| evidence::is_unclear(rule, &alert.labels);
+        let unclear = active.iter().filter(|alert| is_unclear(alert));
+        let unclear: BTreeSet<Labels> =
+            unclear.map(|alert| evidence::key(rule, &alert.labels)).collect();
+        if unclear.is_empty() {
+            return unclear;
+        }
+        let identity = |labels: &Labels| {
+            (evidence::tells_of_no_data(rule, labels), evidence::key(rule, labels))
+        };
+        let live = self.alerts.iter().filter(|(labels, alert)| {
+            alert.phase.active_at().is_some() && !evidence::is_unclear(rule, labels)
+        });
+        let held: BTreeSet<(bool, Labels)> = live.map(|(labels, _)| identity(labels)).collect();
+        active.retain(|alert| !is_unclear(alert) || !held.contains(&identity(&alert.labels)));
+        unclear
+    }
+
     /// Notes which series are there; answers those that are missing, unless that is not known.
     pub(crate) fn missing(
         &mut self,
@@ -164,14 +189,18 @@ impl Evaluator {
         let lookups = Lookups::default();
         let scene = Scene { surroundings: &self.surroundings, at: slot, lookups };
         let expanded = self.expanded(rule, &vector, &scene).await;
-        let active = active(expanded, &vector)?;
-        let evidence = self.evidence(rule, state.wants(rule, &active), at).await;
+        let mut active = active(expanded, &vector)?;
+        let unclear = state.set_unclear_aside(rule, &mut active);
+        let mut evidence = self.evidence(rule, state.wants(rule, &active), at).await;
+        evidence.unclear = unclear;
         let settling = state.continuity.observe(slot, group.interval, self.settle_time);
         let (missing, mut is_changed) = state.missing(rule, &evidence, slot);
         let missing = match missing {
             Some(missing) => {
                 let expanded = self.expanded(rule, &missing.elements, &scene).await;
-                Some(missing.told(expanded))
+                let mut told = missing.told(expanded);
+                evidence.unclear.extend(state.set_unclear_aside(rule, &mut told));
+                Some(told)
             }
             None => None,
         };

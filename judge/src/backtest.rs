@@ -147,6 +147,7 @@ impl<'a> Replay<'a> {
         let mut at = span.from;
         while at <= span.to {
             self.step(&mut questions, at).await?;
+            alert_state::forget(&mut self.state.alerts, at, |_| false);
             at = at.plus(span.interval);
         }
         Ok(())
@@ -165,7 +166,7 @@ impl<'a> Replay<'a> {
             Err(Unanswered::Step(reason)) => Err(reason),
             Err(Unanswered::Never(reason)) => return Err(reason),
         };
-        let active = match active {
+        let mut active = match active {
             Ok(active) => active,
             Err(reason) => {
                 self.failed += 1;
@@ -173,14 +174,18 @@ impl<'a> Replay<'a> {
                 return Ok(());
             }
         };
+        let unclear = self.state.set_unclear_aside(self.rule, &mut active);
         let wants = self.state.wants(self.rule, &active);
-        let evidence = questions.evidence(self.rule, wants, &self.past, at).await?;
+        let mut evidence = questions.evidence(self.rule, wants, &self.past, at).await?;
+        evidence.unclear = unclear;
         let Past { span, settle_time, .. } = self.past;
         let settling = self.state.continuity.observe(at, span.interval, settle_time);
         let missing = match self.state.missing(self.rule, &evidence, at).0 {
             Some(missing) => {
                 let expanded = self.expanded(&missing.elements, at).await;
-                Some(missing.told(expanded))
+                let mut told = missing.told(expanded);
+                evidence.unclear.extend(self.state.set_unclear_aside(self.rule, &mut told));
+                Some(told)
             }
             None => None,
         };
@@ -191,7 +196,6 @@ impl<'a> Replay<'a> {
         if let Some(reason) = self.state.trouble.take() {
             self.note_error(at, reason);
         }
-        alert_state::forget(&mut self.state.alerts, at, |_| false);
         Ok(())
     }
 

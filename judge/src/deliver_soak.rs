@@ -2,7 +2,7 @@
 //! alerts and an alarm that takes a hundred in ten seconds, for an hour. The outbox and the sender are the real
 //! ones, the alarm is reached over HTTP, only the clock is moved by hand.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -38,6 +38,8 @@ struct Sink {
     clock: Clock,
     free_at: Mutex<Timestamp>,
     heard: Mutex<HashMap<String, Timestamp>>,
+    /// Alerts that the rule says have ended.
+    ended: Mutex<HashSet<String>>,
     own: Mutex<Vec<(Timestamp, PostableAlert)>>,
     taken: watch::Sender<usize>,
 }
@@ -52,6 +54,8 @@ async fn take(State(sink): State<Arc<Sink>>, Json(alerts): Json<Vec<PostableAler
         match alert.labels.get("n") {
             Some(n) => {
                 let ends_at = alert.ends_at.expect("judge says until when an alert holds");
+                let is_over = sink.ended.lock().unwrap().contains(n);
+                assert!(is_over || ends_at > now, "{n} fires, and its end {ends_at} is told");
                 sink.heard.lock().unwrap().insert(n.to_owned(), ends_at);
             }
             None => sink.own.lock().unwrap().push((now, alert)),
@@ -91,6 +95,7 @@ async fn no_end_leaves_while_the_rule_fires_however_slow_the_alarm_is() {
         clock: clock.clone(),
         free_at: Mutex::new(START),
         heard: Mutex::default(),
+        ended: Mutex::default(),
         own: Mutex::default(),
         taken: watch::Sender::new(0),
     });
@@ -117,6 +122,9 @@ async fn no_end_leaves_while_the_rule_fires_however_slow_the_alarm_is() {
         }
         let now = clock.now();
         say(&mut all, minute, now);
+        let over = all.iter().filter(|told| told.news != News::Firing);
+        *sink.ended.lock().unwrap() =
+            over.filter_map(|told| told.labels.get("n").map(str::to_owned)).collect();
         delivery.publish(&group, &all, now);
         check_leases(&sink, minute, now);
         let length = metric(&context, &url, "judge_notifications_queue_length").await;

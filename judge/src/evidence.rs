@@ -9,6 +9,7 @@ use crate::alert_state::{self, Absence, ActiveAlert, Alerts, Phase, Step, Timing
 use crate::record::Written;
 use crate::rule_extras::{NO_DATA, NoDataPolicy};
 use crate::rules::Rule;
+use crate::template::FAILURE;
 
 /// Elements by the labels that the rule leaves as they are, or why they are not known.
 pub(crate) type Found = Result<BTreeSet<Labels>, String>;
@@ -20,16 +21,22 @@ pub(crate) struct Evidence {
     pub(crate) recovered: Option<Found>,
     /// Which series are there; `None` when it was not asked.
     pub(crate) present: Option<Found>,
+    /// Elements of the answer whose labels could not be made: which alerts they are is not known.
+    pub(crate) unclear: BTreeSet<Labels>,
 }
 
 impl Evidence {
     /// What absence from the answer means for an alert of the rule.
     pub(crate) fn absence(&self, rule: &Rule, labels: &Labels, phase: Phase) -> Absence {
+        let key = key(rule, labels);
+        if self.unclear.contains(&key) {
+            // It may be there.
+            return Absence::Open;
+        }
         if phase.fired_at().is_none() {
             // What is pending needs the condition to be seen, whatever the reason that it is not.
             return Absence::Over;
         }
-        let key = key(rule, labels);
         let has = |found: &Found| match found {
             Ok(found) => Ok(found.contains(&key)),
             Err(_) => Err(()),
@@ -82,6 +89,12 @@ pub(crate) fn tells_of_no_data(rule: &Rule, labels: &Labels) -> bool {
     rule.extras.no_data_alert().is_some() && labels.get(NO_DATA) == Some("true")
 }
 
+/// Whether a label of the rule could not be made.
+pub(crate) fn is_unclear(rule: &Rule, labels: &Labels) -> bool {
+    let failed = |name: &str| labels.get(name).is_some_and(|text| text.starts_with(FAILURE));
+    rule.labels.iter().any(|(name, _)| failed(name))
+}
+
 /// One successful evaluation of a rule. `missing` are the alerts that tell of missing data; `None` when it is
 /// not known what is missing, which leaves them as they are.
 pub(crate) fn advance(
@@ -104,7 +117,11 @@ pub(crate) fn advance(
         Some(missing) => {
             let timing =
                 Timing { hold: after, keep_firing_for: std::time::Duration::ZERO, ..*timing };
-            alert_state::step(of_no_data, missing, now, &timing)
+            let absence = |labels: &Labels, _| match evidence.unclear.contains(&key(rule, labels)) {
+                true => Absence::Open,
+                false => Absence::Over,
+            };
+            alert_state::step_with(of_no_data, missing, now, &timing, absence)
         }
         None => Step { alerts: of_no_data, events: Vec::new() },
     };
@@ -150,8 +167,11 @@ mod tests {
         let rule = rule(fields);
         let (active_at, fired_at) = (Timestamp(0), Timestamp(0));
         for (recovered, present, expected) in cases {
-            let evidence =
-                Evidence { recovered: found(&rule, *recovered), present: found(&rule, *present) };
+            let evidence = Evidence {
+                recovered: found(&rule, *recovered),
+                present: found(&rule, *present),
+                ..Evidence::default()
+            };
             let of = |phase| evidence.absence(&rule, &alert(), phase);
             let firing = of(Phase::Firing { active_at, fired_at });
             assert_eq!(firing, *expected, "{fields}: recovered {recovered}, present {present}");

@@ -17,6 +17,8 @@ pub(crate) use crate::template_scene::Surroundings;
 use crate::template_scene::{Scene, label_map, within};
 use crate::{template_check, template_functions, template_tree};
 
+/// How the text begins that stands in the place of one that could not be made.
+pub(crate) const FAILURE: &str = "<error expanding template: ";
 /// What a rendered text may have; a template that writes more fails.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Rounds of all loops of one rendering.
@@ -111,9 +113,9 @@ impl Template {
         match outcome {
             Ok(()) => Ok(output.text),
             Err(_) if output.is_full => {
-                Err(format!("<error expanding template: more than {OUTPUT_BYTES_MAX} bytes>"))
+                Err(format!("{FAILURE}more than {OUTPUT_BYTES_MAX} bytes>"))
             }
-            Err(error) => Err(format!("<error expanding template: {error}>")),
+            Err(error) => Err(format!("{FAILURE}{error}>")),
         }
     }
 }

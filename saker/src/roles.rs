@@ -1,11 +1,13 @@
 //! Which parts a process starts, in order. The first started are the last stopped.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use daemon::{Clock, CommonArgs, Context, RuntimeKind, StartError, Stop};
 use db::Db;
 use storage::{Limits, LocalConfig, RemoteConfig, Storage};
+use tokio::sync::watch;
 
 use crate::cli::RunCommand;
 use crate::config::Config;
@@ -31,7 +33,7 @@ pub(crate) fn run(common: &CommonArgs, command: RunCommand) -> ExitCode {
                 transfer_role(&config, storage, context).await
             }
             RunCommand::Hbs(_) => {
-                hbs_role(&config, open_db(&config, context).await?, context).await
+                hbs_role(&config, open_db(&config, context).await?, context).await.map(drop)
             }
             RunCommand::Judge(_) => {
                 let (storage, db) =
@@ -46,7 +48,8 @@ pub(crate) fn run(common: &CommonArgs, command: RunCommand) -> ExitCode {
                     true => Some(queried_storage(&config, context).await?),
                     false => None,
                 };
-                apiproxy_role(&config, storage.as_ref(), context).await
+                let db = coming_db(&config, context);
+                apiproxy_role(apiproxy_config(&config), storage.as_ref(), db, context).await
             }
         }
     })
@@ -58,11 +61,45 @@ async fn standalone(config: Config, context: &Context) -> anyhow::Result<()> {
     transfer_role(&config, Some(storage.clone()), context).await?;
 
     let db = open_db(&config, context).await?;
-    hbs_role(&config, db.clone(), context).await?;
+    let hbs = hbs_role(&config, db.clone(), context).await?;
     alarm_role(&config, db.clone(), context).await?;
     let queried = remote_storage(&config, context)?.unwrap_or(storage);
-    judge_role(&config, &queried, db, context).await?;
-    apiproxy_role(&config, Some(&queried), context).await
+    judge_role(&config, &queried, db.clone(), context).await?;
+    let mut apiproxy = apiproxy_config(&config);
+    if apiproxy.hbs_urls.is_empty() {
+        apiproxy.hbs_urls.push(format!("http://{}", reachable(hbs.http)));
+    }
+    let (_, db) = watch::channel(Some(db));
+    apiproxy_role(apiproxy, Some(&queried), Some(db), context).await
+}
+
+/// Where this process reaches an address that it listens on.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let here = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        other => other,
+    };
+    SocketAddr::new(here, address.port())
+}
+
+/// The database that `[db]` names, for who can begin without it. An apiproxy by itself has none of its own.
+fn coming_db(config: &Config, context: &Context) -> Option<apiproxy::ComingDb> {
+    if config.db.url.is_empty() {
+        return None;
+    }
+    let (db, coming) = watch::channel(None);
+    let (settings, data_dir) = (config.db.clone(), config.data_dir.clone());
+    let opening = context.clone();
+    context.spawn("database of apiproxy", async move {
+        match settings.open(&data_dir, &opening).await {
+            Ok(opened) => drop(db.send(Some(opened))),
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "data centres cannot be set by API");
+            }
+        }
+    });
+    Some(coming)
 }
 
 /// What judge and apiproxy read: the store that is named, or the one in the data directory.
@@ -89,10 +126,9 @@ async fn transfer_role(
     Ok(())
 }
 
-async fn hbs_role(config: &Config, db: Db, context: &Context) -> anyhow::Result<()> {
+async fn hbs_role(config: &Config, db: Db, context: &Context) -> anyhow::Result<hbs::Addresses> {
     let deps = hbs::Deps { state: config.state.open(&db)?, db };
-    hbs::start(config.hbs.clone(), deps, &context.for_role("hbs")).await?;
-    Ok(())
+    hbs::start(config.hbs.clone(), deps, &context.for_role("hbs")).await
 }
 
 async fn alarm_role(config: &Config, db: Db, context: &Context) -> anyhow::Result<()> {
@@ -117,39 +153,22 @@ async fn judge_role(
     Ok(())
 }
 
+/// Kept answers are no newer than what the own store still takes.
+fn apiproxy_config(config: &Config) -> apiproxy::Config {
+    let mut own = config.apiproxy.clone();
+    own.cache_fresh = own.cache_fresh.max(config.storage.out_of_order_window);
+    own
+}
+
 async fn apiproxy_role(
-    config: &Config,
+    config: apiproxy::Config,
     storage: Option<&Storage>,
+    db: Option<apiproxy::ComingDb>,
     context: &Context,
 ) -> anyhow::Result<()> {
     let own = storage.map(Storage::reader);
-    let mut centres = Vec::new();
-    for centre in &config.apiproxy.datacenters {
-        let token = stores::password(&centre.token_file)?;
-        let replicas = centre.remote_replicas(token.as_deref());
-        let replicas =
-            replicas.iter().map(|replica| Storage::remote(replica, context.http.clone()));
-        let replicas: Result<Vec<Storage>, _> = replicas.collect();
-        let replicas: Vec<_> = replicas?.iter().map(Storage::reader).collect();
-        let remote = centre.remote(token);
-        let remote = remote.map(|remote| Storage::remote(&remote, context.http.clone()));
-        let reader = remote.transpose()?.map(|storage| storage.reader()).or_else(|| own.clone());
-        let (name, labels) = (centre.name.clone(), centre.labels.clone());
-        centres.extend(reader.map(|reader| apiproxy::DataCentre {
-            name,
-            reader,
-            labels,
-            timeout: centre.timeout,
-            replicas,
-        }));
-    }
-    let deps = match own {
-        Some(own) if centres.is_empty() => apiproxy::Deps::plain(own),
-        _ => apiproxy::Deps { centres },
-    };
-    let mut own = config.apiproxy.clone();
-    own.cache_fresh = own.cache_fresh.max(config.storage.out_of_order_window);
-    apiproxy::start(own, deps, &context.for_role("apiproxy")).await?;
+    let deps = apiproxy::Deps { own, db, ..apiproxy::Deps::default() };
+    apiproxy::start(config, deps, &context.for_role("apiproxy")).await?;
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use super::office::{Office, Team};
 /// How long a link works.
 const LINK_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// How long a button works.
-const HANDLE_LIFE: Duration = Duration::from_secs(7 * 86_400);
+pub(crate) const HANDLE_LIFE: Duration = Duration::from_secs(7 * 86_400);
 /// Alerts that one press takes at most; the others of a larger group are taken on the page.
 const ALERTS_MAX: usize = 1_000;
 

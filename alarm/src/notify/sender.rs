@@ -27,6 +27,9 @@ const ITEMS_MAX: u32 = 5_000;
 /// What an account sent within this time counts.
 const LOOK_BACK: Duration = Duration::from_secs(61);
 
+/// The result of an attempt whose answer did not come yet, or never came because the process was killed.
+const BEGUN: &str = "begun";
+
 /// Gives every team a sender, as long as the process runs.
 pub(crate) async fn run(office: Office, mut hired: mpsc::Receiver<Desked>, ctx: Context) {
     while let Some(desked) = hired.recv().await {
@@ -125,6 +128,12 @@ impl Sender {
             return true;
         }
         let was_ours = *holds_until > now;
+        if !self.office.common.state.is_shared() {
+            // Nobody else has this store: the lease of a killed process is not waited for.
+            self.look_back(now).await;
+            (*holds_until, *is_news) = (Timestamp::MAX, true);
+            return true;
+        }
         match self.office.common.state.take_lease(&self.lease, &self.owner, LEASE, now).await {
             Ok(Some(lease)) => {
                 if !was_ours {
@@ -253,12 +262,26 @@ impl Sender {
                         let window = windows.entry(view.account.clone()).or_default();
                         window.take(view.limits, now);
                     });
+                    self.note_beginning(bot, &ids, now).await;
                     desk.mark_busy(&ids);
                     let items: Vec<&Item> = ids.iter().filter_map(|id| desk.get(id)).collect();
                     let parcel = self.parceled(&self.team().bots[bot], &items, now);
                     under_way.push(self.attempt(bot, ids, parcel, now).boxed());
                 }
             }
+        }
+    }
+
+    /// The platform counts a message from the moment it has it. A process that is killed before the answer must
+    /// count it too, or the next one sends too fast.
+    async fn note_beginning(&self, bot: usize, ids: &[String], now: Timestamp) {
+        let is_limited = self.views[bot].limits.per_minute > 0;
+        let Some(first) = ids.first().filter(|_| is_limited) else { return };
+        let took = Duration::ZERO;
+        let bot = &self.team().bots[bot];
+        let attempt = AttemptRow { result: BEGUN.to_owned(), ..attempt_of(first, bot, now, took) };
+        if let Err(error) = self.office.common.db.messages().settle(&[], &[attempt]).await {
+            self.store_failed("note that a message is being sent", &daemon::error_chain(&error));
         }
     }
 
@@ -425,8 +448,17 @@ fn attempt_row(
     began_at: Timestamp,
     took: Duration,
 ) -> AttemptRow {
-    let bot = &team.bots[bot];
     let fault = answer.fault();
+    AttemptRow {
+        result: answer.word().to_owned(),
+        code: fault.map_or(String::new(), |fault| fault.code.clone()),
+        detail: fault.map_or(String::new(), |fault| fault.text.clone()),
+        ..attempt_of(id, &team.bots[bot], began_at, took)
+    }
+}
+
+/// An attempt of which the answer is not known.
+fn attempt_of(id: &str, bot: &Bot, began_at: Timestamp, took: Duration) -> AttemptRow {
     AttemptRow {
         message_id: id.to_owned(),
         channel: bot.spec.kind().to_owned(),
@@ -434,8 +466,8 @@ fn attempt_row(
         account: bot.account.clone(),
         tried_at: began_at,
         duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        result: answer.word().to_owned(),
-        code: fault.map_or(String::new(), |fault| fault.code.clone()),
-        detail: fault.map_or(String::new(), |fault| fault.text.clone()),
+        result: String::new(),
+        code: String::new(),
+        detail: String::new(),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
-use wire::alert::WebhookMessage;
+use wire::alert_body::WebhookBody;
 
 use crate::notification::Notification;
 
@@ -62,11 +62,16 @@ pub(super) async fn send(
     timeout: Duration,
     notification: &Notification,
 ) -> Answer {
+    let body = match serde_json::to_vec(&message(notification)) {
+        Ok(body) => body,
+        Err(error) => return Answer::Refused { code: 0, detail: error.to_string() },
+    };
     let request = http
         .post(url.clone())
         .timeout(timeout)
+        .header(CONTENT_TYPE, "application/json")
         .header("Idempotency-Key", notification.key.as_str())
-        .json(&message(notification));
+        .body(body);
     match request.send().await {
         Ok(response) => classify(response).await,
         // The address may hold a token.
@@ -74,18 +79,15 @@ pub(super) async fn send(
     }
 }
 
-fn message(notification: &Notification) -> WebhookMessage {
-    let mut message = WebhookMessage::new(
-        &notification.receiver,
-        &notification.group_key,
-        notification.group_labels.clone(),
-        &notification.external_url,
-        &notification.alerts,
-        notification.at,
-    );
-    message.status = notification.status;
-    message.truncated_alerts = notification.left_out;
-    message
+fn message(notification: &Notification) -> WebhookBody<'_> {
+    let Notification { alerts, group_labels, at, .. } = notification;
+    let mut body = WebhookBody::about(alerts, group_labels, *at);
+    body.group_key = &notification.group_key;
+    body.truncated_alerts = notification.left_out;
+    body.status = notification.status;
+    body.receiver = &notification.receiver;
+    body.external_url = &notification.external_url;
+    body
 }
 
 async fn classify(response: Response) -> Answer {
@@ -146,7 +148,7 @@ fn innermost(error: &reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use wire::alert::FiringStatus;
+    use serde_json::json;
 
     use super::*;
     use crate::notification::tests::{alert, notification};
@@ -155,11 +157,11 @@ mod tests {
     fn a_message_says_what_became_of_each_alert_and_of_the_group() {
         let ended = alert(&[("alertname", "x"), ("host", "a")], 500);
         let told = Notification { left_out: 3, ..notification(vec![ended]) };
-        let body = message(&told);
-        assert_eq!((body.status, body.truncated_alerts), (FiringStatus::Firing, 3));
-        assert_eq!(body.alerts[0].status, FiringStatus::Resolved);
-        assert_eq!(body.alerts[0].ends_at, Some(model::Timestamp(500)));
-        assert_eq!((body.version.as_str(), body.receiver.as_str()), ("4", "ops"));
+        let body = serde_json::to_value(message(&told)).unwrap();
+        assert_eq!((&body["status"], &body["truncatedAlerts"]), (&json!("firing"), &json!(3)));
+        assert_eq!(body["alerts"][0]["status"], "resolved");
+        assert_eq!(body["alerts"][0]["endsAt"], "1970-01-01T00:00:00.500Z");
+        assert_eq!((&body["version"], &body["receiver"]), (&json!("4"), &json!("ops")));
     }
 
     #[test]

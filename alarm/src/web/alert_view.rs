@@ -238,6 +238,7 @@ fn reason_words(reason: &str, language: Language) -> &str {
         "mute_time" => language.text("reason.mute_time"),
         "inactive_time" => language.text("reason.inactive_time"),
         "silenced" => language.text("reason.silenced"),
+        "maintenance" => language.text("reason.maintenance"),
         "snoozed" => language.text("reason.snoozed"),
         "acknowledged" => language.text("reason.acknowledged"),
         "lease_expired" => language.text("reason.lease_expired"),

@@ -4,10 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod api;
+mod callbacks;
 mod claiming;
 mod delivery;
+mod falcon_events;
 mod harness;
+mod maintenance;
 mod muting;
+mod noise;
 mod people;
 mod restart;
 mod robots;
@@ -15,4 +19,5 @@ mod routing;
 mod sending;
 mod several;
 mod silences;
+mod watchdogs;
 mod web;

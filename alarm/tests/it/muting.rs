@@ -47,7 +47,7 @@ async fn until(alarm: &Alarm, stage: Stage, count: usize) -> Vec<db::messages::M
 }
 
 /// The buttons of the message to a person.
-async fn buttons(alarm: &Alarm, user: &str) -> Vec<Value> {
+pub(crate) async fn buttons(alarm: &Alarm, user: &str) -> Vec<Value> {
     let sent = until(alarm, Stage::Sent, 2).await;
     let row = sent.iter().find(|row| row.recipient == user).unwrap();
     let body: Value = serde_json::from_str(&row.body).unwrap();
@@ -59,7 +59,7 @@ fn path(button: &Value) -> String {
     url[url.find("/m/").unwrap()..].to_owned()
 }
 
-async fn api(alarm: &Alarm, method: &str, path: &str, body: Value) -> (u16, Value) {
+pub(crate) async fn api(alarm: &Alarm, method: &str, path: &str, body: Value) -> (u16, Value) {
     let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
     let request = alarm.context.http.request(method, alarm.url(path));
     let request = request.header("Authorization", "Bearer api-token").body(body.to_string());
@@ -67,7 +67,7 @@ async fn api(alarm: &Alarm, method: &str, path: &str, body: Value) -> (u16, Valu
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
-async fn muted(alarm: &Alarm) -> Vec<Value> {
+pub(crate) async fn muted(alarm: &Alarm) -> Vec<Value> {
     api(alarm, "GET", "/api/v1/mutes", Value::Null).await.1.as_array().unwrap().clone()
 }
 

@@ -58,9 +58,9 @@ impl Names {
     }
 }
 
-/// The number of an endpoint: 52 bits, which every client can hold.
-pub(crate) fn endpoint_id(endpoint: &str) -> u64 {
-    Labels::from_pairs([(ENDPOINT, endpoint)]).hash() >> 12
+/// The number of an endpoint or group, made from its name: 52 bits, which every client can hold.
+pub(crate) fn number_of(name: &str) -> u64 {
+    Labels::from_pairs([(ENDPOINT, name)]).hash() >> 12
 }
 
 /// Regular expressions divided by spaces, all of which a text must hold; one behind `!` it must not.
@@ -114,8 +114,8 @@ mod tests {
 
     #[test]
     fn an_endpoint_has_a_number_that_javascript_can_hold() {
-        assert!(endpoint_id("db-07") < 1 << 53);
-        assert_ne!(endpoint_id("db-07"), endpoint_id("db-08"));
+        assert!(number_of("db-07") < 1 << 53);
+        assert_ne!(number_of("db-07"), number_of("db-08"));
     }
 
     #[test]

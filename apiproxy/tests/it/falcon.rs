@@ -89,6 +89,63 @@ async fn history_has_a_value_a_step_and_null_where_there_is_none() {
     assert_eq!(service.ask(HISTORY, &asked).await, (200, expected.to_owned()));
 }
 
+/// What the reference (open-falcon.md 4.5) has as bytes, over the hour that it asks for.
+#[tokio::test]
+async fn the_transcripts_of_the_reference_hold_byte_for_byte() {
+    let load = &[(40, 0.42), (3_580, 0.51)];
+    let batch = Batch {
+        series: vec![series("load.1min", "db-07", load)],
+        metadata: vec![about("load.1min", CounterType::Gauge)],
+    };
+    let now = model::Timestamp::from_seconds(1_760_003_600);
+    let service = Service::over_at(batch, now, |_: &mut Config| {}).await;
+    let send = async |path: &str, body: &'static str| {
+        let request = service.context.http.post(service.url(path)).body(body);
+        request.send().await.expect("the service is there").text().await.expect("it is a text")
+    };
+    let asked = concat!(
+        r#"{"hostnames":["db-07"],"counters":["load.1min","df.bytes.used/fstype=ext4,mount=/data"],"#,
+        "\n",
+        r#" "consol_fun":"AVERAGE","start_time":1760000000,"end_time":1760003600,"step":60}"#
+    );
+    let answer = send(HISTORY, asked).await;
+    let begins = concat!(
+        r#"[{"endpoint":"db-07","counter":"load.1min","dstype":"GAUGE","step":60,"#,
+        r#""Values":[{"timestamp":1760000040,"value":0.420000},{"timestamp":1760000100,"value":null}"#
+    );
+    assert!(answer.starts_with(begins), "{answer}");
+    let ends =
+        r#",{"timestamp":1760003520,"value":null},{"timestamp":1760003580,"value":0.510000}]}]"#;
+    assert!(answer.ends_with(ends), "{answer}");
+    assert_eq!(
+        answer.matches("timestamp").count(),
+        60,
+        "a value a step, and none of the unknown counter"
+    );
+
+    let answer =
+        send("/api/v1/graph/lastpoint", r#"[{"endpoint":"db-07","counter":"load.1min"}]"#).await;
+    let expected = concat!(
+        r#"[{"endpoint":"db-07","counter":"load.1min","#,
+        r#""value":{"timestamp":1760003580,"value":0.510000}}]"#
+    );
+    assert_eq!(answer, expected);
+
+    // Lists of the original are maps of Go, whose keys are sorted; the number is made from the name.
+    let get = async |path: &str| {
+        let answer = service.context.http.get(service.url(path)).send().await;
+        answer.expect("the service is there").text().await.expect("it is a text")
+    };
+    let number = model::Labels::from_pairs([("endpoint", "db-07")]).hash() >> 12;
+    let hosts = get("/api/v1/graph/endpoint?q=db").await;
+    assert_eq!(hosts, format!(r#"[{{"endpoint":"db-07","id":{number}}}]"#));
+    assert_eq!(get("/api/v1/graph/endpointobj?endpoints=db-07").await, hosts);
+    let counters = get(&format!("/api/v1/graph/endpoint_counter?eid={number}")).await;
+    let counter =
+        format!(r#"[{{"counter":"load.1min","endpoint_id":{number},"step":60,"type":"GAUGE"}}]"#);
+    assert_eq!(counters, counter);
+}
+
 #[tokio::test]
 async fn a_counter_comes_back_as_a_rate_and_a_reset_as_null() {
     let service = service().await;

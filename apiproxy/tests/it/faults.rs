@@ -130,7 +130,7 @@ impl World {
                 replicas: vec![],
             });
         }
-        let deps = Deps { centres };
+        let deps = Deps { centres, ..Deps::default() };
         let addr = apiproxy::start(config, deps, &context).await.expect("port 0 is free");
         let world = Self { context, addr, gates };
         eventually("the hosts are known", SOON, async || {

@@ -14,7 +14,7 @@ use crate::service::NOW;
 const SOON: Duration = Duration::from_secs(30);
 
 /// Each selects, and works on, other things.
-const EXPRESSIONS: [&str; 40] = [
+const EXPRESSIONS: [&str; 50] = [
     "cpu",
     "cpu{endpoint=\"h1\"}",
     "cpu{endpoint=~\"h1|h4\"}",
@@ -55,6 +55,16 @@ const EXPRESSIONS: [&str; 40] = [
     "sum(cpu offset 2m) - sum(cpu @ end())",
     "time() - timestamp(cpu)",
     "sum by (group) (cpu * scalar(count(cpu)))",
+    "cpu / on (endpoint) bytes_total",
+    "cpu * ignoring () bytes_total > 1000",
+    "sum by (group) (cpu / on (endpoint, group) bytes_total)",
+    "avg(cpu - on (endpoint) group_left () min by (endpoint) (cpu))",
+    "topk(3, sum by (endpoint) (rate(bytes_total[1m])))",
+    "count(max by (endpoint) (cpu) > 40)",
+    "max_over_time(sum by (endpoint) (cpu)[5m:1m])",
+    "count_over_time((cpu * (cpu @ end()))[5m:30s] offset 1m)",
+    "sum(cpu) / on () group_right () sum by (endpoint) (bytes_total)",
+    "quantile(0.5, stddev by (endpoint) ({__name__=~\"cpu|bytes_total\"}))",
 ];
 
 fn host(at: usize, from: i64, to: i64) -> Vec<Series> {
@@ -97,8 +107,9 @@ impl Proxy {
             });
         }
         let config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
-        let addr =
-            apiproxy::start(config, Deps { centres }, &context).await.expect("port 0 is free");
+        let addr = apiproxy::start(config, Deps { centres, ..Deps::default() }, &context)
+            .await
+            .expect("port 0 is free");
         let proxy = Self { context, addr };
         testkit::eventually("the hosts are known", SOON, async || {
             let told = proxy.ask("/api/v1/datacenters", &[]).await;
@@ -188,6 +199,44 @@ async fn a_host_that_moved_and_a_replicated_one_count_once() {
         ("gz", hosts(5..6)),
     ];
     check_all(&one, &Proxy::over(parts, false).await).await;
+}
+
+#[tokio::test]
+async fn series_without_a_host_meet_across_data_centres() {
+    let limit = |name: &str, group: &str, host: Option<&str>| {
+        let mut labels = vec![("__name__", name), ("group", group)];
+        labels.extend(host.map(|host| ("endpoint", host)));
+        let letters = labels.iter().flat_map(|(_, value)| value.bytes());
+        let own: i64 = letters.map(i64::from).sum();
+        let sample = |n| Sample::new(NOW.millis() - 600_000 + n * 10_000, (own + n) as f64);
+        let samples = (0..60).map(sample);
+        Series { labels: Labels::from_pairs(labels), samples: samples.collect() }
+    };
+    let first = vec![limit("quota", "g0", None), limit("quota", "g1", Some("h1"))];
+    let second = vec![limit("used", "g0", None), limit("used", "g1", Some("h4"))];
+    let third = vec![limit("quota", "g1", Some("h4")), limit("used", "g1", Some("h1"))];
+    let all = [hosts(0..9), first.clone(), second.clone(), third.clone()].concat();
+    let one = Proxy::over(vec![("all", all)], false).await;
+    let parts = vec![
+        ("bj", [hosts(0..3), first].concat()),
+        ("sh", [hosts(3..6), second].concat()),
+        ("gz", [hosts(6..9), third].concat()),
+    ];
+    let many = Proxy::over(parts, false).await;
+    for expr in [
+        "used / quota",
+        "used{endpoint=\"\"} / quota",
+        "used{endpoint!=\"\"} / quota{endpoint!=\"\"}",
+        "sum(used + quota)",
+        "count(used or quota)",
+        "avg by (group) (used * quota)",
+        "topk(2, used / quota)",
+        "max_over_time((used / quota)[5m:1m])",
+        "sum by (endpoint) (quota)",
+        "stddev(sum by (endpoint) (used))",
+    ] {
+        assert_eq!(many.answers(expr).await, one.answers(expr).await, "{expr}");
+    }
 }
 
 #[tokio::test]

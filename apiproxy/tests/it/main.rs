@@ -1,6 +1,9 @@
 //! apiproxy as Grafana and curl see it: real requests over HTTP, the store in memory.
+#![cfg(test)]
 
 mod browse;
+mod catalogue;
+mod datacenters;
 mod falcon;
 mod faults;
 mod federation;
@@ -13,3 +16,6 @@ mod query;
 mod replicas;
 mod rules;
 mod service;
+mod targets;
+mod users;
+mod world;

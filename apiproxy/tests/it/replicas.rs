@@ -50,7 +50,7 @@ impl World {
             centre("sh", format!("http://{other}"), vec![]),
         ];
         let config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
-        let deps = Deps { centres };
+        let deps = Deps { centres, ..Deps::default() };
         let addr = apiproxy::start(config, deps, &context).await.expect("port 0 is free");
         let world = Self { context, addr, first, second };
         eventually("the hosts are known", SOON, async || {

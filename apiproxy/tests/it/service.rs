@@ -23,9 +23,18 @@ impl Service {
 
     /// Over a store that holds this.
     pub(crate) async fn over(batch: Batch, change: impl FnOnce(&mut Config)) -> Self {
+        Self::over_at(batch, NOW, change).await
+    }
+
+    /// As [`Service::over`], at another time.
+    pub(crate) async fn over_at(
+        batch: Batch,
+        now: Timestamp,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let storage = Storage::memory(Limits::default());
         storage.writer().write(batch).await.expect("memory takes it");
-        let context = testkit::context_at(NOW).for_role("apiproxy");
+        let context = testkit::context_at(now).for_role("apiproxy");
         let mut config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
         change(&mut config);
         let addr = apiproxy::start(config, Deps::plain(storage.reader()), &context)

@@ -77,6 +77,31 @@ impl Door {
         }
     }
 
+    /// Whether there is any token.
+    pub fn has_tokens(&self) -> bool {
+        !self.tokens().is_empty()
+    }
+
+    /// Whether a token is one of this name.
+    pub fn is_token_of(&self, name: &str, token: &str) -> bool {
+        let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        self.tokens().iter().any(|known| known.name == name && known.digest == digest)
+    }
+
+    /// What can be made of a text only with a token of this name, by each of its tokens: proves to every process with
+    /// the same file that the text was written by one of them.
+    pub fn seals(&self, name: &str, text: &str) -> impl Iterator<Item = [u8; 32]> + use<> {
+        let tokens = self.tokens();
+        let digests: Vec<[u8; 32]> =
+            tokens.iter().filter(|known| known.name == name).map(|known| known.digest).collect();
+        let text = text.to_owned();
+        digests.into_iter().map(move |digest| {
+            // Hashed twice, so that nothing can be added behind the text by who knows a seal.
+            let inner = Sha256::new().chain_update(digest).chain_update(text.as_bytes()).finalize();
+            Sha256::new().chain_update(digest).chain_update(inner).finalize().into()
+        })
+    }
+
     fn tokens(&self) -> Arc<Vec<Token>> {
         self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -218,6 +243,26 @@ mod tests {
         assert_eq!(admit("192.0.2.1", &right).as_deref(), Ok("ann"));
         let wrong = [("authorization", "Bearer 0123456789abcdeX")];
         assert!(admit("127.0.0.1", &wrong).is_err());
+    }
+
+    #[test]
+    fn a_seal_is_of_its_name_token_and_text() {
+        let door = |text: &str| {
+            let tokens = parse(text).expect("names and tokens");
+            Door { setting: "test.token_file", tokens: RwLock::new(Arc::new(tokens)) }
+        };
+        let one = door("ann 0123456789abcdef\nann fedcba9876543210\nbob 0123456789abcdef\n");
+        let same = door("ann fedcba9876543210\n");
+        let seals =
+            |door: &Door, name: &str, text: &str| door.seals(name, text).collect::<Vec<_>>();
+        assert_eq!(seals(&one, "ann", "x").len(), 2);
+        assert_eq!(seals(&one, "ann", "x")[1], seals(&same, "ann", "x")[0]);
+        assert_ne!(seals(&same, "ann", "x"), seals(&same, "ann", "y"));
+        assert!(seals(&same, "bob", "x").is_empty());
+        assert!(
+            one.is_token_of("bob", "0123456789abcdef")
+                && !one.is_token_of("bob", "fedcba9876543210")
+        );
     }
 
     #[test]

@@ -3,18 +3,22 @@
 //! The rules (when an alert merges, fires, ends, is told) are crate `alarm`'s; here is only how it
 //! is kept.
 
+mod journal;
 mod notifications;
+mod packed;
 mod search;
 
 use model::{Alert, Fingerprint, Timestamp};
 use serde::Serialize;
 
+use self::packed::Packer;
 use crate::record::Record;
 use crate::statement::{Statement, Value};
-use crate::transaction::in_transaction;
+use crate::transaction::{Transaction, in_transaction};
 use crate::upsert::{insert_rows, sized_chunks};
 use crate::{Db, DbError};
 
+pub(crate) use journal::Journal;
 pub use notifications::{Delivery, DeliveryResult, Sent, Told};
 pub use search::{AlertCount, AlertSearch};
 
@@ -36,6 +40,9 @@ pub enum AlertStatus {
 }
 
 impl AlertStatus {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Firing, Self::Stale, Self::Resolved];
+
     /// The word in the store, in addresses and in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -46,9 +53,7 @@ impl AlertStatus {
     }
 
     pub(crate) fn parse(word: &str) -> Option<Self> {
-        [Self::Firing, Self::Stale, Self::Resolved]
-            .into_iter()
-            .find(|status| status.as_str() == word)
+        Self::ALL.into_iter().find(|status| status.as_str() == word)
     }
 }
 
@@ -94,6 +99,8 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    pub(crate) const ALL: [Self; 4] = [Self::Firing, Self::Renewed, Self::Stale, Self::Resolved];
+
     /// The word in the store and in the catalogues.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -104,10 +111,8 @@ impl EventKind {
         }
     }
 
-    fn parse(word: &str) -> Option<Self> {
-        [Self::Firing, Self::Renewed, Self::Stale, Self::Resolved]
-            .into_iter()
-            .find(|kind| kind.as_str() == word)
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 }
 
@@ -156,22 +161,27 @@ impl Alerts<'_> {
         events: &[AlertEvent],
         handed_over: bool,
     ) -> Result<(), DbError> {
+        if let Some(journal) = self.db.journal() {
+            let mut packer = Packer::new();
+            alerts.iter().for_each(|stored| packer.alert(stored));
+            events.iter().for_each(|event| packer.event(event, handed_over));
+            return journal.append(self.db, packer).await;
+        }
         in_transaction!(self.db, "store alerts", tx => {
-            // In the order of the keys, so that two who store the same rows never wait for each other in a ring.
-            let mut rows: Vec<(Fingerprint, &StoredAlert)> =
-                alerts.iter().map(|stored| (stored.alert.fingerprint(), stored)).collect();
-            rows.sort_unstable_by_key(|(fingerprint, _)| *fingerprint);
-            let rows = rows.into_iter().map(alert_values).collect();
-            insert_rows(tx, "REPLACE", "alert", ALERT_COLUMNS, rows).await?;
-            let mut rows: Vec<&AlertEvent> = events.iter().collect();
-            rows.sort_unstable_by(|one, other| one.id.cmp(&other.id));
-            let rows = rows.into_iter().map(|event| event_values(event, handed_over)).collect();
-            insert_rows(tx, "REPLACE", "event", EVENT_COLUMNS, rows).await
+            put_alerts(tx, alerts).await?;
+            put_events(tx, events.iter().map(|event| (event, handed_over))).await
         })
     }
 
     /// The alerts with these fingerprints, in any order; unknown ones are left out.
     pub async fn load(&self, fingerprints: &[Fingerprint]) -> Result<Vec<StoredAlert>, DbError> {
+        let Some(journal) = self.db.journal() else { return self.load_rows(fingerprints).await };
+        let (mut alerts, in_table) = journal.alerts(fingerprints)?;
+        alerts.extend(self.load_rows(&in_table).await?);
+        Ok(alerts)
+    }
+
+    async fn load_rows(&self, fingerprints: &[Fingerprint]) -> Result<Vec<StoredAlert>, DbError> {
         let mut alerts = Vec::with_capacity(fingerprints.len());
         for chunk in sized_chunks(fingerprints) {
             let mut query = Statement::new("SELECT * FROM alert WHERE fingerprint IN ");
@@ -183,6 +193,9 @@ impl Alerts<'_> {
 
     /// How many alerts are stored.
     pub async fn count_all(&self) -> Result<u64, DbError> {
+        if let Some(journal) = self.db.journal() {
+            return Ok(journal.count_all());
+        }
         let query = Statement::new("SELECT COUNT(*) AS alerts FROM alert");
         let count = self.db.record("count alerts", query, |row| row.integer("alerts")).await?;
         Ok(count.unwrap_or(0))
@@ -190,6 +203,10 @@ impl Alerts<'_> {
 
     /// Firing alerts whose lease is over at `now`, the longest overdue first.
     pub async fn overdue(&self, now: Timestamp, max: u32) -> Result<Vec<StoredAlert>, DbError> {
+        if let Some(journal) = self.db.journal() {
+            let max = usize::try_from(max).unwrap_or(usize::MAX);
+            return self.load(&journal.overdue(now, max)).await;
+        }
         let query = Statement::new(
             "SELECT * FROM alert WHERE status = 'firing' AND ends_at <= ? ORDER BY ends_at LIMIT ?",
         );
@@ -198,6 +215,7 @@ impl Alerts<'_> {
 
     /// Events that are not yet on the queues, the most urgent and then the oldest first.
     pub async fn unqueued_events(&self, max: u32) -> Result<Vec<AlertEvent>, DbError> {
+        self.settle().await?;
         let query = Statement::new(
             "SELECT * FROM event WHERE queued = 0 ORDER BY priority, happened_at, id LIMIT ?",
         );
@@ -206,6 +224,7 @@ impl Alerts<'_> {
 
     /// Notes that events are on the queues.
     pub async fn mark_queued(&self, events: &[AlertEvent]) -> Result<(), DbError> {
+        self.settle().await?;
         for chunk in events.chunks(ROWS_PER_STATEMENT) {
             let mut statement = Statement::new("UPDATE event SET queued = 1 WHERE id IN ");
             statement.push_list(chunk.iter().map(|event| event.id.as_str()));
@@ -220,6 +239,7 @@ impl Alerts<'_> {
         fingerprint: Fingerprint,
         max: u32,
     ) -> Result<Vec<AlertEvent>, DbError> {
+        self.settle().await?;
         let query = Statement::new(
             "SELECT * FROM event WHERE fingerprint = ? ORDER BY happened_at DESC, id LIMIT ?",
         );
@@ -229,6 +249,9 @@ impl Alerts<'_> {
 
     /// The latest news of any alert.
     pub async fn last_update(&self) -> Result<Option<Timestamp>, DbError> {
+        if let Some(journal) = self.db.journal() {
+            return Ok(journal.last_update());
+        }
         let query = Statement::new("SELECT MAX(updated_at) AS latest FROM alert");
         let read = |row: &Record| row.integer_or_null("latest");
         let latest = self.db.record("find the latest news", query, read).await?;
@@ -238,6 +261,13 @@ impl Alerts<'_> {
     /// Forgets what is older than `before`: alerts that no longer fire, history, deliveries. Firing
     /// alerts stay. Returns how many rows went.
     pub async fn prune(&self, before: Timestamp) -> Result<u64, DbError> {
+        match self.db.journal() {
+            Some(journal) => journal.while_settled(self.db, self.prune_rows(before)).await,
+            None => self.prune_rows(before).await,
+        }
+    }
+
+    async fn prune_rows(&self, before: Timestamp) -> Result<u64, DbError> {
         let mut removed = 0;
         for statement in [
             "DELETE FROM alert WHERE status = 'resolved' AND updated_at < ?",
@@ -252,6 +282,27 @@ impl Alerts<'_> {
         }
         Ok(removed)
     }
+}
+
+/// Replaces alerts, each at most once, in the order of the keys, so that two who store the same rows never wait for
+/// each other in a ring.
+async fn put_alerts(tx: &mut Transaction, alerts: &[StoredAlert]) -> Result<(), sqlx::Error> {
+    let mut rows: Vec<(Fingerprint, &StoredAlert)> =
+        alerts.iter().map(|stored| (stored.alert.fingerprint(), stored)).collect();
+    rows.sort_unstable_by_key(|(fingerprint, _)| *fingerprint);
+    let rows = rows.into_iter().map(alert_values).collect();
+    insert_rows(tx, "REPLACE", "alert", ALERT_COLUMNS, rows).await
+}
+
+/// Replaces events, in the order of the keys; the flags say which are on the queues.
+async fn put_events(
+    tx: &mut Transaction,
+    events: impl Iterator<Item = (&AlertEvent, bool)>,
+) -> Result<(), sqlx::Error> {
+    let mut rows: Vec<(&AlertEvent, bool)> = events.collect();
+    rows.sort_unstable_by(|(one, _), (other, _)| one.id.cmp(&other.id));
+    let rows = rows.into_iter().map(|(event, is_queued)| event_values(event, is_queued)).collect();
+    insert_rows(tx, "REPLACE", "event", EVENT_COLUMNS, rows).await
 }
 
 fn alert_values((fingerprint, stored): (Fingerprint, &StoredAlert)) -> Vec<Value> {

@@ -13,6 +13,7 @@ mod bundles;
 mod circles;
 pub mod claims;
 mod config;
+mod data_centres;
 pub mod directory;
 mod error;
 mod groups;
@@ -21,6 +22,7 @@ mod maintenance;
 pub mod messages;
 mod migrate;
 mod mutes;
+pub mod noise;
 mod pool;
 mod portal;
 mod record;
@@ -40,6 +42,7 @@ pub use circles::{
     CircleMember, CircleView, Circles, Membership, ShareRow, TurnAnswer, Want, Work,
 };
 pub use config::DbConfig;
+pub use data_centres::{DataCentreRow, DataCentres};
 pub use directory::Directory;
 pub use error::DbError;
 pub use groups::{GroupRow, Groups, MemberBy, MemberRow};

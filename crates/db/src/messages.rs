@@ -146,18 +146,8 @@ const ALERTS: Upsert = Upsert {
 const ATTEMPTS: Upsert = Upsert {
     table: "message_attempt",
     key: "id",
-    updated: &[],
-    kept: &[
-        "message_id",
-        "channel",
-        "bot",
-        "account",
-        "tried_at",
-        "duration_ms",
-        "result",
-        "code",
-        "detail",
-    ],
+    updated: &["duration_ms", "result", "code", "detail"],
+    kept: &["message_id", "channel", "bot", "account", "tried_at"],
 };
 
 impl Messages<'_> {
@@ -218,7 +208,7 @@ impl Messages<'_> {
     ) -> Result<(), DbError> {
         let mut rows: Vec<(String, Vec<Value>)> = Vec::new();
         for (position, attempt) in attempts.iter().enumerate() {
-            // The same attempt is stored once, however often the transaction is tried.
+            // The same attempt is one row, however often the transaction is tried, and when its answer comes.
             let key = format!("{}{}-{position}", attempt.message_id, attempt.tried_at.0);
             rows.push((key, attempt_values(attempt)));
         }
@@ -364,15 +354,15 @@ fn values(row: &MessageRow) -> Vec<Value> {
 
 fn attempt_values(row: &AttemptRow) -> Vec<Value> {
     vec![
+        i64::try_from(row.duration_ms).unwrap_or(i64::MAX).into(),
+        row.result.as_str().into(),
+        cut(&row.code, CODE_CHARS_MAX).into(),
+        cut(&row.detail, DETAIL_CHARS_MAX).into(),
         row.message_id.as_str().into(),
         row.channel.as_str().into(),
         cut(&row.bot, CODE_CHARS_MAX).into(),
         row.account.as_str().into(),
         row.tried_at.0.into(),
-        i64::try_from(row.duration_ms).unwrap_or(i64::MAX).into(),
-        row.result.as_str().into(),
-        cut(&row.code, CODE_CHARS_MAX).into(),
-        cut(&row.detail, DETAIL_CHARS_MAX).into(),
     ]
 }
 

@@ -11,7 +11,7 @@ const OPERATION: &str = "bring the schema up to date";
 // Long enough for another process to change large tables.
 const LOCK_SECONDS: i64 = 300;
 
-const SCRIPTS: [(i64, &str, &str); 13] = [
+const SCRIPTS: [(i64, &str, &str); 16] = [
     (1, "hosts", include_str!("../../../sql/0001_hosts.sql")),
     (2, "rules", include_str!("../../../sql/0002_rules.sql")),
     (3, "alerts", include_str!("../../../sql/0003_alerts.sql")),
@@ -23,8 +23,11 @@ const SCRIPTS: [(i64, &str, &str); 13] = [
     (9, "messages", include_str!("../../../sql/0009_messages.sql")),
     (10, "claims", include_str!("../../../sql/0010_claims.sql")),
     (11, "rule history", include_str!("../../../sql/0011_rule_history.sql")),
+    (12, "alert journal", include_str!("../../../sql/0012_alert_journal.sql")),
     (13, "people", include_str!("../../../sql/0013_people.sql")),
     (14, "silence end", include_str!("../../../sql/0014_silence_end.sql")),
+    (15, "noise", include_str!("../../../sql/0015_noise.sql")),
+    (16, "data centres", include_str!("../../../sql/0016_data_centres.sql")),
 ];
 
 /// Brings an SQLite file up to date. Processes that open it at once wait for each other at the

@@ -2,21 +2,24 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Executor, MySqlPool, SqlitePool};
 
+use crate::alerts::Journal;
 use crate::claims::Claims;
 use crate::config::Target;
+use crate::noise::Noise;
 use crate::record::Record;
 use crate::statement::Statement;
 use crate::transaction::{Counters, Transaction, Tries, in_time};
 use crate::{
-    Alerts, Audit, Bundles, Circles, DbConfig, DbError, Directory, Groups, Hosts, Maintenances,
-    Messages, Mutes, RuleGroups, Silences, StateTables, Statistics, Upgrades, migrate,
+    Alerts, Audit, Bundles, Circles, DataCentres, DbConfig, DbError, Directory, Groups, Hosts,
+    Maintenances, Messages, Mutes, RuleGroups, Silences, StateTables, Statistics, Upgrades,
+    migrate,
 };
 
 // One writer at a time is SQLite's nature; the other connections let reads go on beside it.
@@ -38,6 +41,8 @@ const MYSQL_SESSION: [&str; 2] = [
 pub struct Db {
     pool: Pool,
     counters: Arc<Counters>,
+    /// What of the alerts is not yet in their tables; set where one process has them for itself.
+    journal: Arc<OnceLock<Journal>>,
     /// The longest that anything may take. SQLite answers always; it waits for a writer itself.
     statement_timeout: Duration,
 }
@@ -72,6 +77,7 @@ impl Db {
         Ok(Self {
             pool: Pool::Sqlite(pool),
             counters: Arc::default(),
+            journal: Arc::default(),
             statement_timeout: Duration::MAX,
         })
     }
@@ -117,6 +123,7 @@ impl Db {
         Ok(Self {
             pool: Pool::Mysql(pool),
             counters: Arc::default(),
+            journal: Arc::default(),
             statement_timeout: config.statement_timeout,
         })
     }
@@ -161,6 +168,11 @@ impl Db {
         Directory { db: self }
     }
 
+    /// Data centres that were set by API.
+    pub fn data_centres(&self) -> DataCentres<'_> {
+        DataCentres { db: self }
+    }
+
     /// Silences.
     pub fn silences(&self) -> Silences<'_> {
         Silences { db: self }
@@ -181,6 +193,11 @@ impl Db {
         Mutes { db: self }
     }
 
+    /// What noise statistics count.
+    pub fn noise(&self) -> Noise<'_> {
+        Noise { db: self }
+    }
+
     /// The tables behind the embedded shared state.
     pub fn state(&self) -> StateTables<'_> {
         StateTables { db: self }
@@ -194,6 +211,19 @@ impl Db {
     /// The rollout of an agent version.
     pub fn upgrades(&self) -> Upgrades<'_> {
         Upgrades { db: self }
+    }
+
+    pub(crate) fn is_sqlite(&self) -> bool {
+        matches!(self.pool, Pool::Sqlite(_))
+    }
+
+    pub(crate) fn journal(&self) -> Option<&Journal> {
+        self.journal.get()
+    }
+
+    /// Keeps a journal from now on; the first one stays.
+    pub(crate) fn keep(&self, journal: Journal) {
+        let _ = self.journal.set(journal);
     }
 
     /// How often transactions were in each other's way so far.

@@ -171,24 +171,24 @@ impl StateTables<'_> {
         })
     }
 
-    /// Takes up to `max` visible events, most important and then oldest first, and hides them until
-    /// `hidden_until`.
+    /// Takes up to `max` visible events and hides them until `hidden_until`: the `oldest` ones, and of the others the
+    /// most important and then the oldest first. They come in the order of importance.
     pub async fn take_events(
         &self,
         queue: &str,
-        max: i64,
+        (max, oldest): (usize, usize),
         now: i64,
         hidden_until: i64,
     ) -> Result<Vec<EventRow>, DbError> {
         in_transaction!(self.db, "take events", tx => {
-            // On MySQL each taker locks the events it chose and passes over those of the others.
-            let choose = Statement::new(
-                "SELECT name, priority, attempts + 1 AS attempts, body FROM state_event \
-                 WHERE queue = ? AND visible_at <= ? ORDER BY priority, pushed_at, name LIMIT ? \
-                 /*!50000 FOR UPDATE SKIP LOCKED */",
-            );
-            let records = tx.records(choose.bind(queue).bind(now).bind(max)).await?;
-            let events: Vec<EventRow> = records.iter().map(read_event).collect::<Result<_, _>>()?;
+            let mut events = visible_events(tx, queue, now, "pushed_at, name", oldest.min(max)).await?;
+            let known: HashSet<String> = events.iter().map(|(event, _)| event.name.clone()).collect();
+            let places = max - events.len();
+            let urgent = visible_events(tx, queue, now, "priority, pushed_at, name", max).await?;
+            let others = urgent.into_iter().filter(|(event, _)| !known.contains(&event.name));
+            events.extend(others.take(places));
+            events.sort_by_key(|(event, pushed_at)| (event.priority, *pushed_at));
+            let events: Vec<EventRow> = events.into_iter().map(|(event, _)| event).collect();
             for chunk in events.chunks(NAMES_PER_STATEMENT) {
                 let mut hide = Statement::new(
                     "UPDATE state_event SET visible_at = ?, attempts = attempts + 1 \
@@ -267,6 +267,28 @@ async fn save_one(
     );
     tx.execute(insert.bind(kind).bind(name).bind(fencing).bind(body)).await?;
     Ok(true)
+}
+
+/// The first visible events in an order, each with the time it was pushed.
+async fn visible_events(
+    tx: &mut Transaction,
+    queue: &str,
+    now: i64,
+    order: &'static str,
+    max: usize,
+) -> Result<Vec<(EventRow, i64)>, sqlx::Error> {
+    if max == 0 {
+        return Ok(Vec::new());
+    }
+    // On MySQL each taker locks the events it chose and passes over those of the others.
+    let choose = Statement::new(format!(
+        "SELECT name, priority, pushed_at, attempts + 1 AS attempts, body FROM state_event \
+         WHERE queue = ? AND visible_at <= ? ORDER BY {order} LIMIT ? \
+         /*!50000 FOR UPDATE SKIP LOCKED */"
+    ));
+    let max = i64::try_from(max).unwrap_or(i64::MAX);
+    let records = tx.records(choose.bind(queue).bind(now).bind(max)).await?;
+    records.iter().map(|row| Ok((read_event(row)?, row.integer("pushed_at")?))).collect()
 }
 
 fn read_lease(row: &Record) -> Result<LeaseRow, sqlx::Error> {

@@ -104,6 +104,12 @@ impl From<&[u8]> for Value {
     }
 }
 
+impl From<Vec<u8>> for Value {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
 macro_rules! value_from_integers {
     ($($kind:ty)*) => {
         $(impl From<$kind> for Value {

@@ -2,7 +2,7 @@
 //! series are: each part is asked of every site and the rest is computed from the answers.
 //!
 //! A part works series by series (`rate(x[5m]) > 1`), so that the answers of the sites together are the answer over
-//! all series; or it aggregates in such a way that the aggregates of the sites can be aggregated again (`sum`, `min`,
+//! all series; or host by host (`a / on (endpoint) b`), which is as good where every host is at one site; or it aggregates in such a way that the aggregates of the sites can be aggregated again (`sum`, `min`,
 //! `max`, `count`, `group`; `avg` as a sum and a count; `topk` as candidates). Everything else stays in the rest:
 //! operators between vectors, since their elements may be at different sites, and all other aggregations.
 
@@ -13,6 +13,7 @@ use crate::ast::{
     Subquery, Unary, ValueType, VectorSelector,
 };
 use crate::functions::{Kind, VectorFunction};
+use crate::shape::splits_by;
 
 /// Label that a selector of the rest has in the place of a part: the number of the part.
 const PART_LABEL: &str = "__part__";
@@ -40,6 +41,9 @@ pub struct Part {
     pub expr: Expr,
     /// What the answers of the sites are together.
     pub merge: Merge,
+    /// Whether it works host by host, and not series by series: then it must be asked of every site for those hosts
+    /// only whose series are all there.
+    pub by_host: bool,
 }
 
 /// What the answers of several sites to one part are together.
@@ -53,9 +57,10 @@ pub enum Merge {
 }
 
 /// Takes an expression apart; `None` when it can only be evaluated over the series themselves: subqueries over
-/// aggregates, `absent`, `info`, ranges as they are, and what is nested too deeply.
-pub fn distribute(expr: &Expr) -> Option<Distributed> {
-    let mut splitter = Splitter { parts: Vec::new() };
+/// aggregates, `absent`, `info`, ranges as they are, and what is nested too deeply. `host` is the label that tells hosts
+/// apart, when parts may work host by host.
+pub fn distribute(expr: &Expr, host: Option<&str>) -> Option<Distributed> {
+    let mut splitter = Splitter { parts: Vec::new(), host };
     let rest = splitter.split(expr, 0)?;
     Some(Distributed { parts: splitter.parts, rest })
 }
@@ -112,11 +117,17 @@ fn between(binary: &Binary, lhs: Expr, rhs: Expr) -> Binary {
     }
 }
 
-struct Splitter {
+struct Splitter<'h> {
     parts: Vec<Part>,
+    host: Option<&'h str>,
 }
 
-impl Splitter {
+impl Splitter<'_> {
+    fn is_by_host(&self, expr: &Expr) -> bool {
+        let is_vector = expr.value_type() == ValueType::Vector;
+        is_vector && self.host.is_some_and(|label| splits_by(expr, label))
+    }
+
     /// What is left of an expression once its parts are taken out.
     fn split(&mut self, expr: &Expr, depth: usize) -> Option<Expr> {
         if depth > DEPTH_MAX {
@@ -125,8 +136,9 @@ impl Splitter {
         if is_constant(expr, depth) {
             return Some(expr.clone());
         }
-        if is_per_series(expr, depth) {
-            return Some(self.part(expr.clone(), Merge::Union));
+        let by_host = !is_per_series(expr, depth);
+        if !by_host || self.is_by_host(expr) {
+            return Some(self.part(expr.clone(), Merge::Union, by_host));
         }
         let kind = match &expr.kind {
             ExprKind::Number(_) | ExprKind::Text(_) => expr.kind.clone(),
@@ -159,7 +171,8 @@ impl Splitter {
     fn aggregate(&mut self, expr: &Expr, aggregate: &Aggregate, depth: usize) -> Option<Expr> {
         let whole = |kind| Expr { kind: ExprKind::Aggregate(kind), span: expr.span };
         let has_constant = aggregate.param.as_deref().is_none_or(|p| is_constant(p, depth));
-        if !is_per_series(&aggregate.expr, depth) || !has_constant {
+        let by_host = !is_per_series(&aggregate.expr, depth);
+        if (by_host && !self.is_by_host(&aggregate.expr)) || !has_constant {
             let param = match &aggregate.param {
                 Some(param) => Some(Box::new(self.split(param, depth + 1)?)),
                 None => None,
@@ -174,14 +187,15 @@ impl Splitter {
         let partial = |op| whole(Aggregate { op, ..aggregate.clone() });
         Some(match aggregate.op {
             op @ (AggregateOp::Sum | AggregateOp::Min | AggregateOp::Max | AggregateOp::Group) => {
-                again(op, self.part(partial(op), Merge::Partial))
+                again(op, self.part(partial(op), Merge::Partial, by_host))
             }
             AggregateOp::Count => {
-                again(AggregateOp::Sum, self.part(partial(AggregateOp::Count), Merge::Partial))
+                let counts = self.part(partial(AggregateOp::Count), Merge::Partial, by_host);
+                again(AggregateOp::Sum, counts)
             }
             AggregateOp::Avg => {
-                let sum = self.part(partial(AggregateOp::Sum), Merge::Partial);
-                let count = self.part(partial(AggregateOp::Count), Merge::Partial);
+                let sum = self.part(partial(AggregateOp::Sum), Merge::Partial, by_host);
+                let count = self.part(partial(AggregateOp::Count), Merge::Partial, by_host);
                 let quotient = Binary {
                     op: BinaryOp::Divide,
                     op_span: expr.span,
@@ -194,20 +208,21 @@ impl Splitter {
                 Expr { kind: ExprKind::Paren(Box::new(quotient)), span: expr.span }
             }
             op @ (AggregateOp::Topk | AggregateOp::Bottomk) => {
-                let candidates = self.part(partial(op), Merge::Union);
+                let candidates = self.part(partial(op), Merge::Union, by_host);
                 whole(Aggregate { expr: Box::new(candidates), ..aggregate.clone() })
             }
             _ => {
-                let inner = Box::new(self.part(aggregate.expr.as_ref().clone(), Merge::Union));
+                let inner =
+                    Box::new(self.part(aggregate.expr.as_ref().clone(), Merge::Union, by_host));
                 whole(Aggregate { expr: inner, ..aggregate.clone() })
             }
         })
     }
 
     /// Puts a part aside; answers the selector that stands for it.
-    fn part(&mut self, expr: Expr, merge: Merge) -> Expr {
+    fn part(&mut self, expr: Expr, merge: Merge, by_host: bool) -> Expr {
         let span = expr.span;
-        let part = Part { expr, merge };
+        let part = Part { expr, merge, by_host };
         let number = self.parts.iter().position(|other| *other == part).unwrap_or_else(|| {
             self.parts.push(part);
             self.parts.len() - 1
@@ -304,18 +319,25 @@ mod tests {
     use super::*;
     use crate::parse;
 
-    fn taken_apart(text: &str) -> Option<(Vec<String>, String)> {
+    fn taken_apart(text: &str, host: Option<&str>) -> Option<(Vec<String>, String)> {
         let expr = parse(text).expect("the expression is well formed");
-        let Distributed { parts, rest } = distribute(&expr)?;
-        let shown = |part: Part| match part.merge {
-            Merge::Union => part.expr.to_string(),
-            Merge::Partial => format!("partial {}", part.expr),
+        let Distributed { parts, rest } = distribute(&expr, host)?;
+        let shown = |part: Part| {
+            let by_host = if part.by_host { "by host " } else { "" };
+            match part.merge {
+                Merge::Union => format!("{by_host}{}", part.expr),
+                Merge::Partial => format!("{by_host}partial {}", part.expr),
+            }
         };
         Some((parts.into_iter().map(shown).collect(), rest.to_string()))
     }
 
     fn check(text: &str, parts: &[&str], rest: &str) {
-        let (found, found_rest) = taken_apart(text).expect("it can be taken apart");
+        check_with(None, text, parts, rest);
+    }
+
+    fn check_with(host: Option<&str>, text: &str, parts: &[&str], rest: &str) {
+        let (found, found_rest) = taken_apart(text, host).expect("it can be taken apart");
         assert_eq!(
             (found.iter().map(String::as_str).collect::<Vec<_>>(), found_rest.as_str()),
             (parts.to_vec(), rest)
@@ -373,14 +395,42 @@ mod tests {
     }
 
     #[test]
+    fn what_stays_within_a_host_is_one_part_where_hosts_are_at_one_site() {
+        let check = |text: &str, parts: &[&str], rest: &str| {
+            check_with(Some("endpoint"), text, parts, rest);
+        };
+        for text in [
+            "a / on (endpoint) b > 5",
+            "a / b * 100 < 30",
+            "1 - avg by (endpoint) (rate(x[5m]))",
+            "max_over_time(sum by (endpoint) (x)[5m:1m])",
+        ] {
+            check(text, &[&format!("by host {text}")], "{__part__=\"0\"}");
+        }
+        check("rate(x[1m]) > 2", &["rate(x[1m]) > 2"], "{__part__=\"0\"}");
+        check("sum(a / b)", &["by host partial sum(a / b)"], "sum({__part__=\"0\"})");
+        check(
+            "topk(5, sum by (endpoint) (x))",
+            &["by host topk(5, sum by (endpoint) (x))"],
+            "topk(5, {__part__=\"0\"})",
+        );
+        check(
+            "sum(x) / on () group_right () sum by (endpoint) (y)",
+            &["partial sum(x)", "by host sum by (endpoint) (y)"],
+            "sum({__part__=\"0\"}) / on () group_right () {__part__=\"1\"}",
+        );
+        check("a / on (group) b", &["a", "b"], "{__part__=\"0\"} / on (group) {__part__=\"1\"}");
+    }
+
+    #[test]
     fn what_needs_the_series_themselves_is_not_taken_apart() {
         for text in
             ["absent(x)", "max_over_time(sum(x)[5m:1m])", "x[5m]", "1 + absent_over_time(x[1m])"]
         {
-            assert_eq!(taken_apart(text), None, "{text}");
+            assert_eq!(taken_apart(text, None), None, "{text}");
         }
         let deep = format!("{}x", "x + ".repeat(5_000));
-        assert_eq!(taken_apart(&deep), None);
+        assert_eq!(taken_apart(&deep, None), None);
     }
 
     #[test]

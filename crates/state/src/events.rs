@@ -1,13 +1,18 @@
-//! Queues of events by priority. An event is handed out under a lease and stays until it is
+//! Queues of events by priority. Of eight that are handed out seven are the most urgent and one is whoever waits
+//! longest, so that what is urgent never waits behind what is not, and what is not waits in no case for ever. An event is handed out under a lease and stays until it is
 //! acknowledged, so a consumer that dies loses nothing: at least once, with the event's id to tell
 //! repeats apart.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use db::EventRow;
 use model::Timestamp;
 
 use crate::{Backend, State, StateError};
+
+/// Of so many events that are handed out one is the one that waits longest.
+const EVENTS_PER_OLDEST: u64 = 8;
 
 /// An event handed out to a consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +75,8 @@ impl State {
         }
     }
 
-    /// Takes up to `max` events, the most important first and the oldest first among equals. Nobody
-    /// else gets them until `lease` is over.
+    /// Takes up to `max` events, the most important first and the oldest first among equals; one in
+    /// eight is the oldest of all. Nobody else gets them until `lease` is over.
     pub async fn take_events(
         &self,
         queue: &str,
@@ -80,12 +85,15 @@ impl State {
         now: Timestamp,
     ) -> Result<Vec<Event>, StateError> {
         let hidden_until = now.plus(lease);
+        let places = (max, self.places_of_the_oldest(max));
         let db = match &self.backend {
             Backend::Embedded(db) => db,
-            Backend::Redis(redis) => return redis.take_events(queue, max, now, hidden_until).await,
+            Backend::Redis(redis) => {
+                return redis.take_events(queue, places, now, hidden_until).await;
+            }
         };
-        let max = i64::try_from(max).unwrap_or(i64::MAX);
-        let rows = db.state().take_events(queue, max, now.millis(), hidden_until.millis()).await?;
+        let (now, hidden_until) = (now.millis(), hidden_until.millis());
+        let rows = db.state().take_events(queue, places, now, hidden_until).await?;
         let events = rows.into_iter().map(|row| Event {
             id: row.name,
             priority: u8::try_from(row.priority).unwrap_or(u8::MAX),
@@ -93,6 +101,13 @@ impl State {
             body: row.body,
         });
         Ok(events.collect())
+    }
+
+    /// How many of the next `max` places go by age.
+    fn places_of_the_oldest(&self, max: usize) -> usize {
+        let places = u64::try_from(max).unwrap_or(u64::MAX);
+        let before = self.places.fetch_add(places, Ordering::Relaxed) % EVENTS_PER_OLDEST;
+        usize::try_from((before.saturating_add(places)) / EVENTS_PER_OLDEST).unwrap_or(max)
     }
 
     /// The event is done and leaves the queue; `false` when it had left before.

@@ -13,12 +13,14 @@ mod circles;
 mod documents;
 mod error;
 mod events;
+mod inbox;
 mod leases;
 mod mutes;
 mod redis;
 mod upgrades;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use db::Db;
 
@@ -30,6 +32,7 @@ pub use db::{
 };
 pub use error::StateError;
 pub use events::{Event, NewEvent};
+pub use inbox::{Inbox, Settled};
 pub use leases::Lease;
 pub use mutes::StoredMute;
 
@@ -39,6 +42,8 @@ use crate::redis::RedisStore;
 #[derive(Debug, Clone)]
 pub struct State {
     backend: Backend,
+    /// Places for events that were asked for so far.
+    places: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Clone)]
@@ -50,7 +55,7 @@ enum Backend {
 impl State {
     /// State inside this process' SQL store.
     pub fn embedded(db: Db) -> Self {
-        Self { backend: Backend::Embedded(db) }
+        Self { backend: Backend::Embedded(db), places: Arc::default() }
     }
 
     /// Whether other processes may share it.
@@ -61,6 +66,7 @@ impl State {
     /// State in Redis 6.2 or newer. Does not wait for the server: while it is away the verbs fail,
     /// and when it is back they work again. Must be called inside a Tokio runtime.
     pub fn redis(config: &RedisConfig) -> Result<Self, StateError> {
-        Ok(Self { backend: Backend::Redis(Arc::new(RedisStore::open(config)?)) })
+        let backend = Backend::Redis(Arc::new(RedisStore::open(config)?));
+        Ok(Self { backend, places: Arc::default() })
     }
 }

@@ -131,17 +131,22 @@ macro_rules! circle_script {
     };
 }
 
+/// A connection that is made when it is needed, and again when it breaks.
+pub(crate) fn connect(config: &RedisConfig) -> Result<ConnectionManager, StateError> {
+    const OPERATION: &str = "prepare the connection";
+    let settings = ConnectionManagerConfig::new()
+        .set_response_timeout(Some(RESPONSE_TIMEOUT))
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_number_of_retries(RECONNECTS_PER_VERB)
+        .set_min_delay(RECONNECT_PAUSE)
+        .set_max_delay(RECONNECT_PAUSE);
+    ConnectionManager::new_lazy_with_config(config.client()?, settings)
+        .map_err(|source| StateError::Redis { operation: OPERATION, source })
+}
+
 impl RedisStore {
     pub(crate) fn open(config: &RedisConfig) -> Result<Self, StateError> {
-        const OPERATION: &str = "prepare the connection";
-        let settings = ConnectionManagerConfig::new()
-            .set_response_timeout(Some(RESPONSE_TIMEOUT))
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_number_of_retries(RECONNECTS_PER_VERB)
-            .set_min_delay(RECONNECT_PAUSE)
-            .set_max_delay(RECONNECT_PAUSE);
-        let connection = ConnectionManager::new_lazy_with_config(config.client()?, settings)
-            .map_err(|source| StateError::Redis { operation: OPERATION, source })?;
+        let connection = connect(config)?;
         let scripts = Scripts {
             take_lease: Script::new(include_str!("redis/take_lease.lua")),
             release_lease: Script::new(include_str!("redis/release_lease.lua")),

@@ -240,6 +240,16 @@ impl Remote {
         Ok(found)
     }
 
+    /// Its targets, as it tells them; nothing when it knows no such question.
+    pub(crate) async fn targets(&self, state: &str) -> Result<Option<Vec<u8>>, RemoteError> {
+        let request = self.http.get(self.endpoint(&["targets"])).query(&[("state", state)]);
+        match self.ask("list the targets of the store", request, self.timeout).await {
+            Ok(body) => Ok(Some(body)),
+            Err(RemoteError::Refused { status: 404 | 405, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Which language it evaluates: only MetricsQL has `default`.
     pub(crate) async fn engine(&self) -> Result<Engine, RemoteError> {
         let form = [("query", "1 default 2".to_owned())];

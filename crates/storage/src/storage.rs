@@ -329,6 +329,15 @@ impl Reader {
         here.ask(move |store| store.head.metadata(metric.as_deref(), limit)).await
     }
 
+    /// What a remote store answers to a question for its targets, in the form of the Prometheus API; nothing when it
+    /// has none to tell of, as a store in this process. `state` is `active`, `dropped` or `any`.
+    pub async fn targets(&self, state: &str) -> Result<Option<Vec<u8>>, ReadError> {
+        match &self.place {
+            Place::Here(_) => Ok(None),
+            Place::Remote(remote) => remote.targets(state).await.map_err(ReadError::Remote),
+        }
+    }
+
     /// As [`Storage::arrivals`].
     pub fn arrivals(&self) -> Arrivals {
         arrivals_of(&self.place)

@@ -9,6 +9,7 @@ pub mod remote_write;
 
 pub mod known;
 
+pub mod falcon_event;
 pub mod falcon_json;
 
 pub mod json_rpc;
@@ -25,7 +26,10 @@ pub mod exposition;
 
 pub mod heartbeat;
 
+pub mod host_feed;
+
 pub mod alert;
+pub mod alert_body;
 
 pub mod silence;
 

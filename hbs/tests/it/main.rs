@@ -3,6 +3,7 @@
 
 mod ages;
 mod bundles;
+mod feed;
 mod groups;
 mod hbs;
 mod heartbeats;

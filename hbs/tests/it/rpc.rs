@@ -99,6 +99,8 @@ async fn judges_and_proxies_get_their_lists() {
             r#"{"id":3,"result":{"expressions":[]},"error":null}"#,
         ]
     );
+    // Also with rules in the database: they are evaluated here, and would be told twice.
+    assert_eq!(hbs.metric("hbs_rpc_rule_questions_total").await, "2");
 }
 
 #[tokio::test]

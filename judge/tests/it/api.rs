@@ -57,6 +57,45 @@ async fn rules_and_alerts_have_the_shapes_of_prometheus() {
 }
 
 #[tokio::test]
+async fn fields_that_prometheus_does_not_have_are_shown_beside_its_own() {
+    let world = World::new().await;
+    let judge = world.judge_with(world.config()).await;
+    let body = "interval: 15s\nquery_offset: 5s\non_arrival: false\nrules:\n- alert: A\n  expr: up == 0\n  \
+                recover_expr: up > 0\n  no_data: alert after 10m\n  priority: p1\n  max_notifications: 3\n  \
+                runbook: 'http://wiki/{{ $labels.endpoint }}'\n  active_times: [{from: '09:00', zone: '+08:00'}]\n\
+                - {alert: B, expr: up == 0}\n- {record: c, expr: up}\n";
+    let path = "/api/v1/rule-groups/g?owner=ann";
+    assert_eq!(send(&world, "PUT", &judge, path, body).await.0, 200);
+    let group = eventually("the group is known", PATIENCE, async || judge.group(&world, "g").await);
+    let group = group.await;
+    assert_eq!(
+        (&group["owner"], &group["queryOffset"], &group["onArrival"]),
+        (&json!("ann"), &json!(5.0), &json!(false))
+    );
+    let ours = [
+        ("recoverExpr", json!("up > 0")),
+        ("noData", json!("alert after 10m")),
+        ("priority", json!("P1")),
+        ("maxNotifications", json!(3)),
+        ("runbook", json!("http://wiki/{{ $labels.endpoint }}")),
+        ("activeTimes", json!([{ "from": "09:00", "zone": "+08:00" }])),
+    ];
+    for (key, value) in ours {
+        assert_eq!(group["rules"][0][key], value, "{key}");
+        for other in [1, 2] {
+            assert!(group["rules"][other].get(key).is_none(), "{key}: {group}");
+        }
+    }
+    assert_eq!(group["rules"][0]["labels"]["severity"], "P1", "and as what they become");
+    assert_eq!(send(&world, "PUT", &judge, "/api/v1/rule-groups/g?owner=bob", body).await.0, 200);
+    eventually("the new owner is shown", PATIENCE, async || {
+        let group = judge.group(&world, "g").await?;
+        (group["owner"] == "bob").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_group_put_by_api_is_checked_kept_and_evaluated() {
     let world = World::new().await;
     let judge = world.judge_with(world.config()).await;

@@ -85,6 +85,48 @@ async fn a_rule_explains_itself_now_and_for_the_past() {
 }
 
 #[tokio::test]
+async fn the_past_of_a_rule_with_a_recover_expr_is_what_it_was() {
+    let world = World::new().await;
+    let rules =
+        "  - {alert: High, expr: load > 7, recover_expr: load < 3, no_data: alert after 15s}\n";
+    let judge = world.judge(rules).await;
+    let load = async |value| {
+        world.push(&[("__name__", "load"), ("endpoint", "a")], value).await;
+    };
+    load(9.0).await;
+    world.step(&judge, INTERVAL).await;
+    load(5.0).await;
+    // Longer ago than the times of the rule reach back.
+    for _ in 0..20 {
+        world.step(&judge, INTERVAL).await;
+        load(5.0).await;
+    }
+    let between = world.clock.now();
+    let id = id_of(&world, &judge, "High").await;
+    let now = judge.get(&world, &format!("/api/v1/rules/{id}/explain")).await.unwrap();
+    assert_eq!(now["state"], "firing");
+    assert!(reasons(&now).contains("the expression had it last at"), "{}", reasons(&now));
+    world.step(&judge, INTERVAL).await;
+    load(1.0).await;
+    world.step(&judge, INTERVAL).await;
+    for (at, state) in [(between, "firing"), (world.clock.now(), "inactive")] {
+        let path = format!("/api/v1/rules/{id}/explain?at={}", at.rfc3339());
+        let past = judge.get(&world, &path).await.unwrap();
+        assert_eq!(past["state"], state, "{past}");
+        assert!(reasons(&past).contains("a judge that began at"), "{past}");
+    }
+    let body = json!({
+        "rule": { "alert": "High", "expr": "load > 7", "recover_expr": "load < 3" },
+        "from": START.rfc3339(), "interval": "15s",
+    });
+    let (_, answer) = post(&world, &judge, "/api/v1/rules/backtest", &body.to_string()).await;
+    let alert = &answer["data"]["alerts"][0];
+    let fired = (&answer["data"]["fired"], &alert["times"][0]["activeAt"]);
+    assert_eq!(fired, (&json!(1), &json!(START.rfc3339())), "{answer}");
+    assert!(alert["firingSeconds"].as_f64().unwrap() >= 300.0, "{answer}");
+}
+
+#[tokio::test]
 async fn the_last_evaluations_of_a_rule_are_told() {
     let world = World::new().await;
     let judge = world.judge(RULES).await;

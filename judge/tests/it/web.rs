@@ -96,6 +96,36 @@ async fn rules_are_shown_in_both_languages_with_their_reasons() {
 }
 
 #[tokio::test]
+async fn the_page_of_a_rule_shows_its_fields_and_whom_to_ask() {
+    let world = World::new().await;
+    let judge = world.judge_with(world.config()).await;
+    let body = "interval: 15s\nrules:\n- alert: Down\n  expr: up == 0\n  for: 1m\n  recover_expr: up > 0\n  \
+                no_data: alert after 10m\n  priority: P1\n  max_notifications: 3\n  runbook: http://wiki/<x>\n  \
+                active_times: [{from: '09:00', to: '18:00', weekdays: ['mon:fri']}]\n- {record: r, expr: up}\n";
+    assert_eq!(send(&world, &judge, &form(body, "0", "save"), &[]).await.0, 303);
+    world.push(&[("__name__", "up"), ("endpoint", "web-1")], 1.0).await;
+    world.step(&judge, INTERVAL).await;
+    let group = judge.group(&world, "g").await.unwrap();
+    let id = |at: usize| group["rules"][at]["id"].as_str().unwrap();
+    let rule = page(&world, &judge, &format!("/rules/{}", id(0)), "en").await.1;
+    for (name, text) in [
+        ("Owner", "ann"),
+        ("Holds for", "1m"),
+        ("Ends by", "up &#62; 0"),
+        ("Missing data", "alert after 10m"),
+        ("Priority", "P1"),
+        ("Told at most", "3"),
+        ("Awake", "09:00–18:00 mon:fri UTC"),
+        ("Runbook", "http://wiki/&#60;x&#62;"),
+    ] {
+        let fact = format!("<dt>{name}</dt><dd>{text}</dd>");
+        assert!(rule.contains(&fact), "{fact}: {rule}");
+    }
+    let recording = page(&world, &judge, &format!("/rules/{}", id(1)), "en").await.1;
+    assert!(!recording.contains("Holds for") && !recording.contains("Priority"), "{recording}");
+}
+
+#[tokio::test]
 async fn another_site_cannot_change_rules_and_a_token_can_from_anywhere() {
     let world = World::new().await;
     let tokens = world.folder.path().join("tokens");

@@ -1,12 +1,15 @@
 //! Who was told what, and every attempt to do so.
 
+use std::collections::HashSet;
+
 use model::{Fingerprint, Timestamp};
 
-use super::{AlertStatus, Alerts};
+use super::packed::Packer;
+use super::{AlertStatus, Alerts, Journal};
 use crate::DbError;
 use crate::record::Record;
 use crate::statement::{Statement, Value};
-use crate::transaction::in_transaction;
+use crate::transaction::{Transaction, in_transaction};
 use crate::upsert::{insert_rows, sized_chunks};
 
 const DETAIL_CHARS_MAX: usize = 180;
@@ -108,6 +111,12 @@ const TOLD_COLUMNS: &str = "fingerprint, receiver, sent_status, sent_starts_at, 
 impl Alerts<'_> {
     /// The log entries of these alerts, by alert and receiver.
     pub async fn told(&self, fingerprints: &[Fingerprint]) -> Result<Vec<Told>, DbError> {
+        let Some(journal) = self.db.journal() else { return self.told_rows(fingerprints).await };
+        let (waiting, in_table) = journal.told(fingerprints, None)?;
+        Ok(newer(waiting, self.told_rows(&in_table).await?))
+    }
+
+    async fn told_rows(&self, fingerprints: &[Fingerprint]) -> Result<Vec<Told>, DbError> {
         let mut entries = Vec::new();
         for chunk in sized_chunks(fingerprints) {
             let mut query = Statement::new("SELECT * FROM notification_log WHERE fingerprint IN ");
@@ -120,6 +129,18 @@ impl Alerts<'_> {
 
     /// The log entries of one receiver about these alerts.
     pub async fn told_by(
+        &self,
+        receiver: &str,
+        fingerprints: &[Fingerprint],
+    ) -> Result<Vec<Told>, DbError> {
+        let Some(journal) = self.db.journal() else {
+            return self.told_rows_by(receiver, fingerprints).await;
+        };
+        let (waiting, in_table) = journal.told(fingerprints, Some(receiver))?;
+        Ok(newer(waiting, self.told_rows_by(receiver, &in_table).await?))
+    }
+
+    async fn told_rows_by(
         &self,
         receiver: &str,
         fingerprints: &[Fingerprint],
@@ -137,20 +158,20 @@ impl Alerts<'_> {
     /// Replaces log entries, each at most once, and adds the attempts that led to them, in one
     /// transaction.
     pub async fn record(&self, told: &[Told], deliveries: &[Delivery]) -> Result<(), DbError> {
+        if let Some(journal) = self.db.journal() {
+            let mut packer = Packer::new();
+            told.iter().for_each(|told| packer.told(told));
+            deliveries.iter().for_each(|delivery| packer.delivery(delivery));
+            return journal.append(self.db, packer).await;
+        }
         in_transaction!(self.db, "record notifications", tx => {
-            let mut rows: Vec<&Told> = told.iter().collect();
-            rows.sort_unstable_by_key(|told| (told.fingerprint, told.receiver.as_str()));
-            let rows = rows.into_iter().map(told_values).collect();
-            insert_rows(tx, "REPLACE", "notification_log", TOLD_COLUMNS, rows).await?;
-            let mut rows: Vec<&Delivery> = deliveries.iter().collect();
-            rows.sort_unstable_by(|one, other| one.id.cmp(&other.id));
-            let rows = rows.into_iter().map(delivery_values).collect();
-            insert_rows(tx, "REPLACE", "delivery", DELIVERY_COLUMNS, rows).await
+            put(tx, told, deliveries).await
         })
     }
 
     /// Alerts whose end somebody waits for: they ended, and a receiver knows only that they began.
     pub async fn untold_ends(&self, max: u32) -> Result<Vec<Fingerprint>, DbError> {
+        self.settle().await?;
         let query = Statement::new(
             "SELECT DISTINCT alert.fingerprint FROM notification_log \
              JOIN alert ON alert.fingerprint = notification_log.fingerprint \
@@ -169,6 +190,7 @@ impl Alerts<'_> {
         after: Fingerprint,
         max: u32,
     ) -> Result<Vec<(Fingerprint, u8, Timestamp)>, DbError> {
+        self.settle().await?;
         let query = Statement::new(
             "SELECT alert.fingerprint, alert.priority, notification_log.tried_at AS last_at \
              FROM notification_log \
@@ -187,6 +209,7 @@ impl Alerts<'_> {
         fingerprint: Fingerprint,
         max: u32,
     ) -> Result<Vec<Delivery>, DbError> {
+        self.settle().await?;
         let query = Statement::new(
             "SELECT * FROM delivery WHERE fingerprint = ? \
              ORDER BY tried_at DESC, attempt DESC, receiver LIMIT ?",
@@ -203,6 +226,7 @@ impl Alerts<'_> {
         fingerprint: Fingerprint,
         since: Timestamp,
     ) -> Result<u32, DbError> {
+        self.settle().await?;
         let query = Statement::new(
             "SELECT COUNT(*) AS times FROM delivery WHERE fingerprint = ? AND tried_at >= ? \
              AND receiver = ? AND status = 'firing' AND result = 'sent'",
@@ -218,6 +242,15 @@ impl Alerts<'_> {
     /// How many notifications were given up since `since` and have not been told by a later
     /// attempt.
     pub async fn failed_since(&self, since: Timestamp) -> Result<u64, DbError> {
+        let in_table = self.failed_rows_since(since).await?;
+        if in_table == 0 && !self.db.journal().is_some_and(Journal::has_failed) {
+            return Ok(0);
+        }
+        self.settle().await?;
+        self.failed_rows_since(since).await
+    }
+
+    async fn failed_rows_since(&self, since: Timestamp) -> Result<u64, DbError> {
         let query = Statement::new(
             "SELECT COUNT(*) AS failed FROM notification_log WHERE result = 'failed' AND tried_at >= ?",
         );
@@ -225,6 +258,37 @@ impl Alerts<'_> {
         let count = self.db.record("count failed notifications", query.bind(since.0), read).await?;
         Ok(count.unwrap_or(0))
     }
+}
+
+/// Log entries of the journal go before those of the table; by alert and receiver.
+fn newer(mut waiting: Vec<Told>, in_table: Vec<Told>) -> Vec<Told> {
+    if !in_table.is_empty() {
+        let known: HashSet<(Fingerprint, &str)> =
+            waiting.iter().map(|told| (told.fingerprint, told.receiver.as_str())).collect();
+        let is_latest = |told: &Told| !known.contains(&(told.fingerprint, told.receiver.as_str()));
+        let rest: Vec<Told> = in_table.into_iter().filter(is_latest).collect();
+        waiting.extend(rest);
+    }
+    waiting.sort_unstable_by(|one, other| {
+        (one.fingerprint, &one.receiver).cmp(&(other.fingerprint, &other.receiver))
+    });
+    waiting
+}
+
+/// Replaces log entries and adds attempts, in the order of the keys.
+pub(super) async fn put(
+    tx: &mut Transaction,
+    told: &[Told],
+    deliveries: &[Delivery],
+) -> Result<(), sqlx::Error> {
+    let mut rows: Vec<&Told> = told.iter().collect();
+    rows.sort_unstable_by_key(|told| (told.fingerprint, told.receiver.as_str()));
+    let rows = rows.into_iter().map(told_values).collect();
+    insert_rows(tx, "REPLACE", "notification_log", TOLD_COLUMNS, rows).await?;
+    let mut rows: Vec<&Delivery> = deliveries.iter().collect();
+    rows.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+    let rows = rows.into_iter().map(delivery_values).collect();
+    insert_rows(tx, "REPLACE", "delivery", DELIVERY_COLUMNS, rows).await
 }
 
 fn told_values(told: &Told) -> Vec<Value> {
@@ -257,8 +321,11 @@ fn delivery_values(delivery: &Delivery) -> Vec<Value> {
     ]
 }
 
-fn cut(detail: &str) -> String {
-    detail.chars().take(DETAIL_CHARS_MAX).collect()
+pub(super) fn cut(detail: &str) -> &str {
+    match detail.char_indices().nth(DETAIL_CHARS_MAX) {
+        Some((end, _)) => &detail[..end],
+        None => detail,
+    }
 }
 
 fn read_ticket(row: &Record) -> Result<(Fingerprint, u8, Timestamp), sqlx::Error> {

@@ -37,6 +37,7 @@ impl Alerts<'_> {
         offset: u32,
         max: u32,
     ) -> Result<Vec<StoredAlert>, DbError> {
+        self.settle().await?;
         let mut query = Statement::new("SELECT * FROM alert WHERE 1 = 1");
         push_conditions(&mut query, search);
         query.push(
@@ -62,6 +63,12 @@ impl Alerts<'_> {
 
     /// How many alerts match, by state and priority.
     pub async fn counts(&self, search: &AlertSearch) -> Result<Vec<AlertCount>, DbError> {
+        if let Some(journal) = self.db.journal()
+            && *search == AlertSearch::default()
+        {
+            return Ok(journal.counts());
+        }
+        self.settle().await?;
         let mut query =
             Statement::new("SELECT status, priority, COUNT(*) AS alerts FROM alert WHERE 1 = 1");
         push_conditions(&mut query, search);

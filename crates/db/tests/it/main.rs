@@ -3,11 +3,14 @@
 
 mod alerts;
 mod claims;
+mod data_centres;
 mod directory;
 mod groups;
 mod hosts;
+mod journal;
 mod mariadb;
 mod messages;
+mod noise;
 mod notifications;
 mod portal;
 mod rules;
@@ -16,7 +19,7 @@ mod silences;
 mod sqlite;
 mod state;
 
-/// Every case, as a test on SQLite each; and `every_case` for a server that is too dear to be
+/// Every case, as a test on SQLite each, with and without a journal of alerts; and `every_case` for a server that is too dear to be
 /// started for each.
 macro_rules! on_both_databases {
     ($($module:ident :: $case:ident),+ $(,)?) => {
@@ -25,6 +28,16 @@ macro_rules! on_both_databases {
             async fn $case() {
                 let folder = tempfile::tempdir().unwrap();
                 let db = db::Db::open(&folder.path().join("saker.db")).await.unwrap();
+                crate::$module::$case(&db).await;
+            })+
+        }
+
+        mod with_a_journal {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                let folder = tempfile::tempdir().unwrap();
+                let db = db::Db::open(&folder.path().join("saker.db")).await.unwrap();
+                db.alerts().keep_journal(true).await.unwrap();
                 crate::$module::$case(&db).await;
             })+
         }
@@ -74,6 +87,7 @@ on_both_databases!(
     search::unresolved_comes_first_then_urgency_then_the_newest,
     search::text_is_found_without_regard_to_case_and_wildcards_are_letters,
     search::counts_are_by_state_and_priority,
+    data_centres::a_data_centre_is_set_changed_and_removed_with_an_entry_each,
     directory::an_entry_is_changed_only_from_the_version_that_was_seen,
     directory::a_removed_entry_and_an_old_stand_in_are_gone,
     silences::a_silence_is_stored_changed_and_forgotten_after_its_end,
@@ -84,6 +98,7 @@ on_both_databases!(
     state::an_event_is_taken_by_one_of_many,
     state::many_events_are_put_and_removed_at_once_and_each_name_once,
     claims::a_claim_takes_the_place_of_the_one_before_and_is_forgotten,
+    noise::who_took_an_alert_is_kept_although_the_claim_is_replaced,
     messages::a_message_is_stored_once_and_open_until_it_is_settled,
     messages::what_failed_is_counted_and_listed_until_it_is_forgotten,
     messages::a_mute_is_replaced_ended_and_forgotten,

@@ -6,7 +6,7 @@ use model::{Fingerprint, Timestamp};
 
 use crate::alerts::stored;
 
-fn told(fingerprint: Fingerprint, result: DeliveryResult, at: i64) -> Told {
+pub(crate) fn told(fingerprint: Fingerprint, result: DeliveryResult, at: i64) -> Told {
     let sent = Sent { status: AlertStatus::Firing, starts_at: Timestamp(1), at: Timestamp(at) };
     Told {
         fingerprint,
@@ -20,7 +20,7 @@ fn told(fingerprint: Fingerprint, result: DeliveryResult, at: i64) -> Told {
     }
 }
 
-fn delivery(told: &Told) -> Delivery {
+pub(crate) fn delivery(told: &Told) -> Delivery {
     Delivery {
         id: format!("{}-{}", told.fingerprint, told.tried_at.0),
         fingerprint: told.fingerprint,

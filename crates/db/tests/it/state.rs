@@ -64,7 +64,7 @@ pub(crate) async fn an_event_is_taken_by_one_of_many(db: &Db) {
         push(db, n, n % 2, b"body").await;
         push(db, n, 0, b"again").await;
     }
-    let first = db.state().take_events("queue", 2, 50, 90).await.unwrap();
+    let first = db.state().take_events("queue", (2, 0), 50, 90).await.unwrap();
     let row = |name: &str| EventRow {
         name: name.to_owned(),
         priority: 0,
@@ -73,18 +73,18 @@ pub(crate) async fn an_event_is_taken_by_one_of_many(db: &Db) {
     };
     assert_eq!(first, [row("00"), row("02")]);
     let taking =
-        (0..8).map(|_| async { db.state().take_events("queue", 10, 50, 90).await.unwrap() });
+        (0..8).map(|_| async { db.state().take_events("queue", (10, 0), 50, 90).await.unwrap() });
     let mut names: Vec<String> =
         join_all(taking).await.into_iter().flatten().map(|row| row.name).collect();
     names.sort_unstable();
     names.dedup();
-    let rest = db.state().take_events("queue", 99, 50, 90).await.unwrap();
+    let rest = db.state().take_events("queue", (99, 0), 50, 90).await.unwrap();
     assert_eq!(names.len() + rest.len(), 38, "each once: {names:?}");
     assert_eq!(db.state().queue_length("queue").await.unwrap(), 40);
 
     db.state().return_event("queue", "07", 60).await.unwrap();
-    assert!(db.state().take_events("queue", 9, 59, 90).await.unwrap().is_empty());
-    assert_eq!(db.state().take_events("queue", 9, 60, 90).await.unwrap()[0].attempts, 2);
+    assert!(db.state().take_events("queue", (9, 0), 59, 90).await.unwrap().is_empty());
+    assert_eq!(db.state().take_events("queue", (9, 0), 60, 90).await.unwrap()[0].attempts, 2);
     assert!(db.state().remove_event("queue", "07").await.unwrap());
     assert!(!db.state().remove_event("queue", "07").await.unwrap());
 }
@@ -107,5 +107,5 @@ pub(crate) async fn many_events_are_put_and_removed_at_once_and_each_name_once(d
     assert_eq!(db.state().queue_length("q").await.unwrap(), 500);
     let names: Vec<String> = (0..499).map(|n| format!("{n:04}")).collect();
     db.state().remove_events("q", &names).await.unwrap();
-    assert_eq!(db.state().take_events("q", 9, 3, 4).await.unwrap()[0].name, "0499");
+    assert_eq!(db.state().take_events("q", (9, 0), 3, 4).await.unwrap()[0].name, "0499");
 }

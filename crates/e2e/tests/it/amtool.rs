@@ -85,6 +85,10 @@ async fn amtool_shows_and_tests_the_routes_that_alarm_reads_from_a_file() {
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     assert!(String::from_utf8_lossy(&checked.stdout).contains("3 receivers"));
 
+    let theirs = Command::new(&program).args(["check-config", file]).output().unwrap();
+    assert!(theirs.status.success(), "{}", String::from_utf8_lossy(&theirs.stderr));
+    assert!(String::from_utf8_lossy(&theirs.stdout).contains("3 receivers"));
+
     let port = free_port();
     let config = folder.path().join("saker.toml");
     let data = folder.path().join("data");
@@ -106,8 +110,24 @@ async fn amtool_shows_and_tests_the_routes_that_alarm_reads_from_a_file() {
     let routed = run(&["config", "routes", "test", "team=db", "severity=critical"]);
     assert_eq!(routed.trim(), "db,pages");
     assert_eq!(run(&["config", "routes", "test", "team=web"]).trim(), "default");
+    for (labels, expected) in
+        [(&["team=db", "severity=critical"][..], "db,pages"), (&["team=web"], "default")]
+    {
+        let mut args = vec!["ctl", "alarm", "route-test", "--json", "--url", alarm.as_str()];
+        args.extend(labels);
+        let tested = Command::new(binary("saker")).args(args).output().unwrap();
+        assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stderr));
+        let preview: serde_json::Value = serde_json::from_slice(&tested.stdout).unwrap();
+        let ways = preview["ways"].as_array().unwrap().iter();
+        let names: Vec<&str> = ways.map(|way| way["receiver"].as_str().unwrap()).collect();
+        assert_eq!(names.join(","), expected, "as amtool says");
+    }
     assert!(run(&["config", "routes", "show"]).contains("pages"));
-    assert!(run(&["config", "show"]).contains("default"));
+    // What alarm says that it goes by is a file that Alertmanager would take too.
+    let shown = folder.path().join("shown.yml");
+    std::fs::write(&shown, run(&["config", "show"])).unwrap();
+    let checked = run(&["check-config", shown.to_str().unwrap()]);
+    assert!(checked.contains("SUCCESS") && checked.contains("3 receivers"), "{checked}");
     let of_pages = run(&["alert", "query", "--receiver=pages", "-o", "simple"]);
     assert!(of_pages.contains("DiskFull"), "{of_pages}");
 }

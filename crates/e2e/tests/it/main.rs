@@ -1,8 +1,12 @@
 //! What a user sees: the binaries as they ship, real neighbours, real files.
 #![cfg(test)]
 
+mod alarm_process;
 mod stack;
 
+mod alarm_kills;
+mod alarm_mutes;
+mod alarm_secrets;
 mod amtool;
 mod bad_input;
 mod borders;

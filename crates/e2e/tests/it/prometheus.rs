@@ -1,12 +1,14 @@
-//! A real Prometheus writes to transfer, and both answer the same.
+//! A real Prometheus writes to transfer, and both answer the same; and it sends its alerts to alarm.
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use daemon::{Clock, Context};
 use serde_json::Value;
 use testkit::{Process, eventually, free_port, get_json, program};
 
+use crate::alarm_process::{Alarm, Platforms};
 use crate::stack::{Stack, host_rules};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -65,6 +67,56 @@ async fn what_a_real_prometheus_writes_is_answered_like_prometheus_answers() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_alerts_of_a_real_prometheus_are_told_when_they_begin_and_when_they_end() {
+    let Some(prometheus) = program("prometheus") else { return };
+    let context = Context::new("e2e", Clock::System).unwrap();
+    let platforms = Platforms::start(&context, Duration::ZERO).await;
+    let hook = format!(
+        "[[alarm.receivers]]\nname = \"hook\"\nwebhook_url = \"{}/hook\"\n",
+        platforms.url()
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let alarm = Alarm::start(folder.path(), "info", &hook, "").await;
+    let (port, rules) = (free_port(), folder.path().join("rules.yml"));
+    // The one burns for ever, the other until a file says otherwise.
+    let burning = |brief: &str| {
+        format!(
+            "groups:\n- name: e2e\n  interval: 1s\n  rules:\n  - alert: Lasting\n    expr: vector(1)\n    \
+             labels: {{severity: critical}}\n    annotations: {{summary: 'it burns'}}\n  - alert: Brief\n    \
+             expr: {brief}\n"
+        )
+    };
+    fs::write(&rules, burning("vector(2) > 1")).unwrap();
+    let config = folder.path().join("prometheus.yml");
+    let text = format!(
+        "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{rules:?}]\n\
+         alerting:\n  alertmanagers:\n  - static_configs: [{{targets: [{:?}]}}]\n",
+        alarm.url.trim_start_matches("http://")
+    );
+    fs::write(&config, text).unwrap();
+    let running = start(&prometheus, &config, folder.path(), port);
+    let told = async |name: &str, status: &str| {
+        eventually(&format!("{name} is {status}"), SOON, async || {
+            let bodies = platforms.taken().into_iter().map(|taken| taken.body);
+            let mut alerts = bodies.filter_map(|body| body["alerts"].as_array().cloned()).flatten();
+            alerts.find(|alert| alert["labels"]["alertname"] == name && alert["status"] == status)
+        })
+        .await
+    };
+    let lasting = told("Lasting", "firing").await;
+    assert_eq!(lasting["annotations"]["summary"], "it burns");
+    assert!(lasting["generatorURL"].as_str().unwrap().contains("g0.expr=vector"), "{lasting}");
+    let begun = told("Brief", "firing").await;
+    fs::write(&rules, burning("vector(1) > 1")).unwrap();
+    running.signal(nix::sys::signal::Signal::SIGHUP);
+    let ended = told("Brief", "resolved").await;
+    assert_eq!((&ended["startsAt"], &ended["labels"]), (&begun["startsAt"], &begun["labels"]));
+    let listed = alarm.get("/api/v2/alerts").await;
+    assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+    assert_eq!(listed[0]["labels"]["alertname"], "Lasting");
+}
+
 async fn ask(stack: &Stack, base: &str, query: &str, at: f64) -> Value {
     let params = [("query", query.to_owned()), ("time", at.to_string())];
     let url = reqwest::Url::parse_with_params(&format!("{base}/api/v1/query"), params).unwrap();
@@ -109,6 +161,8 @@ fn start(prometheus: &Path, config: &Path, folder: &Path, port: u16) -> Process 
         format!("--config.file={}", config.display()),
         format!("--storage.tsdb.path={}", folder.join("tsdb").display()),
         format!("--web.listen-address=127.0.0.1:{port}"),
+        // What fires before it has found its alertmanagers is sent again soon, and not after a minute.
+        "--rules.alert.resend-delay=1s".to_owned(),
     ];
     Process::start(prometheus, args)
 }

@@ -1,5 +1,5 @@
-//! Queues: pending events in a sorted set by rank, taken ones in a sorted set by the time they come
-//! back, and what belongs to an event in hashes by its id.
+//! Queues: pending events in a sorted set by rank and in one by age, taken ones in a sorted set by the time they
+//! come back, and what belongs to an event in hashes by its id.
 
 use model::Timestamp;
 use redis::ScriptInvocation;
@@ -29,6 +29,7 @@ impl RedisStore {
     ) -> Result<(), StateError> {
         for chunk in events.chunks(EVENTS_PER_CALL) {
             let mut script = self.on_queue(&self.scripts.push_event, queue);
+            script.arg(now.millis());
             for event in chunk {
                 script.arg(&event.id).arg(rank(event.priority, now)).arg(&event.body);
             }
@@ -40,7 +41,7 @@ impl RedisStore {
     pub(crate) async fn take_events(
         &self,
         queue: &str,
-        max: usize,
+        (max, oldest): (usize, usize),
         now: Timestamp,
         hidden_until: Timestamp,
     ) -> Result<Vec<Event>, StateError> {
@@ -50,13 +51,21 @@ impl RedisStore {
         let mut script = self.on_queue(&self.scripts.take_events, queue);
         script
             .arg(max.min(TAKE_MAX))
+            .arg(oldest.min(TAKE_MAX))
             .arg(now.millis())
             .arg(hidden_until.millis())
-            .arg(COME_BACK_MAX);
-        let events: Vec<(String, i64, u32, Vec<u8>)> = self.run("take events", &script).await?;
-        let event =
-            |(id, rank, attempts, body)| Event { id, priority: priority(rank), attempts, body };
-        Ok(events.into_iter().map(event).collect())
+            .arg(COME_BACK_MAX)
+            .arg(rank(1, Timestamp(0)));
+        let (ids, ranks, returns, bodies): (Vec<String>, Vec<i64>, Vec<u32>, Vec<Vec<u8>>) =
+            self.run("take events", &script).await?;
+        let events = ids.into_iter().zip(ranks).zip(returns).zip(bodies);
+        let event = |(((id, rank), returns), body)| Event {
+            id,
+            priority: priority(rank),
+            attempts: returns + 1,
+            body,
+        };
+        Ok(events.map(event).collect())
     }
 
     pub(crate) async fn ack_event(&self, queue: &str, id: &str) -> Result<bool, StateError> {
@@ -92,7 +101,7 @@ impl RedisStore {
 
     fn on_queue<'a>(&self, script: &'a Script, queue: &str) -> ScriptInvocation<'a> {
         let mut invocation = script.prepare_invoke();
-        for part in [":pending", ":taken", ":bodies", ":ranks", ":attempts"] {
+        for part in [":pending", ":taken", ":bodies", ":ranks", ":attempts", ":ages"] {
             invocation.key(self.key("queue", queue, part));
         }
         invocation

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use model::Timestamp;
-use state::State;
+use state::{NewEvent, State};
 
 use crate::world::World;
 
@@ -78,4 +78,47 @@ pub(crate) async fn of_many_takers_each_gets_other_events(world: &mut World) {
     all.sort_unstable();
     let expected: Vec<String> = (0..60).map(|n| format!("{n:02}")).collect();
     assert_eq!(all, expected);
+}
+
+pub(crate) async fn what_is_urgent_goes_first_and_what_is_not_gets_its_turn(world: &mut World) {
+    let state = &world.state;
+    let event = |name: &str, n: i64, priority: u8| NewEvent {
+        id: format!("{name}-{n:03}"),
+        priority,
+        body: Vec::new(),
+    };
+    let low: Vec<NewEvent> = (0..20).map(|n| event("low", n, 6)).collect();
+    state.push_events("q", &low, Timestamp(0)).await.unwrap();
+    let high: Vec<NewEvent> = (0..100).map(|n| event("high", n, 0)).collect();
+    state.push_events("q", &high, Timestamp(1)).await.unwrap();
+    let taken = ids(state, 64, 10).await;
+    let urgent = taken.iter().filter(|id| id.starts_with("high")).count();
+    assert_eq!((taken.len(), urgent), (64, 56), "{taken:?}");
+    assert!(taken[..56].iter().all(|id| id.starts_with("high")), "urgent ones come first");
+    // Whoever takes one at a time serves the oldest too.
+    let mut low = 0;
+    for _ in 0..16 {
+        low += ids(state, 1, 10).await.iter().filter(|id| id.starts_with("low")).count();
+    }
+    assert_eq!(low, 2);
+    assert_eq!(ids(state, 99, 10).await.len(), 40, "nothing is handed out twice or left");
+}
+
+pub(crate) async fn thousands_are_pushed_taken_and_done_at_once(world: &mut World) {
+    let state = &world.state;
+    let event =
+        |n: u16| NewEvent { id: n.to_string(), priority: 1, body: n.to_le_bytes().to_vec() };
+    let events: Vec<NewEvent> = (0..2_500).map(event).collect();
+    state.push_events("q", &events, Timestamp(0)).await.unwrap();
+    let taken = state.take_events("q", 9_999, LEASE, Timestamp(1)).await.unwrap();
+    assert_eq!(taken.len(), 2_500);
+    for event in &taken {
+        assert_eq!(event.body, event.id.parse::<u16>().unwrap().to_le_bytes());
+    }
+    let names: Vec<String> = taken.into_iter().map(|event| event.id).collect();
+    state.ack_events("q", &names[..2_400]).await.unwrap();
+    assert_eq!(state.queue_length("q").await.unwrap(), 100);
+    let again = state.take_events("q", 9_999, LEASE, Timestamp(30_001)).await.unwrap();
+    assert!(again.iter().all(|event| event.attempts == 2));
+    assert_eq!(again.len(), 100);
 }

@@ -4,8 +4,10 @@
 
 mod circles;
 mod documents;
+mod drain;
 mod events;
 mod history;
+mod inbox;
 mod leases;
 mod mutes;
 mod redis;
@@ -43,7 +45,7 @@ macro_rules! on_every_backend {
             $(
                 number += 1;
                 println!("case {number}: {}", stringify!($case));
-                $module::$case(&mut world(number).await).await;
+                Box::pin($module::$case(&mut world(number).await)).await;
             )+
         }
     };
@@ -69,6 +71,8 @@ on_every_backend!(
     events::a_returned_event_waits_for_its_moment,
     events::pushing_the_same_id_twice_is_one_event_until_it_is_done,
     events::of_many_takers_each_gets_other_events,
+    events::what_is_urgent_goes_first_and_what_is_not_gets_its_turn,
+    events::thousands_are_pushed_taken_and_done_at_once,
     upgrades::the_limit_is_never_passed_by_many_who_ask_at_once,
     upgrades::a_dead_hosts_place_returns_after_its_lease_and_only_its_own,
     upgrades::a_host_that_talks_keeps_its_place_but_not_for_ever,

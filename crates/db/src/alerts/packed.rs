@@ -1,0 +1,489 @@
+//! Alerts, events and notifications as bytes of the journal.
+//!
+//! An entry is a version and items behind each other: a kind, a length, and fields in a fixed order. Lengths are in
+//! front, so that an item is passed over without a look inside.
+
+use std::collections::BTreeMap;
+
+use model::{Alert, Fingerprint, Labels, Timestamp};
+
+use super::notifications::cut;
+use super::{
+    AlertEvent, AlertStatus, Delivery, DeliveryResult, EventKind, Sent, StoredAlert, Told,
+};
+
+const VERSION: u8 = 1;
+const ALERT: u8 = 1;
+const EVENT: u8 = 2;
+const TOLD: u8 = 3;
+const DELIVERY: u8 = 4;
+/// Kind and length of an item.
+const HEAD_BYTES: usize = 5;
+
+/// An entry of the journal that is being written.
+#[derive(Debug)]
+pub(super) struct Packer {
+    bytes: Vec<u8>,
+}
+
+impl Packer {
+    pub(super) fn new() -> Self {
+        Self { bytes: vec![VERSION] }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.len() == 1
+    }
+
+    pub(super) fn finish(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    pub(super) fn alert(&mut self, stored: &StoredAlert) {
+        let alert = &stored.alert;
+        self.item(ALERT, |bytes| {
+            put_fingerprint(bytes, alert.fingerprint());
+            put_status(bytes, stored.status);
+            bytes.push(stored.priority);
+            put_time(bytes, alert.ends_at);
+            put_time(bytes, stored.updated_at);
+            put_time(bytes, alert.starts_at);
+            bytes.push(u8::from(stored.ends_by_timeout));
+            put_text(bytes, &alert.generator_url);
+            put_length(bytes, alert.annotations.len());
+            for (name, text) in &alert.annotations {
+                put_text(bytes, name);
+                put_text(bytes, text);
+            }
+            for (name, value) in alert.labels.iter() {
+                put_text(bytes, name);
+                put_text(bytes, value);
+            }
+        });
+    }
+
+    pub(super) fn event(&mut self, event: &AlertEvent, is_queued: bool) {
+        self.item(EVENT, |bytes| {
+            put_fingerprint(bytes, event.fingerprint);
+            bytes.push(code_of(&EventKind::ALL, event.kind));
+            bytes.push(event.priority);
+            put_time(bytes, event.at);
+            bytes.push(u8::from(is_queued));
+            put_text(bytes, &event.value);
+            put_text(bytes, &event.id);
+        });
+    }
+
+    pub(super) fn told(&mut self, told: &Told) {
+        self.item(TOLD, |bytes| {
+            put_fingerprint(bytes, told.fingerprint);
+            bytes.push(code_of(&DeliveryResult::ALL, told.result));
+            put_text(bytes, &told.receiver);
+            bytes.push(u8::from(told.sent.is_some()));
+            if let Some(sent) = told.sent {
+                put_status(bytes, sent.status);
+                put_time(bytes, sent.starts_at);
+                put_time(bytes, sent.at);
+            }
+            put_time(bytes, told.tried_at);
+            bytes.extend(told.attempts.to_le_bytes());
+            bytes.extend(told.code.to_le_bytes());
+            put_text(bytes, cut(&told.detail));
+        });
+    }
+
+    pub(super) fn delivery(&mut self, delivery: &Delivery) {
+        self.item(DELIVERY, |bytes| {
+            put_fingerprint(bytes, delivery.fingerprint);
+            put_text(bytes, &delivery.id);
+            put_text(bytes, &delivery.receiver);
+            put_status(bytes, delivery.status);
+            put_time(bytes, delivery.at);
+            bytes.push(code_of(&DeliveryResult::ALL, delivery.result));
+            bytes.extend(delivery.attempt.to_le_bytes());
+            bytes.extend(delivery.code.to_le_bytes());
+            bytes.extend(delivery.duration_ms.to_le_bytes());
+            put_text(bytes, cut(&delivery.detail));
+        });
+    }
+
+    fn item(&mut self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        self.bytes.extend([kind, 0, 0, 0, 0]);
+        write(&mut self.bytes);
+        let length = self.bytes.len() - start - HEAD_BYTES;
+        // The limits at the door keep an alert far below this.
+        let length = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+        self.bytes[start + 1..start + HEAD_BYTES].copy_from_slice(&length);
+    }
+}
+
+fn put_time(bytes: &mut Vec<u8>, at: Timestamp) {
+    bytes.extend(at.0.to_le_bytes());
+}
+
+fn put_fingerprint(bytes: &mut Vec<u8>, fingerprint: Fingerprint) {
+    bytes.extend(fingerprint.0.to_le_bytes());
+}
+
+fn put_status(bytes: &mut Vec<u8>, status: AlertStatus) {
+    bytes.push(code_of(&AlertStatus::ALL, status));
+}
+
+fn put_text(bytes: &mut Vec<u8>, text: &str) {
+    put_length(bytes, text.len());
+    bytes.extend_from_slice(text.as_bytes());
+}
+
+/// Seven bits a byte, the lowest first.
+fn put_length(bytes: &mut Vec<u8>, mut length: usize) {
+    while length >= 0x80 {
+        bytes.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    bytes.push(length as u8);
+}
+
+fn code_of<T: PartialEq>(all: &[T], one: T) -> u8 {
+    let position = all.iter().position(|other| *other == one);
+    position.and_then(|position| u8::try_from(position).ok()).unwrap_or(u8::MAX)
+}
+
+/// One item of an entry, its fields not yet read but for those that tell what it is about.
+#[derive(Debug)]
+pub(super) enum Item<'a> {
+    Alert(PackedAlert<'a>),
+    Event(PackedEvent<'a>),
+    Told(PackedTold<'a>),
+    Delivery(PackedDelivery<'a>),
+}
+
+/// A packed alert.
+#[derive(Debug)]
+pub(super) struct PackedAlert<'a> {
+    pub(super) fingerprint: Fingerprint,
+    pub(super) status: AlertStatus,
+    pub(super) priority: u8,
+    pub(super) ends_at: Timestamp,
+    pub(super) updated_at: Timestamp,
+    rest: Reader<'a>,
+}
+
+/// A packed event.
+#[derive(Debug)]
+pub(super) struct PackedEvent<'a>(Reader<'a>);
+
+/// A packed entry of the notification log.
+#[derive(Debug)]
+pub(super) struct PackedTold<'a> {
+    pub(super) fingerprint: Fingerprint,
+    pub(super) result: DeliveryResult,
+    pub(super) receiver: &'a str,
+    rest: Reader<'a>,
+}
+
+/// A packed attempt.
+#[derive(Debug)]
+pub(super) struct PackedDelivery<'a>(Reader<'a>);
+
+/// The items of an entry with their places; `None` for what is not one of ours.
+pub(super) fn items(entry: &[u8]) -> impl Iterator<Item = Option<(usize, Item<'_>)>> {
+    let mut at = 1;
+    let mut is_good = entry.first() == Some(&VERSION);
+    let mut is_wrong_from_the_start = !is_good;
+    std::iter::from_fn(move || {
+        if std::mem::take(&mut is_wrong_from_the_start) {
+            return Some(None);
+        }
+        if !is_good || at == entry.len() {
+            return None;
+        }
+        let place = at;
+        let found = item_at(entry, place);
+        is_good = found.is_some();
+        Some(found.map(|(item, length)| {
+            at += HEAD_BYTES + length;
+            (place, item)
+        }))
+    })
+}
+
+/// The item at a place that [`items`] told, and the length behind its head.
+pub(super) fn item_at(entry: &[u8], place: usize) -> Option<(Item<'_>, usize)> {
+    let mut head = Reader { rest: entry.get(place..)? };
+    let kind = head.byte()?;
+    let length = usize::try_from(u32::from_le_bytes(head.array()?)).ok()?;
+    let mut rest = Reader { rest: head.rest.get(..length)? };
+    let item = match kind {
+        ALERT => Item::Alert(PackedAlert {
+            fingerprint: rest.fingerprint()?,
+            status: rest.one_of(&AlertStatus::ALL)?,
+            priority: rest.byte()?,
+            ends_at: rest.time()?,
+            updated_at: rest.time()?,
+            rest,
+        }),
+        EVENT => Item::Event(PackedEvent(rest)),
+        TOLD => Item::Told(PackedTold {
+            fingerprint: rest.fingerprint()?,
+            result: rest.one_of(&DeliveryResult::ALL)?,
+            receiver: rest.text()?,
+            rest,
+        }),
+        DELIVERY => Item::Delivery(PackedDelivery(rest)),
+        _ => return None,
+    };
+    Some((item, length))
+}
+
+impl PackedAlert<'_> {
+    pub(super) fn read(mut self) -> Option<StoredAlert> {
+        let rest = &mut self.rest;
+        let starts_at = rest.time()?;
+        let ends_by_timeout = rest.byte()? != 0;
+        let generator_url = rest.text()?.to_owned();
+        let mut annotations = BTreeMap::new();
+        for _ in 0..rest.length()? {
+            annotations.insert(rest.text()?.to_owned(), rest.text()?.to_owned());
+        }
+        let labels =
+            Labels::from_sorted(std::iter::from_fn(|| Some((rest.text()?, rest.text()?))))?;
+        if !rest.rest.is_empty() {
+            return None;
+        }
+        let alert = Alert { labels, annotations, starts_at, ends_at: self.ends_at, generator_url };
+        let Self { status, priority, updated_at, .. } = self;
+        Some(StoredAlert { alert, status, priority, updated_at, ends_by_timeout })
+    }
+}
+
+impl PackedEvent<'_> {
+    /// The event, and whether it is on the queues.
+    pub(super) fn read(self) -> Option<(AlertEvent, bool)> {
+        let mut rest = self.0;
+        let fingerprint = rest.fingerprint()?;
+        let kind = rest.one_of(&EventKind::ALL)?;
+        let (priority, at) = (rest.byte()?, rest.time()?);
+        let is_queued = rest.byte()? != 0;
+        let value = rest.text()?.to_owned();
+        let id = rest.text()?.to_owned();
+        Some((AlertEvent { id, fingerprint, kind, priority, at, value }, is_queued))
+    }
+}
+
+impl PackedTold<'_> {
+    pub(super) fn read(mut self) -> Option<Told> {
+        let rest = &mut self.rest;
+        let sent = match rest.byte()? {
+            0 => None,
+            _ => Some(Sent {
+                status: rest.one_of(&AlertStatus::ALL)?,
+                starts_at: rest.time()?,
+                at: rest.time()?,
+            }),
+        };
+        Some(Told {
+            fingerprint: self.fingerprint,
+            receiver: self.receiver.to_owned(),
+            sent,
+            result: self.result,
+            tried_at: rest.time()?,
+            attempts: u32::from_le_bytes(rest.array()?),
+            code: u16::from_le_bytes(rest.array()?),
+            detail: rest.text()?.to_owned(),
+        })
+    }
+}
+
+impl PackedDelivery<'_> {
+    pub(super) fn read(self) -> Option<Delivery> {
+        let mut rest = self.0;
+        Some(Delivery {
+            fingerprint: rest.fingerprint()?,
+            id: rest.text()?.to_owned(),
+            receiver: rest.text()?.to_owned(),
+            status: rest.one_of(&AlertStatus::ALL)?,
+            at: rest.time()?,
+            result: rest.one_of(&DeliveryResult::ALL)?,
+            attempt: u32::from_le_bytes(rest.array()?),
+            code: u16::from_le_bytes(rest.array()?),
+            duration_ms: u32::from_le_bytes(rest.array()?),
+            detail: rest.text()?.to_owned(),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (bytes, rest) = self.rest.split_first_chunk::<N>()?;
+        self.rest = rest;
+        Some(*bytes)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    fn time(&mut self) -> Option<Timestamp> {
+        self.array().map(|bytes| Timestamp(i64::from_le_bytes(bytes)))
+    }
+
+    fn fingerprint(&mut self) -> Option<Fingerprint> {
+        self.array().map(|bytes| Fingerprint(u64::from_le_bytes(bytes)))
+    }
+
+    fn one_of<T: Copy>(&mut self, all: &[T]) -> Option<T> {
+        all.get(usize::from(self.byte()?)).copied()
+    }
+
+    fn length(&mut self) -> Option<usize> {
+        let mut length = 0_usize;
+        for shift in (0..usize::BITS).step_by(7) {
+            let byte = self.byte()?;
+            length |= usize::from(byte & 0x7f).checked_shl(shift)?;
+            if byte < 0x80 {
+                return Some(length);
+            }
+        }
+        None
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        let length = self.length()?;
+        let (text, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        std::str::from_utf8(text).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn moment() -> impl Strategy<Value = Timestamp> {
+        any::<i64>().prop_map(Timestamp)
+    }
+
+    fn alert() -> impl Strategy<Value = StoredAlert> {
+        let texts = || proptest::collection::btree_map(".{0,9}", ".{0,200}", 0..4);
+        let status = proptest::sample::select(AlertStatus::ALL.to_vec());
+        let times = (moment(), moment(), moment());
+        let rest = (any::<u8>(), any::<bool>(), ".{0,20}");
+        (texts(), texts(), status, times, rest).prop_map(
+            |(labels, annotations, status, (starts_at, ends_at, updated_at), rest)| {
+                let (priority, ends_by_timeout, generator_url) = rest;
+                let labels = Labels::from_pairs(labels);
+                let alert = Alert { labels, annotations, starts_at, ends_at, generator_url };
+                StoredAlert { alert, status, priority, updated_at, ends_by_timeout }
+            },
+        )
+    }
+
+    fn told() -> impl Strategy<Value = Told> {
+        let sent = (proptest::sample::select(AlertStatus::ALL.to_vec()), moment(), moment())
+            .prop_map(|(status, starts_at, at)| Sent { status, starts_at, at });
+        let result = proptest::sample::select(DeliveryResult::ALL.to_vec());
+        let rest = (any::<u64>(), ".{0,9}", ".{0,200}", any::<u32>(), any::<u16>());
+        (proptest::option::of(sent), result, moment(), rest).prop_map(
+            |(sent, result, tried_at, (fingerprint, receiver, detail, attempts, code))| Told {
+                fingerprint: Fingerprint(fingerprint),
+                receiver,
+                sent,
+                result,
+                tried_at,
+                attempts,
+                code,
+                detail: cut(&detail).to_owned(),
+            },
+        )
+    }
+
+    fn event_of(stored: &StoredAlert, kind: EventKind, at: Timestamp) -> AlertEvent {
+        AlertEvent::new(stored, kind, at)
+    }
+
+    fn delivery_of(told: &Told, status: AlertStatus) -> Delivery {
+        let Told { fingerprint, receiver, result, tried_at, attempts, code, detail, .. } =
+            told.clone();
+        Delivery {
+            id: format!("{fingerprint}-{receiver}"),
+            fingerprint,
+            receiver,
+            status,
+            at: tried_at,
+            result,
+            attempt: attempts,
+            code,
+            duration_ms: attempts,
+            detail,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_entry_reads_back_what_was_written(stored in alert(), told in told(), queued: bool) {
+            let event = event_of(&stored, EventKind::Stale, told.tried_at);
+            let delivery = delivery_of(&told, stored.status);
+            let mut packer = Packer::new();
+            prop_assert!(packer.is_empty());
+            packer.alert(&stored);
+            packer.event(&event, queued);
+            packer.told(&told);
+            packer.delivery(&delivery);
+            let entry = packer.finish();
+            let mut found = 0;
+            for item in items(&entry) {
+                found += 1;
+                match item.unwrap().1 {
+                    Item::Alert(packed) => {
+                        prop_assert_eq!(packed.fingerprint, stored.alert.fingerprint());
+                        prop_assert_eq!(packed.read(), Some(stored.clone()));
+                    }
+                    Item::Event(packed) => {
+                        prop_assert_eq!(packed.read(), Some((event.clone(), queued)));
+                    }
+                    Item::Told(packed) => prop_assert_eq!(packed.read(), Some(told.clone())),
+                    Item::Delivery(packed) => {
+                        prop_assert_eq!(packed.read(), Some(delivery.clone()));
+                    }
+                }
+            }
+            prop_assert_eq!(found, 4);
+        }
+
+        #[test]
+        fn damaged_bytes_are_noticed_or_read_and_never_fatal(
+            mut stored in alert(), told in told(), at: prop::sample::Index, byte: u8, cut: bool,
+        ) {
+            stored.alert.generator_url.clear();
+            let mut packer = Packer::new();
+            packer.alert(&stored);
+            packer.told(&told);
+            let mut entry = packer.finish();
+            let at = at.index(entry.len());
+            if cut { entry.truncate(at) } else { entry[at] = byte }
+            for item in items(&entry).flatten() {
+                match item.1 {
+                    Item::Alert(packed) => drop(packed.read()),
+                    Item::Event(packed) => drop(packed.read()),
+                    Item::Told(packed) => drop(packed.read()),
+                    Item::Delivery(packed) => drop(packed.read()),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_of_another_version_is_noticed() {
+        assert!(items(&[VERSION + 1, ALERT]).next().unwrap().is_none());
+        assert!(items(&[]).next().unwrap().is_none());
+        assert!(items(&Packer::new().finish()).next().is_none());
+    }
+}
