@@ -350,6 +350,11 @@ impl Config {
                 faults.add(&format!("alarm.{list}"), format!("{name:?} is there twice"));
             }
         }
+        if !self.recipients.is_empty() && self.alertmanager_config.as_os_str().is_empty() {
+            let advice = "are for the receivers of alarm.alertmanager_config; those of \
+                          alarm.receivers have recipients of their own";
+            faults.add("alarm.recipients", advice);
+        }
         for (receiver, recipients) in &self.recipients {
             if let Err(fault) = Recipient::parse_all(recipients) {
                 faults.add(&format!("alarm.recipients.{receiver}"), fault);

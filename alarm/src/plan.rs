@@ -345,6 +345,22 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn receivers_of_a_file_of_alertmanager_get_the_recipients_of_our_settings() {
+        let mut plan = plan(
+            "route: {receiver: one}\nreceivers:\n- name: one\n  telegram_configs: [{bot_token: 't', chat_id: 1}]\n\
+             - name: two\n  webhook_configs: [{url: 'http://y/'}]\n",
+        );
+        let config: Config = toml::from_str(
+            "[recipients]\none = [\"oncall:dba\"]\ntwo = [\"user:ann\"]\ngone = []\n",
+        )
+        .unwrap();
+        plan.address(&config).unwrap();
+        let Way::Bots(team) = &plan.integrations[0].way else { panic!("no bots") };
+        assert_eq!(team.recipients, [Recipient::OnCall("dba".to_owned())]);
+        assert_eq!(plan.warnings.len(), 2, "{:?}", plan.warnings);
+    }
+
+    #[test]
     fn what_cannot_be_sent_is_a_fault_that_names_it_or_a_warning_when_so_asked() {
         let text = "route: {receiver: x}\nreceivers:\n- name: x\n  sns_configs: [{topic_arn: a}]\n";
         let faults = Plan::from_file(amconfig::read(text).unwrap(), false).expect_err("no channel");

@@ -212,6 +212,13 @@ impl Page {
         self.language.fill("app.footer", &values)
     }
 
+    /// The foot of a page that does not renew itself, since somebody may be typing.
+    pub(crate) fn still_footer(&self) -> String {
+        let zone = self.zone.iana_name().unwrap_or("UTC");
+        let values = [("version", env!("CARGO_PKG_VERSION")), ("zone", zone)];
+        self.language.fill("app.footer.still", &values)
+    }
+
     /// Changes with every style sheet that is not the one before, so that caches do not show an old one.
     pub(crate) fn style_version(&self) -> String {
         format!("{}-{}", env!("CARGO_PKG_VERSION"), STYLE.len())

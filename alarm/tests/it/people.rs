@@ -9,6 +9,7 @@ use testkit::{Webhook, eventually};
 use crate::harness::{Alarm, PATIENCE};
 
 const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Two people who take turns of a week; the test begins in ann's first.
@@ -74,6 +75,9 @@ async fn who_is_on_call_is_told_in_their_language_and_hears_of_the_end_after_the
     // A week later bob is on call. The end is ann's, who heard of the beginning; what is new is bob's.
     let duty = alarm.get_json("/api/v1/oncall?at=2025-10-13T01:00:00Z").await;
     assert_eq!((&duty[0]["user"], &duty[0]["next"]), (&json!("bob"), &json!("ann")));
+    // Its lease runs out first: a repeat after the hand-over would be bob's, and rightly so.
+    alarm.advance(2 * HOUR);
+    alarm.until_case("it went silent", "DiskFull", |case| case["status"] == "stale").await;
     alarm.advance(4 * DAY);
     let at = alarm.get_json("/api/v1/oncall?team=dba").await;
     assert_eq!(at[0]["user"], "bob", "{at}");
