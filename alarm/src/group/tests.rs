@@ -15,11 +15,13 @@ receivers: [{name: ops, webhook_configs: [{url: 'http://127.0.0.1:1/'}]}]
 struct Desk {
     groups: Groups,
     now: i64,
+    names: HashMap<Fingerprint, String>,
 }
 
 impl Desk {
     fn new(text: &str) -> Self {
-        Self { groups: Groups::rebuild(Arc::new(plan(text)), &[], &[], true), now: 0 }
+        let groups = Groups::rebuild(Arc::new(plan(text)), &[], &[], true);
+        Self { groups, now: 0, names: HashMap::new() }
     }
 
     fn moment(seconds: i64) -> Timestamp {
@@ -33,7 +35,10 @@ impl Desk {
     fn news(&mut self, labels: Labels, status: AlertStatus, starts: i64) {
         let at = Self::moment(self.now);
         let news = News { labels, status, starts_at: Self::moment(starts), priority: 2, at };
-        self.groups.observe(Fingerprint(news.labels.hash()), news);
+        let fingerprint = Fingerprint(news.labels.hash());
+        let name = news.labels.get("alertname").unwrap_or("").to_owned();
+        self.names.insert(fingerprint, name);
+        self.groups.observe(fingerprint, news);
     }
 
     fn fire(&mut self, name: &str) {
@@ -64,10 +69,8 @@ impl Desk {
     }
 
     fn name(&self, fingerprint: Fingerprint) -> String {
-        let known = self.groups.alerts.get(&fingerprint);
-        known.map_or("over".to_owned(), |known| {
-            known.news.labels.get("alertname").unwrap_or("").to_owned()
-        })
+        let is_known = self.groups.alerts.contains_key(&fingerprint);
+        if is_known { self.names[&fingerprint].clone() } else { "over".to_owned() }
     }
 
     fn held(&mut self) -> Vec<(String, Reason)> {
@@ -388,7 +391,25 @@ fn told(stored: &StoredAlert, status: AlertStatus, at: i64) -> Told {
 }
 
 fn rebuilt(alerts: &[StoredAlert], log: &[Told], now: i64) -> Desk {
-    Desk { groups: Groups::rebuild(Arc::new(plan(GROUPED)), alerts, log, true), now }
+    let groups = Groups::rebuild(Arc::new(plan(GROUPED)), alerts, log, true);
+    let name = |alert: &StoredAlert| alert.alert.labels.get("alertname").unwrap().to_owned();
+    let names = alerts.iter().map(|alert| (alert.alert.fingerprint(), name(alert)));
+    Desk { groups, now, names: names.collect() }
+}
+
+#[test]
+fn a_message_whose_ticket_was_lost_with_the_process_is_told_after_the_restart() {
+    let untold = stored("untold", AlertStatus::Firing, 0);
+    let entry = Told {
+        sent: None,
+        result: DeliveryResult::Retrying,
+        ..told(&untold, AlertStatus::Firing, 30)
+    };
+    for (has_tickets, flushes) in [(true, 0), (false, 1)] {
+        let (alerts, log) = (std::slice::from_ref(&untold), std::slice::from_ref(&entry));
+        let mut groups = Groups::rebuild(Arc::new(plan(GROUPED)), alerts, log, has_tickets);
+        assert_eq!(groups.due(Desk::moment(120)).flushes.len(), flushes);
+    }
 }
 
 #[test]
@@ -494,7 +515,8 @@ proptest! {
 fn beyond_the_most_groups_what_is_new_shares_one_and_is_counted() {
     let mut plan = plan(GROUPED);
     plan.groups_max = 2;
-    let mut desk = Desk { groups: Groups::rebuild(Arc::new(plan), &[], &[], true), now: 0 };
+    let groups = Groups::rebuild(Arc::new(plan), &[], &[], true);
+    let mut desk = Desk { groups, now: 0, names: HashMap::new() };
     for group in ["a", "b", "c", "d", "a"] {
         let labels = Desk::labels(&format!("in-{group}"), group);
         desk.news(labels, AlertStatus::Firing, 0);
