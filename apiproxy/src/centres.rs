@@ -352,8 +352,10 @@ impl Centres {
     pub(crate) fn put_ages(&self, out: &mut String) {
         let census = self.census();
         let Place { sites, .. } = self.place();
-        out.push_str("# HELP apiproxy_catalogue_age_seconds How long ago a store (source=\"store\") or a hbs (its address) told its hosts\n");
-        out.push_str("# TYPE apiproxy_catalogue_age_seconds gauge\n");
+        out.push_str(
+            "# HELP apiproxy_catalogue_age_seconds How long ago a source told its hosts: the store, or a hbs by its \
+             address.\n# TYPE apiproxy_catalogue_age_seconds gauge\n",
+        );
         for (at, site) in sites.list().iter().enumerate() {
             let hbs =
                 site.about.hbs.iter().map(|hbs| (hbs.url.as_str(), census.1.hbs(at, &hbs.url)));
