@@ -25,6 +25,7 @@ use crate::rule_set::RuleSource;
 use crate::tick::Ticker;
 use crate::web;
 use answer::{failure, faulty, refused, success};
+pub use rules::BACKTEST_TIMEOUT;
 
 /// What the handlers need.
 pub(crate) struct App {

@@ -87,6 +87,7 @@ pub use app::{Deps, start};
 pub use check::{CheckReport, check_rule_file, check_rules, pick_rule};
 pub use config::Config;
 pub use format::format_rules;
+pub use http::BACKTEST_TIMEOUT;
 pub use rule_file::Fault;
 pub use rule_set::{HOST_RULES, HOST_RULES_FILE, check_rule_files};
 pub use unit_test::{TestReport, run_test_file};
