@@ -20,7 +20,7 @@ use crate::http::{self, App};
 use crate::manage::Manager;
 use crate::metrics::Metrics;
 use crate::pass::Passes;
-use crate::rule_file::Fault;
+use crate::rule_fault::Fault;
 use crate::rule_set::RuleSource;
 use crate::shard::Shard;
 use crate::template::Surroundings;
@@ -72,9 +72,8 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     let arrivals = reader.arrivals();
     let (query_timeout, settle_time) = (config.query_timeout, config.settle_time);
     // What was stopped for longer than its lease writes nothing.
-    let gate = shard.clone();
+    let gate = Arc::clone(&shard);
     let writer = writer.guarded(move || gate.stands());
-    let evaluated = metrics.clone();
     let ticker = Arc::new(Ticker {
         context: context.clone(),
         evaluator: Evaluator {
@@ -84,7 +83,7 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
             rules_max: config.concurrent_rules_max,
             settle_time,
             surroundings,
-            metrics: evaluated,
+            metrics: metrics.clone(),
             alone: Alone::default(),
             passes: Passes::new(metrics.clone(), arrivals.clone()),
         },
@@ -102,16 +101,16 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     let manager = Manager {
         clock: context.clock.clone(),
         db: db.clone(),
-        rules: rules.clone(),
+        rules: Arc::clone(&rules),
         trail: Trail::new(),
         groups_max: config.groups_max,
     };
-    let (metrics, ticker_of_app) = (ticker.metrics.clone(), ticker.clone());
+    let (metrics, ticker_of_app) = (ticker.metrics.clone(), Arc::clone(&ticker));
     let app = App {
         db,
-        rules: rules.clone(),
+        rules: Arc::clone(&rules),
         manager,
-        door: door.clone(),
+        door: Arc::clone(&door),
         metrics,
         ticker: ticker_of_app,
         backtests: Semaphore::new(BACKTESTS_MAX),
@@ -119,9 +118,11 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     let bound = context.listen(config.listen, http::routes(Arc::new(app))).await?;
     delivery.start(context);
     context.spawn("tokens", follow_tokens(door, context.clone(), config.token_file));
-    context.spawn("look at the other judges", look_around(ticker.clone()));
-    context
-        .spawn("rule reload", follow_rules(rules.clone(), context.clone(), config.database_poll));
+    context.spawn("look at the other judges", look_around(Arc::clone(&ticker)));
+    context.spawn(
+        "rule reload",
+        follow_rules(Arc::clone(&rules), context.clone(), config.database_poll),
+    );
     let scheduled = rules.subscribe();
     context.spawn_graceful("rule scheduler", move |stop| {
         scheduler::run(ticker, scheduled, arrivals, config.concurrent_groups_max, stop)

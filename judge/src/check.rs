@@ -6,7 +6,8 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::rule_file::{Defaults, Fault, read_file};
+use crate::rule_fault::Fault;
+use crate::rule_file::{Defaults, read_file};
 use crate::rules::Rule;
 
 /// What is in a rule file, and what is wrong with it.

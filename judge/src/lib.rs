@@ -10,7 +10,9 @@ mod rule_set;
 mod active_times;
 mod presence;
 mod rule_extras;
+mod rule_fault;
 mod rule_file;
+mod rule_spec;
 mod rules;
 
 mod arrival;
@@ -88,6 +90,6 @@ pub use check::{CheckReport, check_rule_file, check_rules, pick_rule};
 pub use config::Config;
 pub use format::format_rules;
 pub use http::BACKTEST_TIMEOUT;
-pub use rule_file::Fault;
+pub use rule_fault::Fault;
 pub use rule_set::{HOST_RULES, HOST_RULES_FILE, check_rule_files};
 pub use unit_test::{TestReport, run_test_file};

@@ -23,7 +23,7 @@ use crate::expand::{self, Budget, Expanded};
 use crate::explain::{Question, explain};
 use crate::query;
 use crate::record::{self, Written};
-use crate::rule_file::Fault;
+use crate::rule_fault::Fault;
 use crate::rules::{Rule, RuleGroup, RuleKind};
 use crate::template_scene::{Lookups, Scene};
 
