@@ -55,14 +55,8 @@ mod outbox;
 
 mod expand;
 mod template;
-mod template_builtin;
-mod template_check;
 mod template_functions;
 mod template_scene;
-mod template_time;
-mod template_tree;
-
-mod humanize;
 
 mod api;
 mod board;
