@@ -48,9 +48,11 @@ mod alert_outages;
 #[cfg(test)]
 mod alert_sentences;
 
+mod alarm;
 mod deliver;
 #[cfg(test)]
 mod deliver_soak;
+mod lateness;
 mod outbox;
 
 mod expand;
@@ -74,6 +76,7 @@ mod check;
 mod format;
 mod unit_test;
 
+pub use alarm::AlarmConfig;
 pub use app::{Deps, start};
 pub use check::{CheckReport, check_rule_file, check_rules, pick_rule};
 pub use config::Config;

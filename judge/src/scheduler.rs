@@ -298,7 +298,7 @@ impl Scheduler {
             match (seat.stand(wave.at), &seat.run) {
                 (Stand::Passed, _) => {}
                 (Stand::Overtaken, _) => concerned.again.push(number),
-                (_, None) => waiting.postpone(&seat.key, &[number], &wave.hosts),
+                (Stand::Busy, _) | (_, None) => waiting.postpone(&seat.key, &[number], &wave.hosts),
                 (_, Some(run)) if run.last.is_none() || run.is_removed => {}
                 (_, Some(run)) => match wave::concern(run, listener, part, wave) {
                     Concern::None => concerned.quiet += 1,
@@ -384,7 +384,8 @@ enum Stand {
     Passed,
     /// A look that came later has seen only what it was about.
     Overtaken,
-    /// It is just being evaluated.
+    /// It is just being evaluated, or about to be: what came after its slot is not looked at before it, or time would
+    /// go back for its alerts.
     Busy,
     Free,
 }
@@ -421,6 +422,7 @@ impl Seat {
             _ if self.seen >= at && self.evaluated >= at => Stand::Passed,
             _ if self.seen >= at => Stand::Overtaken,
             None => Stand::Busy,
+            Some(_) if self.slots.due(self.evaluated, at).is_some() => Stand::Busy,
             Some(_) => Stand::Free,
         }
     }
