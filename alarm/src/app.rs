@@ -142,12 +142,13 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     ctx.spawn("tokens", follow_tokens(Arc::clone(&door), ctx.reloads(), Arc::clone(&config)));
     let desk = Desk { common: common.clone(), door: Arc::clone(&door) };
     let desk = directory_http::routes(Arc::new(desk));
-    let web = Web { common: common.clone(), zone, door, claimer: claimer.clone() };
-    let web = web::routes(Arc::new(web));
+    let frame = web::frame(ctx.clock.clone(), zone);
+    let web = Web { common: common.clone(), door, claimer: claimer.clone() };
+    let web = web::routes(Arc::new(web), &frame);
     let listen = config.listen;
     let started_at = common.clock.now();
     let api = Api { common, intake, claimer, reloader, started_at };
-    let people = people::routes(Arc::new(people));
+    let people = people::routes(Arc::new(people), &frame);
     ctx.listen(listen, http::routes(Arc::new(api)).merge(people).merge(desk).merge(web)).await
 }
 

@@ -18,6 +18,7 @@ use db::DbError;
 use db::claims::ClaimKind;
 use serde_json::json;
 
+use crate::claim_page::words;
 use crate::claiming::Wanted;
 use crate::mutes::Wish;
 use crate::notify::buttons::{HANDLE_LIFE, Handled};
@@ -194,7 +195,7 @@ impl People {
             return match self.holding(handled, kind) {
                 Some(claim) => {
                     let said = [Language::English, Language::Chinese];
-                    said.map(|language| self.sentence(&claim, language)).join(" / ")
+                    said.map(|language| self.sentence(&claim, words(language))).join(" / ")
                 }
                 None => "It is over already. / 告警已恢复。".to_owned(),
             };
@@ -203,7 +204,7 @@ impl People {
         let subject = handled.subject.as_ref();
         match subject.and_then(|subject| known.holding(pressed.muted(), subject, now)) {
             Some(mute) => {
-                let until = crate::mute_page::moment(mute.until, &self.office.zone);
+                let until = page::absolute(mute.until, &self.office.zone);
                 format!("Muted by {} until {until}. / 已屏蔽至 {until}。", mute.actor)
             }
             None => "Not muted. / 未屏蔽。".to_owned(),

@@ -25,9 +25,12 @@ mod circle;
 mod shard;
 
 mod alerting;
+mod answer;
+mod chart;
 mod eval;
 mod evidence;
 mod pass;
+mod plain_text;
 mod query;
 mod question;
 mod record;
@@ -59,14 +62,8 @@ mod outbox;
 
 mod expand;
 mod template;
-mod template_builtin;
-mod template_check;
 mod template_functions;
 mod template_scene;
-mod template_time;
-mod template_tree;
-
-mod humanize;
 
 mod api;
 mod board;

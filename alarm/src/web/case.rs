@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 
 use super::alert_view::{AlertView, MomentView, silent_for, status_word, to_json};
 use super::claim::{ClaimsView, owner_of};
-use super::{Page, Web, not_found, render, store_away};
+use super::{Web, not_found, store_away};
 use crate::claim_http::listed;
 use crate::config::is_web_address;
+use page::{Page, rendered};
 
 const ENTRIES_MAX: u32 = 200;
 
@@ -101,14 +102,14 @@ pub(super) async fn page(
             let known = web.common.claims.known();
             let claims = ClaimsView::of(&found.stored, &known, &web, &page, owner_of(&headers));
             let receivers = web.common.plans.borrow().keys();
-            render(&compose(found, &receivers, claims, page))
+            rendered(&compose(found, &receivers, claims, page))
         }
         Ok(None) if as_json => {
             (StatusCode::NOT_FOUND, Json("there is no such alert")).into_response()
         }
         Ok(None) => {
             let id: String = id.chars().take(64).collect();
-            let detail = page.language.fill("error.alert_unknown", &[("id", &id)]);
+            let detail = page.fill("error.alert_unknown", &[("id", &id)]);
             not_found(page, detail)
         }
         Err(error) => store_away(page, &error),
@@ -177,17 +178,17 @@ fn timeline(events: &[AlertEvent], deliveries: &[Delivery], page: &Page) -> Vec<
 }
 
 fn event_entry(event: &AlertEvent, page: &Page) -> Entry {
-    let language = page.language;
+    let words = page.words;
     let what = match event.kind {
-        EventKind::Firing => language.text("event.firing"),
-        EventKind::Renewed => language.text("event.renewed"),
-        EventKind::Stale => language.text("event.stale"),
-        EventKind::Resolved => language.text("event.resolved"),
+        EventKind::Firing => words.text("event.firing"),
+        EventKind::Renewed => words.text("event.renewed"),
+        EventKind::Stale => words.text("event.stale"),
+        EventKind::Resolved => words.text("event.resolved"),
     };
     let detail = match (event.kind, event.value.as_str()) {
-        (EventKind::Stale, _) => language.text("event.stale.why").to_owned(),
+        (EventKind::Stale, _) => words.text("event.stale.why").to_owned(),
         (_, "") => String::new(),
-        (_, value) => language.fill("event.value", &[("value", value)]),
+        (_, value) => words.fill("event.value", &[("value", value)]),
     };
     Entry {
         class: event.kind.as_str(),
@@ -199,14 +200,14 @@ fn event_entry(event: &AlertEvent, page: &Page) -> Entry {
 }
 
 fn delivery_entry(delivery: &Delivery, page: &Page) -> Entry {
-    let language = page.language;
-    let status = status_word(delivery.status, language);
+    let words = page.words;
+    let status = status_word(delivery.status, words);
     let names = [("receiver", delivery.receiver.as_str()), ("status", status)];
     let what = match delivery.result {
-        DeliveryResult::Sent => language.fill("delivery.sent", &names),
-        DeliveryResult::Retrying => language.fill("delivery.retrying", &names),
-        DeliveryResult::Failed => language.fill("delivery.failed", &names),
-        DeliveryResult::Skipped => language.fill("delivery.skipped", &names),
+        DeliveryResult::Sent => words.fill("delivery.sent", &names),
+        DeliveryResult::Retrying => words.fill("delivery.retrying", &names),
+        DeliveryResult::Failed => words.fill("delivery.failed", &names),
+        DeliveryResult::Skipped => words.fill("delivery.skipped", &names),
     };
     let (code, millis, attempt) =
         (delivery.code.to_string(), delivery.duration_ms.to_string(), delivery.attempt.to_string());
@@ -217,9 +218,9 @@ fn delivery_entry(delivery: &Delivery, page: &Page) -> Entry {
         ("detail", &delivery.detail),
     ];
     let detail = match (delivery.code, delivery.result) {
-        (_, DeliveryResult::Sent) => language.fill("delivery.detail", &figures),
+        (_, DeliveryResult::Sent) => words.fill("delivery.detail", &figures),
         // What went wrong says the code itself.
-        _ => language.fill("delivery.detail.no_answer", &figures),
+        _ => words.fill("delivery.detail.no_answer", &figures),
     };
     Entry {
         class: delivery.result.as_str(),

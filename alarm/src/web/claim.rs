@@ -11,10 +11,11 @@ use model::Fingerprint;
 use serde::Deserialize;
 
 use super::alert_view::MomentView;
-use super::{Page, Web, refused, store_away};
+use super::{Web, refused, store_away};
 use crate::claiming::Wanted;
 use crate::claims::Claims;
-use crate::mute_page::{cookie, is_same_origin};
+use page::Page;
+use page::{cookie, is_same_origin};
 
 const OWNER_COOKIE: &str = "saker_owner";
 /// Names that the form offers.
@@ -61,7 +62,7 @@ impl ClaimsView {
             held: [taken, put_off].into_iter().flatten().map(|claim| held(claim, page)).collect(),
             can_take: is_open && taken.is_none(),
             can_put_off: is_open && put_off.is_none(),
-            is_asked: is_open && super::parameter(page.query(), "claim").is_some(),
+            is_asked: is_open && page.parameter("claim").is_some(),
             owner,
             names: directory.users.keys().take(NAMES_MAX).cloned().collect(),
         }
@@ -73,10 +74,10 @@ fn held(claim: &ClaimRow, page: &Page) -> HeldView {
     let values = [("owner", claim.owner.as_str()), ("until", until.as_str())];
     let (sentence, act, label) = match claim.kind {
         ClaimKind::Acknowledged => {
-            (page.language.fill("claim.taken", &values), "unack", page.text("claim.unack"))
+            (page.fill("claim.taken", &values), "unack", page.text("claim.unack"))
         }
         ClaimKind::Snoozed => {
-            (page.language.fill("claim.put_off", &values), "unsnooze", page.text("claim.unsnooze"))
+            (page.fill("claim.put_off", &values), "unsnooze", page.text("claim.unsnooze"))
         }
     };
     let since = MomentView::absolute(claim.made_at, page);
@@ -87,7 +88,7 @@ fn held(claim: &ClaimRow, page: &Page) -> HeldView {
 pub(super) fn owner_of(headers: &HeaderMap) -> String {
     let written = cookie(headers, OWNER_COOKIE).unwrap_or("");
     let query = format!("owner={written}");
-    super::parameter(&query, "owner").unwrap_or_default()
+    page::parameter(&query, "owner").unwrap_or_default()
 }
 
 /// What the form sends.
