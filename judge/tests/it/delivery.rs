@@ -1,7 +1,5 @@
 //! Alarms that are away, slow to come back, or refuse.
 
-use std::time::Duration;
-
 use testkit::eventually;
 
 use crate::alarm::{Alarm, Heard};
@@ -20,12 +18,11 @@ async fn an_alarm_that_was_away_gets_the_news_when_it_is_back() {
     let attempts = world.alarm.batches().len();
     assert!((2..=8).contains(&attempts), "attempts are spaced out: {attempts}");
     world.alarm.answer_with(200);
-    world.step(&judge, Duration::from_secs(30)).await;
     let of_rule = |heard: &Heard| heard.label("alertname") == Some("Down");
-    let last = eventually("it is told", PATIENCE, async || {
+    let told = world.in_time("it is told", async || {
         world.heard().split_off(attempts).into_iter().rfind(of_rule)
-    })
-    .await;
+    });
+    let last = told.await;
     assert!(!last.is_end(), "it still fires: {last:?}");
     let metrics =
         testkit::get_text(&world.http, &format!("{}/metrics", judge.url)).await.expect("metrics");

@@ -80,14 +80,14 @@ async fn an_alarm_that_was_away_for_an_hour_hears_how_things_stand() {
     }
     let before = of_rule(&world).len();
     world.alarm.answer_with(200);
-    world.step(&judge, MINUTE).await;
-    let told = eventually("both are told", MINUTE, async || {
-        let told = of_rule(&world).split_off(before);
-        let ended = told.iter().find(|heard| heard.is_end()).cloned()?;
-        let begun = told.iter().find(|heard| !heard.is_end()).cloned()?;
-        Some((ended, begun))
-    })
-    .await;
+    let told = world
+        .in_time("both are told", async || {
+            let told = of_rule(&world).split_off(before);
+            let ended = told.iter().find(|heard| heard.is_end()).cloned()?;
+            let begun = told.iter().find(|heard| !heard.is_end()).cloned()?;
+            Some((ended, begun))
+        })
+        .await;
     assert_eq!(told.0.identity(), first.identity(), "the end, once, with the old start");
     assert_eq!(told.1.label("endpoint"), Some("web-2"));
     let late = world.hears("judge says that it was late", |heard| {

@@ -9,8 +9,6 @@ use testkit::eventually;
 use crate::alarm::{Alarm, Heard};
 use crate::world::{INTERVAL, PATIENCE, World};
 
-const MINUTE: Duration = Duration::from_secs(60);
-
 fn rule(toml: &str) -> RelabelRule {
     toml::from_str(toml).expect("the rule can be read")
 }
@@ -72,11 +70,11 @@ async fn the_end_of_a_relabelled_alert_waits_for_an_alarm_that_is_away() {
     }
     let before = world.heard().len();
     world.alarm.answer_with(200);
-    world.step(&judge, MINUTE).await;
-    eventually("its end is told", PATIENCE, async || {
-        of_rule(world.heard().split_off(before)).into_iter().find(Heard::is_end)
-    })
-    .await;
+    world
+        .in_time("its end is told", async || {
+            of_rule(world.heard().split_off(before)).into_iter().find(Heard::is_end)
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -94,10 +92,7 @@ async fn an_alarm_is_shown_what_authorizes_and_a_new_one_is_read_when_it_is_refu
     eventually("it is refused", PATIENCE, async || (world.alarm.refused() > 0).then_some(())).await;
     assert_eq!(world.heard(), []);
     std::fs::write(&file, "new").unwrap();
-    for _ in 0..3 {
-        world.step(&judge, INTERVAL * 2).await;
-    }
-    world.hears("it is let in", |_| true).await;
+    world.in_time("it is let in", async || world.heard().pop()).await;
 }
 
 #[tokio::test]

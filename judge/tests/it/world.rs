@@ -151,6 +151,20 @@ impl World {
         .await;
     }
 
+    /// As [`eventually`], while the clock goes on: a sender that was refused a moment ago waits for its next attempt, and
+    /// whether it was before or after the last step of the clock is chance.
+    pub(crate) async fn in_time<T>(
+        &self,
+        what: &str,
+        mut ask: impl AsyncFnMut() -> Option<T>,
+    ) -> T {
+        eventually(what, PATIENCE, async || {
+            self.clock.advance(Duration::from_secs(1));
+            ask().await
+        })
+        .await
+    }
+
     /// Pushes the sample and steps by an interval, several times.
     pub(crate) async fn steps(
         &self,
