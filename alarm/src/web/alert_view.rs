@@ -25,7 +25,8 @@ pub(crate) struct SeverityView {
 }
 
 impl SeverityView {
-    fn of(stored: &StoredAlert, words: Words) -> Self {
+    /// Of an alert.
+    pub(crate) fn of(stored: &StoredAlert, words: Words) -> Self {
         let label = stored.alert.labels.get(SEVERITY).unwrap_or("");
         let severity = Severity::from_rank(stored.priority);
         let is_level = matches!(label.as_bytes(), [b'p' | b'P', b'0'..=b'9']);
