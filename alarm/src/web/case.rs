@@ -12,6 +12,7 @@ use db::alerts::{AlertEvent, AlertStatus, Delivery, DeliveryResult, EventKind, S
 use db::claims::{ClaimKind, ClaimStep};
 use db::messages::{MessageRow, Stage};
 use model::{Fingerprint, Timestamp};
+use page::{Page, rendered};
 use serde_json::{Value, json};
 
 use super::alert_view::{AlertView, MomentView, silent_for, status_word, to_json};
@@ -22,7 +23,6 @@ use crate::claim_http::listed;
 use crate::config::is_web_address;
 use crate::incident::{self, Act, Step};
 use crate::silence::Silence;
-use page::{Page, rendered};
 
 const ENTRIES_MAX: u32 = 200;
 /// Silences that hold now and are named above all else.

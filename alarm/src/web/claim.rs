@@ -8,14 +8,13 @@ use axum::response::{IntoResponse, Redirect, Response};
 use db::alerts::StoredAlert;
 use db::claims::{ClaimKind, ClaimRow};
 use model::Fingerprint;
+use page::{Page, cookie, is_same_origin};
 use serde::Deserialize;
 
 use super::alert_view::MomentView;
 use super::{Web, refused, store_away};
 use crate::claiming::Wanted;
 use crate::claims::Claims;
-use page::Page;
-use page::{cookie, is_same_origin};
 
 const OWNER_COOKIE: &str = "saker_owner";
 /// Names that the form offers.

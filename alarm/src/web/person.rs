@@ -16,6 +16,7 @@ use db::directory::EntryKind;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use model::Timestamp;
+use page::{Page, rendered};
 
 use super::roster::{team_href, until, user_href};
 use super::{Web, not_found};
@@ -23,7 +24,6 @@ use crate::directory::{Source, StandInConfig, Team, TeamConfig, User, UserConfig
 use crate::directory_http::{expected, masked};
 use crate::directory_store::{ChangeFault, Entry};
 use crate::rotation::{AHEAD, Every, RotationConfig, day_after};
-use page::{Page, rendered};
 
 /// What stands in the address of the page for a new one; no name has a plus sign.
 const NEW: &str = "+new";
