@@ -11,6 +11,7 @@ use state::State;
 use storage::{Reader, Writer};
 use tokio::sync::Semaphore;
 
+use crate::alarm::{Alarm, AlarmConfig};
 use crate::board::Board;
 use crate::deliver::Delivery;
 use crate::documents::Documents;
@@ -48,7 +49,9 @@ pub struct Deps {
 /// faults.
 pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Result<SocketAddr> {
     let Deps { reader, writer, state, db } = deps;
-    let metrics = Metrics::register(context, &config.alarm_urls, config.outbox_alerts_max);
+    let alarms = open_alarms(&config)?;
+    let addresses: Vec<&str> = alarms.iter().map(|alarm| alarm.url.as_str()).collect();
+    let metrics = Metrics::register(context, &addresses, config.outbox_alerts_max);
     let source = RuleSource::open(context.clone(), db.clone(), config.clone(), metrics.clone());
     let rules = Arc::new(source.await.map_err(|faults| StartError::usage(all_of(&faults)))?);
     let door = Arc::new(Door::open(TOKEN_FILE, &config.token_file)?);
@@ -59,8 +62,8 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
         config.lease_time,
         rules.subscribe(),
     ));
-    let delivery =
-        Delivery::new(&config.alarm_urls, config.outbox_limits(), metrics.clone(), shard.clone());
+    let (limits, external) = (config.outbox_limits(), config.external_labels.clone());
+    let delivery = Delivery::new(alarms, limits, external, metrics.clone(), Arc::clone(&shard));
     let links = config.links();
     let surroundings = Surroundings {
         external_labels: config.external_labels.clone(),
@@ -160,6 +163,12 @@ async fn follow_rules(rules: Arc<RuleSource>, context: Context, database_poll: D
             () = context.clock.sleep(database_poll) => drop(rules.poll_database().await),
         }
     }
+}
+
+/// A secret that cannot be read ends the start: without it nobody would be told anything.
+fn open_alarms(config: &Config) -> anyhow::Result<Vec<Alarm>> {
+    let open = |alarm: AlarmConfig| Alarm::open(alarm, &config.alert_relabel);
+    config.all_alarms().into_iter().map(open).collect()
 }
 
 fn all_of(faults: &[Fault]) -> String {

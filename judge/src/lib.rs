@@ -23,9 +23,12 @@ mod circle;
 mod shard;
 
 mod alerting;
+mod answer;
+mod chart;
 mod eval;
 mod evidence;
 mod pass;
+mod plain_text;
 mod query;
 mod question;
 mod record;
@@ -48,21 +51,17 @@ mod alert_outages;
 #[cfg(test)]
 mod alert_sentences;
 
+mod alarm;
 mod deliver;
 #[cfg(test)]
 mod deliver_soak;
+mod lateness;
 mod outbox;
 
 mod expand;
 mod template;
-mod template_builtin;
-mod template_check;
 mod template_functions;
 mod template_scene;
-mod template_time;
-mod template_tree;
-
-mod humanize;
 
 mod api;
 mod board;
@@ -80,6 +79,7 @@ mod check;
 mod format;
 mod unit_test;
 
+pub use alarm::AlarmConfig;
 pub use app::{Deps, start};
 pub use check::{CheckReport, check_rule_file, check_rules, pick_rule};
 pub use config::Config;

@@ -1,72 +1,54 @@
 //! Templates in labels and annotations: Go's `text/template` with Prometheus' variables and functions.
 //!
-//! The crate behind it is hidden here. A template is parsed when its rule is loaded and can be rendered any
-//! number of times. Rendering is pure: what `query` asks is left in [`Lookups`](crate::template_scene::Lookups)
-//! and answered by [`expand`](crate::expand), which then renders again.
+//! A template is parsed when its rule is loaded and can be rendered any number of times. Rendering is pure: what
+//! `query` asks is left in [`Lookups`](crate::template_scene::Lookups) and answered by [`expand`](crate::expand), which
+//! then renders again.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use gotmpl::Value;
-use gotmpl::parse::Parser;
+use ::template::{Library, Limits, Record, Template as Program, Value};
 use model::Labels;
-use regex::Regex;
 
+use crate::template_functions::{self, DIALECT};
+use crate::template_scene::Scene;
 pub(crate) use crate::template_scene::Surroundings;
-use crate::template_scene::{Scene, label_map, within};
-use crate::{template_check, template_functions, template_tree};
 
 /// How the text begins that stands in the place of one that could not be made.
 pub(crate) const FAILURE: &str = "<error expanding template: ";
-/// What a rendered text may have; a template that writes more fails.
-const OUTPUT_BYTES_MAX: usize = 64 * 1024;
-/// Rounds of all loops of one rendering.
-const LOOP_ROUNDS_MAX: u64 = 10_000;
-/// Prometheus' variables, declared before every template, on its first line so that the lines of errors stay
-/// right.
+/// What a rendering may use up; a template that goes beyond it fails.
+const LIMITS: Limits = Limits {
+    output_bytes_max: 64 * 1024,
+    work_bytes_max: 1 << 20,
+    rounds_max: 10_000,
+    steps_max: 200_000,
+    calls_max: 10_000,
+};
+/// Prometheus' variables, declared before every template.
 const PREAMBLE: &str = "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}\
                         {{$externalURL := .ExternalURL}}{{$value := .Value}}";
-/// The name of the rewritten text among the definitions.
-const MAIN: &str = "__main";
 
-static LABEL_NAMES: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r#"[Ll]abels(?:\.|\s+")([A-Za-z_][A-Za-z0-9_]*)"#).expect("the pattern is tested")
-});
+static LIBRARY: LazyLock<Arc<Library>> = LazyLock::new(|| Arc::new(Library::new(&DIALECT)));
 
 /// A parsed template.
 #[derive(Clone)]
 pub(crate) struct Template {
     source: String,
-    program: Option<Arc<Program>>,
-}
-
-struct Program {
-    parsed: gotmpl::Template,
-    // A label that is absent renders as nothing in Prometheus, but as "<no value>" in the crate, so every
-    // label a template names is filled in.
-    mentioned: Vec<Arc<str>>,
+    program: Option<Program>,
 }
 
 impl Template {
-    /// Parses a template. The error says what is wrong, with line and column where known.
+    /// Parses a template. The error says what is wrong, with line and column.
     pub(crate) fn parse(source: &str) -> Result<Self, String> {
         if !source.contains("{{") {
             return Ok(Self::verbatim(source));
         }
-        let functions = template_functions::all();
-        let whole = format!("{PREAMBLE}{source}");
-        let unknown = template_check::unknown_function(&whole, &functions);
-        if let Some((name, line)) = unknown.map_err(|error| parse_fault(&error))? {
-            return Err(format!("template line {line}: there is no function {name:?}"));
-        }
-        let parsed = rewritten(&whole, functions).map_err(|error| parse_fault(&error))?;
-        let mentioned =
-            LABEL_NAMES.captures_iter(source).map(|found| Arc::from(&found[1])).collect();
-        Ok(Self {
-            source: source.to_owned(),
-            program: Some(Arc::new(Program { parsed, mentioned })),
-        })
+        let program = Program::parse(&LIBRARY, "template", source, PREAMBLE);
+        let program = program.map_err(|faults| match faults.first() {
+            Some(fault) => format!("template {}:{}: {}", fault.line, fault.column, fault.message),
+            None => "template: it cannot be read".to_owned(),
+        })?;
+        Ok(Self { source: source.to_owned(), program: Some(program) })
     }
 
     /// A text that is no template, whatever is in it.
@@ -94,51 +76,17 @@ impl Template {
     ) -> Result<String, String> {
         let Some(program) = &self.program else { return Ok(self.source.clone()) };
         let surroundings = scene.surroundings;
-        let data = BTreeMap::from([
-            (Arc::from("Labels"), label_map(labels, &program.mentioned)),
-            (Arc::from("Value"), Value::Float(value)),
-            (
-                Arc::from("ExternalLabels"),
-                label_map(&surroundings.external_labels, &program.mentioned),
-            ),
-            (
-                Arc::from("ExternalURL"),
-                Value::String(Arc::from(surroundings.external_url.as_str())),
-            ),
-        ]);
-        let mut output = Bounded { text: String::new(), is_full: false };
-        let outcome = within(scene, &program.mentioned, || {
-            program.parsed.execute_fmt(&mut output, &Value::Map(Arc::new(data)))
-        });
-        match outcome {
-            Ok(()) => Ok(output.text),
-            Err(_) if output.is_full => {
-                Err(format!("{FAILURE}more than {OUTPUT_BYTES_MAX} bytes>"))
-            }
-            Err(error) => Err(format!("{FAILURE}{error}>")),
-        }
+        let fields = vec![
+            ("Labels", Value::Labels(Labels::clone(labels))),
+            ("Value", Value::Float(value)),
+            ("ExternalLabels", Value::Labels(Labels::clone(&surroundings.external_labels))),
+            ("ExternalURL", Value::text(surroundings.external_url.as_str())),
+        ];
+        let data = Value::Record(Arc::new(Record { name: "template.Data", fields }));
+        let own = |name: &str, args: &[Value]| template_functions::own(scene, name, args);
+        let rendered = program.render(&data, &own, &LIMITS, None);
+        rendered.map_err(|fault| format!("{FAILURE}{}>", fault.message))
     }
-}
-
-/// The template with its tree rewritten; see [`template_tree`].
-fn rewritten(whole: &str, mut functions: gotmpl::FuncMap) -> gotmpl::Result<gotmpl::Template> {
-    // Finds what only the crate's own way of loading finds, such as two definitions of one name.
-    drop(gotmpl::Template::new("").parse(whole)?);
-    let (body, definitions) = Parser::new(whole, "{{", "}}")?.parse()?;
-    template_functions::hidden(&mut functions);
-    let mut template = gotmpl::Template::new("")
-        .funcs(functions)
-        .max_range_iters(LOOP_ROUNDS_MAX)
-        .missing_key(gotmpl::MissingKey::ZeroValue)
-        .parse(&format!("{{{{template {MAIN:?} .}}}}"))?;
-    for definition in definitions {
-        let is_empty = definition.body.is_empty_tree();
-        if !is_empty || template.lookup(&definition.name).is_none() {
-            let body = template_tree::definition(definition.body);
-            template = template.add_parse_tree(&definition.name, body);
-        }
-    }
-    Ok(template.add_parse_tree(MAIN, template_tree::definition(body)))
 }
 
 impl fmt::Debug for Template {
@@ -154,33 +102,6 @@ impl PartialEq for Template {
 }
 
 impl Eq for Template {}
-
-struct Bounded {
-    text: String,
-    is_full: bool,
-}
-
-impl fmt::Write for Bounded {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if self.text.len() + text.len() > OUTPUT_BYTES_MAX {
-            self.is_full = true;
-            return Err(fmt::Error);
-        }
-        self.text.push_str(text);
-        Ok(())
-    }
-}
-
-fn parse_fault(error: &gotmpl::TemplateError) -> String {
-    match error {
-        gotmpl::TemplateError::Parse { line, col, message, .. }
-        | gotmpl::TemplateError::Lex { line, col, message, .. } => {
-            let col = if *line == 1 { col.saturating_sub(PREAMBLE.len()).max(1) } else { *col };
-            format!("template {line}:{col}: {message}")
-        }
-        other => format!("template: {other}"),
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -262,10 +183,11 @@ mod tests {
         for source in [
             "{{ if $labels.x }}\n{{ else }}\n{{ humanise $value }}{{ end }}",
             "\n\n{{ with (humanise $value).x }}{{ end }}",
-            "\n\n{{ define \"d\" }}{{ range $labels }}{{ . | humanise }}{{ end }}{{ end }}",
+            "\n\n{{ define \"d\" }}{{ range . }}{{ . | humanise }}{{ end }}{{ end }}",
         ] {
             let fault = Template::parse(source).expect_err("humanise is mistyped");
-            assert_eq!(fault, "template line 3: there is no function \"humanise\"", "{source}");
+            assert!(fault.starts_with("template 3:"), "{fault}");
+            assert!(fault.ends_with("there is no function \"humanise\""), "{fault}");
         }
     }
 
@@ -459,7 +381,7 @@ mod tests {
             let ends = pieces.iter().filter(|piece| piece.contains("{{ end")).count();
             let text = pieces.concat() + &"{{ end }}".repeat(open.saturating_sub(ends));
             if Template::parse(&text).is_ok() {
-                prop_assert!(render(&text, 2.0).len() <= OUTPUT_BYTES_MAX);
+                prop_assert!(render(&text, 2.0).len() <= LIMITS.output_bytes_max);
             }
         }
     }

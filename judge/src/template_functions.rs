@@ -1,232 +1,115 @@
-//! The functions of Prometheus' templates.
+//! The functions of Prometheus' templates that only it has; the others are in [`::template`].
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use gotmpl::{FuncMap, Value};
-use model::PatternScope;
-use regex::Regex;
+pub(crate) use ::template::functions::query_escape;
+use ::template::functions::{NUMBERS, TEXTS, text, texts};
+use ::template::{Answer, Dialect, Function, List, Value};
 
-use crate::humanize;
-use crate::template_builtin;
-use crate::template_scene::{self as scene, charge, charge_for, fault};
-use crate::template_time;
-use crate::template_tree::{METHOD, OUT, TICK};
-
-type Answer = gotmpl::Result<Value>;
+use crate::template_scene::Scene;
 
 /// All functions by name.
-pub(crate) fn all() -> FuncMap {
-    let mut map = FuncMap::new();
-    numbers(&mut map);
-    texts_to_texts(&mut map);
-    patterns(&mut map);
-    queries(&mut map);
-    surroundings(&mut map);
-    template_builtin::bounded(&mut map);
-    map
-}
+pub(crate) static DIALECT: LazyLock<Dialect> = LazyLock::new(|| {
+    let own: [(&'static str, Function); 15] = [
+        ("stripPort", Function::Pure(|args| text(args, strip_port))),
+        ("stripDomain", Function::Pure(|args| text(args, strip_domain))),
+        ("urlQueryEscape", Function::Pure(|args| text(args, query_escape))),
+        ("graphLink", Function::Pure(|args| text(args, |expr| link(expr, 0)))),
+        ("tableLink", Function::Pure(|args| text(args, |expr| link(expr, 1)))),
+        ("first", Function::Pure(first)),
+        ("label", Function::Pure(label)),
+        ("strvalue", Function::Pure(strvalue)),
+        ("value", Function::Pure(value)),
+        ("sortByLabel", Function::Pure(sort_by_label)),
+        ("args", Function::Builder(named_args)),
+        ("query", Function::Own),
+        ("now", Function::Own),
+        ("externalURL", Function::Own),
+        ("pathPrefix", Function::Own),
+    ];
+    Dialect::go().with(TEXTS).with(NUMBERS).with(own)
+});
 
-/// What the rewritten tree calls; see [`crate::template_tree`].
-pub(crate) fn hidden(map: &mut FuncMap) {
-    let call_cost = scene::WORK_BYTES_MAX / scene::CALLS_MAX;
-    add(map, TICK, move |_| charge(call_cost).map(|()| string("")));
-    add(map, OUT, |args| match args {
-        [value] => Ok(template_builtin::printed(value)),
-        _ => Err(fault("an action without a value".to_owned())),
-    });
-    add(map, METHOD, |args| match args {
-        [receiver, Value::String(name), rest @ ..] => template_time::call(receiver, name, rest),
-        _ => Err(fault("a method without a value".to_owned())),
-    });
-}
-
-fn numbers(map: &mut FuncMap) {
-    number(map, "humanize", humanize::humanize);
-    number(map, "humanize1024", humanize::humanize1024);
-    number(map, "humanizeDuration", humanize::humanize_duration);
-    number(map, "humanizePercentage", humanize::humanize_percentage);
-    number(map, "humanizeTimestamp", humanize::humanize_timestamp);
-    add(map, "toTime", |args| template_time::to_time(only_number(args)?));
-    add(map, "toDuration", |args| template_time::to_duration(only_number(args)?));
-    add(map, "now", |args| {
-        let [] = texts(args)?;
-        scene::now().map(|at| Value::Float(at.seconds_f64()))
-    });
-    add(map, "parseDuration", |args| {
+/// The functions that answer from the moment of the evaluation.
+pub(crate) fn own(scene: &Scene<'_>, name: &str, args: &[Value]) -> Answer {
+    if name == "query" {
         let [text] = texts(args)?;
-        parse_duration(&text).map(Value::Float)
-    });
-}
-
-fn texts_to_texts(map: &mut FuncMap) {
-    text(map, "title", title);
-    text(map, "toUpper", str::to_uppercase);
-    text(map, "toLower", str::to_lowercase);
-    text(map, "stripPort", strip_port);
-    text(map, "stripDomain", strip_domain);
-    text(map, "urlQueryEscape", query_escape);
-    text(map, "safeHtml", str::to_owned);
-    text(map, "graphLink", |expr| format!("/graph?g0.expr={}&g0.tab=0", query_escape(expr)));
-    text(map, "tableLink", |expr| format!("/graph?g0.expr={}&g0.tab=1", query_escape(expr)));
-}
-
-fn patterns(map: &mut FuncMap) {
-    add(map, "match", |args| {
-        let [pattern, text] = texts(args)?;
-        Ok(Value::Bool(regex(&pattern)?.is_match(&text)))
-    });
-    add(map, "reReplaceAll", |args| {
-        let [pattern, replacement, text] = texts(args)?;
-        let regex = regex(&pattern)?;
-        // Every match may become the whole text by `$0`, and there is one more match than letters at most.
-        let most = (text.len() + 1).saturating_mul(replacement.len() + 1);
-        if most > scene::WORK_BYTES_MAX {
-            let found = regex.find_iter(&text).count();
-            charge((text.len() + replacement.len()).saturating_mul(found))?;
+        return scene.query(&text);
+    }
+    let [] = texts(args)?;
+    let url = scene.surroundings.external_url.as_str();
+    Ok(match name {
+        "now" => Value::Float(scene.at.seconds_f64()),
+        "externalURL" => Value::text(url),
+        _ => {
+            let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+            Value::text(after_scheme.find('/').map_or("", |slash| &after_scheme[slash..]))
         }
-        Ok(string(&regex.replace_all(&text, replacement.as_ref())))
-    });
+    })
 }
 
-fn queries(map: &mut FuncMap) {
-    add(map, "query", |args| {
-        let [text] = texts(args)?;
-        scene::query(&text)
-    });
-    add(map, "first", |args| match args {
+fn link(expr: &str, tab: u8) -> String {
+    format!("/graph?g0.expr={}&g0.tab={tab}", query_escape(expr))
+}
+
+fn first(args: &[Value]) -> Answer {
+    match args {
         [Value::List(samples)] => samples
+            .items
             .first()
             .cloned()
-            .ok_or_else(|| fault("first() called on a result without elements".to_owned())),
-        _ => Err(fault("first: the result of a query expected".to_owned())),
-    });
-    add(map, "label", |args| match args {
-        [Value::String(name), sample] => label_of(sample, name),
-        _ => Err(fault("label: a name and an element of a result expected".to_owned())),
-    });
-    add(map, "strvalue", |args| match args {
-        [sample] => label_of(sample, "__value__"),
-        _ => Err(fault("strvalue: an element of a result expected".to_owned())),
-    });
-    add(map, "value", |args| match args {
-        [sample] if sample.field("Labels").is_some() => {
-            Ok(sample.field("Value").cloned().unwrap_or(Value::Nil))
-        }
-        _ => Err(fault("value: an element of a result expected".to_owned())),
-    });
-    add(map, "sortByLabel", |args| match args {
-        [Value::String(name), Value::List(samples)] => {
-            let mut keyed = Vec::with_capacity(samples.len());
-            for sample in samples.iter() {
-                keyed.push((label_of(sample, name)?.to_string(), sample.clone()));
-            }
-            keyed.sort_by(|a, b| a.0.cmp(&b.0));
-            Ok(Value::List(keyed.into_iter().map(|(_, sample)| sample).collect()))
-        }
-        _ => Err(fault("sortByLabel: a name and the result of a query expected".to_owned())),
-    });
+            .ok_or_else(|| "first() called on a result without elements".to_owned()),
+        _ => Err("first: the result of a query expected".to_owned()),
+    }
 }
 
-fn surroundings(map: &mut FuncMap) {
-    add(map, "args", |args| {
-        let named =
-            args.iter().enumerate().map(|(i, arg)| (Arc::from(format!("arg{i}")), arg.clone()));
-        Ok(Value::Map(Arc::new(named.collect::<BTreeMap<_, _>>())))
-    });
-    add(map, "externalURL", |args| {
-        let [] = texts(args)?;
-        scene::external_url().map(|url| string(&url))
-    });
-    add(map, "pathPrefix", |args| {
-        let [] = texts(args)?;
-        let url = scene::external_url()?;
-        let after_scheme = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
-        Ok(string(after_scheme.find('/').map_or("", |slash| &after_scheme[slash..])))
-    });
+fn label(args: &[Value]) -> Answer {
+    match args {
+        [Value::Text(name), sample] => label_of(sample, name),
+        _ => Err("label: a name and an element of a result expected".to_owned()),
+    }
+}
+
+fn strvalue(args: &[Value]) -> Answer {
+    match args {
+        [sample] => label_of(sample, "__value__"),
+        _ => Err("strvalue: an element of a result expected".to_owned()),
+    }
+}
+
+fn value(args: &[Value]) -> Answer {
+    match args {
+        [sample] if sample.field("Labels").is_some() => {
+            Ok(sample.field("Value").unwrap_or(Value::Nil))
+        }
+        _ => Err("value: an element of a result expected".to_owned()),
+    }
+}
+
+fn sort_by_label(args: &[Value]) -> Answer {
+    let [Value::Text(name), Value::List(samples)] = args else {
+        return Err("sortByLabel: a name and the result of a query expected".to_owned());
+    };
+    let mut keyed = Vec::with_capacity(samples.items.len());
+    for sample in samples.items.iter() {
+        let key = label_of(sample, name)?.as_text().unwrap_or("").to_owned();
+        keyed.push((key, sample));
+    }
+    keyed.sort_by(|a, b| a.0.cmp(&b.0));
+    let items = keyed.into_iter().map(|(_, sample)| sample.to_owned()).collect();
+    Ok(Value::List(List { items, kind: samples.kind }))
 }
 
 fn label_of(sample: &Value, name: &str) -> Answer {
-    let Some(labels) = sample.field("Labels") else {
-        return Err(fault("an element of a result expected".to_owned()));
-    };
-    Ok(labels.field(name).cloned().unwrap_or_else(|| string("")))
+    let labels = sample.field("Labels").ok_or("an element of a result expected")?;
+    Ok(labels.field(name).unwrap_or_else(|| Value::text("")))
 }
 
-/// Adds a function whose work is counted.
-pub(crate) fn add(
-    map: &mut FuncMap,
-    name: &str,
-    function: impl Fn(&[Value]) -> Answer + Send + Sync + 'static,
-) {
-    let counted = move |args: &[Value]| {
-        charge_for(args)?;
-        let answer = function(args)?;
-        charge_for(std::slice::from_ref(&answer))?;
-        Ok(answer)
-    };
-    map.insert(name.to_owned(), Arc::new(counted));
-}
-
-fn number(map: &mut FuncMap, name: &str, write: fn(f64) -> String) {
-    add(map, name, move |args| Ok(string(&write(only_number(args)?))));
-}
-
-fn only_number(args: &[Value]) -> gotmpl::Result<f64> {
-    match args {
-        [value] => as_number(value),
-        _ => Err(fault(format!("one number expected, got {} arguments", args.len()))),
-    }
-}
-
-fn text(map: &mut FuncMap, name: &str, write: fn(&str) -> String) {
-    add(map, name, move |args| {
-        let [text] = texts(args)?;
-        Ok(string(&write(&text)))
-    });
-}
-
-fn as_number(value: &Value) -> gotmpl::Result<f64> {
-    match value {
-        Value::Float(number) => Ok(*number),
-        Value::Int(number) => Ok(*number as f64),
-        Value::Uint(number) => Ok(*number as f64),
-        Value::String(text) => text.parse().map_err(|_| fault(format!("{text:?} is not a number"))),
-        other => Err(fault(format!("a {} is not a number", other.type_name()))),
-    }
-}
-
-fn texts<const N: usize>(args: &[Value]) -> gotmpl::Result<[Arc<str>; N]> {
-    let mut found = Vec::with_capacity(N);
-    for arg in args {
-        match arg {
-            Value::String(text) => found.push(text.clone()),
-            other => return Err(fault(format!("a text expected, got a {}", other.type_name()))),
-        }
-    }
-    found.try_into().map_err(|_| fault(format!("{N} texts expected, got {}", args.len())))
-}
-
-fn regex(pattern: &str) -> gotmpl::Result<Regex> {
-    model::compile_pattern(pattern, PatternScope::Part).map_err(|error| fault(error.to_string()))
-}
-
-fn string(text: &str) -> Value {
-    Value::String(Arc::from(text))
-}
-
-fn title(text: &str) -> String {
-    let mut begins = true;
-    let mut titled = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if begins {
-            titled.extend(letter.to_uppercase());
-        } else {
-            titled.push(letter);
-        }
-        begins = !(letter.is_alphanumeric() || letter == '_' || letter == '\'');
-    }
-    titled
+fn named_args(args: &[Value]) -> Answer {
+    let named = args.iter().enumerate();
+    let named = named.map(|(at, arg)| (Arc::from(format!("arg{at}")), arg.to_owned()));
+    Ok(Value::Map(Arc::new(named.collect::<BTreeMap<_, _>>())))
 }
 
 fn strip_port(address: &str) -> String {
@@ -247,27 +130,6 @@ fn strip_domain(address: &str) -> String {
     }
     let short = host.split('.').next().unwrap_or(&host);
     format!("{short}{port}")
-}
-
-/// Escapes for the value of a query parameter, a blank as `+`.
-pub(crate) fn query_escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                escaped.push(char::from(byte))
-            }
-            b' ' => escaped.push('+'),
-            _ => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    escaped
-}
-
-fn parse_duration(text: &str) -> gotmpl::Result<f64> {
-    let (sign, span) = text.strip_prefix('-').map_or((1.0, text), |span| (-1.0, span));
-    let span = model::parse_duration(span).map_err(|error| fault(error.to_string()))?;
-    Ok(sign * span.as_secs_f64())
 }
 
 #[cfg(test)]

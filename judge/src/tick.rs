@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use daemon::Context;
 use futures_util::future::join_all;
-use model::{Fingerprint, Labels, Timestamp};
+use model::{Labels, Timestamp};
 use state::StateError;
 use tokio::time::Instant;
 
@@ -67,7 +67,7 @@ impl Ticker {
         let told_as: Arc<str> = Arc::from(run.group.key.to_string());
         let undelivered = self.delivery.undelivered(&told_as);
         run.forget(due.slot, |labels| {
-            undelivered.contains(&Fingerprint(with_external(labels, &self.external_labels).hash()))
+            undelivered.contains(&with_external(labels, &self.external_labels))
         });
         self.store_and_tell(run, due.slot, &told_as).await;
         if !run.is_removed {

@@ -7,7 +7,7 @@ const BIG_BINARY: [&str; 8] = ["ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi"];
 const SMALL: [&str; 8] = ["m", "u", "n", "p", "f", "a", "z", "y"];
 
 /// With SI prefixes: `1.235k`, `12.3m`.
-pub(crate) fn humanize(value: f64) -> String {
+pub fn humanize(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return four_digits(value);
     }
@@ -15,7 +15,7 @@ pub(crate) fn humanize(value: f64) -> String {
 }
 
 /// With binary prefixes: `1.5ki`.
-pub(crate) fn humanize1024(value: f64) -> String {
+pub fn humanize1024(value: f64) -> String {
     if value.abs() <= 1.0 || !value.is_finite() {
         return four_digits(value);
     }
@@ -23,7 +23,7 @@ pub(crate) fn humanize1024(value: f64) -> String {
 }
 
 /// Seconds as days, hours, minutes and seconds: `1d 2h 3m 4s`; below a second with SI prefixes: `12ms`.
-pub(crate) fn humanize_duration(seconds: f64) -> String {
+pub fn humanize_duration(seconds: f64) -> String {
     if !seconds.is_finite() {
         return four_digits(seconds);
     }
@@ -45,12 +45,12 @@ pub(crate) fn humanize_duration(seconds: f64) -> String {
 }
 
 /// A ratio as per cent: 0.1234 is `12.34%`.
-pub(crate) fn humanize_percentage(ratio: f64) -> String {
+pub fn humanize_percentage(ratio: f64) -> String {
     format!("{}%", four_digits(ratio * 100.0))
 }
 
 /// Unix seconds as Go prints a time in UTC: `2026-01-02 15:04:05.5 +0000 UTC`.
-pub(crate) fn humanize_timestamp(seconds: f64) -> String {
+pub fn humanize_timestamp(seconds: f64) -> String {
     if !seconds.is_finite() {
         return four_digits(seconds);
     }
@@ -61,7 +61,7 @@ pub(crate) fn humanize_timestamp(seconds: f64) -> String {
 
 /// C's `%.4g`: four significant digits, an exponent when the number is very small or has more than four
 /// digits before the point.
-pub(crate) fn four_digits(value: f64) -> String {
+pub fn four_digits(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
     }
