@@ -18,6 +18,7 @@ mod robots;
 mod routing;
 mod sending;
 mod several;
+mod silence_pages;
 mod silences;
 mod watchdogs;
 mod web;
