@@ -23,9 +23,12 @@ mod circle;
 mod shard;
 
 mod alerting;
+mod answer;
+mod chart;
 mod eval;
 mod evidence;
 mod pass;
+mod plain_text;
 mod query;
 mod question;
 mod record;

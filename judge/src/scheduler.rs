@@ -11,9 +11,9 @@ use storage::Arrivals;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
+use crate::answer::Part;
 use crate::arrival::{Touched, Turn, Waiting, Wave};
 use crate::group::GroupRun;
-use crate::question::Part;
 use crate::rules::{self, GroupKey, RuleGroup, RuleSet};
 use crate::shard::Arrival;
 use crate::slot::{Due, Slots};
@@ -293,8 +293,18 @@ impl Scheduler {
     fn concerned(&mut self, answered: &Answered) -> Concerned {
         let mut concerned = Concerned::default();
         let (seats, waiting, wave) = (&self.seats, &mut self.waiting, &answered.wave);
+        // Rules that listen to one part are mostly of one group.
+        let mut last: Option<(*const RuleGroup, &Seat)> = None;
         answered.each_rule(|listener, number, part| {
-            let Some(seat) = seats.get(&listener.group.key) else { return };
+            let group = Arc::as_ptr(&listener.group);
+            let seat = match last {
+                Some((known, seat)) if known == group => seat,
+                _ => match seats.get(&listener.group.key) {
+                    Some(seat) => seat,
+                    None => return,
+                },
+            };
+            last = Some((group, seat));
             match (seat.stand(wave.at), &seat.run) {
                 (Stand::Passed, _) => {}
                 (Stand::Overtaken, _) => concerned.again.push(number),
