@@ -2,6 +2,7 @@
 //! alarms. In this order, so that whatever was told is stored, and whoever lost the claim stores and tells
 //! nothing.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +66,10 @@ impl Ticker {
     async fn evaluate(&self, run: &mut GroupRun, due: Due) -> Duration {
         let figures = self.evaluator.evaluate(run, due.slot).await;
         let told_as: Arc<str> = Arc::from(run.group.key.to_string());
-        let undelivered = self.delivery.undelivered(&told_as);
+        let undelivered = match run.has_told {
+            true => self.delivery.undelivered(&told_as),
+            false => HashSet::new(),
+        };
         run.forget(due.slot, |labels| {
             undelivered.contains(&with_external(labels, &self.external_labels))
         });
@@ -116,7 +120,11 @@ impl Ticker {
         match self.save(run, now).await {
             Ok(()) => {
                 let told = run.told(now, &self.external_labels, &self.links);
-                self.delivery.publish(told_as, &told, self.context.clock.now());
+                // Most groups have nothing to say, slot after slot.
+                if run.has_told || !told.is_empty() {
+                    self.delivery.publish(told_as, &told, self.context.clock.now());
+                }
+                run.has_told = !told.is_empty();
             }
             Err(StateError::Fenced { .. }) => {
                 self.shard.lost(&run.group.key);
