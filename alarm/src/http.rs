@@ -89,7 +89,8 @@ impl Api {
             }
         }
         if !good.is_empty() {
-            faults.extend(self.intake.take(good).await.map_err(intake_fault)?);
+            let refused = self.intake.take(good).await.map_err(intake_fault)?;
+            faults.extend(refused.into_iter().map(|refused| refused.text));
         }
         if faults.is_empty() { Ok(()) } else { Err((StatusCode::BAD_REQUEST, joined(&faults))) }
     }

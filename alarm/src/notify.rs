@@ -45,6 +45,8 @@ pub(crate) enum Way {
     Webhook(Url),
     /// Bots: the message is stored and sent by their sender.
     Bots(Arc<Team>),
+    /// Nobody: what would be told is noted.
+    DryRun,
 }
 
 /// One way to tell somebody, ready for use.
@@ -64,6 +66,7 @@ impl Receiver {
     pub(crate) fn from_config(config: &ReceiverConfig) -> anyhow::Result<Self> {
         let name = config.name.clone();
         let way = match config.bots.as_slice() {
+            _ if config.dry_run => Way::DryRun,
             [] => Way::Webhook(
                 Url::parse(&config.webhook_url.0)
                     .with_context(|| format!("webhook_url of receiver {name}"))?,
@@ -109,6 +112,7 @@ impl Receiver {
                     Answer::Temporary { code: 0, detail, retry_after: None }
                 }
             },
+            Way::DryRun => Answer::Noted,
         }
     }
 

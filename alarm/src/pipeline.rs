@@ -246,6 +246,7 @@ pub(crate) mod tests {
             timeout: Duration::from_secs(1),
             retry_for: HOUR,
             concurrency: 1,
+            dry_run: false,
         };
         Receiver::from_config(&config).unwrap()
     }

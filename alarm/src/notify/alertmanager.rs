@@ -185,7 +185,7 @@ mod tests {
         let integration = Integration { kind, send_resolved: true, settings };
         match way("ops", &integration, Duration::from_secs(10))? {
             Way::Bots(team) => Ok(team.bots[0].spec.clone()),
-            Way::Webhook(_) => Err("a webhook".to_owned()),
+            Way::Webhook(_) | Way::DryRun => Err("no bot".to_owned()),
         }
     }
 

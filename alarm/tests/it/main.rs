@@ -7,6 +7,7 @@ mod api;
 mod callbacks;
 mod claiming;
 mod delivery;
+mod drain;
 mod falcon_events;
 mod harness;
 mod maintenance;
