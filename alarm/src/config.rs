@@ -18,6 +18,7 @@ use crate::directory::{TeamConfig, UserConfig};
 use crate::falcon_events::FalconEventsConfig;
 use crate::matchers::parse_matcher;
 use crate::recipients::Recipient;
+use crate::texts::TextConfig;
 
 /// The longest name of a receiver in bytes; it is part of keys in the store.
 pub(crate) const RECEIVER_NAME_BYTES_MAX: usize = 40;
@@ -90,6 +91,8 @@ pub struct Config {
     pub recipients: BTreeMap<String, Vec<String>>,
     /// Events of Open-Falcon's judges.
     pub falcon_events: FalconEventsConfig,
+    /// Files with definitions of templates, by patterns such as `/etc/saker/templates/*.tmpl`.
+    pub templates: Vec<String>,
 }
 
 impl Default for Config {
@@ -120,6 +123,7 @@ impl Default for Config {
             groups_max: 1_000_000,
             recipients: BTreeMap::new(),
             falcon_events: FalconEventsConfig::default(),
+            templates: Vec::new(),
         }
     }
 }
@@ -235,6 +239,9 @@ pub struct ReceiverConfig {
     /// beside another alarm. Needs neither address nor bots.
     #[serde(default)]
     pub dry_run: bool,
+    /// Templates for the texts of the bots; what has none keeps the built-in words.
+    #[serde(default)]
+    pub texts: Vec<TextConfig>,
 }
 
 /// An address that may hold a token: `Debug` and `Serialize` show scheme and host only.

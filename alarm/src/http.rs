@@ -21,6 +21,7 @@ use crate::intake::{Intake, IntakeError, check};
 use crate::noise;
 use crate::preview;
 use crate::silence_http;
+use crate::texts;
 use crate::view::{View, Wanted};
 
 /// Faults that one answer lists; the rest is counted.
@@ -50,6 +51,7 @@ pub(crate) fn routes(api: Arc<Api>) -> Router {
         .merge(claim_http::routes())
         .merge(noise::routes())
         .merge(preview::routes())
+        .merge(texts::preview::routes())
         .with_state(api)
 }
 

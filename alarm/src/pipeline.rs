@@ -247,8 +247,10 @@ pub(crate) mod tests {
             retry_for: HOUR,
             concurrency: 1,
             dry_run: false,
+            texts: Vec::new(),
         };
-        Receiver::from_config(&config).unwrap()
+        let library = std::sync::Arc::new(template::alertmanager::library());
+        Receiver::from_config(&config, &library).unwrap()
     }
 
     pub(crate) fn candidate(

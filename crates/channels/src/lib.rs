@@ -16,7 +16,7 @@ pub mod handle;
 pub mod legacy_form;
 pub mod link;
 pub mod mail;
-mod markdown;
+pub mod markdown;
 pub mod message;
 pub mod mute;
 pub mod next;
@@ -39,7 +39,7 @@ mod words;
 
 pub use answer::{Answer, Fault, Reply, Whose};
 pub use channel::{Access, Channel, How, Limits, Parcel, Request};
-pub use message::{Button, Kind, Mention, Message, Urgency};
+pub use message::{Button, Kind, Mention, Message, Own, Urgency};
 pub use secret::Secret;
 pub use spec::{FAMILIES, Spec};
 pub use words::Language;

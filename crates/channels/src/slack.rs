@@ -157,11 +157,13 @@ fn colour(message: &Message) -> &'static str {
 }
 
 fn blocks(message: &Message, hears: bool) -> Value {
-    let mut lines = vec![format!("*{}*", markdown::slack(&message.headline()))];
+    let headline = message.headline();
+    let mut lines: Vec<String> = Vec::new();
+    lines.extend((!headline.is_empty()).then(|| format!("*{}*", markdown::slack(&headline))));
     for (name, value) in &message.facts {
         lines.push(format!("*{}*: {}", markdown::slack(name), markdown::slack(value)));
     }
-    lines.extend((!message.text.is_empty()).then(|| markdown::slack(&message.text)));
+    lines.extend((!message.text.is_empty()).then(|| message.text_in(markdown::slack)));
     let calls: String = message.mentioned("slack").iter().map(|id| format!("<@{id}> ")).collect();
     let text = cut(&lines.join("\n"), LIMITS.text_bytes_max.saturating_sub(calls.len() + 1));
     let text = if calls.is_empty() { text } else { format!("{text}\n{}", calls.trim_end()) };

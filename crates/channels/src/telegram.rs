@@ -119,12 +119,29 @@ fn rich(message: &Message) -> String {
         *value = cut(value, facts_max.min(400));
         facts_max = facts_max.saturating_sub(value.len());
     }
-    let head = html(&cut(&short.headline(), 300));
+    let head = match short.headline().as_str() {
+        "" => String::new(),
+        headline => format!("<b>{}</b>\n", html(&cut(headline, 300))),
+    };
     let facts = html_facts(&short, "\n");
     let calls = calls(message);
     let used = head.len() + facts.len() + calls.len() + 10;
-    let room = LIMITS.text_bytes_max.saturating_sub(used) / 6;
-    format!("<b>{head}</b>\n{facts}{}{calls}", html(&cut(&short.text, room)))
+    let room = LIMITS.text_bytes_max.saturating_sub(used);
+    let text = match &short.own {
+        Some(own) if own.is_marked_up && short.text.len() <= room => short.text,
+        Some(own) if own.is_marked_up => html(&cut(&bare(&short.text), room / 6)),
+        _ => html(&cut(&short.text, room / 6)),
+    };
+    format!("{head}{facts}{text}{calls}")
+}
+
+/// A text without its tags, for one that is too long to go with them.
+fn bare(marked_up: &str) -> String {
+    let mut text = String::with_capacity(marked_up.len());
+    for part in marked_up.split('<') {
+        text.push_str(part.split_once('>').map_or(part, |(_, behind)| behind));
+    }
+    text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&")
 }
 
 /// Links to people, so that they are notified in a group.
@@ -150,6 +167,8 @@ fn button(button: &crate::message::Button) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
+    use crate::message::Own;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -211,5 +230,21 @@ mod tests {
             let shown = rich(&long);
             prop_assert_eq!(shown.matches("<b>").count(), shown.matches("</b>").count());
         }
+    }
+
+    #[test]
+    fn a_text_of_an_operator_keeps_its_tags_unless_it_is_too_long() {
+        let own = |text: String| Message {
+            title: String::new(),
+            envelope: String::new(),
+            facts: Vec::new(),
+            text,
+            own: Some(Own { is_marked_up: true, html: String::new() }),
+            ..message()
+        };
+        assert_eq!(rich(&own("<i>full &amp; slow</i>".to_owned())), "<i>full &amp; slow</i>");
+        let long = rich(&own(format!("<i>{}</i>", "x &lt; ".repeat(2_000))));
+        assert!(long.len() <= LIMITS.text_bytes_max && !long.contains("<i>"), "{long}");
+        assert!(long.starts_with("x &lt; x"), "{long}");
     }
 }
