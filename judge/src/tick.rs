@@ -2,7 +2,6 @@
 //! alarms. In this order, so that whatever was told is stored, and whoever lost the claim stores and tells
 //! nothing.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use tokio::time::Instant;
 use crate::arrival::{Turn, Wave};
 use crate::board::Board;
 use crate::config::Links;
-use crate::deliver::Delivery;
+use crate::deliver::{Delivery, Undelivered};
 use crate::documents::Documents;
 use crate::eval::Evaluator;
 use crate::group::{Claim, GroupRun, with_external};
@@ -68,7 +67,7 @@ impl Ticker {
         let told_as: Arc<str> = Arc::from(run.group.key.to_string());
         let undelivered = match run.has_told {
             true => self.delivery.undelivered(&told_as),
-            false => HashSet::new(),
+            false => Undelivered::default(),
         };
         run.forget(due.slot, |labels| {
             undelivered.contains(&with_external(labels, &self.external_labels))
