@@ -28,7 +28,7 @@ const SCRIPTS: [(i64, &str, &str); 17] = [
     (14, "silence end", include_str!("../../../sql/0014_silence_end.sql")),
     (15, "noise", include_str!("../../../sql/0015_noise.sql")),
     (16, "data centres", include_str!("../../../sql/0016_data_centres.sql")),
-    (18, "claim steps", include_str!("../../../sql/0018_claim_steps.sql")),
+    (17, "claim steps", include_str!("../../../sql/0017_claim_steps.sql")),
 ];
 
 /// Brings an SQLite file up to date. Processes that open it at once wait for each other at the
