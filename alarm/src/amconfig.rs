@@ -10,6 +10,7 @@ mod routes;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -71,6 +72,8 @@ pub(crate) struct AlertmanagerFile {
     pub(crate) templates: Vec<String>,
     /// The lease of an alert whose sender gives no end.
     pub(crate) resolve_timeout: Duration,
+    /// The folder that the patterns are about.
+    pub(crate) folder: PathBuf,
     /// What is accepted and does not do what one may expect.
     pub(crate) warnings: Vec<String>,
 }
@@ -173,6 +176,7 @@ pub(crate) fn read(text: &str) -> Result<AlertmanagerFile, Vec<Fault>> {
             intervals,
             templates: spec.templates.unwrap_or_default(),
             resolve_timeout,
+            folder: PathBuf::new(),
             warnings,
         }),
         _ => {

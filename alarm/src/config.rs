@@ -18,6 +18,7 @@ use crate::directory::{TeamConfig, UserConfig};
 use crate::falcon_events::FalconEventsConfig;
 use crate::matchers::parse_matcher;
 use crate::recipients::Recipient;
+use crate::texts::TextConfig;
 
 /// The longest name of a receiver in bytes; it is part of keys in the store.
 pub(crate) const RECEIVER_NAME_BYTES_MAX: usize = 40;
@@ -90,6 +91,8 @@ pub struct Config {
     pub recipients: BTreeMap<String, Vec<String>>,
     /// Events of Open-Falcon's judges.
     pub falcon_events: FalconEventsConfig,
+    /// Files with definitions of templates, by patterns such as `/etc/saker/templates/*.tmpl`.
+    pub templates: Vec<String>,
 }
 
 impl Default for Config {
@@ -120,6 +123,7 @@ impl Default for Config {
             groups_max: 1_000_000,
             recipients: BTreeMap::new(),
             falcon_events: FalconEventsConfig::default(),
+            templates: Vec::new(),
         }
     }
 }
@@ -231,6 +235,13 @@ pub struct ReceiverConfig {
     /// The most requests under way at once.
     #[serde(default = "eight")]
     pub concurrency: usize,
+    /// Whether nobody is told: what would be told is noted as told, and nothing is sent. For routes that are tried
+    /// beside another alarm. Needs neither address nor bots.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Templates for the texts of the bots; what has none keeps the built-in words.
+    #[serde(default)]
+    pub texts: Vec<TextConfig>,
 }
 
 /// An address that may hold a token: `Debug` and `Serialize` show scheme and host only.
@@ -429,7 +440,8 @@ impl ReceiverConfig {
         if name_is_taken {
             add("name", format!("{:?} is there twice; give each receiver its own name", self.name));
         }
-        if self.bots.is_empty() && !is_web_address(&self.webhook_url.0) {
+        let needs_no_address = self.dry_run && self.webhook_url.0.is_empty();
+        if self.bots.is_empty() && !needs_no_address && !is_web_address(&self.webhook_url.0) {
             add("webhook_url", "not an http or https URL".to_owned());
         }
         if !self.bots.is_empty() && !self.webhook_url.0.is_empty() {

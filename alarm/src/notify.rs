@@ -7,6 +7,7 @@ mod desk;
 pub(crate) mod failed;
 pub(crate) mod messages;
 pub(crate) mod office;
+pub(crate) mod redraw;
 pub(crate) mod sender;
 mod transport;
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use reqwest::{Client, Url};
 use serde_json::Value;
+use template::Library;
 
 use crate::amconfig::Integration;
 use crate::config::ReceiverConfig;
@@ -44,6 +46,8 @@ pub(crate) enum Way {
     Webhook(Url),
     /// Bots: the message is stored and sent by their sender.
     Bots(Arc<Team>),
+    /// Nobody: what would be told is noted.
+    DryRun,
 }
 
 /// One way to tell somebody, ready for use.
@@ -60,28 +64,36 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     /// Fails on what `Config::validate` reports.
-    pub(crate) fn from_config(config: &ReceiverConfig) -> anyhow::Result<Self> {
+    pub(crate) fn from_config(
+        config: &ReceiverConfig,
+        library: &Arc<Library>,
+    ) -> anyhow::Result<Self> {
         let name = config.name.clone();
         let way = match config.bots.as_slice() {
+            _ if config.dry_run => Way::DryRun,
             [] => Way::Webhook(
                 Url::parse(&config.webhook_url.0)
                     .with_context(|| format!("webhook_url of receiver {name}"))?,
             ),
-            _ => Way::Bots(Arc::new(Team::from_config(config)?)),
+            _ => Way::Bots(Arc::new(Team::from_config(config, library)?)),
         };
         let ReceiverConfig { send_resolved, timeout, retry_for, concurrency, .. } = *config;
         Ok(Self { name, way, send_resolved, timeout, retry_for, concurrency })
     }
 
     /// From an integration of Alertmanager's file. Fails with what is wrong, or when nothing here can send so.
-    pub(crate) fn from_alertmanager(key: &str, integration: &Integration) -> Result<Self, String> {
+    pub(crate) fn from_alertmanager(
+        key: &str,
+        integration: &Integration,
+        library: &Arc<Library>,
+    ) -> Result<Self, String> {
         let timeout = match integration.settings.get("timeout").and_then(Value::as_str) {
             None => TIMEOUT,
             Some(text) => model::parse_duration(text).map_err(|fault| fault.to_string())?,
         };
         // Zero means the default, as in Alertmanager.
         let timeout = if timeout.is_zero() { TIMEOUT } else { timeout.min(TIMEOUT_MAX) };
-        let way = alertmanager::way(key, integration, timeout)?;
+        let way = alertmanager::way(key, integration, timeout, library)?;
         Ok(Self {
             name: key.to_owned(),
             way,
@@ -108,6 +120,7 @@ impl Receiver {
                     Answer::Temporary { code: 0, detail, retry_after: None }
                 }
             },
+            Way::DryRun => Answer::Noted,
         }
     }
 

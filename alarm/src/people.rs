@@ -12,6 +12,7 @@ use page::{Frame, hide_from_robots};
 use crate::claiming::Claimer;
 use crate::config::MutesConfig;
 use crate::notify::office::Office;
+use crate::notify::redraw::Easel;
 use crate::{claim_page, delivery_http, hooks, mute_http, mute_page};
 
 /// What the handlers need.
@@ -20,6 +21,7 @@ pub(crate) struct People {
     pub(crate) office: Office,
     pub(crate) config: MutesConfig,
     pub(crate) claimer: Claimer,
+    pub(crate) easel: Easel,
 }
 
 impl People {

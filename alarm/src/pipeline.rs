@@ -246,8 +246,11 @@ pub(crate) mod tests {
             timeout: Duration::from_secs(1),
             retry_for: HOUR,
             concurrency: 1,
+            dry_run: false,
+            texts: Vec::new(),
         };
-        Receiver::from_config(&config).unwrap()
+        let library = std::sync::Arc::new(template::alertmanager::library());
+        Receiver::from_config(&config, &library).unwrap()
     }
 
     pub(crate) fn candidate(

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use db::alerts::{DeliveryResult, StoredAlert, Told};
 use model::Fingerprint;
+use template::Library;
 
 use crate::amconfig::{self, AlertmanagerFile, Fault, ReceiverSettings};
 use crate::config::Config;
@@ -20,6 +21,7 @@ use crate::notify::{Receiver, Way};
 use crate::pipeline::Reason;
 use crate::recipients::Recipient;
 use crate::route::{GroupBy, Options, Repeat, Route, Tree};
+use crate::texts::{self, files};
 use crate::times::Interval;
 
 /// The longest key of a receiver in the notification log.
@@ -45,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) groups_max: usize,
     /// What was accepted and does not do what one may expect.
     pub(crate) warnings: Vec<String>,
+    /// Definitions that templates may call.
+    pub(crate) library: Arc<Library>,
     /// Routes, receivers and inhibition as a file of Alertmanager, without secrets: what its tools read.
     pub(crate) original: String,
     of_receiver: HashMap<String, Vec<usize>>,
@@ -62,7 +66,9 @@ impl Plan {
             return Self::from_settings(config);
         }
         let path = &config.alertmanager_config;
-        let plan = read_file(path).and_then(|file| Self::from_file(file, config.skip_unsupported));
+        let library = library(config)?;
+        let plan = read_file(path)
+            .and_then(|file| Self::from_file(file, config.skip_unsupported, library));
         let mut plan = plan.map_err(|faults| {
             let list: Vec<String> = faults.iter().map(Fault::to_string).collect();
             anyhow::anyhow!("{}: {}", path.display(), list.join("; "))
@@ -115,6 +121,7 @@ impl Plan {
             escalations: Vec::new(),
             routes,
         };
+        let library = Arc::new(library(config)?);
         let (mut routes, mut integrations) = (Vec::new(), Vec::new());
         for settings in &config.receivers {
             let matchers: Result<_, _> =
@@ -122,21 +129,34 @@ impl Plan {
             let matchers =
                 matchers.with_context(|| format!("matchers of receiver {}", settings.name))?;
             routes.push(route(matchers, Some(settings.name.clone()), Vec::new()));
-            integrations.push((settings.name.clone(), Receiver::from_config(settings)?));
+            integrations.push((settings.name.clone(), Receiver::from_config(settings, &library)?));
         }
-        Ok(Self::new(route(Vec::new(), None, routes), integrations, config.resolve_timeout))
+        let plan = Self::new(route(Vec::new(), None, routes), integrations, config.resolve_timeout);
+        Ok(Self { library, ..plan })
     }
 
-    /// From a file of Alertmanager.
+    /// From a file of Alertmanager. The files that it names add to the library.
     pub(crate) fn from_file(
         file: AlertmanagerFile,
         skip_unsupported: bool,
+        mut library: Library,
     ) -> Result<Self, Vec<Fault>> {
         let AlertmanagerFile { route, receivers, inhibit_rules, intervals, .. } = file;
         let (mut integrations, mut faults, mut warnings) = (Vec::new(), Vec::new(), file.warnings);
+        match files::add(&mut library, &file.folder, &file.templates) {
+            Ok(unused) => warnings.extend(
+                unused.iter().map(|pattern| format!("templates: {pattern:?} names no file")),
+            ),
+            Err(found) => {
+                faults.extend(found.into_iter().map(|message| Fault { line: 0, message }));
+            }
+        }
+        warnings.extend(library.missing().iter().map(ToString::to_string));
+        let library = Arc::new(library);
         let names: Vec<String> = receivers.iter().map(|receiver| receiver.name.clone()).collect();
         for receiver in receivers {
-            for (key, name, made) in integrations_of(receiver) {
+            warnings.extend(unused_keys(&receiver));
+            for (key, name, made) in integrations_of(receiver, &library) {
                 match made {
                     Ok(made) => integrations.push((name, made)),
                     Err(fault) if skip_unsupported => {
@@ -157,7 +177,7 @@ impl Plan {
         }
         let original = written::original(&route, &names, &inhibit_rules);
         let plan = Self::new(route, integrations, file.resolve_timeout);
-        Ok(Self { inhibit_rules, intervals, receivers: names, warnings, original, ..plan })
+        Ok(Self { inhibit_rules, intervals, receivers: names, warnings, library, original, ..plan })
     }
 
     fn new(root: Route, named: Vec<(String, Receiver)>, resolve_timeout: Duration) -> Self {
@@ -178,6 +198,7 @@ impl Plan {
             resolve_timeout,
             groups_max: usize::MAX,
             warnings: Vec::new(),
+            library: Arc::new(template::alertmanager::library()),
             original,
             of_receiver,
         }
@@ -245,14 +266,40 @@ fn unrouted((fingerprint, receiver): (Fingerprint, String), stored: &StoredAlert
 /// Key for people, name of the receiver, and the integration or why there is none.
 type Made = (String, String, Result<Receiver, String>);
 
-fn integrations_of(settings: ReceiverSettings) -> Vec<Made> {
+/// What the integrations of a receiver say and nothing is done with.
+fn unused_keys(settings: &ReceiverSettings) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for integration in &settings.integrations {
+        let keys = texts::unused_keys(integration);
+        if !keys.is_empty() {
+            let (name, kind, keys) = (&settings.name, integration.kind.key(), keys.join(", "));
+            warnings.push(format!("receiver {name:?}, {kind}: not used here: {keys}"));
+        }
+    }
+    warnings
+}
+
+/// The definitions of the files that the settings name.
+pub(crate) fn library(config: &Config) -> anyhow::Result<Library> {
+    let mut library = template::alertmanager::library();
+    match files::add(&mut library, Path::new(""), &config.templates) {
+        Ok(unused) if !unused.is_empty() => {
+            tracing::warn!("alarm.templates: no file is named by {}", unused.join(", "));
+        }
+        Ok(_) => {}
+        Err(faults) => bail!("alarm.templates: {}", faults.join("; ")),
+    }
+    Ok(library)
+}
+
+fn integrations_of(settings: ReceiverSettings, library: &Arc<Library>) -> Vec<Made> {
     let ReceiverSettings { name, integrations } = settings;
     let is_only = integrations.len() == 1;
     let make = |(n, integration): (usize, &amconfig::Integration)| {
         let kind = integration.kind.key().trim_end_matches("_configs");
         let key = if is_only { name.clone() } else { format!("{name}/{kind}{n}") };
         let shown = format!("receiver {name:?}, {}", integration.kind.key());
-        let made = Receiver::from_alertmanager(&short_key(&key), integration);
+        let made = Receiver::from_alertmanager(&short_key(&key), integration, library);
         (shown, name.clone(), made)
     };
     integrations.iter().enumerate().map(make).collect()
@@ -273,7 +320,8 @@ fn short_key(key: &str) -> String {
 pub(crate) fn read_file(path: &Path) -> Result<AlertmanagerFile, Vec<Fault>> {
     let fault = |message: String| vec![Fault { line: 0, message }];
     let text = read_text(path).map_err(|error| fault(format!("{error:#}")))?;
-    amconfig::read(&text)
+    let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+    amconfig::read(&text).map(|file| AlertmanagerFile { folder, ..file })
 }
 
 fn read_text(path: &Path) -> anyhow::Result<String> {
@@ -295,7 +343,7 @@ pub fn check_alertmanager_file(path: &Path) -> Result<Vec<String>, Vec<Fault>> {
     ];
     let mut lines: Vec<String> =
         counts.iter().map(|(count, what)| format!("{count} {what}")).collect();
-    let plan = Plan::from_file(file, false)?;
+    let plan = Plan::from_file(file, false, template::alertmanager::library())?;
     lines.insert(0, format!("{} ways to receivers", plan.tree.leaves().len()));
     lines.extend(plan.warnings.iter().map(|warning| format!("warning: {warning}")));
     Ok(lines)
@@ -304,12 +352,14 @@ pub fn check_alertmanager_file(path: &Path) -> Result<Vec<String>, Vec<Fault>> {
 #[cfg(test)]
 pub(crate) mod tests {
     use model::Labels;
+    use template::alertmanager::library;
 
     use super::*;
 
     /// The plan of a file of Alertmanager.
     pub(crate) fn plan(text: &str) -> Plan {
-        Plan::from_file(amconfig::read(text).expect("a valid file"), false).expect("all supported")
+        Plan::from_file(amconfig::read(text).expect("a valid file"), false, library())
+            .expect("all supported")
     }
 
     #[test]
@@ -363,9 +413,10 @@ pub(crate) mod tests {
     #[test]
     fn what_cannot_be_sent_is_a_fault_that_names_it_or_a_warning_when_so_asked() {
         let text = "route: {receiver: x}\nreceivers:\n- name: x\n  sns_configs: [{topic_arn: a}]\n";
-        let faults = Plan::from_file(amconfig::read(text).unwrap(), false).expect_err("no channel");
+        let faults = Plan::from_file(amconfig::read(text).unwrap(), false, library())
+            .expect_err("no channel");
         assert!(faults[0].message.contains("receiver \"x\", sns_configs"), "{faults:?}");
-        let plan = Plan::from_file(amconfig::read(text).unwrap(), true).unwrap();
+        let plan = Plan::from_file(amconfig::read(text).unwrap(), true, library()).unwrap();
         assert!(plan.warnings[0].contains("sns_configs") && plan.integrations.is_empty());
     }
 }

@@ -9,6 +9,9 @@ mod noise;
 mod person;
 mod roster;
 mod routing;
+mod silence;
+mod silence_form;
+mod silences;
 pub(crate) mod text;
 
 use std::sync::Arc;
@@ -28,6 +31,7 @@ use text::WORDS;
 
 const MENU: &[(&str, &str)] = &[
     ("/alerts", "app.alerts"),
+    ("/silences", "app.silences"),
     ("/people", "app.people"),
     ("/noise", "app.noise"),
     ("/routing", "app.routing"),
@@ -55,6 +59,10 @@ pub(crate) fn routes(web: Arc<Web>, frame: &Frame) -> Router {
         .route("/noise", get(noise::page))
         .route("/routing", get(routing::page))
         .route("/alerts/{fingerprint}/claims", post(claim::change))
+        .route("/silences", get(silences::page))
+        .route("/silences/new", get(silence::new_page))
+        .route("/silences/save", post(silence::save))
+        .route("/silences/{id}", get(silence::page))
         .route("/people", get(roster::page))
         .route("/people/users/{name}", get(person::user_page).post(person::save_user))
         .route("/people/teams/{name}", get(person::team_page).post(person::save_team))

@@ -133,22 +133,19 @@ impl Sweep {
     ) -> Option<Answer> {
         let plan = promql::plan(&self.expr, Params::instant(at)).ok()?;
         let single = Single::of(&plan)?;
-        match self.question.chart().filter(|chart| Arc::ptr_eq(&chart.places, &self.places)) {
-            Some(chart) => self.by_chart(sight, &single, &chart).or_else(|| {
-                // Series came or went.
-                self.anew(sight, &single, numbers)
-            }),
-            None => self.anew(sight, &single, numbers),
-        }
+        let chart = self.question.chart();
+        let chart = chart.filter(|chart| Arc::ptr_eq(&chart.places, &self.places));
+        let known = chart.and_then(|chart| self.by_chart(sight, &single, &chart));
+        known.unwrap_or_else(|| self.anew(sight, &single, numbers))
     }
 
-    /// By what is known of the series, unless they are others by now.
+    /// By what is known of the series; `None` when they are others by now.
     fn by_chart(
         &self,
         sight: &Sight<'_>,
         single: &Single<'_>,
         chart: &Arc<Chart>,
-    ) -> Option<Answer> {
+    ) -> Option<Option<Answer>> {
         let mut is_same = false;
         let choose = |series: &Arc<[u32]>| {
             is_same = Arc::ptr_eq(series, &chart.series);
@@ -162,7 +159,7 @@ impl Sweep {
         };
         let is_all = sight.each(single.selection(), single.hints(), choose, take);
         let answer = gathered.finish(chart);
-        (is_all && is_same).then(|| answer.named_by(Arc::clone(chart)))
+        is_same.then(|| is_all.then(|| answer.named_by(Arc::clone(chart))))
     }
 
     /// By looking at all series, whose chart is made.

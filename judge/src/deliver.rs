@@ -35,7 +35,7 @@ struct Recipient {
 }
 
 /// Alerts of a group with news that some alarm has not taken yet.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Undelivered<'a>(Vec<(&'a Alarm, HashSet<Fingerprint>)>);
 
 impl Undelivered<'_> {

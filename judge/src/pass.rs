@@ -544,36 +544,76 @@ mod tests {
         storage
     }
 
-    /// Compares every part with what the rule's own query answers; answers how many parts there were.
+    /// Compares every part with what the rule's own query answers, at several times, before and after a series came;
+    /// answers how many parts there were in slots and waves of groups.
     async fn compare(storage: &Storage, groups: &[Arc<RuleGroup>], host: usize) -> usize {
         let (reader, passes) = (storage.reader(), Passes::default());
         let enrolments: Vec<_> = groups.iter().map(|group| passes.enrol(group)).collect();
-        let mut touched = Touched { parts: vec![0], ..Touched::default() };
-        touched.hosts.add(&Labels::from_pairs([("endpoint", HOSTS[host])]));
         let mut waiting = Waiting::default();
-        waiting.add(&touched, AT);
-        let (wave, _) = waiting.next_wave(AT).expect("it is due");
         let mut shared = 0;
-        for (group, enrolment) in groups.iter().zip(&enrolments) {
-            let rules: Vec<usize> = (0..group.rules.len()).collect();
-            for wave in [None, Some(&wave)] {
-                let moment = Moment { at: AT, wave };
-                let parts = passes.parts(&reader, enrolment, &rules, moment, TIMEOUT).await;
-                for (rule, part) in group.rules.iter().zip(parts) {
-                    let Some(part) = part else { continue };
-                    let alone = query::vector(&reader, &rule.query.expr, AT, TIMEOUT).await;
-                    let mut alone = alone.expect("the part has an answer");
-                    if part.is_narrow {
-                        alone.retain(|(labels, _)| {
-                            labels.get("endpoint").unwrap_or("") == HOSTS[host]
-                        });
+        for round in 0..4 {
+            let at = AT.plus(Duration::from_secs(15 * round));
+            if round == 2 {
+                let of =
+                    |host| [("__name__", "m0"), ("group", "g0"), ("endpoint", host), ("a", "")];
+                let series = [of("h1"), of("h2"), of("h9")].map(|pairs| Series {
+                    labels: Labels::from_pairs(pairs).with("mode", "new"),
+                    samples: vec![Sample::new(620_000, 77.0)],
+                });
+                let batch = Batch { series: series.to_vec(), metadata: Vec::new() };
+                storage.writer().write(batch).await.expect("memory takes it");
+            }
+            let mut touched = Touched { parts: vec![0], ..Touched::default() };
+            touched.hosts.add(&Labels::from_pairs([("endpoint", HOSTS[host])]));
+            waiting.add(&touched, at);
+            let (wave, _) = waiting.next_wave(at).expect("it is due");
+            for (group, enrolment) in groups.iter().zip(&enrolments) {
+                let rules: Vec<usize> = (0..group.rules.len()).collect();
+                for wave in [None, Some(&wave)] {
+                    let moment = Moment { at, wave };
+                    let parts = passes.parts(&reader, enrolment, &rules, moment, TIMEOUT).await;
+                    for (rule, part) in rules.iter().zip(parts) {
+                        let Some(part) = part else { continue };
+                        check(&reader, group, *rule, &part, at, host).await;
+                        shared += 1;
                     }
-                    assert_eq!(bits(&part.elements()), bits(&alone), "{}", rule.query.text);
-                    shared += 1;
+                }
+            }
+            // Every other part in the first rounds, and all of them in the last.
+            let parts: Vec<usize> =
+                (0..passes.book().parts.len()).filter(|part| round == 3 || part % 2 == 0).collect();
+            let moment = Moment { at, wave: Some(&wave) };
+            for (_, wish, part) in passes.ask(&reader, &parts, moment, TIMEOUT).await {
+                let Some(part) = part else { continue };
+                let mut rules = Vec::new();
+                wish.question.each_listener(&wish.key, |one| {
+                    rules.push((Arc::clone(&one.group), one.rule, part.against(one.threshold)));
+                });
+                for (group, rule, part) in rules {
+                    check(&reader, &group, rule, &part, at, host).await;
                 }
             }
         }
         shared
+    }
+
+    /// Compares a part with what the rule's own query answers.
+    async fn check(
+        reader: &Reader,
+        group: &RuleGroup,
+        rule: usize,
+        part: &Part,
+        at: Timestamp,
+        host: usize,
+    ) {
+        let query = &group.rules[rule].query;
+        let alone = query::vector(reader, &query.expr, at, TIMEOUT).await;
+        let mut alone = alone.expect("the part has an answer");
+        if part.is_narrow {
+            alone.retain(|(labels, _)| labels.get("endpoint").unwrap_or("") == HOSTS[host]);
+        }
+        assert_eq!(bits(&part.elements()), bits(&alone), "{}", query.text);
+        assert_eq!(part.is_empty(), alone.is_empty(), "{}", query.text);
     }
 
     proptest! {
@@ -611,7 +651,7 @@ mod tests {
         let exprs =
             |group: usize| vec![rule_expr(0, group, None, 40), rule_expr(0, group, None, 60)];
         let groups = [group_of("a", &exprs(0)), group_of("b", &exprs(1)), group_of("c", &exprs(2))];
-        assert_eq!(compare(&storage, &groups, 0).await, 12, "six rules, in a slot and in a wave");
+        assert_eq!(compare(&storage, &groups, 0).await, 48, "six rules, in four slots and waves");
         let passes = Passes::default();
         for group in &groups {
             passes.enrol(group);

@@ -1,5 +1,5 @@
 //! Integrations of Alertmanager's file as ways to tell: webhooks as they are, the others as a team of one bot.
-//! Their addresses and keys are taken over; the texts are Saker's own.
+//! Their addresses and keys are taken over, and so are their texts where our channels have such a thing.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,16 +13,24 @@ use channels::wecom_app::WeComApp;
 use channels::{Language, Secret, Spec};
 use reqwest::Url;
 use serde_json::{Map, Value};
+use template::Library;
 
 use super::office::{Bot, Team};
 use super::{CONCURRENCY, Way};
 use crate::amconfig::{Integration, Kind};
 use crate::config::is_web_address;
+use crate::texts::texts_of;
 
 const SLACK_API: &str = "https://slack.com/api/chat.postMessage";
 
 /// How to tell an integration. Fails with what is wrong, or when nothing here can send so.
-pub(super) fn way(key: &str, integration: &Integration, timeout: Duration) -> Result<Way, String> {
+pub(super) fn way(
+    key: &str,
+    integration: &Integration,
+    timeout: Duration,
+    library: &Arc<Library>,
+) -> Result<Way, String> {
+    let texts = texts_of(key, integration, library)?;
     let settings = Settings(&integration.settings);
     let mut spec = match integration.kind {
         Kind::Webhook => return settings.webhook(),
@@ -54,6 +62,7 @@ pub(super) fn way(key: &str, integration: &Integration, timeout: Duration) -> Re
         envelope: String::new(),
         timeout,
         concurrency: CONCURRENCY,
+        texts,
     })))
 }
 
@@ -183,9 +192,10 @@ mod tests {
     fn made(kind: Kind, settings: Value) -> Result<Spec, String> {
         let settings = settings.as_object().unwrap().clone();
         let integration = Integration { kind, send_resolved: true, settings };
-        match way("ops", &integration, Duration::from_secs(10))? {
+        let library = Arc::new(template::alertmanager::library());
+        match way("ops", &integration, Duration::from_secs(10), &library)? {
             Way::Bots(team) => Ok(team.bots[0].spec.clone()),
-            Way::Webhook(_) => Err("a webhook".to_owned()),
+            Way::Webhook(_) | Way::DryRun => Err("no bot".to_owned()),
         }
     }
 

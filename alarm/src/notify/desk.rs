@@ -11,6 +11,8 @@ use db::messages::{MessageRow, Stage};
 use model::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::texts::Written;
+
 /// Messages in one digest.
 const DIGEST_MAX: usize = 500;
 /// An urgent message that waited so long takes its like along.
@@ -27,6 +29,9 @@ pub(crate) struct Body {
     pub(crate) addresses: Option<BTreeMap<String, String>>,
     /// What a mute of it would be about.
     pub(crate) subject: Option<Subject>,
+    /// What operators' templates make of it, by kind of channel.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) written: Vec<Written>,
 }
 
 /// A message under way.
@@ -38,6 +43,15 @@ pub(crate) struct Item {
 }
 
 impl Body {
+    /// The message in the words for a kind of channel.
+    pub(crate) fn message_for(&self, kind: &str) -> Message {
+        let mut message = self.message.clone();
+        if let Some(written) = self.written.iter().find(|written| written.kind == kind) {
+            written.apply(&mut message);
+        }
+        message
+    }
+
     /// Where a bot sends it. A person of the directory may have no address that the bot can use; another may do.
     pub(crate) fn address_for(&self, spec: &Spec, recipient: &str) -> Result<String, Answer> {
         let Some(addresses) = &self.addresses else { return Ok(self.address.clone()) };
@@ -260,7 +274,8 @@ pub(crate) mod tests {
         };
         let address = address.to_owned();
         let message = message(frame, group, Vec::new());
-        let body = Body { message, address, addresses: None, subject: None };
+        let (addresses, subject, written) = (None, None, Vec::new());
+        let body = Body { message, address, addresses, subject, written };
         let row = MessageRow {
             id: id.to_owned(),
             receiver: "ops".to_owned(),

@@ -28,6 +28,11 @@ pub(crate) struct PlatformLabel {
     platform: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ReceiverLabel {
+    receiver: String,
+}
+
 /// The metrics; clones count into the same ones.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Metrics {
@@ -35,6 +40,7 @@ pub(crate) struct Metrics {
     finished: Family<StageLabels, Counter>,
     open: Family<StageLabels, Gauge>,
     refused_callbacks: Family<PlatformLabel, Counter>,
+    failed_templates: Family<ReceiverLabel, Counter>,
     /// Mutes that hold.
     pub(crate) mutes: Gauge,
     /// Mute links that were refused.
@@ -70,6 +76,11 @@ impl Metrics {
             "Presses of buttons that were not accepted",
             metrics.refused_callbacks.clone(),
         );
+        registry.register(
+            "alarm_failed_templates",
+            "Operators' templates that failed for a message, which went out in the built-in words",
+            metrics.failed_templates.clone(),
+        );
         registry.register("alarm_mutes", "Mutes of persons that hold", metrics.mutes.clone());
         registry.register(
             "alarm_refused_mute_links",
@@ -92,6 +103,15 @@ impl Metrics {
         for stage in OPEN {
             drop(self.open.get_or_create(&stage_labels(&team.receiver, stage)));
         }
+        if !team.texts.is_empty() {
+            let receiver = team.receiver.to_owned();
+            drop(self.failed_templates.get_or_create(&ReceiverLabel { receiver }));
+        }
+    }
+
+    pub(crate) fn failed_template(&self, receiver: &str) {
+        let receiver = receiver.to_owned();
+        self.failed_templates.get_or_create(&ReceiverLabel { receiver }).inc();
     }
 
     pub(crate) fn attempted(&self, receiver: &str, bot: &str, answer: &Answer) {

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use channels::link::LinkKeys;
+use channels::message::cut;
 use channels::mute::Subject;
 use channels::window::Window;
 use channels::{Access, Language, Message, Spec, Urgency, compose, sign};
-use db::messages::{MessageRow, Stage};
+use db::messages::{AttemptRow, MessageRow, Stage};
 use jiff::tz::TimeZone;
 use model::{Fingerprint, Timestamp};
 use reqwest::Client;
+use template::Library;
 use tokio::sync::{Notify, mpsc};
 use wire::alert::WebhookMessage;
 
@@ -26,9 +28,13 @@ use crate::config::ReceiverConfig;
 use crate::mutes::MuteBook;
 use crate::notification::Notification;
 use crate::recipients::Recipient;
+use crate::texts::{Occasion, Texts, Written};
 
 const COUNT_INTERVAL: Duration = Duration::from_secs(10);
 const ROUNDS_PER_CLEANING: u32 = 60;
+/// The word in a delivery record for a template that failed.
+const TEMPLATE_FAILED: &str = "template_failed";
+const FAULT_BYTES_MAX: usize = 400;
 /// Receivers with bots at most.
 const TEAMS_MAX: usize = 1024;
 
@@ -64,11 +70,18 @@ pub(crate) struct Team {
     pub(crate) envelope: String,
     pub(crate) timeout: Duration,
     pub(crate) concurrency: usize,
+    /// Operators' templates.
+    pub(crate) texts: Texts,
 }
 
 impl Team {
     /// Reads the secrets that lie in files. Fails with the name of the bot.
-    pub(crate) fn from_config(config: &ReceiverConfig) -> anyhow::Result<Self> {
+    pub(crate) fn from_config(
+        config: &ReceiverConfig,
+        library: &Arc<Library>,
+    ) -> anyhow::Result<Self> {
+        let texts = Texts::from_config(&config.name, &config.texts, library);
+        let texts = texts.map_err(|faults| anyhow::anyhow!("{}", faults.join("; ")))?;
         let bots = config.bots.iter().map(|bot| {
             let mut spec = bot.spec.clone();
             spec.read_secrets().with_context(|| format!("read the secrets of bot {}", bot.name))?;
@@ -90,6 +103,7 @@ impl Team {
             envelope: config.envelope.clone(),
             timeout: config.timeout,
             concurrency: config.concurrency,
+            texts,
         })
     }
 
@@ -199,15 +213,15 @@ impl Office {
     pub(crate) fn employ(&self, team: &Arc<Team>) -> Arc<Notify> {
         let mut teams = self.teams.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = teams.get(&team.receiver).filter(|known| known.team == *team) {
-            return known.bell.clone();
+            return Arc::clone(&known.bell);
         }
-        let desked = Desked { team: team.clone(), bell: Arc::default() };
+        let desked = Desked { team: Arc::clone(team), bell: Arc::default() };
         if let Some(former) = teams.insert(team.receiver.clone(), desked.clone()) {
             // It looks up who works for the receiver now, and leaves.
             former.bell.notify_one();
         }
         self.metrics.touch(team);
-        let bell = desked.bell.clone();
+        let bell = Arc::clone(&desked.bell);
         if self.hire.try_send(desked).is_err() {
             tracing::error!(receiver.name = team.receiver, "too many receivers; none sends for it");
         }
@@ -217,7 +231,7 @@ impl Office {
     /// The team that works for a receiver.
     pub(crate) fn team(&self, receiver: &str) -> Option<Arc<Team>> {
         let teams = self.teams.lock().unwrap_or_else(PoisonError::into_inner);
-        teams.get(receiver).map(|desked| desked.team.clone())
+        teams.get(receiver).map(|desked| Arc::clone(&desked.team))
     }
 
     /// Rings for a receiver.
@@ -283,16 +297,19 @@ impl Office {
         }
         let about = About { thread: &thread, subject: subject.as_ref(), firing: &firing };
         let urgency = if notification.priority == 0 { Urgency::Urgent } else { Urgency::Normal };
-        let mut rows = Vec::new();
+        let (mut rows, mut attempts) = (Vec::new(), Vec::new());
         let to = self.addressees(team, Some((notification, &thread)), notification.at).await?;
         for to in to {
             let buttons = self.buttons(team, &to, about).await?;
             let key = short_hash(&notification.key, &format!("{}|{}", team.receiver, to.user));
             let frame = frame(team, &to, (&key, &thread), urgency);
+            let written = self.written(team, &group, &to, notification.at);
+            attempts.extend(failed_templates(&key, &written, notification.at));
             let message = compose::message(frame, group.clone(), buttons);
-            rows.push(row(team, to, message, subject.clone(), notification.at)?);
+            rows.push(row(team, to, (message, written), subject.clone(), notification.at)?);
         }
         self.common.db.messages().add(&rows, &alerts).await?;
+        self.note_failed_templates(&attempts).await;
         self.employ(team).notify_one();
         Ok(())
     }
@@ -300,18 +317,82 @@ impl Office {
     /// Stores a test of a receiver; answers with the ids of the messages.
     pub(crate) async fn test(&self, team: &Arc<Team>) -> anyhow::Result<Vec<String>> {
         let now = self.common.clock.now();
-        let mut rows = Vec::new();
+        let (mut rows, mut attempts) = (Vec::new(), Vec::new());
         for to in self.addressees(team, None, now).await? {
             let key = short_hash(&uuid::Uuid::new_v4().to_string(), "test");
             let frame = frame(team, &to, (&key, &key), Urgency::Urgent);
             let message =
                 compose::test(frame, &team.receiver, &self.common.config.external_url, now);
-            rows.push(row(team, to, message, None, now)?);
+            let mut written = self.written(team, &message.group, &to, now);
+            // Nobody shall take it for an alert.
+            let word = message.title.as_str();
+            for title in written.iter_mut().filter_map(|written| written.title.as_mut()) {
+                *title = format!("{word} {title}").trim_end().to_owned();
+            }
+            attempts.extend(failed_templates(&key, &written, now));
+            rows.push(row(team, to, (message, written), None, now)?);
         }
         self.common.db.messages().add(&rows, &[]).await?;
+        self.note_failed_templates(&attempts).await;
         self.employ(team).notify_one();
         Ok(rows.into_iter().map(|row| row.id).collect())
     }
+}
+
+impl Office {
+    /// What the team's templates make of a group for somebody.
+    fn written(
+        &self,
+        team: &Team,
+        group: &WebhookMessage,
+        to: &Addressee,
+        at: Timestamp,
+    ) -> Vec<Written> {
+        let occasion = Occasion { recipient: &to.user, language: to.language, at };
+        let kinds = team.bots.iter().map(|bot| bot.spec.kind());
+        let written = team.texts.write(kinds, group, occasion);
+        for failed in written.iter().filter(|written| !written.fault.is_empty()) {
+            self.metrics.failed_template(&team.receiver);
+            let kind = failed.kind.as_str();
+            tracing::warn!(
+                receiver.name = team.receiver,
+                kind,
+                "a template failed, the built-in words are sent: {}",
+                failed.fault
+            );
+        }
+        written
+    }
+
+    /// The delivery record shows that the built-in words were sent. The message itself is in the store: without this
+    /// note it goes out all the same.
+    async fn note_failed_templates(&self, attempts: &[AttemptRow]) {
+        if attempts.is_empty() {
+            return;
+        }
+        if let Err(error) = self.common.db.messages().settle(&[], attempts).await {
+            self.common.metrics.store_failures.inc();
+            let error = daemon::error_chain(&error);
+            tracing::error!(error, "cannot note that a template failed");
+        }
+    }
+}
+
+/// Records of templates that failed for a message.
+fn failed_templates(id: &str, written: &[Written], at: Timestamp) -> Vec<AttemptRow> {
+    let failed = written.iter().filter(|written| !written.fault.is_empty());
+    let attempt = |written: &Written| AttemptRow {
+        message_id: id.to_owned(),
+        channel: written.kind.to_owned(),
+        bot: String::new(),
+        account: String::new(),
+        tried_at: at,
+        duration_ms: 0,
+        result: TEMPLATE_FAILED.to_owned(),
+        code: "template".to_owned(),
+        detail: cut(&written.fault, FAULT_BYTES_MAX),
+    };
+    failed.map(attempt).collect()
 }
 
 fn group(notification: &Notification) -> WebhookMessage {
@@ -349,7 +430,7 @@ fn frame<'a>(
 fn row(
     team: &Team,
     to: Addressee,
-    mut message: Message,
+    (mut message, written): (Message, Vec<Written>),
     subject: Option<Subject>,
     now: Timestamp,
 ) -> anyhow::Result<MessageRow> {
@@ -357,7 +438,7 @@ fn row(
     message.mentions = to.mentions;
     let (id, thread) = (message.key.clone(), message.thread.clone());
     let urgency = u8::from(message.urgency == Urgency::Normal);
-    let body = Body { message, address: to.address, addresses: to.addresses, subject };
+    let body = Body { message, address: to.address, addresses: to.addresses, subject, written };
     Ok(MessageRow {
         id,
         receiver: team.receiver.clone(),

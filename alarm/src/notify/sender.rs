@@ -332,7 +332,7 @@ impl Sender {
             None => true,
         };
         let mut messages: Vec<Message> =
-            items.iter().map(|item| item.body.message.clone()).collect();
+            items.iter().map(|item| item.body.message_for(bot.spec.kind())).collect();
         for (message, item) in messages.iter_mut().zip(items) {
             // Who muted it after it was built is not called by name either.
             message.mentions.retain(|mention| is_called(item, &mention.user));

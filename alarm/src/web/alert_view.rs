@@ -2,13 +2,16 @@
 //! is HTML.
 
 use db::alerts::{AlertStatus, DeliveryResult, StoredAlert, Told};
+use db::claims::ClaimKind;
 use model::{ALERT_NAME, ENDPOINT, Timestamp};
+use page::{Page, Words, span_words};
 use serde_json::{Value, json};
 
+use crate::claims::Claims;
 use crate::config::is_web_address;
 use crate::pipeline::Reason;
 use crate::severity::{SEVERITY, Severity};
-use page::{Page, Words, span_words};
+use crate::silence::Silence;
 
 /// Labels that a row shows beside the name; the page of the alert shows all.
 const LABELS_SHOWN: usize = 4;
@@ -25,7 +28,8 @@ pub(crate) struct SeverityView {
 }
 
 impl SeverityView {
-    fn of(stored: &StoredAlert, words: Words) -> Self {
+    /// Of an alert.
+    pub(crate) fn of(stored: &StoredAlert, words: Words) -> Self {
         let label = stored.alert.labels.get(SEVERITY).unwrap_or("");
         let severity = Severity::from_rank(stored.priority);
         let is_level = matches!(label.as_bytes(), [b'p' | b'P', b'0'..=b'9']);
@@ -90,6 +94,10 @@ pub(crate) struct AlertView {
     pub(crate) since_machine: String,
     pub(crate) since_title: String,
     pub(crate) marks: Vec<MarkView>,
+    /// Who is on it, and what holds it back now; only in lists.
+    pub(crate) notes: Vec<String>,
+    /// Whether a silence holds it, or somebody put it off.
+    pub(crate) is_held: bool,
 }
 
 impl AlertView {
@@ -137,7 +145,35 @@ impl AlertView {
             since_machine: moment.rfc3339(),
             since_title: page.absolute(moment),
             marks: marks(stored, told, receivers, page),
+            notes: Vec::new(),
+            is_held: false,
         }
+    }
+
+    /// With who is on it and what holds it back now.
+    pub(crate) fn noted(
+        mut self,
+        stored: &StoredAlert,
+        claims: &Claims,
+        silences: &[Silence],
+        page: &Page,
+    ) -> Self {
+        if stored.status == AlertStatus::Resolved {
+            return self;
+        }
+        for (kind, key) in
+            [(ClaimKind::Acknowledged, "alerts.taken"), (ClaimKind::Snoozed, "alerts.put_off")]
+        {
+            let Some(claim) = claims.on(stored, kind, page.now) else { continue };
+            self.is_held |= kind == ClaimKind::Snoozed;
+            self.notes.push(page.fill(key, &[("owner", &claim.owner)]));
+        }
+        let holding = silences.iter().find(|one| one.holds(&stored.alert.labels, page.now));
+        if let Some(silence) = holding {
+            self.is_held = true;
+            self.notes.push(page.fill("alerts.silenced", &[("author", &silence.created_by)]));
+        }
+        self
     }
 }
 

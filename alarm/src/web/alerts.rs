@@ -10,14 +10,16 @@ use axum::response::{IntoResponse, Response};
 use db::DbError;
 use db::alerts::{AlertCount, AlertSearch, AlertStatus, StoredAlert, Told};
 use model::{Fingerprint, Timestamp};
+use page::{Page, rendered};
 use serde_json::{Map, Value, json};
 
 use super::alert_view::{AlertView, MomentView, severity_word, to_json};
 use super::filter::{Filter, StateChoice};
 use super::{Web, store_away};
+use crate::claims::Claims;
 use crate::severity::Severity;
+use crate::silence::Silence;
 use crate::upkeep::UNDELIVERED_FOR;
-use page::{Page, rendered};
 
 const ROWS_PER_PAGE: u32 = 50;
 
@@ -116,7 +118,12 @@ fn sum(counts: &[AlertCount], takes: impl Fn(&AlertCount) -> bool) -> u64 {
 pub(super) async fn page(State(web): State<Arc<Web>>, page: Page) -> Response {
     let filter = Filter::read(page.query());
     match Found::look_up(&web, &filter, page.now).await {
-        Ok(found) => rendered(&compose(found, filter, &web.common.plans.borrow().keys(), page)),
+        Ok(found) => {
+            let (claims, silences) = (web.common.claims.known(), web.common.silences.known());
+            let held = (&*claims, silences.as_slice());
+            let receivers = web.common.plans.borrow().keys();
+            rendered(&compose(found, filter, &receivers, held, page))
+        }
         Err(error) => store_away(page, &error),
     }
 }
@@ -150,12 +157,21 @@ pub(super) async fn json(State(web): State<Arc<Web>>, page: Page) -> Response {
         .into_response()
 }
 
-fn compose(found: Found, filter: Filter, receivers: &[String], page: Page) -> AlertsPage {
+fn compose(
+    found: Found,
+    filter: Filter,
+    receivers: &[String],
+    (claims, silences): (&Claims, &[Silence]),
+    page: Page,
+) -> AlertsPage {
     let words = page.words;
     let rows: Vec<AlertView> = found
         .alerts
         .iter()
-        .map(|stored| AlertView::new(stored, &found.told, receivers, &page))
+        .map(|stored| {
+            let view = AlertView::new(stored, &found.told, receivers, &page);
+            view.noted(stored, claims, silences, &page)
+        })
         .collect();
     let unresolved = sum(&found.all, |count| count.status != AlertStatus::Resolved);
     let title = match unresolved {

@@ -8,14 +8,13 @@ use axum::response::{IntoResponse, Redirect, Response};
 use db::alerts::StoredAlert;
 use db::claims::{ClaimKind, ClaimRow};
 use model::Fingerprint;
+use page::{Page, cookie, is_same_origin};
 use serde::Deserialize;
 
 use super::alert_view::MomentView;
 use super::{Web, refused, store_away};
 use crate::claiming::Wanted;
 use crate::claims::Claims;
-use page::Page;
-use page::{cookie, is_same_origin};
 
 const OWNER_COOKIE: &str = "saker_owner";
 /// Names that the form offers.
@@ -124,7 +123,9 @@ pub(super) async fn change(
         _ => return refused(page, StatusCode::BAD_REQUEST, "error.page_unknown", String::new()),
     };
     let done = if is_end {
-        web.claimer.release(&[fingerprint], kind, &posted.owner).await
+        let named = Some(posted.owner.trim()).filter(|owner| !owner.is_empty());
+        let by = named.map_or_else(|| owner_of(&headers), str::to_owned);
+        web.claimer.release(&[fingerprint], kind, &by).await
     } else {
         let duration = Some(posted.duration.as_str()).filter(|text| !text.is_empty());
         let wanted = match Wanted::read(kind, &posted.owner, posted.note, duration) {
@@ -143,11 +144,11 @@ pub(super) async fn change(
 }
 
 /// The next form knows who took this one.
-fn remembering(owner: &str, to: Redirect) -> Response {
+pub(super) fn remembering(owner: &str, to: Redirect) -> Response {
     let mut response = to.into_response();
     let owner: String = form_urlencoded::byte_serialize(owner.trim().as_bytes()).collect();
     let cookie =
-        format!("{OWNER_COOKIE}={owner}; Path=/alerts; Max-Age=31536000; SameSite=Lax; HttpOnly");
+        format!("{OWNER_COOKIE}={owner}; Path=/; Max-Age=31536000; SameSite=Lax; HttpOnly");
     if let Ok(cookie) = HeaderValue::from_str(&cookie)
         && !owner.is_empty()
     {

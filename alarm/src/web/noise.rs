@@ -5,10 +5,10 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use page::{Page, rendered};
 
 use super::{Web, not_found, store_away};
 use crate::noise::{Noise, WINDOW_DEFAULT, read_window, report};
-use page::{Page, rendered};
 
 /// Rows of rules that are shown; the API has all.
 const ROWS_MAX: usize = 200;

@@ -16,14 +16,14 @@ use db::directory::EntryKind;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use model::Timestamp;
+use page::{Page, rendered};
 
 use super::roster::{team_href, until, user_href};
 use super::{Web, not_found};
 use crate::directory::{Source, StandInConfig, Team, TeamConfig, User, UserConfig};
 use crate::directory_http::{expected, masked};
-use crate::directory_store::ChangeFault;
+use crate::directory_store::{ChangeFault, Entry};
 use crate::rotation::{AHEAD, Every, RotationConfig, day_after};
-use page::{Page, rendered};
 
 /// What stands in the address of the page for a new one; no name has a plus sign.
 const NEW: &str = "+new";
@@ -193,7 +193,7 @@ pub(super) async fn save_user(
             store.remove(&caller, what, expected, page.now).await?;
             return Ok("/people".to_owned());
         }
-        store.put_user(&caller, &user, expected, page.now).await?;
+        store.put(&caller, Entry::User(&user), expected, page.now).await?;
         Ok(format!("{}?saved=1", user_href(&user.name)))
     };
     match done.await {
@@ -399,7 +399,7 @@ pub(super) async fn save_team(
                 }
                 None => {
                     let team = posted_team(name.clone(), &fields);
-                    store.put_team(&caller, &team, expected(version), page.now).await?;
+                    store.put(&caller, Entry::Team(&team), expected(version), page.now).await?;
                 }
             },
         }

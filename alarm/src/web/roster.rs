@@ -6,11 +6,11 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use channels::Language;
+use page::{Page, rendered};
 
 use super::Web;
 use crate::directory::{Directory, Source, Team, User};
 use crate::rotation::{Every, Shift};
-use page::{Page, rendered};
 
 /// Rows of each list; more are found by the filter.
 const ROWS_MAX: usize = 200;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use page::{Page, rendered};
 
 use super::{Web, store_away};
 use crate::preview::{Preview, preview, read_labels};
-use page::{Page, rendered};
 
 /// The page.
 #[derive(Debug, Template)]

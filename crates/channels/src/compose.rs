@@ -71,6 +71,7 @@ pub fn message(frame: Frame<'_>, group: WebhookMessage, buttons: Vec<Button>) ->
         buttons,
         mentions: Vec::new(),
         group,
+        own: None,
     }
 }
 
@@ -151,6 +152,7 @@ pub fn digest(messages: &[&Message], now: Timestamp) -> Option<Message> {
         buttons: vec![button],
         mentions: all_mentions(messages),
         group,
+        own: None,
     })
 }
 

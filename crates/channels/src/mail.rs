@@ -127,6 +127,9 @@ fn id(name: &str, from: &Mailbox) -> String {
 }
 
 fn page(message: &Message) -> String {
+    if let Some(own) = message.own.as_ref().filter(|own| !own.html.is_empty()) {
+        return own.html.to_owned();
+    }
     let colour = match message.kind {
         Kind::Firing => "#b3261e",
         Kind::Resolved => "#1e6b3a",

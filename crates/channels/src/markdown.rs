@@ -4,12 +4,16 @@ use crate::message::Message;
 
 /// DingTalk's Markdown: two spaces and a line feed, or an empty line, end a line.
 pub(crate) fn dingtalk(message: &Message) -> String {
-    let mut text = format!("### {}\n", marked(&message.headline()));
+    let headline = message.headline();
+    let mut text = match headline.as_str() {
+        "" => String::new(),
+        headline => format!("### {}\n", marked(headline)),
+    };
     for (name, value) in &message.facts {
         text.push_str(&format!("\n- **{}**: {}", marked(name), marked(value)));
     }
     if !message.text.is_empty() {
-        text.push_str(&format!("\n\n{}", marked(&message.text)));
+        text.push_str(&format!("\n\n{}", message.text_in(marked)));
     }
     text
 }
@@ -21,18 +25,37 @@ pub(crate) fn lark(message: &Message) -> String {
         .iter()
         .map(|(name, value)| format!("**{}**: {}", marked(name), marked(value)))
         .collect();
-    lines.extend((!message.text.is_empty()).then(|| marked(&message.text)));
+    lines.extend((!message.text.is_empty()).then(|| message.text_in(marked)));
     lines.join("\n")
 }
 
 /// WeCom's Markdown, which has no lists. Buttons are links in the text.
 pub(crate) fn wecom(message: &Message) -> String {
-    let mut lines = vec![format!("**{}**", marked(&message.headline()))];
+    let headline = message.headline();
+    let mut lines: Vec<String> = Vec::new();
+    lines.extend((!headline.is_empty()).then(|| format!("**{}**", marked(&headline))));
     for (name, value) in &message.facts {
         lines.push(format!("> {}: {}", marked(name), marked(value)));
     }
-    lines.extend((!message.text.is_empty()).then(|| marked(&message.text)));
+    lines.extend((!message.text.is_empty()).then(|| message.text_in(marked)));
     lines.join("\n")
+}
+
+/// What makes a value harmless in the markup that an operator writes for a kind of channel; `None` where texts have
+/// none.
+pub fn escape_for(kind: &str) -> Option<fn(&str) -> String> {
+    match kind {
+        "telegram" => Some(html),
+        "slack" => Some(slack_value),
+        "dingtalk_robot" | "dingtalk_app" | "feishu_bot" | "feishu_app" | "wecom_webhook"
+        | "wecom_app" => Some(marked),
+        _ => None,
+    }
+}
+
+/// Only what begins links and calls: a value may stand in an address.
+fn slack_value(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// Slack's mrkdwn, where three characters are special and the others cannot be escaped.
@@ -52,7 +75,7 @@ pub(crate) fn slack(text: &str) -> String {
 }
 
 /// HTML as Telegram and mails read it.
-pub(crate) fn html(text: &str) -> String {
+pub fn html(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -101,6 +124,11 @@ mod tests {
     fn nobody_can_be_called_by_the_text_of_a_host() {
         assert_eq!(marked("@all"), "@\u{200b}all");
         assert_eq!(slack("<!channel>"), "&lt;!channel&gt;");
+        for kind in ["slack", "telegram", "wecom_app", "feishu_bot", "dingtalk_robot"] {
+            let escape = escape_for(kind).expect("it has markup");
+            assert!(!escape("<!channel> <at id=all>").contains('<'), "{kind}");
+        }
+        assert!(escape_for("twilio").is_none());
     }
 
     proptest! {

@@ -90,13 +90,37 @@ pub struct Message {
     pub mentions: Vec<Mention>,
     /// The alerts, as Alertmanager's webhook has them.
     pub group: WebhookMessage,
+    /// What an operator's template makes of it, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<Own>,
+}
+
+/// How a text of an operator's template is to be sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Own {
+    /// Whether [`Message::text`] is in the markup of the channel already, what comes from alerts escaped.
+    #[serde(default)]
+    pub is_marked_up: bool,
+    /// The page of a mail; empty for the usual one.
+    #[serde(default)]
+    pub html: String,
 }
 
 impl Message {
+    /// The text in the markup of a channel.
+    pub(crate) fn text_in(&self, escape: fn(&str) -> String) -> String {
+        match &self.own {
+            Some(own) if own.is_marked_up => self.text.to_owned(),
+            _ => escape(&self.text),
+        }
+    }
+
     /// Envelope and title.
     pub fn headline(&self) -> String {
         if self.envelope.is_empty() {
             self.title.clone()
+        } else if self.title.is_empty() {
+            self.envelope.to_owned()
         } else {
             format!("{} {}", self.envelope, self.title)
         }
@@ -109,7 +133,9 @@ impl Message {
 
     /// All of it but the buttons, as plain text.
     pub fn plain(&self) -> String {
-        let mut lines = vec![self.headline()];
+        let headline = self.headline();
+        let mut lines: Vec<String> = Vec::new();
+        lines.extend((!headline.is_empty()).then_some(headline));
         lines.extend(self.facts.iter().map(|(name, value)| format!("{name}: {value}")));
         lines.extend((!self.text.is_empty()).then(|| self.text.clone()));
         lines.join("\n")
@@ -190,6 +216,7 @@ pub(crate) mod tests {
             ],
             mentions: Vec::new(),
             group,
+            own: None,
         }
     }
 

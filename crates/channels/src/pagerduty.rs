@@ -58,7 +58,7 @@ impl Channel for PagerDuty {
                 "summary": cut(&message.title, LIMITS.text_bytes_max),
                 "source": labels.get("endpoint").or(labels.get("instance")).unwrap_or("saker"),
                 "severity": severity, "timestamp": how.now.rfc3339(),
-                "custom_details": { "text": cut(&message.plain(), 20_000) },
+                "custom_details": details(message),
             },
         });
         Ok(Parcel::Http(vec![Request::json(&self.url, &body)]))
@@ -72,6 +72,19 @@ impl Channel for PagerDuty {
             _ => CLASSES.by_status(reply),
         }
     }
+}
+
+/// The facts by their names where an operator's template gives them, else one text.
+fn details(message: &Message) -> serde_json::Value {
+    if message.own.is_none() {
+        return json!({ "text": cut(&message.plain(), 20_000) });
+    }
+    let mut details: serde_json::Map<String, serde_json::Value> =
+        message.facts.iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+    if !message.text.is_empty() {
+        details.insert("text".to_owned(), json!(cut(&message.text, 20_000)));
+    }
+    details.into()
 }
 
 #[cfg(test)]

@@ -47,20 +47,15 @@ impl Channel for Telegram {
 
     fn parcel(&self, message: &Message, to: &str, how: How<'_>) -> Result<Parcel, Fault> {
         let to = if to.is_empty() { &self.chat } else { to };
-        let url = format!("{}/bot{}/sendMessage", self.api, self.token.expose());
-        let mut body = json!({ "chat_id": to, "link_preview_options": { "is_disabled": true } });
-        if how.is_plain {
-            body["text"] = json!(message.plain_with_links(LIMITS.text_bytes_max));
-        } else {
-            body["text"] = json!(rich(message));
-            body["parse_mode"] = json!("HTML");
-        }
-        let rows: Vec<Value> = message.buttons.iter().filter_map(button).collect();
-        if !rows.is_empty() {
-            let rows: Vec<&[Value]> = rows.chunks(3).collect();
-            body["reply_markup"] = json!({ "inline_keyboard": rows });
-        }
-        Ok(Parcel::Http(vec![Request::json(url, &body)]))
+        let body = content(message, to, how.is_plain);
+        Ok(Parcel::Http(vec![Request::json(self.method("sendMessage"), &body)]))
+    }
+
+    fn redraw(&self, message: &Message, place: &str) -> Option<Request> {
+        let (chat, id) = place.split_once('/').filter(|(chat, _)| !chat.is_empty())?;
+        let mut body = content(message, chat, false);
+        body["message_id"] = json!(id.parse::<i64>().ok()?);
+        Some(Request::json(self.method("editMessageText"), &body))
     }
 
     fn read(&self, reply: &Reply<'_>) -> Answer {
@@ -94,6 +89,28 @@ impl Channel for Telegram {
     }
 }
 
+impl Telegram {
+    fn method(&self, name: &str) -> String {
+        format!("{}/bot{}/{name}", self.api, self.token.expose())
+    }
+}
+
+fn content(message: &Message, chat: &str, is_plain: bool) -> Value {
+    let mut body = json!({ "chat_id": chat, "link_preview_options": { "is_disabled": true } });
+    if is_plain {
+        body["text"] = json!(message.plain_with_links(LIMITS.text_bytes_max));
+    } else {
+        body["text"] = json!(rich(message));
+        body["parse_mode"] = json!("HTML");
+    }
+    let rows: Vec<Value> = message.buttons.iter().filter_map(button).collect();
+    if !rows.is_empty() {
+        let rows: Vec<&[Value]> = rows.chunks(3).collect();
+        body["reply_markup"] = json!({ "inline_keyboard": rows });
+    }
+    body
+}
+
 /// The text as HTML. It is cut before it is marked up, since half a tag is refused.
 fn rich(message: &Message) -> String {
     let mut short = message.clone();
@@ -102,12 +119,29 @@ fn rich(message: &Message) -> String {
         *value = cut(value, facts_max.min(400));
         facts_max = facts_max.saturating_sub(value.len());
     }
-    let head = html(&cut(&short.headline(), 300));
+    let head = match short.headline().as_str() {
+        "" => String::new(),
+        headline => format!("<b>{}</b>\n", html(&cut(headline, 300))),
+    };
     let facts = html_facts(&short, "\n");
     let calls = calls(message);
     let used = head.len() + facts.len() + calls.len() + 10;
-    let room = LIMITS.text_bytes_max.saturating_sub(used) / 6;
-    format!("<b>{head}</b>\n{facts}{}{calls}", html(&cut(&short.text, room)))
+    let room = LIMITS.text_bytes_max.saturating_sub(used);
+    let text = match &short.own {
+        Some(own) if own.is_marked_up && short.text.len() <= room => short.text,
+        Some(own) if own.is_marked_up => html(&cut(&bare(&short.text), room / 6)),
+        _ => html(&cut(&short.text, room / 6)),
+    };
+    format!("{head}{facts}{text}{calls}")
+}
+
+/// A text without its tags, for one that is too long to go with them.
+fn bare(marked_up: &str) -> String {
+    let mut text = String::with_capacity(marked_up.len());
+    for part in marked_up.split('<') {
+        text.push_str(part.split_once('>').map_or(part, |(_, behind)| behind));
+    }
+    text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&")
 }
 
 /// Links to people, so that they are notified in a group.
@@ -133,6 +167,8 @@ fn button(button: &crate::message::Button) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
+    use crate::message::Own;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -194,5 +230,21 @@ mod tests {
             let shown = rich(&long);
             prop_assert_eq!(shown.matches("<b>").count(), shown.matches("</b>").count());
         }
+    }
+
+    #[test]
+    fn a_text_of_an_operator_keeps_its_tags_unless_it_is_too_long() {
+        let own = |text: String| Message {
+            title: String::new(),
+            envelope: String::new(),
+            facts: Vec::new(),
+            text,
+            own: Some(Own { is_marked_up: true, html: String::new() }),
+            ..message()
+        };
+        assert_eq!(rich(&own("<i>full &amp; slow</i>".to_owned())), "<i>full &amp; slow</i>");
+        let long = rich(&own(format!("<i>{}</i>", "x &lt; ".repeat(2_000))));
+        assert!(long.len() <= LIMITS.text_bytes_max && !long.contains("<i>"), "{long}");
+        assert!(long.starts_with("x &lt; x"), "{long}");
     }
 }

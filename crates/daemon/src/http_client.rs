@@ -33,6 +33,8 @@ pub fn http_client() -> anyhow::Result<reqwest::Client> {
         .timeout(REQUEST_TIMEOUT)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
+        // HTTP/1 has no refusals that a client may repeat unasked; by default every request is copied for them.
+        .retry(reqwest::retry::never().max_retries_per_request(0))
         .user_agent(concat!("saker/", env!("CARGO_PKG_VERSION")))
         .tls_backend_preconfigured(tls)
         .build()

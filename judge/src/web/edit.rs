@@ -12,13 +12,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use daemon::{Caller, PeerAddr};
 use db::{DbError, EditOutcome, ExpectedVersion, RuleGroupVersion};
+use page::{Page, rendered};
 use serde::Deserialize;
 
 use super::groups::moment;
 use super::{message, store_away};
 use crate::http::App;
 use crate::manage::{Change, ChangeError};
-use page::{Page, rendered};
 
 /// Versions on the page.
 const VERSIONS_SHOWN: u32 = 20;

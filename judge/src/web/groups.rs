@@ -5,6 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use page::{Page, rendered};
 
 use super::{state_word, store_away};
 use crate::api::state_of;
@@ -12,7 +13,6 @@ use crate::board::{GroupView, RuleView};
 use crate::group::Health;
 use crate::http::App;
 use crate::rules::{DATABASE, Rule, RuleKind};
-use page::{Page, rendered};
 
 /// Groups on the page.
 const GROUPS_MAX: usize = 200;

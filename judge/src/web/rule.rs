@@ -6,6 +6,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use page::{Page, rendered};
 
 use super::groups::moment;
 use super::{message, state_word};
@@ -17,7 +18,6 @@ use crate::http::App;
 use crate::rule_extras::Extras;
 use crate::rules::{DATABASE, Rule, RuleKind};
 use crate::template::Template as Text;
-use page::{Page, rendered};
 
 #[derive(Debug, Template)]
 #[template(path = "rule.html")]
