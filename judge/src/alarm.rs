@@ -110,7 +110,10 @@ pub(crate) fn check_url(text: &str) -> Result<(), String> {
     let url = Url::parse(text).map_err(|error| format!("{text:?} is no address: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() {
         // Not quoted: it would stand in the log, and in the labels of metrics.
-        return Err("holds a user or password; give username and password_file in [[judge.alarms]]".to_owned());
+        return Err(
+            "holds a user or password; give username and password_file in [[judge.alarms]]"
+                .to_owned(),
+        );
     }
     Ok(())
 }
@@ -160,7 +163,8 @@ impl Alarm {
     /// read.
     pub(crate) fn open(config: AlarmConfig, first: &[RelabelRule]) -> anyhow::Result<Self> {
         let rules = [first, &config.relabel].concat();
-        let relabel = Relabel::new(&rules).map_err(anyhow::Error::msg).context("read alert_relabel")?;
+        let relabel =
+            Relabel::new(&rules).map_err(anyhow::Error::msg).context("read alert_relabel")?;
         let authorization = Mutex::new(config.authorization()?);
         Ok(Self { url: address(&config.url).to_owned(), config, relabel, authorization })
     }
@@ -215,7 +219,8 @@ impl Alarm {
             batch.iter().map(|(_, told, ends_at)| told.alert(*ends_at).into()).collect();
         let url = format!("{}{}", self.url, wire::alert::PATH);
         let mut request = http.post(url).timeout(self.config.timeout).json(&alerts);
-        let authorization = self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let authorization =
+            self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
@@ -333,7 +338,8 @@ mod tests {
     fn the_rules_of_all_alarms_come_before_those_of_one() {
         let renamed = "source_labels = ['owner']\ntarget_label = 'team'";
         let alarm = alarm(&[renamed], &[KEEP_WEB]);
-        let alerts = [told(&[("owner", "web")], 1, News::Firing), told(&[("team", "web")], 1, News::Firing)];
+        let alerts =
+            [told(&[("owner", "web")], 1, News::Firing), told(&[("team", "web")], 1, News::Firing)];
         check(&alarm, &alerts, &[("{owner=\"web\", team=\"web\"}", 1, true)], 1);
     }
 
@@ -391,9 +397,20 @@ mod tests {
 
     #[test]
     fn what_an_operator_can_mend_costs_no_news() {
-        for (status, is_refused) in [(400, true), (413, true), (422, true), (401, false), (403, false),
-            (404, false), (405, false), (407, false), (408, false), (429, false), (302, false), (503, false)]
-        {
+        for (status, is_refused) in [
+            (400, true),
+            (413, true),
+            (422, true),
+            (401, false),
+            (403, false),
+            (404, false),
+            (405, false),
+            (407, false),
+            (408, false),
+            (429, false),
+            (302, false),
+            (503, false),
+        ] {
             let outcome = judge(StatusCode::from_u16(status).unwrap(), String::new());
             assert_eq!(matches!(outcome, Outcome::Refused(_)), is_refused, "{status}");
         }

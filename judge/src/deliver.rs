@@ -64,7 +64,12 @@ impl Delivery {
             wake: Notify::new(),
             lateness: Mutex::new(Lateness::InTime),
         };
-        Self { recipients: Arc::new(alarms.into_iter().map(recipient).collect()), external, metrics, shard }
+        Self {
+            recipients: Arc::new(alarms.into_iter().map(recipient).collect()),
+            external,
+            metrics,
+            shard,
+        }
     }
 
     /// Starts a sender for every alarm.
@@ -155,7 +160,9 @@ impl Delivery {
 
     /// The alerts of a group with news that some alarm has not taken yet.
     pub(crate) fn undelivered(&self, group: &str) -> Undelivered<'_> {
-        let waiting = |recipient: &'_ Recipient| recipient.outbox().undelivered(group).collect::<HashSet<_>>();
+        let waiting = |recipient: &'_ Recipient| {
+            recipient.outbox().undelivered(group).collect::<HashSet<_>>()
+        };
         let of_all = self.recipients.iter().map(|recipient| (&recipient.alarm, waiting(recipient)));
         Undelivered(of_all.filter(|(_, waiting)| !waiting.is_empty()).collect())
     }

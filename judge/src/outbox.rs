@@ -267,12 +267,10 @@ impl Outbox {
     /// The alerts of a group whose latest transition the alarm has not taken yet.
     pub(crate) fn undelivered(&self, group: &str) -> impl Iterator<Item = Fingerprint> {
         let of_group = self.by_group.get(group).into_iter().flatten();
-        of_group
-            .copied()
-            .filter(|key| {
-                let waits = |entry: &Entry| entry.place.0 != Lane::Refresh && *entry.group == *group;
-                self.entries.get(key).is_some_and(waits)
-            })
+        of_group.copied().filter(|key| {
+            let waits = |entry: &Entry| entry.place.0 != Lane::Refresh && *entry.group == *group;
+            self.entries.get(key).is_some_and(waits)
+        })
     }
 
     /// How many alerts it holds.
@@ -789,7 +787,11 @@ mod tests {
         outbox.publish(&a, &[told(1, 0, News::Firing)], at(0));
         outbox.publish(&b, &[told(1, 5, News::Firing)], at(5));
         let sent = send_all(&mut outbox, 5);
-        assert_eq!((sent.len(), sent[0].1.starts_at), (1, at(0)), "the first goes on speaking for it");
+        assert_eq!(
+            (sent.len(), sent[0].1.starts_at),
+            (1, at(0)),
+            "the first goes on speaking for it"
+        );
         outbox.publish(&a, &[told(1, 0, News::Resolved(at(20)))], at(20));
         assert_eq!(outbox.undelivered("a").count(), 0);
         let sent = send_all(&mut outbox, 20);
@@ -817,7 +819,11 @@ mod tests {
                 true => outbox.forget(&a),
                 false => drop(outbox.publish(&a, &[], at(10))),
             }
-            assert_eq!((outbox.len(), send_all(&mut outbox, 10).len()), (1, 0), "it is the same news");
+            assert_eq!(
+                (outbox.len(), send_all(&mut outbox, 10).len()),
+                (1, 0),
+                "it is the same news"
+            );
             assert_eq!(send_all(&mut outbox, 60).len(), 1);
             outbox.forget(&b);
             assert_eq!((outbox.len(), outbox.by_group.len()), (0, 0));

@@ -30,11 +30,8 @@ async fn alerts_are_relabelled_for_all_alarms_and_then_for_one() {
         rule("action = 'labeldrop'\nregex = 'replica'"),
     ];
     let keep = "action = 'keep'\nsource_labels = ['endpoint']\nregex = 'web-.*'";
-    config.alarms = vec![AlarmConfig {
-        url: other.url(),
-        relabel: vec![rule(keep)],
-        ..AlarmConfig::default()
-    }];
+    config.alarms =
+        vec![AlarmConfig { url: other.url(), relabel: vec![rule(keep)], ..AlarmConfig::default() }];
     let judge = world.judge_with(config).await;
     for host in ["web-1", "db-1"] {
         world.push(&[("__name__", "up"), ("endpoint", host)], 0.0).await;
@@ -49,7 +46,8 @@ async fn alerts_are_relabelled_for_all_alarms_and_then_for_one() {
     assert_eq!((other.heard().len(), heard.alert.labels.to_string().as_str()), (1, labels));
     let metrics =
         testkit::get_text(&world.http, &format!("{}/metrics", judge.url)).await.expect("metrics");
-    let kept_from = format!("judge_notifications_relabel_dropped_total{{alarm=\"{}\"}}", other.url());
+    let kept_from =
+        format!("judge_notifications_relabel_dropped_total{{alarm=\"{}\"}}", other.url());
     let line = metrics.lines().find(|line| line.starts_with(&kept_from)).expect("it is counted");
     assert!(line.ends_with(" 1"), "{line}");
 }

@@ -71,10 +71,8 @@ impl Store {
         ];
         let process = Process::start(&program, args);
         let url = format!("http://127.0.0.1:{port}/health");
-        eventually("the store is ready", SOON, async || {
-            get_text(&stack.context.http, &url).await
-        })
-        .await;
+        eventually("the store is ready", SOON, async || get_text(&stack.context.http, &url).await)
+            .await;
         Some(Self::Victoria { port, _process: process })
     }
 
@@ -295,7 +293,12 @@ impl Fleet {
     }
 
     /// The samples of a metric between the two moments, time and value, for each group.
-    async fn samples(&self, metric: &str, from: Timestamp, until: Timestamp) -> Vec<Vec<(f64, f64)>> {
+    async fn samples(
+        &self,
+        metric: &str,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Vec<Vec<(f64, f64)>> {
         let span = until.since(from).as_secs();
         let url = format!("{}/api/v1/query", self.store.urls(&self.stack).1);
         let query = [("query", format!("{metric}[{span}s]")), ("time", until.to_string())];
@@ -307,14 +310,18 @@ impl Fleet {
             let number = value[1].as_str().unwrap().parse().unwrap();
             (value[0].as_f64().unwrap(), number)
         };
-        series.iter().map(|one| one["values"].as_array().unwrap().iter().map(sample).collect()).collect()
+        series
+            .iter()
+            .map(|one| one["values"].as_array().unwrap().iter().map(sample).collect())
+            .collect()
     }
 
     /// A rule saw in every slot what the rule before it had written in the same one.
     pub(crate) async fn check_chain(&self, from: Timestamp, until: Timestamp) {
         for samples in self.samples("tock", from, until).await {
             assert!(samples.len() > 2, "{samples:?}");
-            let late: Vec<_> = samples.iter().filter(|(at, value)| (at - value).abs() > 0.001).collect();
+            let late: Vec<_> =
+                samples.iter().filter(|(at, value)| (at - value).abs() > 0.001).collect();
             assert!(late.is_empty(), "what an earlier slot wrote: {late:?}");
         }
     }
