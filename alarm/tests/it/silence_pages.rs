@@ -76,6 +76,8 @@ async fn it_is_prolonged_changed_and_ended_and_the_audit_says_by_whom() {
     let end = format!("id={id}&action=end");
     let (status, html) = alarm.submit("/silences/save", "saker_owner=bob", &end).await;
     assert!(status == 200 && html.contains("The silence has ended"), "{html}");
+    // The moment of its end is still its own.
+    alarm.advance(Duration::from_secs(1));
     assert_eq!(silences(&alarm).await[0]["status"]["state"], "expired");
     let html = alarm.get("/silences?state=expired").await;
     assert!(html.contains(&format!("/silences/new?again={id}")));
@@ -139,11 +141,16 @@ async fn the_page_of_an_alert_tells_what_people_did_about_it() {
         async move { alarm.submit(&path, "saker_owner=bob", form).await.0 }
     };
     assert_eq!(claim("act=ack&owner=ann&note=disk+ordered&duration=1h").await, 200);
+    let list = alarm.get("/alerts").await;
+    assert!(list.contains("ann is on it") && !list.contains("is-held"), "{list}");
     alarm.advance(Duration::from_secs(60));
     assert_eq!(claim("act=unack").await, 200);
     alarm.advance(Duration::from_secs(60));
     assert_eq!(claim("act=snooze&owner=cleo&duration=30m").await, 200);
     make(&alarm).await;
+    let list = alarm.get("/alerts").await;
+    let told = list.contains("put off by cleo") && list.contains("silenced by ann");
+    assert!(told && list.contains("is-held") && !list.contains("is on it"), "{list}");
     alarm.advance(Duration::from_secs(1_801));
     let html = alarm.get(&path).await;
     for told in [

@@ -187,7 +187,8 @@ impl Page {
         let item = |&(path, key): &(&'static str, &'static str)| MenuItem {
             label: self.text(key),
             path,
-            is_here: is_at(path),
+            // A role with one page is on it, or on one that belongs to it.
+            is_here: is_at(path) || self.frame.menu.len() == 1,
         };
         self.frame.menu.iter().map(item).collect()
     }
