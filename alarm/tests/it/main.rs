@@ -19,5 +19,6 @@ mod routing;
 mod sending;
 mod several;
 mod silences;
+mod templates;
 mod watchdogs;
 mod web;
