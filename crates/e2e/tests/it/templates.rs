@@ -6,6 +6,9 @@ use std::process::Command;
 
 use testkit::{binary, program};
 
+/// Alertmanager's own definitions, which amtool does not know without being told.
+const DEFAULTS: &str = "/usr/share/prometheus/alertmanager/default.tmpl";
+
 /// Alerts in the form that amtool reads.
 const DATA: &str = r#"{
   "receiver": "ops", "status": "firing", "externalURL": "http://alarm.example",
@@ -100,6 +103,7 @@ fn amtool_and_saker_make_the_same_of_a_template() {
             "template",
             "render",
             &format!("--template.glob={}", path(&definitions)),
+            &format!("--template.glob={DEFAULTS}"),
             &format!("--template.text={text}"),
             &format!("--template.data={}", path(&data)),
         ]));
