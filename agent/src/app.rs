@@ -36,10 +36,11 @@ pub async fn start(config: Config, started: Started, ctx: &Context) -> anyhow::R
     let metrics = Arc::new(Metrics::new(&mut ctx.registry()));
 
     let outbox = open_outbox(&config, &metrics, ctx).await?;
-    let sender = Sender::new(&config.transfer, &endpoint, outbox.clone(), ctx, metrics.clone());
+    let sender =
+        Sender::new(&config.transfer, &endpoint, outbox.clone(), ctx, Arc::clone(&metrics));
     ctx.spawn("send", sender.run());
 
-    let (desired, link) = Desired::new(config.clone(), &endpoint, ctx, metrics.clone());
+    let (desired, link) = Desired::new(Arc::clone(&config), &endpoint, ctx, Arc::clone(&metrics));
     let plans = link.plans.clone();
     ctx.spawn("desired", desired.run());
 
@@ -49,14 +50,14 @@ pub async fn start(config: Config, started: Started, ctx: &Context) -> anyhow::R
         endpoint: endpoint.clone(),
         plans: plans.clone(),
         clock: ctx.clock.clone(),
-        metrics: metrics.clone(),
+        metrics: Arc::clone(&metrics),
     };
     let (upgrader, offers) = Upgrader::new(&config.upgrade, &endpoint, started, ctx);
     let reporter = Reporter {
         ctx: ctx.clone(),
-        config: config.clone(),
+        config: Arc::clone(&config),
         endpoint: endpoint.clone(),
-        metrics: metrics.clone(),
+        metrics: Arc::clone(&metrics),
         plans: plans.clone(),
         upgrader: upgrader.clone(),
         started: ctx.clock.now(),
@@ -72,25 +73,25 @@ pub async fn start(config: Config, started: Started, ctx: &Context) -> anyhow::R
         }
     });
     if !config.hbs.addresses.is_empty() {
-        let (metrics, upgrader) = (metrics.clone(), upgrader.clone());
+        let (metrics, upgrader) = (Arc::clone(&metrics), upgrader.clone());
         let heartbeat = Heartbeat::new(&config, &endpoint, ctx, metrics, link, upgrader);
         ctx.spawn("heartbeat", heartbeat.run());
     }
 
     let offset = slots::send_offset(&endpoint, config.transfer.spread);
-    let tools = Tools::new(config.clone(), ctx.http.clone(), metrics.clone());
+    let tools = Tools::new(Arc::clone(&config), ctx.http.clone(), Arc::clone(&metrics));
     let jobs = Jobs::new(
         tools,
         &endpoint,
         plans.clone(),
         outbox.clone(),
         ctx.clock.clone(),
-        metrics.clone(),
+        Arc::clone(&metrics),
         offset,
     );
     ctx.spawn_graceful("jobs", |stop| jobs.run(stop));
 
-    let rounds = rounds(&config, &endpoint, metrics.clone());
+    let rounds = rounds(&config, &endpoint, Arc::clone(&metrics));
     tracing::info!(
         host.name = endpoint,
         transfer.url = config.transfer.addresses[0],
@@ -134,8 +135,11 @@ pub fn endpoint(config: &Config) -> anyhow::Result<String> {
 /// The collectors that the configuration asks for.
 pub fn rounds(config: &Arc<Config>, endpoint: &str, metrics: Arc<Metrics>) -> Rounds {
     let common = common_labels(&config.labels, endpoint);
-    let source =
-        Source { root: config.root.clone(), config: config.clone(), metrics: metrics.clone() };
+    let source = Source {
+        root: config.root.clone(),
+        config: Arc::clone(config),
+        metrics: Arc::clone(&metrics),
+    };
     let make: Make = Arc::new(move |group| collector(group, &source));
     Rounds::new(&config.enabled_groups(), common, make, config.collect.deadline, metrics)
 }
@@ -148,7 +152,7 @@ async fn open_outbox(
     ctx: &Context,
 ) -> anyhow::Result<Outbox> {
     let folder = config.data_dir.join("spool");
-    let (outbox, error) = Outbox::open(&folder, &config.spool, metrics.clone()).await;
+    let (outbox, error) = Outbox::open(&folder, &config.spool, Arc::clone(metrics)).await;
     let Some(error) = error else { return Ok(outbox) };
     use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull, TimedOut};
     if !matches!(error.kind(), StorageFull | ReadOnlyFilesystem | QuotaExceeded | TimedOut) {

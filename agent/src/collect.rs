@@ -63,7 +63,7 @@ pub fn collector(group: Group, source: &Source) -> Box<dyn Collector> {
         Group::Percore => Box::new(cpu::Percore::new(root)),
         Group::Load => Box::new(load::Load::new(root)),
         Group::Memory => Box::new(memory::MemoryUse::new(root)),
-        Group::Agent => Box::new(own::Own::new(source.metrics.clone())),
+        Group::Agent => Box::new(own::Own::new(Arc::clone(&source.metrics))),
         Group::Disk => Box::new(disk::Disks::new(root)),
         Group::Network => {
             Box::new(network::Interfaces::new(root, collect.interfaces_ignored.clone()))
@@ -78,7 +78,7 @@ pub fn collector(group: Group, source: &Source) -> Box<dyn Collector> {
         Group::Filesystem => Box::new(filesystem::FileSystems::new(root, collect)),
         Group::Uptime => Box::new(uptime::Uptime::new(root)),
         Group::Clock => {
-            Box::new(clock::ClockOffset::new(&source.config.ntp, source.metrics.clone()))
+            Box::new(clock::ClockOffset::new(&source.config.ntp, Arc::clone(&source.metrics)))
         }
         Group::Static => Box::new(stable::Stable::new(root)),
     }

@@ -138,7 +138,7 @@ impl Desired {
     }
 
     async fn look(&mut self) {
-        let config = self.config.clone();
+        let config = Arc::clone(&self.config);
         let scripts = on_thread(move || folder::scan(&config.plugins)).await;
         if let Some(scripts) = scripts.filter(|scripts| *scripts != self.scripts) {
             self.scripts = scripts;

@@ -143,7 +143,7 @@ impl Jobs {
             (job.is_running, job.last) = (true, Some(slot));
             self.metrics.job_began(job.work.kind());
             let (key, work) = (job.key, job.work.clone());
-            let (tools, host) = (self.tools.clone(), self.host.clone());
+            let (tools, host) = (Arc::clone(&self.tools), Arc::clone(&self.host));
             self.running.push(Box::pin(async move { (key, work.run(slot, host, tools).await) }));
         }
         self.deliver_at.get_or_insert(slot.plus(self.offset.max(GATHER)));

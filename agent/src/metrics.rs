@@ -328,7 +328,7 @@ impl Metrics {
 
 fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
     let metric = M::default();
-    registry.register(name, help, metric.clone());
+    daemon::share_metric(registry, name, help, &metric);
     metric
 }
 

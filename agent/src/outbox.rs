@@ -76,7 +76,7 @@ impl Outbox {
     ) -> (Self, Option<io::Error>) {
         let (folder, bytes_max) = (folder.to_owned(), limits.bytes_max);
         let open = move || Spool::open(&folder, bytes_max);
-        let (disk, error) = Disk::start(open, metrics.clone()).await;
+        let (disk, error) = Disk::start(open, Arc::clone(&metrics)).await;
         (Self::over(disk, limits, metrics), error)
     }
 
@@ -87,7 +87,7 @@ impl Outbox {
             fresh_bytes_max: limits.memory_bytes_max,
             told_bytes: 0,
             is_failing: false,
-            metrics: metrics.clone(),
+            metrics: Arc::clone(&metrics),
         };
         let (memory, order) = (Mutex::new(memory), tokio::sync::Mutex::default());
         Self(Arc::new(Inner { disk, memory, order, wake: Notify::new(), metrics }))
@@ -236,7 +236,7 @@ mod tests {
     }
 
     async fn open(folder: &Path, metrics: &Arc<Metrics>) -> Outbox {
-        let (outbox, error) = Outbox::open(folder, &LIMITS, metrics.clone()).await;
+        let (outbox, error) = Outbox::open(folder, &LIMITS, Arc::clone(metrics)).await;
         assert!(error.is_none(), "{error:?}");
         outbox
     }
@@ -290,7 +290,7 @@ mod tests {
         std::fs::write(dir.path().join("file"), "").unwrap();
         let metrics = Arc::new(Metrics::default());
         let (outbox, error) =
-            Outbox::open(&dir.path().join("file/spool"), &LIMITS, metrics.clone()).await;
+            Outbox::open(&dir.path().join("file/spool"), &LIMITS, Arc::clone(&metrics)).await;
         assert!(error.is_some());
         for number in 0..5 {
             outbox.put(batch(number)).await;

@@ -20,6 +20,7 @@ use crate::directory_http::{self, Desk};
 use crate::directory_store::DirectoryStore;
 use crate::dispatch::{self, Dispatch};
 use crate::falcon_events::FalconEvents;
+use crate::followed::Followed;
 use crate::http::{self, Api};
 use crate::intake;
 use crate::maintenance::MaintenanceBook;
@@ -27,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::mutes::MuteBook;
 use crate::notify::messages::Metrics as MessageMetrics;
 use crate::notify::office::{Office, Opening};
-use crate::notify::{Way, failed, sender};
+use crate::notify::{Way, failed, redraw, sender};
 use crate::people::{self, People};
 use crate::plan::Plan;
 use crate::queue::Queues;
@@ -79,7 +80,7 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
         claims: ClaimStore::new(deps.db.clone()),
         maintenance: MaintenanceBook::new(deps.db.clone()),
         queues: Queues::new(&deps.state),
-        config: config.clone(),
+        config: Arc::clone(&config),
         db: deps.db,
         state: deps.state,
         clock: ctx.clock.clone(),
@@ -96,9 +97,13 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     common.maintenance.load(now).await.context("read the maintenance windows")?;
     ctx.spawn("maintenance", common.maintenance.clone().follow(ctx.clock.clone()));
     common.directory.load().await.context("read users and teams")?;
-    ctx.spawn("silences", common.silences.clone().follow(ctx.clock.clone()));
-    ctx.spawn("claims", common.claims.clone().follow(ctx.clock.clone()));
-    ctx.spawn("users and teams", common.directory.clone().follow(ctx.clock.clone()));
+    for (name, copy) in [
+        ("silences", Followed::Silences(common.silences.clone())),
+        ("claims", Followed::Claims(common.claims.clone())),
+        ("users and teams", Followed::Directory(common.directory.clone())),
+    ] {
+        ctx.spawn(name, copy.follow(ctx.clock.clone()));
+    }
 
     let (dispatcher, messages) = dispatch::open(&common.state);
     let claimer = Claimer { common: common.clone(), dispatcher: dispatcher.clone() };
@@ -136,18 +141,19 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
         ctx.spawn("events of Open-Falcon", events.run());
     }
     let reloader = Arc::new(Reloader { common: common.clone(), plans: plans_sender });
-    ctx.spawn("route reload", reloader.clone().follow(ctx.reloads()));
+    ctx.spawn("route reload", Arc::clone(&reloader).follow(ctx.reloads()));
 
     let door = Arc::new(Door::open("alarm.token_file", &config.token_file)?);
     ctx.spawn("tokens", follow_tokens(Arc::clone(&door), ctx.reloads(), Arc::clone(&config)));
     let desk = Desk { common: common.clone(), door: Arc::clone(&door) };
     let desk = directory_http::routes(Arc::new(desk));
-    let web = Web { common: common.clone(), zone, door, claimer: claimer.clone() };
-    let web = web::routes(Arc::new(web));
+    let frame = web::frame(ctx.clock.clone(), zone);
+    let web = Web { common: common.clone(), door, claimer: claimer.clone() };
+    let web = web::routes(Arc::new(web), &frame);
     let listen = config.listen;
     let started_at = common.clock.now();
     let api = Api { common, intake, claimer, reloader, started_at };
-    let people = people::routes(Arc::new(people));
+    let people = people::routes(Arc::new(people), &frame);
     ctx.listen(listen, http::routes(Arc::new(api)).merge(people).merge(desk).merge(web)).await
 }
 
@@ -187,7 +193,10 @@ async fn open_office(
     let (office, hired) = Office::open(opening);
     ctx.spawn("senders", sender::run(office.clone(), hired, ctx.clone()));
     ctx.spawn("messages", office.clone().look_after(config.retention));
-    let people = People { office: office.clone(), config: mutes_config, claimer: claimer.clone() };
+    let (easel, requests) = redraw::open();
+    ctx.spawn("messages drawn anew", redraw::run(ctx.http.clone(), requests));
+    let (office_too, claimer) = (office.clone(), claimer.clone());
+    let people = People { office: office_too, config: mutes_config, claimer, easel };
     Ok((office, people))
 }
 

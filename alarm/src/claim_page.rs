@@ -9,19 +9,17 @@ use axum::extract::{Form, Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
-use channels::Language;
-use channels::link::{ClaimLink, LinkFault};
-use channels::sign;
+use channels::link::ClaimLink;
 use db::claims::{ClaimKind, ClaimRow};
 use model::{ALERT_NAME, ENDPOINT, Timestamp};
+use page::{Language, Page, Words, rendered};
 use serde::Deserialize;
 
 use crate::claiming::Wanted;
-use crate::mute_page::{self, moment};
+use crate::mute_page::{failed, is_own, nonce, with_cookie};
 use crate::notify::buttons::Handled;
 use crate::people::People;
-use crate::web;
-use crate::web::text::Language as Catalogue;
+use crate::web::text::WORDS;
 
 const COOKIE: &str = "saker_claim";
 /// Alerts that the page names; the rest is counted.
@@ -29,18 +27,13 @@ const NAMED_MAX: usize = 20;
 
 /// The routes.
 pub(crate) fn routes() -> Router<Arc<People>> {
-    Router::new()
-        .route("/c/{token}", get(show).post(change))
-        .layer(axum::middleware::map_response(web::protect))
-        .layer(axum::middleware::map_response(mute_page::hide_from_robots))
+    Router::new().route("/c/{token}", get(show).post(change))
 }
 
 /// What the page shows.
 #[derive(Debug, Template)]
 #[template(path = "claim.html")]
-struct Page {
-    tag: &'static str,
-    words: Catalogue,
+struct ClaimPage {
     /// Names of the alerts, each with its endpoint.
     alerts: Vec<String>,
     more: usize,
@@ -52,8 +45,7 @@ struct Page {
     owner: String,
     is_used: bool,
     nonce: String,
-    /// Why nothing can be done; empty when something can.
-    fault: String,
+    page: Page,
 }
 
 /// What the form sends.
@@ -70,12 +62,11 @@ struct Posted {
 async fn show(
     State(people): State<Arc<People>>,
     Path(token): Path<String>,
-    headers: HeaderMap,
+    page: Page,
 ) -> Response {
-    let language = mute_page::language(&headers);
     match people.office.links.read_claim(&token, people.now()) {
-        Ok(link) => people.claim_page(&link, language).await,
-        Err(fault) => people.refused_claim(fault, language),
+        Ok(link) => people.claim_page(&link, page).await,
+        Err(fault) => people.refused_link(fault, page),
     }
 }
 
@@ -83,25 +74,25 @@ async fn change(
     State(people): State<Arc<People>>,
     Path(token): Path<String>,
     headers: HeaderMap,
+    page: Page,
     Form(posted): Form<Posted>,
 ) -> Response {
-    let language = mute_page::language(&headers);
     let link = match people.office.links.read_claim(&token, people.now()) {
         Ok(link) => link,
-        Err(fault) => return people.refused_claim(fault, language),
+        Err(fault) => return people.refused_link(fault, page),
     };
-    let given = mute_page::cookie(&headers, COOKIE).unwrap_or("");
-    let is_own = !given.is_empty() && sign::equal(given.as_bytes(), posted.nonce.as_bytes());
-    let words = catalogue(language);
-    if !is_own || !mute_page::is_same_origin(&headers) {
-        return failed(StatusCode::FORBIDDEN, words.text("claim.fault.foreign"), language);
+    if !is_own(&headers, COOKIE, &posted.nonce) {
+        return failed(StatusCode::FORBIDDEN, page, "claim.fault.foreign");
     }
     match people.claim_by_link(&link, &posted).await {
-        Ok(Ok(())) => people.claim_page(&link, language).await,
-        Ok(Err(fault)) => failed(StatusCode::BAD_REQUEST, &fault, language),
+        Ok(Ok(())) => people.claim_page(&link, page).await,
+        Ok(Err(fault)) => {
+            let title = page.text("error.refused");
+            page.message(StatusCode::BAD_REQUEST, title, fault, false)
+        }
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "a link did nothing");
-            failed(StatusCode::SERVICE_UNAVAILABLE, words.text("claim.fault.store"), language)
+            failed(StatusCode::SERVICE_UNAVAILABLE, page, "claim.fault.store")
         }
     }
 }
@@ -145,52 +136,55 @@ impl People {
         Ok(Ok(()))
     }
 
-    async fn claim_page(&self, link: &ClaimLink, language: Language) -> Response {
-        let words = catalogue(language);
-        match self.composed(link, language).await {
-            Ok(Some(page)) => {
-                let cookie = (COOKIE, "/c", page.nonce.clone());
-                mute_page::with_cookie(mute_page::rendered(StatusCode::OK, &page), &cookie)
-            }
-            Ok(None) => failed(StatusCode::GONE, words.text("claim.fault.old"), language),
-            Err(error) => {
-                tracing::error!(error = daemon::error_chain(&error), "cannot show what to take");
-                failed(StatusCode::SERVICE_UNAVAILABLE, words.text("claim.fault.store"), language)
-            }
+    async fn claim_page(&self, link: &ClaimLink, page: Page) -> Response {
+        let handled = match self.office.handled(&link.handle).await {
+            Ok(Some(handled)) => handled,
+            Ok(None) => return failed(StatusCode::GONE, page, "claim.fault.old"),
+            Err(error) => return cannot_show(&error, page),
+        };
+        match self.composed(link, &handled, page).await {
+            Ok(shown) => with_cookie(rendered(&shown), (COOKIE, "/c", &shown.nonce)),
+            Err((error, page)) => cannot_show(&error, page),
         }
     }
 
     async fn composed(
         &self,
         link: &ClaimLink,
-        language: Language,
-    ) -> Result<Option<Page>, db::DbError> {
-        let Some(handled) = self.office.handled(&link.handle).await? else { return Ok(None) };
+        handled: &Handled,
+        page: Page,
+    ) -> Result<ClaimPage, (db::DbError, Page)> {
         let (db, now) = (&self.office.common.db, self.now());
         let alerts = handled.fingerprints();
-        let named = db.alerts().load(&alerts[..alerts.len().min(NAMED_MAX)]).await?;
+        let looked_up = async || {
+            let named = db.alerts().load(&alerts[..alerts.len().min(NAMED_MAX)]).await?;
+            let is_used = async |kind| db.mutes().claimed(&used_name(link, kind), now).await;
+            let is_used = is_used(ClaimKind::Acknowledged).await?.is_some()
+                && is_used(ClaimKind::Snoozed).await?.is_some();
+            Ok((named, is_used))
+        };
+        let (named, is_used) = match looked_up().await {
+            Ok(found) => found,
+            Err(error) => return Err((error, page)),
+        };
         let names = named.iter().map(|stored| {
             let label = |name| stored.alert.labels.get(name).unwrap_or("");
             format!("{} {}", label(ALERT_NAME), label(ENDPOINT)).trim().to_owned()
         });
-        let held = |kind| self.holding(&handled, kind);
+        let held = |kind| self.holding(handled, kind);
         let (taken, put_off) = (held(ClaimKind::Acknowledged), held(ClaimKind::Snoozed));
         let sentences = [&taken, &put_off].into_iter().flatten();
-        let is_used = async |kind| db.mutes().claimed(&used_name(link, kind), now).await;
-        Ok(Some(Page {
-            tag: language.tag(),
-            words: catalogue(language),
+        Ok(ClaimPage {
             alerts: names.collect(),
             more: alerts.len().saturating_sub(NAMED_MAX),
-            holding: sentences.map(|claim| self.sentence(claim, language)).collect(),
+            holding: sentences.map(|claim| self.sentence(claim, page.words)).collect(),
             is_taken: taken.is_some(),
             is_put_off: put_off.is_some(),
             owner: if handled.is_chat { String::new() } else { link.user.clone() },
-            is_used: is_used(ClaimKind::Acknowledged).await?.is_some()
-                && is_used(ClaimKind::Snoozed).await?.is_some(),
-            nonce: uuid::Uuid::new_v4().simple().to_string(),
-            fault: String::new(),
-        }))
+            is_used,
+            nonce: nonce(),
+            page,
+        })
     }
 
     /// The claim that holds on the first alert of a message that is claimed.
@@ -201,24 +195,12 @@ impl People {
     }
 
     /// Who claimed it until when.
-    pub(crate) fn sentence(&self, claim: &ClaimRow, language: Language) -> String {
-        let until = moment(claim.until, &self.office.zone);
+    pub(crate) fn sentence(&self, claim: &ClaimRow, words: Words) -> String {
+        let until = page::absolute(claim.until, &self.office.zone);
         let values = [("owner", claim.owner.as_str()), ("until", &until)];
-        let words = catalogue(language);
         match claim.kind {
             ClaimKind::Acknowledged => words.fill("claim.taken", &values),
             ClaimKind::Snoozed => words.fill("claim.put_off", &values),
-        }
-    }
-
-    fn refused_claim(&self, fault: LinkFault, language: Language) -> Response {
-        self.office.metrics.refused_links.inc();
-        let words = catalogue(language);
-        match fault {
-            LinkFault::Forged => {
-                failed(StatusCode::NOT_FOUND, words.text("claim.fault.none"), language)
-            }
-            LinkFault::Expired => failed(StatusCode::GONE, words.text("claim.fault.old"), language),
         }
     }
 }
@@ -228,26 +210,14 @@ fn used_name(link: &ClaimLink, kind: ClaimKind) -> String {
 }
 
 /// The words of pages in a language of messages.
-pub(crate) const fn catalogue(language: Language) -> Catalogue {
-    match language {
-        Language::English => Catalogue::English,
-        Language::Chinese => Catalogue::Chinese,
-    }
+pub(crate) fn words(language: channels::Language) -> Words {
+    WORDS.words(match language {
+        channels::Language::English => Language::English,
+        channels::Language::Chinese => Language::Chinese,
+    })
 }
 
-fn failed(status: StatusCode, fault: &str, language: Language) -> Response {
-    let page = Page {
-        tag: language.tag(),
-        words: catalogue(language),
-        alerts: Vec::new(),
-        more: 0,
-        holding: Vec::new(),
-        is_taken: false,
-        is_put_off: false,
-        owner: String::new(),
-        is_used: false,
-        nonce: String::new(),
-        fault: fault.to_owned(),
-    };
-    mute_page::rendered(status, &page)
+fn cannot_show(error: &db::DbError, page: Page) -> Response {
+    tracing::error!(error = daemon::error_chain(error), "cannot show what to take");
+    failed(StatusCode::SERVICE_UNAVAILABLE, page, "claim.fault.store")
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use db::DbError;
 use db::alerts::AlertStatus;
-use db::claims::{ClaimKind, ClaimRow};
+use db::claims::{ClaimAct, ClaimKind, ClaimRow};
 use model::Fingerprint;
 
 use crate::app::Common;
@@ -89,14 +89,15 @@ impl Claimer {
             })
             .collect();
         if !claims.is_empty() {
-            self.common.claims.store(&claims).await?;
+            let step = (ClaimAct::Made, wanted.owner.as_str(), now);
+            self.common.claims.store(&claims, step).await?;
             let (kind, owner) = (wanted.kind.as_str(), &wanted.owner);
             tracing::info!(alerts = claims.len(), kind, owner, "claims stored");
         }
         Ok(claims)
     }
 
-    /// Gives alerts back; answers how many of them were claimed. `owner` is for the log.
+    /// Gives alerts back; answers how many of them were claimed. `owner` is who does so.
     pub(crate) async fn release(
         &self,
         fingerprints: &[Fingerprint],
@@ -116,7 +117,7 @@ impl Claimer {
         if ended.is_empty() {
             return Ok(0);
         }
-        self.common.claims.store(&ended).await?;
+        self.common.claims.store(&ended, (ClaimAct::TakenBack, owner, now)).await?;
         tracing::info!(alerts = ended.len(), kind = kind.as_str(), owner, "claims taken back");
         if self.dispatcher.leads(now) {
             let fingerprints = ended.iter().map(|claim| claim.fingerprint).collect();

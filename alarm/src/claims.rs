@@ -1,20 +1,16 @@
-//! Who took which alert ("I'm on it") and what was put off for a while: a copy of what is in the store, renewed
-//! every second, so that it holds at every instance within a second.
+//! Who took which alert ("I'm on it") and what was put off for a while: a copy of what is in the
+//! store.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use daemon::Clock;
 use db::alerts::StoredAlert;
-use db::claims::{ClaimKind, ClaimRow};
+use db::claims::{ClaimAct, ClaimKind, ClaimRow};
 use db::noise::AckRow;
 use db::{Db, DbError};
 use model::{Fingerprint, Timestamp};
 
-const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
-/// Changes within one millisecond leave the stamp as it is; this often it is not trusted.
-const REFRESHES_BY_STAMP: u32 = 30;
 /// How long claims are kept after their end.
 pub(crate) const KEPT_FOR: Duration = Duration::from_secs(120 * 3600);
 
@@ -101,9 +97,13 @@ impl ClaimStore {
         Ok(())
     }
 
-    /// Stores some; they hold here when this returns.
-    pub(crate) async fn store(&self, claims: &[ClaimRow]) -> Result<(), DbError> {
-        self.db.claims().store(claims).await?;
+    /// Stores some and what was done with them, by whom and when; they hold here when this returns.
+    pub(crate) async fn store(
+        &self,
+        claims: &[ClaimRow],
+        step: (ClaimAct, &str, Timestamp),
+    ) -> Result<(), DbError> {
+        self.db.claims().store(claims, step).await?;
         self.note_acks(claims).await?;
         self.load().await
     }
@@ -133,32 +133,9 @@ impl ClaimStore {
         self.db.noise().add_acks(&rows).await
     }
 
-    /// Follows the changes of other instances for as long as the process runs.
-    pub(crate) async fn follow(self, clock: Clock) {
-        let (mut seen, mut by_stamp) = (None, 0);
-        loop {
-            if let Err(error) = self.refresh(&mut seen, &mut by_stamp).await {
-                seen = None;
-                let error = daemon::error_chain(&error);
-                tracing::error!(error, "cannot read the claims; the last known ones hold");
-            }
-            clock.sleep(REFRESH_INTERVAL).await;
-        }
-    }
-
-    async fn refresh(
-        &self,
-        seen: &mut Option<(u64, i64, i64)>,
-        by_stamp: &mut u32,
-    ) -> Result<(), DbError> {
-        let stamp = self.db.claims().stamp().await?;
-        if *seen == Some(stamp) && *by_stamp < REFRESHES_BY_STAMP {
-            *by_stamp += 1;
-            return Ok(());
-        }
-        self.load().await?;
-        (*seen, *by_stamp) = (Some(stamp), 0);
-        Ok(())
+    /// Changes with every change of what is stored.
+    pub(crate) async fn stamp(&self) -> Result<(u64, i64, i64), DbError> {
+        self.db.claims().stamp().await
     }
 }
 

@@ -235,6 +235,10 @@ pub struct ReceiverConfig {
     /// The most requests under way at once.
     #[serde(default = "eight")]
     pub concurrency: usize,
+    /// Whether nobody is told: what would be told is noted as told, and nothing is sent. For routes that are tried
+    /// beside another alarm. Needs neither address nor bots.
+    #[serde(default)]
+    pub dry_run: bool,
     /// Templates for the texts of the bots; what has none keeps the built-in words.
     #[serde(default)]
     pub texts: Vec<TextConfig>,
@@ -436,7 +440,8 @@ impl ReceiverConfig {
         if name_is_taken {
             add("name", format!("{:?} is there twice; give each receiver its own name", self.name));
         }
-        if self.bots.is_empty() && !is_web_address(&self.webhook_url.0) {
+        let needs_no_address = self.dry_run && self.webhook_url.0.is_empty();
+        if self.bots.is_empty() && !needs_no_address && !is_web_address(&self.webhook_url.0) {
             add("webhook_url", "not an http or https URL".to_owned());
         }
         if !self.bots.is_empty() && !self.webhook_url.0.is_empty() {

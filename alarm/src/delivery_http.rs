@@ -8,11 +8,14 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use channels::next::Progress;
 use db::DbError;
+use db::alerts::{AlertStatus, StoredAlert};
 use db::messages::{AttemptRow, MessageRow, Stage};
 use model::{Fingerprint, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use wire::silence::GettableSilence;
 
+use crate::incident;
 use crate::mute_http::{Refusal, may};
 use crate::notification::Notification;
 use crate::notify::Answer;
@@ -78,8 +81,21 @@ impl People {
                 })
             })
             .collect();
+        let now = self.now();
+        let stored = db.alerts().load(&[alert]).await?.pop();
+        let is_over = |stored: &&StoredAlert| stored.status == AlertStatus::Resolved;
+        let over_at = stored.as_ref().filter(is_over).map(|stored| stored.alert.ends_at);
+        let steps = db.claims().steps(alert, LISTED_MAX).await?;
+        let claims: Vec<Value> =
+            incident::steps(&steps, now, over_at).iter().map(incident::step_json).collect();
+        let known = self.office.common.silences.known();
+        let silences = stored.iter().flat_map(|stored| {
+            incident::silences(&known, &stored.alert.labels, now).map(|held| held.listed(now))
+        });
+        let silences: Vec<GettableSilence> = silences.collect();
         let answer = json!({
             "fingerprint": alert.to_string(), "messages": messages, "receivers": decided,
+            "claims": claims, "silences": silences,
         });
         let Some(user) = user else { return Ok(answer) };
         let why = match rows.first() {

@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use daemon::{Caller, Door, PeerAddr};
@@ -17,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::app::Common;
 use crate::directory::{Source, StandInConfig, Team, TeamConfig, User, UserConfig};
-use crate::directory_store::ChangeFault;
+use crate::directory_store::{ChangeFault, Entry};
 use crate::mute_http::{Refusal, read};
 use crate::rotation::{AHEAD, Shift};
 
@@ -30,13 +32,17 @@ pub(crate) struct Desk {
 
 /// The routes.
 pub(crate) fn routes(desk: Arc<Desk>) -> Router {
+    let remove = |kind| {
+        move |State(desk): State<Arc<Desk>>, change: Change| Desk::remove(desk, kind, change)
+    };
+    let (user_gone, team_gone) = (remove(EntryKind::User), remove(EntryKind::Team));
     Router::new()
         .route("/api/v1/users", get(users))
-        .route("/api/v1/users/{name}", get(user).put(put_user).delete(remove_user))
+        .route("/api/v1/users/{name}", get(user).put(put_user).delete(user_gone))
         .route("/api/v1/teams", get(teams))
-        .route("/api/v1/teams/{name}", get(team).put(put_team).delete(remove_team))
+        .route("/api/v1/teams/{name}", get(team).put(put_team).delete(team_gone))
         .route("/api/v1/teams/{name}/stand-ins", post(add_stand_in))
-        .route("/api/v1/teams/{name}/stand-ins/{id}", delete(remove_stand_in))
+        .route("/api/v1/teams/{name}/stand-ins/{id}", delete(remove(EntryKind::StandIn)))
         .route("/api/v1/oncall", get(on_call))
         .with_state(desk)
 }
@@ -151,12 +157,6 @@ struct Meant {
     version: Option<i64>,
 }
 
-impl Meant {
-    fn expected(&self) -> ExpectedVersion {
-        expected(self.version)
-    }
-}
-
 /// See [`Meant`].
 pub(crate) fn expected(version: Option<i64>) -> ExpectedVersion {
     match version {
@@ -164,31 +164,6 @@ pub(crate) fn expected(version: Option<i64>) -> ExpectedVersion {
         Some(0) => ExpectedVersion::None,
         Some(version) => ExpectedVersion::Is(version),
     }
-}
-
-async fn put_user(
-    State(desk): State<Arc<Desk>>,
-    peer: PeerAddr,
-    Path(name): Path<String>,
-    Query(meant): Query<Meant>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Json<Value>, Refusal> {
-    let caller = desk.admit(peer, &headers)?;
-    let user = UserConfig { name, ..read(&body)? };
-    let store = &desk.common.directory;
-    let version = store.put_user(&caller, &user, meant.expected(), desk.now()).await?;
-    Ok(Json(json!({ "name": user.name, "version": version })))
-}
-
-async fn remove_user(
-    State(desk): State<Arc<Desk>>,
-    peer: PeerAddr,
-    Path(name): Path<String>,
-    Query(meant): Query<Meant>,
-    headers: HeaderMap,
-) -> Result<Json<Value>, Refusal> {
-    desk.remove((EntryKind::User, &name), &meant, peer, &headers).await
 }
 
 async fn teams(State(desk): State<Arc<Desk>>) -> Json<Vec<Value>> {
@@ -208,29 +183,46 @@ async fn team(
     Ok(Json(body))
 }
 
-async fn put_team(
-    State(desk): State<Arc<Desk>>,
-    peer: PeerAddr,
-    Path(name): Path<String>,
-    Query(meant): Query<Meant>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Json<Value>, Refusal> {
-    let caller = desk.admit(peer, &headers)?;
-    let team = TeamConfig { name, ..read(&body)? };
-    let store = &desk.common.directory;
-    let version = store.put_team(&caller, &team, meant.expected(), desk.now()).await?;
-    Ok(Json(json!({ "name": team.name, "version": version })))
+/// Who changes what. A handler that takes it is for those only who may.
+struct Change {
+    caller: Caller,
+    name: String,
+    expected: ExpectedVersion,
 }
 
-async fn remove_team(
+impl FromRequestParts<Arc<Desk>> for Change {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Response> {
+        let peer = PeerAddr::from_request_parts(parts, desk).await;
+        let peer = peer.map_err(IntoResponse::into_response)?;
+        let caller = desk.admit(peer, &parts.headers).map_err(IntoResponse::into_response)?;
+        let name = Path::<Vec<(String, String)>>::from_request_parts(parts, desk).await;
+        // The last part of the address is what is changed; a stand-in has its team before it.
+        let name = name.map_err(IntoResponse::into_response)?.0.pop();
+        let meant = Query::<Meant>::from_request_parts(parts, desk).await;
+        let Query(meant) = meant.map_err(IntoResponse::into_response)?;
+        let name = name.map(|(_, name)| name).unwrap_or_default();
+        Ok(Self { caller, name, expected: expected(meant.version) })
+    }
+}
+
+async fn put_user(
     State(desk): State<Arc<Desk>>,
-    peer: PeerAddr,
-    Path(name): Path<String>,
-    Query(meant): Query<Meant>,
-    headers: HeaderMap,
+    Change { caller, name, expected }: Change,
+    body: Bytes,
 ) -> Result<Json<Value>, Refusal> {
-    desk.remove((EntryKind::Team, &name), &meant, peer, &headers).await
+    let user = UserConfig { name, ..read(&body)? };
+    desk.put(&caller, Entry::User(&user), expected, &user.name).await
+}
+
+async fn put_team(
+    State(desk): State<Arc<Desk>>,
+    Change { caller, name, expected }: Change,
+    body: Bytes,
+) -> Result<Json<Value>, Refusal> {
+    let team = TeamConfig { name, ..read(&body)? };
+    desk.put(&caller, Entry::Team(&team), expected, &team.name).await
 }
 
 /// What is posted to make somebody a stand-in.
@@ -244,12 +236,9 @@ struct Posted {
 
 async fn add_stand_in(
     State(desk): State<Arc<Desk>>,
-    peer: PeerAddr,
-    Path(team): Path<String>,
-    headers: HeaderMap,
+    Change { caller, name: team, .. }: Change,
     body: Bytes,
 ) -> Result<Json<Value>, Refusal> {
-    let caller = desk.admit(peer, &headers)?;
     let Posted { user, from, until } = read(&body)?;
     let (from, until) = (instant("from", &from)?.0, instant("until", &until)?.0);
     let stand_in = StandInConfig { team, user, from, until };
@@ -257,25 +246,25 @@ async fn add_stand_in(
     Ok(Json(json!({ "id": id })))
 }
 
-async fn remove_stand_in(
-    State(desk): State<Arc<Desk>>,
-    peer: PeerAddr,
-    Path((_, id)): Path<(String, String)>,
-    headers: HeaderMap,
-) -> Result<Json<Value>, Refusal> {
-    desk.remove((EntryKind::StandIn, &id), &Meant { version: None }, peer, &headers).await
-}
-
 impl Desk {
-    async fn remove(
+    async fn put(
         &self,
-        what: (EntryKind, &str),
-        meant: &Meant,
-        peer: PeerAddr,
-        headers: &HeaderMap,
+        caller: &Caller,
+        entry: Entry<'_>,
+        expected: ExpectedVersion,
+        name: &str,
     ) -> Result<Json<Value>, Refusal> {
-        let caller = self.admit(peer, headers)?;
-        self.common.directory.remove(&caller, what, meant.expected(), self.now()).await?;
+        let version = self.common.directory.put(caller, entry, expected, self.now()).await?;
+        Ok(Json(json!({ "name": name, "version": version })))
+    }
+
+    async fn remove(
+        self: Arc<Self>,
+        kind: EntryKind,
+        change: Change,
+    ) -> Result<Json<Value>, Refusal> {
+        let Change { caller, name, expected } = change;
+        self.common.directory.remove(&caller, (kind, &name), expected, self.now()).await?;
         Ok(Json(json!({ "msg": "success" })))
     }
 }

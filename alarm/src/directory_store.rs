@@ -1,10 +1,9 @@
-//! Users and teams as they change: a copy of what is in the store, renewed every second, so that a change made at
-//! any instance holds at all of them within a second.
+//! Users and teams as they change: a copy of what is in the store.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use daemon::{Caller, Clock};
+use daemon::Caller;
 use db::directory::{EntryEdit, EntryKind, EntryOutcome};
 use db::{Db, DbError, ExpectedVersion, Trail};
 use jiff::tz::TimeZone;
@@ -17,10 +16,6 @@ use crate::directory::{
     UserConfig,
 };
 
-const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
-/// An entry that is removed and made again within a millisecond leaves the stamp as it is; this often it is not
-/// trusted.
-const REFRESHES_BY_STAMP: u32 = 30;
 /// How long stand-ins are kept after their end.
 const KEPT_FOR: Duration = Duration::from_secs(30 * 86_400);
 
@@ -50,6 +45,30 @@ pub(crate) enum ChangeFault {
 fn listed(faults: &[FieldFault]) -> String {
     let lines = faults.iter().map(|(field, fault)| format!("{field}: {fault}"));
     lines.collect::<Vec<_>>().join("; ")
+}
+
+/// What is created or changed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Entry<'a> {
+    User(&'a UserConfig),
+    Team(&'a TeamConfig),
+}
+
+impl Entry<'_> {
+    fn named(&self) -> (EntryKind, &str) {
+        match self {
+            Self::User(user) => (EntryKind::User, &user.name),
+            Self::Team(team) => (EntryKind::Team, &team.name),
+        }
+    }
+
+    fn body(&self) -> String {
+        let body = match self {
+            Self::User(user) => serde_json::to_string(user),
+            Self::Team(team) => serde_json::to_string(team),
+        };
+        body.expect("names and numbers are plain JSON")
+    }
 }
 
 /// The directory as it changes; clones share it.
@@ -84,32 +103,9 @@ impl DirectoryStore {
         Ok(())
     }
 
-    /// Follows the changes of other instances for as long as the process runs.
-    pub(crate) async fn follow(self, clock: Clock) {
-        let (mut seen, mut by_stamp) = (None, 0);
-        loop {
-            if let Err(error) = self.refresh(&mut seen, &mut by_stamp).await {
-                seen = None;
-                let error = daemon::error_chain(&error);
-                tracing::error!(error, "cannot read users and teams; the last known ones hold");
-            }
-            clock.sleep(REFRESH_INTERVAL).await;
-        }
-    }
-
-    async fn refresh(
-        &self,
-        seen: &mut Option<(u64, i64, i64)>,
-        by_stamp: &mut u32,
-    ) -> Result<(), DbError> {
-        let stamp = self.db.directory().stamp().await?;
-        if *seen == Some(stamp) && *by_stamp < REFRESHES_BY_STAMP {
-            *by_stamp += 1;
-            return Ok(());
-        }
-        self.load().await?;
-        (*seen, *by_stamp) = (Some(stamp), 0);
-        Ok(())
+    /// Changes with every change of what is stored.
+    pub(crate) async fn stamp(&self) -> Result<(u64, i64, i64), DbError> {
+        self.db.directory().stamp().await
     }
 
     /// Forgets stand-ins that ended long ago.
@@ -117,44 +113,34 @@ impl DirectoryStore {
         self.db.directory().prune(now.minus(KEPT_FOR)).await
     }
 
-    /// Creates or changes a user; answers with the version that holds now.
-    pub(crate) async fn put_user(
+    /// Creates or changes a user or a team; answers with the version that holds now.
+    pub(crate) async fn put(
         &self,
         caller: &Caller,
-        user: &UserConfig,
+        entry: Entry<'_>,
         expected: ExpectedVersion,
         now: Timestamp,
     ) -> Result<i64, ChangeFault> {
-        refuse(user.faults())?;
         let known = self.known();
-        match known.users.get(&user.name) {
-            Some(old) => changeable(&old.source, &user.name)?,
-            None if known.users.len() >= USERS_MAX => return Err(ChangeFault::TooMany(USERS_MAX)),
-            None => {}
+        let (faults, old, room) = match entry {
+            Entry::User(user) => {
+                let old = known.users.get(&user.name).map(|old| &old.source);
+                (user.faults(), old, (known.users.len(), USERS_MAX))
+            }
+            Entry::Team(team) => {
+                let old = known.teams.get(&team.name).map(|old| &old.source);
+                (team.faults(), old, (known.teams.len(), TEAMS_MAX))
+            }
+        };
+        refuse(faults)?;
+        let (kind, name) = entry.named();
+        match (old, room) {
+            (Some(old), _) => changeable(old, name)?,
+            (None, (count, most)) if count >= most => return Err(ChangeFault::TooMany(most)),
+            (None, _) => {}
         }
-        let body = serde_json::to_string(user).unwrap_or_default();
-        let (kind, name, ends_at) = (EntryKind::User, user.name.as_str(), Timestamp::MAX);
-        self.put(caller, EntryEdit { kind, name, body: &body, ends_at }, expected, now).await
-    }
-
-    /// Creates or changes a team; answers with the version that holds now.
-    pub(crate) async fn put_team(
-        &self,
-        caller: &Caller,
-        team: &TeamConfig,
-        expected: ExpectedVersion,
-        now: Timestamp,
-    ) -> Result<i64, ChangeFault> {
-        refuse(team.faults())?;
-        let known = self.known();
-        match known.teams.get(&team.name) {
-            Some(old) => changeable(&old.source, &team.name)?,
-            None if known.teams.len() >= TEAMS_MAX => return Err(ChangeFault::TooMany(TEAMS_MAX)),
-            None => {}
-        }
-        let body = serde_json::to_string(team).unwrap_or_default();
-        let (kind, name, ends_at) = (EntryKind::Team, team.name.as_str(), Timestamp::MAX);
-        self.put(caller, EntryEdit { kind, name, body: &body, ends_at }, expected, now).await
+        let (body, ends_at) = (entry.body(), Timestamp::MAX);
+        self.write(caller, EntryEdit { kind, name, body: &body, ends_at }, expected, now).await
     }
 
     /// Makes somebody a stand-in, also in a team of the settings; answers with the id.
@@ -183,7 +169,7 @@ impl DirectoryStore {
         let body = serde_json::to_string(stand_in).unwrap_or_default();
         let ends_at = Timestamp(stand_in.until);
         let edit = EntryEdit { kind: EntryKind::StandIn, name: &id, body: &body, ends_at };
-        self.put(caller, edit, ExpectedVersion::None, now).await?;
+        self.write(caller, edit, ExpectedVersion::None, now).await?;
         Ok(id)
     }
 
@@ -210,7 +196,7 @@ impl DirectoryStore {
         made.map(|_| ())
     }
 
-    async fn put(
+    async fn write(
         &self,
         caller: &Caller,
         edit: EntryEdit<'_>,

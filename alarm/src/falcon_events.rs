@@ -3,31 +3,34 @@
 //!
 //! Only the instance that dispatches takes them. What it left under way when it died is found by the next one, and an
 //! event that both took in is one alert.
+//!
+//! The lists go by the rule of the queues ([`PLACES_PER_OLDEST`]): of the places of a round seven in eight are for the
+//! most urgent events, and one in eight for those that would wait longest, the least urgent.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
 use channels::Secret;
 use daemon::Faults;
+use futures_util::future::join_all;
 use model::{Timestamp, duration_text};
 use serde::{Deserialize, Serialize};
-use state::{Inbox, RedisConfig, Settled};
+use state::{Inbox, PLACES_PER_OLDEST, RedisConfig, Settled};
 use wire::alert::{Accepted, PostableAlert};
 use wire::falcon_event::{self, EventFault};
 
 use crate::app::Common;
 use crate::dispatch::Dispatcher;
-use crate::intake::{Intake, check};
+use crate::intake::{Intake, Refused, check};
 
 /// How often empty lists are looked at, as alarm of Open-Falcon does.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// After a fault, and while another instance dispatches.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Events of each list that a round takes while there are some in the lists before it: what is urgent goes first, and
-/// the rest goes on.
-const WEIGHTS: [usize; falcon_event::PRIORITIES as usize] = [1000, 512, 256, 128, 64, 32, 16];
-/// Events of a list that a round takes when the lists before it are empty.
+/// Events that a round takes of all lists.
 const EVENTS_PER_ROUND: usize = 1000;
+/// Of these, for the least urgent.
+const FOR_THE_LEAST_URGENT: usize = EVENTS_PER_ROUND / PLACES_PER_OLDEST as usize;
 
 /// `[alarm.falcon_events]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -124,41 +127,54 @@ impl FalconEvents {
         }
     }
 
-    /// Takes in some of every list; answers how many.
+    /// Takes in some of the lists; answers how many.
     async fn round(&self, may_be_left: &mut [bool]) -> anyhow::Result<usize> {
         let mut taken = 0;
-        for ((inbox, weight), may_be_left) in self.inboxes.iter().zip(WEIGHTS).zip(may_be_left) {
-            let mut items = Vec::new();
+        for (inbox, may_be_left) in self.inboxes.iter().zip(may_be_left) {
             if *may_be_left {
-                items = inbox.unsettled().await?;
+                let items = inbox.unsettled().await?;
                 *may_be_left = !items.is_empty();
+                taken += self.take_in(inbox, items).await?;
             }
-            if items.is_empty() {
-                items = inbox.take(if taken == 0 { EVENTS_PER_ROUND } else { weight }).await?;
-            }
-            if !items.is_empty() {
-                taken += items.len();
-                self.take_in(inbox, items).await?;
+        }
+        let lengths = join_all(self.inboxes.iter().map(Inbox::length)).await;
+        let waiting: Vec<usize> = lengths.into_iter().collect::<Result<_, _>>()?;
+        for (inbox, places) in self.inboxes.iter().zip(places(&waiting)) {
+            if places > 0 {
+                taken += self.take_in(inbox, inbox.take(places).await?).await?;
             }
         }
         Ok(taken)
     }
 
-    async fn take_in(&self, inbox: &Inbox, items: Vec<Vec<u8>>) -> anyhow::Result<()> {
-        let Sorted { news, good, bad } = self.sort(inbox, items, self.common.clock.now());
+    /// Takes items of a list in; answers how many they were.
+    async fn take_in(&self, inbox: &Inbox, items: Vec<Vec<u8>>) -> anyhow::Result<usize> {
+        let count = items.len();
+        let Sorted { news, mut good, bad } = self.sort(inbox, items, self.common.clock.now());
         let metrics = &self.common.metrics;
         if !news.is_empty() {
-            for refused in self.intake.take(news).await? {
-                tracing::warn!(list = inbox.name(), "an event of Open-Falcon: {refused}");
+            let faults = self.intake.take(news).await?;
+            if let Some(Refused { text, .. }) = faults.first() {
+                let (list, events) = (inbox.name(), faults.len());
+                tracing::warn!(
+                    list,
+                    events,
+                    "put events of Open-Falcon aside, to {list}:refused: {text}"
+                );
             }
+            // From the back, so that the other positions stay.
+            let refused: Vec<Vec<u8>> =
+                faults.iter().rev().map(|refused| good.remove(refused.at)).collect();
             inbox.settle(&good, Settled::Done).await?;
             metrics.falcon_events("accepted", good.len() as u64);
+            inbox.settle(&refused, Settled::Refused).await?;
+            metrics.falcon_events("refused", refused.len() as u64);
         }
         if !bad.is_empty() {
             inbox.settle(&bad, Settled::PutAside).await?;
             metrics.falcon_events("bad", bad.len() as u64);
         }
-        Ok(())
+        Ok(count)
     }
 
     fn sort(&self, inbox: &Inbox, items: Vec<Vec<u8>>, now: Timestamp) -> Sorted {
@@ -190,6 +206,20 @@ impl FalconEvents {
     }
 }
 
+/// How many events a round takes of each list, the most urgent list first, if so many are waiting there.
+fn places(waiting: &[usize]) -> Vec<usize> {
+    let mut places = vec![0; waiting.len()];
+    let mut give = |list: usize, left: usize| {
+        let more = left.min(waiting[list] - places[list]);
+        places[list] += more;
+        left - more
+    };
+    let lists = 0..waiting.len();
+    let left = lists.clone().fold(EVENTS_PER_ROUND - FOR_THE_LEAST_URGENT, |left, n| give(n, left));
+    lists.rev().fold(left + FOR_THE_LEAST_URGENT, |left, n| give(n, left));
+    places
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,6 +228,16 @@ mod tests {
         let mut faults = Faults::default();
         config.validate(&mut faults);
         faults.list().to_vec()
+    }
+
+    #[test]
+    fn what_is_urgent_does_not_wait_for_a_backlog_and_what_is_not_gets_its_eighth() {
+        assert_eq!(places(&[0, 0, 0, 0, 0, 0, 0]), [0; 7]);
+        assert_eq!(places(&[3, 0, 0, 0, 0, 0, 9_000]), [3, 0, 0, 0, 0, 0, 997]);
+        assert_eq!(places(&[9_000, 0, 5, 0, 0, 0, 9_000]), [875, 0, 0, 0, 0, 0, 125]);
+        assert_eq!(places(&[9_000, 0, 500, 0, 0, 100, 20]), [875, 0, 5, 0, 0, 100, 20]);
+        assert_eq!(places(&[9_000, 0, 0, 0, 0, 0, 0]), [1_000, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(places(&[0, 0, 0, 600, 600, 0, 0]), [0, 0, 0, 600, 400, 0, 0]);
     }
 
     #[test]

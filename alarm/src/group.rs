@@ -5,13 +5,15 @@
 //! the route asks for whole groups, so that a storm costs what its alerts cost. And a timer is nothing that
 //! could be lost: it follows from when an alert began and when its group was told last, both of which are stored.
 
+mod flush;
+mod rebuild;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use db::alerts::{AlertStatus, DeliveryResult, StoredAlert, Told};
-use model::{Fingerprint, Labels, Timestamp};
+use db::alerts::{AlertStatus, StoredAlert};
+use model::{Fingerprint, FingerprintMap, Labels, Timestamp};
 
 use crate::inhibit::Inhibitor;
 use crate::pipeline::Reason;
@@ -88,7 +90,36 @@ pub(crate) struct Due {
 #[derive(Debug)]
 struct Known {
     news: News,
-    groups: Vec<usize>,
+    groups: Places,
+}
+
+/// The positions of the groups of an alert: nearly always one, and that takes no memory of its own.
+#[derive(Debug, Clone)]
+enum Places {
+    One(usize),
+    Several(Vec<usize>),
+}
+
+impl Places {
+    fn new(mut ids: Vec<usize>) -> Self {
+        if let [id] = ids.as_slice() {
+            return Self::One(*id);
+        }
+        ids.shrink_to_fit();
+        Self::Several(ids)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> {
+        let ids = match self {
+            Self::One(id) => std::slice::from_ref(id),
+            Self::Several(ids) => ids,
+        };
+        ids.iter().copied()
+    }
+
+    fn remove(&mut self, id: usize) {
+        *self = Self::new(self.iter().filter(|other| *other != id).collect());
+    }
 }
 
 #[derive(Debug)]
@@ -116,7 +147,7 @@ struct Group {
 #[derive(Debug)]
 pub(crate) struct Groups {
     plan: Arc<Plan>,
-    alerts: HashMap<Fingerprint, Known>,
+    alerts: FingerprintMap<Known>,
     groups: Vec<Option<Group>>,
     free: Vec<usize>,
     by_labels: HashMap<(usize, Labels), usize>,
@@ -133,47 +164,6 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    /// The groups as stored facts tell them: every alert that fires or whose end somebody waits for, and what was
-    /// told about them. `has_tickets`: those of earlier flushes still are on the queues.
-    pub(crate) fn rebuild(
-        plan: Arc<Plan>,
-        alerts: &[StoredAlert],
-        told: &[Told],
-        has_tickets: bool,
-    ) -> Self {
-        let inhibitor = Inhibitor::new(&plan.inhibit_rules);
-        let mut groups = Self {
-            plan,
-            alerts: HashMap::new(),
-            groups: Vec::new(),
-            free: Vec::new(),
-            by_labels: HashMap::new(),
-            timers: BTreeSet::new(),
-            holding: BTreeSet::new(),
-            inhibitor,
-            recheck: false,
-            refused: Vec::new(),
-            minute: 0,
-            overflowed: 0,
-        };
-        let mut of_alert: HashMap<Fingerprint, Vec<&Told>> = HashMap::new();
-        for entry in told {
-            of_alert.entry(entry.fingerprint).or_default().push(entry);
-        }
-        for stored in alerts {
-            let fingerprint = stored.alert.fingerprint();
-            groups.join(fingerprint, News::of(stored, stored.alert.starts_at));
-            let entries = of_alert.get(&fingerprint).map_or(&[][..], Vec::as_slice);
-            groups.recall(fingerprint, stored, entries, has_tickets);
-        }
-        for id in 0..groups.groups.len() {
-            groups.plan_repeat(id);
-            groups.arm_all_news(id);
-            groups.forget_if_empty(id);
-        }
-        groups
-    }
-
     /// How many groups there are.
     pub(crate) fn len(&self) -> usize {
         self.by_labels.len()
@@ -197,7 +187,7 @@ impl Groups {
         let (status, at) = (news.status, news.at);
         self.join(fingerprint, news);
         let ids = self.groups_of(fingerprint);
-        for id in ids {
+        for id in ids.iter() {
             let Some(group) = self.groups[id].as_mut() else { continue };
             match status {
                 AlertStatus::Firing | AlertStatus::Resolved => {
@@ -219,7 +209,7 @@ impl Groups {
     /// `is_repeat`: those who know of it are told again.
     pub(crate) fn offer(&mut self, fingerprint: Fingerprint, is_repeat: bool, now: Timestamp) {
         let ids = self.groups_of(fingerprint);
-        for id in ids {
+        for id in ids.iter() {
             if let Some(group) = self.groups[id].as_mut() {
                 group.held.remove(&fingerprint);
                 group.news.insert(fingerprint);
@@ -260,11 +250,9 @@ impl Groups {
         if !self.alerts.contains_key(&fingerprint) {
             let plan = self.plan.clone();
             let leaves = plan.tree.leaves_of(&news.labels);
-            let mut groups: Vec<usize> =
-                leaves.into_iter().map(|leaf| self.group_of(leaf, &news.labels)).collect();
-            groups.shrink_to_fit();
-            let known = Known { news: News { labels: Labels::empty(), ..news }, groups };
-            self.alerts.insert(fingerprint, known);
+            let groups = leaves.into_iter().map(|leaf| self.group_of(leaf, &news.labels)).collect();
+            let news = News { labels: Labels::empty(), ..news };
+            self.alerts.insert(fingerprint, Known { news, groups: Places::new(groups) });
         }
         let Some(known) = self.alerts.get_mut(&fingerprint) else { return };
         let is_over = news.status == AlertStatus::Resolved;
@@ -273,7 +261,7 @@ impl Groups {
             // Nobody asks for them again, and those of a storm are large.
             known.news.labels = Labels::empty();
         }
-        for id in self.groups_of(fingerprint) {
+        for id in known.groups.iter() {
             let Some(group) = self.groups[id].as_mut() else { continue };
             if is_over {
                 group.firing.remove(&fingerprint);
@@ -283,8 +271,9 @@ impl Groups {
         }
     }
 
-    fn groups_of(&self, fingerprint: Fingerprint) -> Vec<usize> {
-        self.alerts.get(&fingerprint).map_or_else(Vec::new, |known| known.groups.to_vec())
+    fn groups_of(&self, fingerprint: Fingerprint) -> Places {
+        let known = self.alerts.get(&fingerprint);
+        known.map_or_else(|| Places::Several(Vec::new()), |known| known.groups.clone())
     }
 
     fn group_of(&mut self, leaf: usize, alert: &Labels) -> usize {
@@ -324,41 +313,6 @@ impl Groups {
         };
         self.by_labels.insert((leaf, labels), id);
         id
-    }
-
-    /// Takes over what was told about an alert before the restart.
-    fn recall(
-        &mut self,
-        fingerprint: Fingerprint,
-        stored: &StoredAlert,
-        told: &[&Told],
-        has_tickets: bool,
-    ) {
-        let ids = self.groups_of(fingerprint);
-        for id in ids {
-            let Some(group) = self.groups[id].as_mut() else { continue };
-            let receiver = &self.plan.tree.leaves()[group.leaf].receiver;
-            let mut is_news = false;
-            for integration in self.plan.integrations_of(receiver) {
-                let entry = told.iter().find(|entry| entry.receiver == integration.name);
-                is_news |= !knows(entry.copied(), stored, has_tickets);
-                let Some(entry) = entry else { continue };
-                group.told_at = group.told_at.max(entry.sent.map(|sent| sent.at));
-                let was_given_up = entry.result == DeliveryResult::Failed;
-                let last_at = if was_given_up {
-                    Some(entry.tried_at)
-                } else {
-                    entry.sent.map(|sent| sent.at)
-                };
-                let earliest = [group.full_at, last_at].into_iter().flatten().min();
-                if stored.status != AlertStatus::Resolved {
-                    group.full_at = earliest;
-                }
-            }
-            if is_news {
-                group.news.insert(fingerprint);
-            }
-        }
     }
 
     fn arm_all_news(&mut self, id: usize) {
@@ -414,190 +368,6 @@ impl Groups {
         let repeat_at = self.plan.tree.leaves()[group.leaf].options.repeat.next(since, told_at);
         group.repeat_at = Some(repeat_at);
         self.set_timer(id, repeat_at);
-    }
-
-    fn flush(&mut self, id: usize, now: Timestamp, due: &mut Due) {
-        let Some(group) = self.groups[id].as_mut() else { return };
-        let leaf = &self.plan.tree.leaves()[group.leaf];
-        let is_repeat = group.repeat_at.is_some_and(|at| at <= now);
-        let is_young = |member: &Fingerprint| {
-            let news = self.alerts.get(member).map(|known| &known.news);
-            leaf.escalates_after.is_some_and(|after| {
-                news.is_some_and(|news| {
-                    news.status != AlertStatus::Resolved && news.starts_at.plus(after) > now
-                })
-            })
-        };
-        let (young, mut wanted) = std::mem::take(&mut group.news).into_iter().partition(is_young);
-        group.news = young;
-        let is_full = is_repeat || (leaf.options.whole_group && !wanted.is_empty());
-        if is_full {
-            wanted.extend(group.firing.iter().copied());
-        }
-        let muted = self.plan.muted(leaf, now);
-        let reason_of = |member: &Fingerprint| {
-            let known = self.alerts.get(member);
-            muted.or_else(|| inhibited(&self.inhibitor, &known?.news))
-        };
-        let told = sort_out(group, wanted, reason_of, &mut due.held);
-        if group.held.is_empty() {
-            self.holding.remove(&id);
-        } else {
-            self.holding.insert(id);
-        }
-        if !told.is_empty() {
-            let is_repeat = is_full || std::mem::take(&mut group.tells_again);
-            let mut flush = describe(group, &self.alerts, &told, is_repeat);
-            flush.repeat_interval = leaf.options.repeat.next(flush.since, now).since(now);
-            due.flushes.push(flush);
-            group.told_at = Some(now);
-        }
-        if is_full || group.full_at.is_none() {
-            group.full_at = Some(now);
-            self.plan_repeat(id);
-        } else if let Some(repeat_at) = group.repeat_at {
-            self.set_timer(id, repeat_at);
-        }
-        self.let_go(id, &told);
-        self.arm_all_news(id);
-        self.forget_if_empty(id);
-    }
-
-    /// Forgets the ends that are told.
-    fn let_go(&mut self, id: usize, told: &[Fingerprint]) {
-        for fingerprint in told {
-            let Some(known) = self.alerts.get_mut(fingerprint) else { continue };
-            if known.news.status == AlertStatus::Resolved {
-                known.groups.retain(|of_alert| *of_alert != id);
-                if known.groups.is_empty() {
-                    self.alerts.remove(fingerprint);
-                }
-            }
-        }
-    }
-
-    fn forget_if_empty(&mut self, id: usize) {
-        let Some(group) = self.groups[id].as_ref() else { return };
-        if !(group.firing.is_empty() && group.news.is_empty() && group.held.is_empty()) {
-            return;
-        }
-        if let Some(due) = group.due {
-            self.timers.remove(&(due, id));
-        }
-        self.by_labels.remove(&(group.leaf, group.labels.clone()));
-        self.groups[id] = None;
-        self.free.push(id);
-        self.holding.remove(&id);
-    }
-
-    /// Looks again at what was held back by inhibition or the time.
-    fn recheck_held(&mut self, now: Timestamp) {
-        self.recheck = false;
-        let holding: Vec<usize> = self.holding.iter().copied().collect();
-        for id in holding {
-            let Some(group) = self.groups[id].as_mut() else { continue };
-            let leaf = &self.plan.tree.leaves()[group.leaf];
-            let muted = self.plan.muted(leaf, now);
-            let free: Vec<Fingerprint> = group
-                .held
-                .keys()
-                .filter(|member| {
-                    let known = self.alerts.get(*member);
-                    let held = known.and_then(|known| inhibited(&self.inhibitor, &known.news));
-                    muted.or(held).is_none()
-                })
-                .copied()
-                .collect();
-            for member in &free {
-                group.held.remove(member);
-                group.news.insert(*member);
-            }
-            if group.held.is_empty() {
-                self.holding.remove(&id);
-            }
-            for member in free {
-                self.arm(id, member, now);
-            }
-        }
-    }
-}
-
-/// Notes what is held back, each reason once; answers with the others.
-fn sort_out(
-    group: &mut Group,
-    wanted: BTreeSet<Fingerprint>,
-    reason_of: impl Fn(&Fingerprint) -> Option<Reason>,
-    noted: &mut Vec<Held>,
-) -> Vec<Fingerprint> {
-    let mut told = Vec::new();
-    for fingerprint in wanted {
-        let Some(reason) = reason_of(&fingerprint) else {
-            group.held.remove(&fingerprint);
-            told.push(fingerprint);
-            continue;
-        };
-        if group.held.insert(fingerprint, reason) != Some(reason) {
-            noted.push(Held { leaf: group.leaf, fingerprint, reason });
-        }
-    }
-    told
-}
-
-/// An end is not held back by inhibition: who was told that the alert fires would wait for it for ever.
-fn inhibited(inhibitor: &Inhibitor, news: &News) -> Option<Reason> {
-    let may_be = news.status == AlertStatus::Firing;
-    (may_be && inhibitor.inhibits(&news.labels)).then_some(Reason::Inhibited)
-}
-
-/// Whether a receiver knows the state of an alert, or is about to be told by a ticket that waits.
-fn knows(told: Option<&Told>, stored: &StoredAlert, has_tickets: bool) -> bool {
-    let Some(told) = told else { return stored.status != AlertStatus::Firing };
-    let has_ticket = has_tickets && told.result == DeliveryResult::Retrying;
-    if has_ticket || stored.status == AlertStatus::Stale {
-        return true;
-    }
-    let is_firing = stored.status == AlertStatus::Firing;
-    match told.sent {
-        Some(sent) => {
-            (sent.status == AlertStatus::Firing) == is_firing
-                && stored.alert.starts_at <= sent.starts_at
-        }
-        None => !is_firing || told.result == DeliveryResult::Failed,
-    }
-}
-
-fn describe(
-    group: &Group,
-    alerts: &HashMap<Fingerprint, Known>,
-    told: &[Fingerprint],
-    is_repeat: bool,
-) -> Flush {
-    let mut mark = std::hash::DefaultHasher::new();
-    let (mut priority, mut firing) = (u8::MAX, 0_u64);
-    let (mut event_at, mut since) = (Timestamp(i64::MAX), Timestamp(i64::MAX));
-    mark.write_u64(group.labels.hash());
-    for fingerprint in told {
-        let Some(Known { news, .. }) = alerts.get(fingerprint) else { continue };
-        (fingerprint.0, news.status.as_str(), news.at.0).hash(&mut mark);
-        priority = priority.min(news.priority);
-        event_at = event_at.min(news.at);
-        since = since.min(news.starts_at);
-        firing += u64::from(news.status != AlertStatus::Resolved);
-    }
-    if is_repeat {
-        group.told_at.map(|at| at.0).hash(&mut mark);
-    }
-    Flush {
-        leaf: group.leaf,
-        labels: group.labels.clone(),
-        alerts: told.to_vec(),
-        left_out: (group.firing.len() as u64).saturating_sub(firing),
-        is_repeat,
-        repeat_interval: Duration::ZERO,
-        priority,
-        event_at,
-        since,
-        mark: mark.finish(),
     }
 }
 

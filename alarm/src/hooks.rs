@@ -11,16 +11,20 @@ use axum::extract::{OriginalUri, Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use channels::Language;
 use channels::callback::{Callback, CallbackSpec, Click, Incoming};
 use channels::handle::{self, Act};
+use channels::redraw::Held;
+use channels::{Language, Request, slack};
 use db::DbError;
 use db::claims::ClaimKind;
+use page::Words;
 use serde_json::json;
 
+use crate::claim_page::words;
 use crate::claiming::Wanted;
 use crate::mutes::Wish;
 use crate::notify::buttons::{HANDLE_LIFE, Handled};
+use crate::notify::redraw::Drawn;
 use crate::people::People;
 
 /// A repeated event is noticed for so long: as long as its button works, since some platforms sign no time.
@@ -56,14 +60,19 @@ async fn take(
         Ok(Callback::Challenge(text)) => challenge(spec, text),
         Ok(Callback::Other) => StatusCode::OK.into_response(),
         Ok(Callback::Click(click)) => {
-            let text = match people.pressed(&click).await {
-                Ok(text) => text,
+            let said = match people.pressed(&click).await {
+                Ok(said) => said,
                 Err(fault) => {
                     tracing::error!(error = format!("{fault:#}"), "a pressed button did nothing");
-                    "It could not be stored; press again. / 未能保存,请重试。".to_owned()
+                    Said::only("It could not be stored; press again. / 未能保存,请重试。")
                 }
             };
-            answer(spec, &click, &text)
+            if let Some(request) = said.request(spec, &click)
+                && people.easel.try_send(request).is_err()
+            {
+                tracing::warn!("too many messages are to be drawn anew; one stays as it is");
+            }
+            answer(spec, &click, &said)
         }
         Err(_) => {
             people.office.metrics.refused_callback(spec.kind());
@@ -79,18 +88,48 @@ fn challenge(spec: &CallbackSpec, text: String) -> Response {
     }
 }
 
-/// Each platform shows a text to who pressed in a form of its own.
-fn answer(spec: &CallbackSpec, click: &Click, text: &str) -> Response {
+/// What a press is answered with.
+#[derive(Debug)]
+struct Said {
+    /// For who pressed.
+    text: String,
+    /// The message with what holds now, for all who see it.
+    drawn: Option<Drawn>,
+}
+
+impl Said {
+    fn only(text: impl Into<String>) -> Self {
+        Self { text: text.into(), drawn: None }
+    }
+
+    /// What is to be sent besides the answer.
+    fn request(&self, spec: &CallbackSpec, click: &Click) -> Option<Request> {
+        let drawn = self.drawn.as_ref();
+        let redrawn = drawn
+            // A bot of another platform has sent its own copy.
+            .filter(|drawn| drawn.bot.spec.family() == spec.kind())
+            .and_then(|drawn| drawn.bot.spec.channel().redraw(&drawn.message, &click.place));
+        match spec {
+            CallbackSpec::Slack { .. } => {
+                redrawn.or_else(|| slack::whisper(&click.place, &self.text))
+            }
+            _ => redrawn,
+        }
+    }
+}
+
+/// Each platform shows a text to who pressed in a form of its own, and some take the new message with it.
+fn answer(spec: &CallbackSpec, click: &Click, said: &Said) -> Response {
+    let text = said.text.as_str();
+    let drawn = said.drawn.as_ref().and_then(|drawn| spec.redrawn(&drawn.message));
     match spec {
         CallbackSpec::Feishu { .. } => {
-            Json(json!({ "toast": { "type": "info", "content": text } })).into_response()
-        }
-        CallbackSpec::Slack { .. } => {
-            let body = json!({
-                "response_type": "ephemeral", "replace_original": false, "text": text,
-            });
+            let mut body = drawn.unwrap_or_else(|| json!({}));
+            body["toast"] = json!({ "type": "info", "content": text });
             Json(body).into_response()
         }
+        // It shows nothing of this: the text goes to the address that the press came with.
+        CallbackSpec::Slack { .. } => StatusCode::OK.into_response(),
         CallbackSpec::Telegram { .. } => {
             let id = click.event.strip_prefix("telegram:").unwrap_or("");
             let body = json!({
@@ -106,32 +145,35 @@ fn answer(spec: &CallbackSpec, click: &Click, text: &str) -> Response {
         }
         CallbackSpec::WeCom { .. } => StatusCode::OK.into_response(),
         CallbackSpec::DingTalk { .. } | CallbackSpec::Signed { .. } => {
-            Json(json!({ "ok": true, "text": text })).into_response()
+            let mut body = drawn.unwrap_or_else(|| json!({}));
+            (body["ok"], body["text"]) = (json!(true), json!(text));
+            Json(body).into_response()
         }
     }
 }
 
 impl People {
     /// Does what a button says; answers with what to show.
-    async fn pressed(&self, click: &Click) -> anyhow::Result<String> {
+    async fn pressed(&self, click: &Click) -> anyhow::Result<Said> {
         let Some((handle, act)) = handle::parse(&click.action) else {
-            return Ok("This button is not one of Saker's. / 未知按钮。".to_owned());
+            return Ok(Said::only("This button is not one of Saker's. / 未知按钮。"));
         };
         let Some(actor) = self.owner(&click.user) else {
-            return Ok(format!(
+            return Ok(Said::only(format!(
                 "{} is nobody here: ask for an address in alarm's users. / 账号未关联。",
                 click.user
-            ));
+            )));
         };
         let Some(handled) = self.office.handled(handle).await? else {
-            return Ok("This button is too old. / 按钮已过期。".to_owned());
+            return Ok(Said::only("This button is too old. / 按钮已过期。"));
         };
         if !handled.is_chat && actor != handled.user {
-            return Ok(format!("Only {} can press here. / 只能操作自己的消息。", handled.user));
+            let text = format!("Only {} can press here. / 只能操作自己的消息。", handled.user);
+            return Ok(Said::only(text));
         }
         let pressed = Pressed { handled, act, actor };
         if !self.claim_event(click).await? {
-            return Ok(self.state_of(&pressed));
+            return Ok(self.said(handle, &pressed).await);
         }
         let done = self.act(&pressed, &click.event).await;
         if done.is_err() {
@@ -139,7 +181,40 @@ impl People {
             self.office.common.db.mutes().release(&event_name(click)).await?;
         }
         done?;
-        Ok(self.state_of(&pressed))
+        Ok(self.said(handle, &pressed).await)
+    }
+
+    async fn said(&self, handle: &str, pressed: &Pressed) -> Said {
+        let drawn = self
+            .office
+            .drawn(handle, &pressed.handled, |language| self.held(pressed, words(language)));
+        let drawn = drawn.await;
+        Said { text: self.state_of(pressed), drawn }
+    }
+
+    /// What holds for the message that was pressed, as it stands on it.
+    fn held(&self, pressed: &Pressed, words: Words) -> Held {
+        let (handled, now) = (&pressed.handled, self.now());
+        let mut held = Held::default();
+        let known = self.office.mutes.known();
+        let whom = pressed.muted();
+        let subject = handled.subject.as_ref();
+        if let Some(mute) = subject.and_then(|subject| known.holding(whom, subject, now)) {
+            let until = page::absolute(mute.until, &self.office.zone);
+            let values = [("user", whom), ("until", &until), ("actor", &mute.actor)];
+            held.facts.push((words.text("im.now").to_owned(), words.fill("im.muted", &values)));
+            // In a chat, whoever is called by name mutes themselves: the others may still want to.
+            held.is_muted = whom == handled.user;
+        }
+        for kind in [ClaimKind::Acknowledged, ClaimKind::Snoozed] {
+            let Some(claim) = self.holding(handled, kind) else { continue };
+            held.facts.push((words.text("im.now").to_owned(), self.sentence(&claim, words)));
+            match kind {
+                ClaimKind::Acknowledged => held.is_taken = true,
+                ClaimKind::Snoozed => held.is_put_off = true,
+            }
+        }
+        held
     }
 
     /// Who pressed, by the settings or by the addresses of users.
@@ -194,7 +269,7 @@ impl People {
             return match self.holding(handled, kind) {
                 Some(claim) => {
                     let said = [Language::English, Language::Chinese];
-                    said.map(|language| self.sentence(&claim, language)).join(" / ")
+                    said.map(|language| self.sentence(&claim, words(language))).join(" / ")
                 }
                 None => "It is over already. / 告警已恢复。".to_owned(),
             };
@@ -203,7 +278,7 @@ impl People {
         let subject = handled.subject.as_ref();
         match subject.and_then(|subject| known.holding(pressed.muted(), subject, now)) {
             Some(mute) => {
-                let until = crate::mute_page::moment(mute.until, &self.office.zone);
+                let until = page::absolute(mute.until, &self.office.zone);
                 format!("Muted by {} until {until}. / 已屏蔽至 {until}。", mute.actor)
             }
             None => "Not muted. / 未屏蔽。".to_owned(),

@@ -91,7 +91,8 @@ impl Api {
             }
         }
         if !good.is_empty() {
-            faults.extend(self.intake.take(good).await.map_err(intake_fault)?);
+            let refused = self.intake.take(good).await.map_err(intake_fault)?;
+            faults.extend(refused.into_iter().map(|refused| refused.text));
         }
         if faults.is_empty() { Ok(()) } else { Err((StatusCode::BAD_REQUEST, joined(&faults))) }
     }
@@ -145,33 +146,35 @@ async fn list_alerts(
     State(api): State<Arc<Api>>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Response {
-    let wanted = match Wanted::read(&query) {
-        Ok(wanted) => wanted,
-        Err(fault) => return error(StatusCode::BAD_REQUEST, &fault),
-    };
-    match api.view().await {
-        Ok(view) => Json(view.alerts(&wanted)).into_response(),
-        Err(fault) => cannot_list(&fault),
-    }
+    api.listed(&query, |view, wanted| Json(view.alerts(wanted)).into_response()).await
 }
 
 async fn list_groups(
     State(api): State<Arc<Api>>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Response {
-    let wanted = match Wanted::read(&query) {
-        Ok(wanted) => wanted,
-        Err(fault) => return error(StatusCode::BAD_REQUEST, &fault),
-    };
-    match api.view().await {
-        Ok(view) => Json(view.groups(&wanted)).into_response(),
-        Err(fault) => cannot_list(&fault),
-    }
+    api.listed(&query, |view, wanted| Json(view.groups(wanted)).into_response()).await
 }
 
-fn cannot_list(fault: &DbError) -> Response {
-    tracing::error!(error = daemon::error_chain(fault), "cannot list alerts");
-    error(StatusCode::INTERNAL_SERVER_ERROR, "alerts cannot be read now; ask again")
+impl Api {
+    async fn listed(
+        &self,
+        query: &[(String, String)],
+        show: impl FnOnce(&View, &Wanted) -> Response + Send,
+    ) -> Response {
+        let wanted = match Wanted::read(query) {
+            Ok(wanted) => wanted,
+            Err(fault) => return error(StatusCode::BAD_REQUEST, &fault),
+        };
+        match self.view().await {
+            Ok(view) => show(&view, &wanted),
+            Err(fault) => {
+                tracing::error!(error = daemon::error_chain(&fault), "cannot list alerts");
+                let text = "alerts cannot be read now; ask again";
+                error(StatusCode::INTERNAL_SERVER_ERROR, text)
+            }
+        }
+    }
 }
 
 async fn list_receivers(State(api): State<Arc<Api>>) -> Response {

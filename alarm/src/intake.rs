@@ -4,13 +4,12 @@
 //! order, and commits once for all of them. So two senders of one alert cannot overwrite each other's news,
 //! and a storm of small requests does not cost a disk flush each.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use db::DbError;
 use db::alerts::{AlertEvent, AlertStatus, EventKind, StoredAlert};
-use model::{Alert, Fingerprint, Timestamp};
+use model::{Alert, Fingerprint, FingerprintMap, Timestamp};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use wire::alert::{Accepted, AlertFault, PostableAlert};
@@ -63,7 +62,16 @@ pub(crate) enum IntakeError {
     Store(#[source] Arc<DbError>),
 }
 
-type Answer = Result<Vec<String>, IntakeError>;
+/// An alert that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// Its position in the request.
+    pub(crate) at: usize,
+    /// Which alert, and why.
+    pub(crate) text: String,
+}
+
+type Answer = Result<Vec<Refused>, IntakeError>;
 
 struct Request {
     news: Vec<Accepted>,
@@ -77,7 +85,7 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    /// Stores news of alerts. When this returns they are on disk; the texts say which were refused and why.
+    /// Stores news of alerts. When this returns they are on disk, but for those that were refused.
     pub(crate) async fn take(&self, news: Vec<Accepted>) -> Answer {
         let (answer, answered) = oneshot::channel();
         self.requests.try_send(Request { news, answer }).map_err(|_| IntakeError::Busy)?;
@@ -168,19 +176,24 @@ impl Writer {
         let alerts: Vec<StoredAlert> = overdue.into_iter().map(expire).collect();
         let events: Vec<AlertEvent> =
             alerts.iter().map(|stale| AlertEvent::new(stale, EventKind::Stale, now)).collect();
-        self.store_and_tell(&alerts, &events).await?;
-        Ok(alerts.len() as u64)
+        let stored = self.keep(alerts, events).await?;
+        let overdue = stored.alerts.len() as u64;
+        self.tell(stored).await;
+        Ok(overdue)
     }
 
     async fn write(&mut self, batch: Vec<Request>) {
         let (news, answers): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|request| (request.news, request.answer)).unzip();
         match self.store(news).await {
-            Ok(refused) => {
+            Ok((stored, refused)) => {
+                self.count(&stored.alerts, refused.iter().map(Vec::len).sum());
                 for (answer, refused) in answers.into_iter().zip(refused) {
                     // A client that went away does not need its answer.
                     let _ = answer.send(Ok(refused));
                 }
+                // What is left needs no client to wait for it.
+                self.tell(stored).await;
             }
             Err(error) => {
                 tracing::error!(
@@ -197,7 +210,10 @@ impl Writer {
     }
 
     /// Stores the news of several requests in one transaction; answers with the refusals of each.
-    async fn store(&mut self, requests: Vec<Vec<Accepted>>) -> Result<Vec<Vec<String>>, DbError> {
+    async fn store(
+        &mut self,
+        requests: Vec<Vec<Accepted>>,
+    ) -> Result<(Stored, Vec<Vec<Refused>>), DbError> {
         let now = self.common.clock.now();
         let mut fingerprints: Vec<Fingerprint> =
             requests.iter().flatten().map(|news| news.alert.fingerprint()).collect();
@@ -208,12 +224,10 @@ impl Writer {
         let room = if new == 0 { 0 } else { self.room(new, now).await? };
         let mut round =
             Round::new(known, usize::try_from(room).unwrap_or(usize::MAX), self.alerts_max, now);
-        let refused: Vec<Vec<String>> =
+        let refused: Vec<Vec<Refused>> =
             requests.into_iter().map(|news| round.merge_all(news)).collect();
         let (alerts, events) = round.changes();
-        self.store_and_tell(&alerts, &events).await?;
-        self.count(&alerts, &refused, now);
-        Ok(refused)
+        Ok((self.keep(alerts, events).await?, refused))
     }
 
     /// For how many new alerts there is room. Counting takes long in a large store, so the count is believed for
@@ -232,46 +246,57 @@ impl Writer {
         Ok(room)
     }
 
-    async fn store_and_tell(
+    async fn keep(
         &self,
-        alerts: &[StoredAlert],
-        events: &[AlertEvent],
-    ) -> Result<(), DbError> {
-        let now = self.common.clock.now();
+        alerts: Vec<StoredAlert>,
+        events: Vec<AlertEvent>,
+    ) -> Result<Stored, DbError> {
         // Who does not dispatch leaves the events in the store for the one who does.
-        let hands_over = self.dispatcher.leads(now);
-        self.common.db.alerts().store(alerts, events, hands_over).await?;
-        if hands_over && !events.is_empty() {
-            self.dispatcher.tell(Message::News(news_of(alerts, events))).await;
-        }
-        Ok(())
+        let hands_over = self.dispatcher.leads(self.common.clock.now());
+        self.common.db.alerts().store(&alerts, &events, hands_over).await?;
+        Ok(Stored { alerts, events, hands_over })
     }
 
-    fn count(&self, alerts: &[StoredAlert], refused: &[Vec<String>], now: Timestamp) {
+    async fn tell(&self, stored: Stored) {
+        if stored.hands_over && !stored.events.is_empty() {
+            self.dispatcher.tell(Message::News(stored.news())).await;
+        }
+    }
+
+    fn count(&self, alerts: &[StoredAlert], refused: usize) {
         for status in [AlertStatus::Firing, AlertStatus::Resolved] {
             let of_status = alerts.iter().filter(|alert| alert.status == status).count();
             self.common.metrics.received_alerts(status, of_status as u64);
         }
-        let refused: usize = refused.iter().map(Vec::len).sum();
         self.common.metrics.refused_alerts(Refusal::TooManyStored, refused as u64);
-        self.common.metrics.took_in_at(now);
+        self.common.metrics.took_in_at(self.common.clock.now());
     }
 }
 
-/// The alerts that something happened to, each once.
-fn news_of(alerts: &[StoredAlert], events: &[AlertEvent]) -> Vec<(Fingerprint, News)> {
-    let changed: HashMap<Fingerprint, Timestamp> =
-        events.iter().map(|event| (event.fingerprint, event.at)).collect();
-    let news = alerts.iter().filter_map(|stored| {
-        let fingerprint = stored.alert.fingerprint();
-        changed.get(&fingerprint).map(|at| (fingerprint, News::of(stored, *at)))
-    });
-    news.collect()
+/// What a commit stored.
+struct Stored {
+    alerts: Vec<StoredAlert>,
+    events: Vec<AlertEvent>,
+    /// Whether the dispatcher of this process is to be told.
+    hands_over: bool,
+}
+
+impl Stored {
+    /// The alerts that something happened to, each once.
+    fn news(&self) -> Vec<(Fingerprint, News)> {
+        let changed: FingerprintMap<Timestamp> =
+            self.events.iter().map(|event| (event.fingerprint, event.at)).collect();
+        let news = self.alerts.iter().filter_map(|stored| {
+            let fingerprint = stored.alert.fingerprint();
+            changed.get(&fingerprint).map(|at| (fingerprint, News::of(stored, *at)))
+        });
+        news.collect()
+    }
 }
 
 /// Merges the news of one commit in memory. Pure.
 struct Round {
-    current: HashMap<Fingerprint, StoredAlert>,
+    current: FingerprintMap<StoredAlert>,
     changed: Vec<Fingerprint>,
     events: Vec<AlertEvent>,
     room: usize,
@@ -286,17 +311,18 @@ impl Round {
         Self { current, changed: Vec::new(), events: Vec::new(), room, alerts_max, now }
     }
 
-    fn merge_all(&mut self, news: Vec<Accepted>) -> Vec<String> {
+    fn merge_all(&mut self, news: Vec<Accepted>) -> Vec<Refused> {
         let mut refused = Vec::new();
-        for news in news {
+        for (at, news) in news.into_iter().enumerate() {
             let fingerprint = news.alert.fingerprint();
             let old = self.current.get(&fingerprint);
             if old.is_none() {
                 if self.room == 0 {
-                    refused.push(format!(
+                    let text = format!(
                         "alert {} is new and the store is full: alarm.alerts_max is {}",
                         news.alert.labels, self.alerts_max
-                    ));
+                    );
+                    refused.push(Refused { at, text });
                     continue;
                 }
                 self.room -= 1;
@@ -424,11 +450,9 @@ mod tests {
         let mut round = Round::new(vec![known], 1, 2, NOW);
         let refused =
             round.merge_all(vec![news("known", 900), news("new", 2_000), news("newer", 2_000)]);
-        assert_eq!(refused.len(), 1);
-        assert!(
-            refused[0].contains("newer") && refused[0].contains("alarm.alerts_max is 2"),
-            "{refused:?}"
-        );
+        assert_eq!((refused.len(), refused[0].at), (1, 2));
+        let text = &refused[0].text;
+        assert!(text.contains("newer") && text.contains("alarm.alerts_max is 2"), "{text}");
         assert_eq!(round.changes().0.len(), 2);
     }
 

@@ -102,6 +102,19 @@ fn split_at_commas(text: &str) -> Vec<&str> {
     parts
 }
 
+/// A matcher as [`parse_matcher`] reads it back.
+pub(crate) fn matcher_text(matcher: &Matcher) -> String {
+    let quoted = |text: &str| {
+        let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        format!("\"{escaped}\"")
+    };
+    let name = match model::is_label_name(&matcher.name) {
+        true => matcher.name.clone(),
+        false => quoted(&matcher.name),
+    };
+    format!("{name}{}{}", matcher.op.as_str(), quoted(&matcher.value))
+}
+
 /// Matchers as Alertmanager writes them: sorted, `{a="b",c!~"d"}`.
 pub(crate) fn matchers_text(matchers: &[Matcher]) -> String {
     let mut texts: Vec<(&str, String)> = matchers

@@ -151,10 +151,10 @@ impl Metrics {
             falcon_events: add(
                 registry,
                 "falcon_events",
-                "Events of Open-Falcon's judges; bad ones were put aside",
+                "Events of Open-Falcon's judges; bad and refused ones were put aside",
             ),
         };
-        for result in ["accepted", "bad"] {
+        for result in ["accepted", "bad", "refused"] {
             metrics.falcon_events(result, 0);
         }
         for result in ["ok", "failed"] {

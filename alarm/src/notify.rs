@@ -7,6 +7,7 @@ mod desk;
 pub(crate) mod failed;
 pub(crate) mod messages;
 pub(crate) mod office;
+pub(crate) mod redraw;
 pub(crate) mod sender;
 mod transport;
 
@@ -45,6 +46,8 @@ pub(crate) enum Way {
     Webhook(Url),
     /// Bots: the message is stored and sent by their sender.
     Bots(Arc<Team>),
+    /// Nobody: what would be told is noted.
+    DryRun,
 }
 
 /// One way to tell somebody, ready for use.
@@ -67,6 +70,7 @@ impl Receiver {
     ) -> anyhow::Result<Self> {
         let name = config.name.clone();
         let way = match config.bots.as_slice() {
+            _ if config.dry_run => Way::DryRun,
             [] => Way::Webhook(
                 Url::parse(&config.webhook_url.0)
                     .with_context(|| format!("webhook_url of receiver {name}"))?,
@@ -116,6 +120,7 @@ impl Receiver {
                     Answer::Temporary { code: 0, detail, retry_after: None }
                 }
             },
+            Way::DryRun => Answer::Noted,
         }
     }
 

@@ -246,6 +246,7 @@ pub(crate) mod tests {
             timeout: Duration::from_secs(1),
             retry_for: HOUR,
             concurrency: 1,
+            dry_run: false,
             texts: Vec::new(),
         };
         let library = std::sync::Arc::new(template::alertmanager::library());

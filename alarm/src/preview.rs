@@ -69,7 +69,7 @@ pub(crate) struct Way {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Integration {
     pub(crate) key: String,
-    /// `webhook`, or the kinds of the bots, the main one first.
+    /// `webhook`, `dry_run`, or the kinds of the bots, the main one first.
     pub(crate) kinds: Vec<&'static str>,
     /// Who is told at this moment; none for the chat of the bots.
     pub(crate) people: Vec<String>,
@@ -120,6 +120,7 @@ fn way(plan: &Plan, directory: &Directory, leaf: &Leaf, labels: &Labels, now: Ti
     let integrations = plan.integrations_of(&leaf.receiver).map(|receiver| {
         let (kinds, people) = match &receiver.way {
             Channel::Webhook(_) => (vec!["webhook"], Vec::new()),
+            Channel::DryRun => (vec!["dry_run"], Vec::new()),
             Channel::Bots(team) => {
                 let named = team.people.iter().map(|person| person.user.to_owned());
                 let found = find(&team.recipients, directory, now).people;

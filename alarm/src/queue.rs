@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::Context;
 use model::{Fingerprint, Labels, Timestamp};
 use serde::{Deserialize, Serialize};
-use state::{Event, NewEvent, State};
+use state::{Event, NewEvent, PLACES_PER_OLDEST, State};
 use tokio::sync::Notify;
 
 /// What lies on a queue.
@@ -139,11 +139,8 @@ impl Queue {
     }
 }
 
-/// Of so many tickets one is the one that waits longest, whatever its priority; the others are the most urgent.
-const TICKETS_PER_OLDEST: u64 = 8;
-
-/// The queue of one integration in memory, under the contract of the shared one: most urgent first, some to those that
-/// wait longest, each taken under a lease until it is done. Tickets are numbered as they come.
+/// The queue of one integration in memory, under the contract and the rule of the shared one ([`PLACES_PER_OLDEST`]),
+/// each ticket taken under a lease until it is done. Tickets are numbered as they come.
 #[derive(Debug, Default)]
 struct Tray {
     slips: HashMap<u64, Slip>,
@@ -189,7 +186,7 @@ impl Tray {
         }
         let mut numbers = Vec::new();
         while numbers.len() < max {
-            let is_turn_of_oldest = (self.handed_out + 1).is_multiple_of(TICKETS_PER_OLDEST);
+            let is_turn_of_oldest = (self.handed_out + 1).is_multiple_of(PLACES_PER_OLDEST);
             let oldest = if is_turn_of_oldest { self.ages.first().copied() } else { None };
             let most_urgent = || self.waiting.first().map(|(_, number)| *number);
             let Some(number) = oldest.or_else(most_urgent) else { break };

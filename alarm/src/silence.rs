@@ -123,9 +123,19 @@ impl Silence {
         }
     }
 
+    /// Its matchers.
+    pub(crate) fn matchers(&self) -> &[Matcher] {
+        &self.matchers
+    }
+
+    /// Whether it is about an alert with these labels, whenever it holds.
+    pub(crate) fn is_for(&self, labels: &Labels) -> bool {
+        matchers_all(&self.matchers, labels)
+    }
+
     /// Whether it holds for an alert with these labels now.
     pub(crate) fn holds(&self, labels: &Labels, now: Timestamp) -> bool {
-        self.state(now) == SilenceState::Active && matchers_all(&self.matchers, labels)
+        self.state(now) == SilenceState::Active && self.is_for(labels)
     }
 
     /// How long after the last alert it held for was resolved it ends by itself, if it does.

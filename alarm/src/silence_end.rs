@@ -56,7 +56,7 @@ impl SilenceEnds {
         let ended = alerts.ended_since(since, ENDED_MAX).await?;
         for silence in silences {
             if is_done(silence, &open, &ended, now) {
-                self.common.silences.expire(&silence.id, now).await?;
+                self.common.silences.expire(&silence.id, ("alarm", ""), now).await?;
                 tracing::info!(silence.id = silence.id, "silence ended with its alerts");
             }
         }

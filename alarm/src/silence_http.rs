@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use daemon::PeerAddr;
 use model::{Matcher, Timestamp};
 use wire::silence::{GettableSilence, PATH, PostableSilence, PostedSilence, SilenceState};
 
@@ -24,13 +25,14 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/api/v2/silence/{id}", get(show).delete(expire))
 }
 
-async fn post(State(api): State<Arc<Api>>, body: Bytes) -> Response {
+async fn post(State(api): State<Arc<Api>>, PeerAddr(peer): PeerAddr, body: Bytes) -> Response {
     let posted: PostableSilence = match serde_json::from_slice(&body) {
         Ok(posted) => posted,
         Err(fault) => return error(StatusCode::BAD_REQUEST, &format!("not a silence: {fault}")),
     };
     let (author, comment) = (posted.created_by.clone(), posted.comment.clone());
-    match api.common.silences.post(posted, api.common.clock.now()).await {
+    let (now, peer) = (api.common.clock.now(), peer.ip().to_string());
+    match api.common.silences.post(posted, (&author, &peer), now).await {
         Ok(silence_id) => {
             tracing::info!(silence.id = silence_id, author, comment, "silence stored");
             Json(PostedSilence { silence_id }).into_response()
@@ -39,8 +41,14 @@ async fn post(State(api): State<Arc<Api>>, body: Bytes) -> Response {
     }
 }
 
-async fn expire(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Response {
-    match api.common.silences.expire(&id, api.common.clock.now()).await {
+async fn expire(
+    State(api): State<Arc<Api>>,
+    PeerAddr(peer): PeerAddr,
+    Path(id): Path<String>,
+) -> Response {
+    let (now, peer) = (api.common.clock.now(), peer.ip().to_string());
+    // The API does not say who.
+    match api.common.silences.expire(&id, ("", &peer), now).await {
         Ok(()) => {
             tracing::info!(silence.id = id, "silence ended");
             StatusCode::OK.into_response()

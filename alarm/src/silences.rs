@@ -1,20 +1,16 @@
-//! The silences of this instance: a copy of those in the store, renewed every second, so that a silence made
-//! at any instance holds at all of them within a second.
+//! The silences of this instance: a copy of those in the store.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use daemon::Clock;
-use db::{Db, DbError, SilenceRow};
+use db::{AuditEntry, Db, DbError, SilenceRow, Trail};
 use model::Timestamp;
 use thiserror::Error;
 use wire::silence::PostableSilence;
 
+use crate::matchers::matchers_text;
 use crate::silence::{self, Silence, SilenceFault};
 
-const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
-/// Changes within one millisecond leave the stamp as it is; this often it is not trusted.
-const REFRESHES_BY_STAMP: u32 = 30;
 /// How long silences are listed after their end.
 pub(crate) const KEPT_FOR: Duration = Duration::from_secs(120 * 3600);
 
@@ -36,13 +32,20 @@ pub(crate) struct Silences {
     known: Arc<RwLock<Arc<Vec<Silence>>>>,
     // Two changes at once would be judged by the same state.
     changing: Arc<tokio::sync::Mutex<()>>,
+    trail: Arc<Trail>,
     silences_max: usize,
 }
 
 impl Silences {
     /// None are known before the first [`Silences::load`].
     pub(crate) fn new(db: Db, silences_max: usize) -> Self {
-        Self { db, known: Arc::default(), changing: Arc::default(), silences_max }
+        Self {
+            db,
+            known: Arc::default(),
+            changing: Arc::default(),
+            trail: Arc::default(),
+            silences_max,
+        }
     }
 
     /// Those that are known.
@@ -58,38 +61,18 @@ impl Silences {
         Ok(())
     }
 
-    /// Follows the changes of other instances for as long as the process runs.
-    pub(crate) async fn follow(self, clock: Clock) {
-        let (mut seen, mut by_stamp) = (None, 0);
-        loop {
-            if let Err(error) = self.refresh(&mut seen, &mut by_stamp).await {
-                seen = None;
-                let error = daemon::error_chain(&error);
-                tracing::error!(error, "cannot read the silences; the last known ones hold");
-            }
-            clock.sleep(REFRESH_INTERVAL).await;
-        }
+    /// Changes with every change of what is stored.
+    pub(crate) async fn stamp(&self) -> Result<(u64, i64, i64), DbError> {
+        let (count, latest) = self.db.silences().stamp().await?;
+        Ok((count, latest, 0))
     }
 
-    async fn refresh(
-        &self,
-        seen: &mut Option<(u64, i64)>,
-        by_stamp: &mut u32,
-    ) -> Result<(), DbError> {
-        let stamp = self.db.silences().stamp().await?;
-        if *seen == Some(stamp) && *by_stamp < REFRESHES_BY_STAMP {
-            *by_stamp += 1;
-            return Ok(());
-        }
-        self.load().await?;
-        (*seen, *by_stamp) = (Some(stamp), 0);
-        Ok(())
-    }
-
-    /// Makes or changes a silence; answers with the id of the one that holds from now on.
+    /// Makes or changes a silence; answers with the id of the one that holds from now on. `by` is for the audit:
+    /// who, and the address of the socket's other end.
     pub(crate) async fn post(
         &self,
         posted: PostableSilence,
+        by: (&str, &str),
         now: Timestamp,
     ) -> Result<String, ChangeError> {
         let posted = Silence::read(posted, now)?;
@@ -97,26 +80,41 @@ impl Silences {
         self.load().await?;
         let new_id = uuid::Uuid::new_v4().to_string();
         let changed = silence::change(&self.known(), posted, new_id, self.silences_max, now)?;
-        self.store(&changed).await?;
-        Ok(changed.last().map_or_else(String::new, |silence| silence.id.clone()))
+        let Some(made) = changed.last() else { return Ok(String::new()) };
+        let detail = serde_json::json!({
+            "matchers": matchers_text(made.matchers()), "startsAt": made.starts_at.rfc3339(),
+            "endsAt": made.ends_at.rfc3339(), "comment": made.comment,
+        });
+        let entry = self.entry(by, "silence.put", &made.id, now);
+        self.store(&changed, &AuditEntry { detail: detail.to_string(), ..entry }).await?;
+        Ok(made.id.clone())
     }
 
-    /// Ends a silence; one that is over stays as it is.
-    pub(crate) async fn expire(&self, id: &str, now: Timestamp) -> Result<(), ChangeError> {
+    /// Ends a silence; one that is over stays as it is. `by` as in [`Silences::post`].
+    pub(crate) async fn expire(
+        &self,
+        id: &str,
+        by: (&str, &str),
+        now: Timestamp,
+    ) -> Result<(), ChangeError> {
         let _turn = self.changing.lock().await;
         self.load().await?;
         let known = self.known();
         let silence = known.iter().find(|silence| silence.id == id);
         let silence = silence.ok_or_else(|| SilenceFault::Unknown(id.to_owned()))?;
         if let Some(ended) = silence::expire(silence, now) {
-            self.store(&[ended]).await?;
+            self.store(&[ended], &self.entry(by, "silence.expire", id, now)).await?;
         }
         Ok(())
     }
 
-    async fn store(&self, changed: &[Silence]) -> Result<(), DbError> {
+    fn entry(&self, by: (&str, &str), action: &str, id: &str, now: Timestamp) -> AuditEntry {
+        self.trail.entry(by, action, &format!("silence/{id}"), now)
+    }
+
+    async fn store(&self, changed: &[Silence], entry: &AuditEntry) -> Result<(), DbError> {
         let rows: Vec<SilenceRow> = changed.iter().map(to_row).collect();
-        self.db.silences().store(&rows).await?;
+        self.db.silences().store(&rows, entry).await?;
         self.load().await
     }
 

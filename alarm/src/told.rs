@@ -68,7 +68,7 @@ pub(crate) fn after_attempt(
     let wait = receiver.retry_after(attempts, answer, fingerprint.0);
     let again = wait.map(|wait| now.plus(wait));
     let result = match answer {
-        Answer::Accepted { .. } => DeliveryResult::Sent,
+        answer if answer.is_final_success() => DeliveryResult::Sent,
         _ if again.is_some() => DeliveryResult::Retrying,
         _ => DeliveryResult::Failed,
     };
@@ -89,7 +89,6 @@ pub(crate) fn after_attempt(
         detail: answer.detail().to_owned(),
     };
     let delivery = Delivery {
-        id: format!("{fingerprint}-{}-{}-{attempts}", now.0, receiver.name),
         fingerprint,
         receiver: receiver.name.clone(),
         status,
@@ -189,6 +188,13 @@ mod tests {
             (Some(sent), DeliveryResult::Sent, None)
         );
         assert_eq!((done.delivery.code, done.delivery.duration_ms), (202, 12));
+    }
+
+    #[test]
+    fn what_a_receiver_on_trial_would_be_told_is_noted_as_such() {
+        let done = attempt(None, &Answer::Noted);
+        assert_eq!((done.told.result, done.again), (DeliveryResult::Sent, None));
+        assert_eq!(done.delivery.detail, "dry_run: nobody was told");
     }
 
     #[test]

@@ -145,9 +145,11 @@ impl Upkeep {
         let claims = self.common.db.claims().prune(now.minus(claims::KEPT_FOR)).await?;
         let stand_ins = self.common.directory.prune(now).await?;
         let retention = self.common.config.retention;
+        let steps = self.common.db.claims().prune_steps(now.minus(retention)).await?;
         let acks = self.common.db.noise().prune(now.minus(retention)).await?;
         let rows = silences
             + claims
+            + steps
             + stand_ins
             + acks
             + self.common.db.alerts().prune(now.minus(retention)).await?;

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use daemon::{Context, Door};
 use storage::Reader;
 
-use crate::centres::{Centres, ComingDb};
+use crate::centres::{Ages, Centres, ComingDb};
 use crate::config::Config;
 use crate::gate::Gate;
 use crate::http::{self, App};
@@ -49,8 +49,7 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     let centres =
         Centres::open(&config, centres, (own, db), tools).context("open the data centres")?;
     let centres = Arc::new(centres);
-    let ages = Arc::clone(&centres);
-    context.add_metrics_text(move |out| ages.put_ages(out));
+    context.registry().register_collector(Box::new(Ages(Arc::clone(&centres))));
 
     let token_file = config.token_file.clone();
     let app =

@@ -405,7 +405,7 @@ mod tests {
         assert_eq!(places(&catalogue, MatchOp::Equal, "moved"), [0, 1], "in two");
         assert_eq!(places(&catalogue, MatchOp::Equal, "new"), [0, 1, 2], "in none");
         assert_eq!(places(&catalogue, MatchOp::Equal, ""), [0, 1, 2]);
-        assert_eq!(catalogue.shared(), ["moved".into()]);
+        assert_eq!(catalogue.shared(), [Box::from("moved")]);
         assert_eq!(catalogue.counts().iter().map(|c| c.series).collect::<Vec<_>>(), [2, 2, 1]);
     }
 

@@ -1,13 +1,17 @@
 //! The data centres that are asked: those of the configuration, and those set by API, which the database keeps.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use daemon::{Clock, Faults};
 use db::{DataCentreRow, Db};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
 use reqwest::Client;
 use serde_json::{Value, json};
 use storage::{Reader, Storage};
@@ -348,27 +352,22 @@ impl Centres {
         Some(self.clock.now().since(told_at).as_secs_f64())
     }
 
-    /// How old what each source told is, as metrics.
-    pub(crate) fn put_ages(&self, out: &mut String) {
+    /// How old what each source told is, by data centre and source.
+    fn ages(&self) -> Vec<(OfSource, f64)> {
         let census = self.census();
         let Place { sites, .. } = self.place();
-        out.push_str(
-            "# HELP apiproxy_catalogue_age_seconds How long ago a source told its hosts: the store, or a hbs by its \
-             address.\n# TYPE apiproxy_catalogue_age_seconds gauge\n",
-        );
+        let mut ages = Vec::new();
         for (at, site) in sites.list().iter().enumerate() {
             let hbs =
                 site.about.hbs.iter().map(|hbs| (hbs.url.as_str(), census.1.hbs(at, &hbs.url)));
             for (source, view) in std::iter::once(("store", census.1.store(at))).chain(hbs) {
-                if let Some(age) = self.age(view.as_ref()) {
-                    let (name, source) = (escaped(&site.centre.name), escaped(source));
-                    let _infallible = writeln!(
-                        out,
-                        "apiproxy_catalogue_age_seconds{{datacenter=\"{name}\",source=\"{source}\"}} {age}"
-                    );
-                }
+                let datacenter = &site.centre.name;
+                ages.extend(self.age(view.as_ref()).map(|age| {
+                    (OfSource { datacenter: datacenter.to_owned(), source: source.to_owned() }, age)
+                }));
             }
         }
+        ages
     }
 
     fn census(&self) -> MutexGuard<'_, (u64, Census)> {
@@ -376,6 +375,27 @@ impl Centres {
     }
 }
 
-fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+/// A source of the catalogue, as labels.
+#[derive(Debug, EncodeLabelSet)]
+struct OfSource {
+    datacenter: String,
+    source: String,
+}
+
+/// The ages of the catalogue's sources, read when somebody asks.
+#[derive(Debug)]
+pub(crate) struct Ages(pub(crate) Arc<Centres>);
+
+impl Collector for Ages {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (name, help) = (
+            "apiproxy_catalogue_age_seconds",
+            "How long ago a source told its hosts: the store, or a hbs by its address.",
+        );
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (of, age) in self.0.ages() {
+            ConstGauge::new(age).encode(family.encode_family(&of)?)?;
+        }
+        Ok(())
+    }
 }

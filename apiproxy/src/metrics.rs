@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use daemon::Context;
+use daemon::{Context, share_metric};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -206,25 +206,27 @@ impl Metrics {
         }
         let mut registry = context.registry();
         let help = "Requests by what was asked for and by success or the type of the error";
-        registry.register("apiproxy_requests", help, metrics.requests.clone());
+        share_metric(&mut registry, "apiproxy_requests", help, &metrics.requests);
         let help = "How long requests took, the wait for their turn included";
-        registry.register("apiproxy_request_seconds", help, metrics.seconds.clone());
+        share_metric(&mut registry, "apiproxy_request_seconds", help, &metrics.seconds);
         let help = "Questions to data centres by what came of them; skipped are those to one that failed too often";
-        registry.register("apiproxy_datacenter_requests", help, metrics.sites.clone());
+        share_metric(&mut registry, "apiproxy_datacenter_requests", help, &metrics.sites);
         let help = "How long data centres took to answer";
-        registry.register("apiproxy_datacenter_seconds", help, metrics.site_seconds.clone());
-        registry.register(
+        share_metric(&mut registry, "apiproxy_datacenter_seconds", help, &metrics.site_seconds);
+        share_metric(
+            &mut registry,
             "apiproxy_queries_in_flight",
             "Queries being worked on",
-            metrics.in_flight.clone(),
+            &metrics.in_flight,
         );
-        registry.register(
+        share_metric(
+            &mut registry,
             "apiproxy_queries_waiting",
             "Queries waiting for their turn",
-            metrics.waiting.clone(),
+            &metrics.waiting,
         );
         let help = "Changes, questions and logins that were refused for want of a right token";
-        registry.register("apiproxy_refused", help, metrics.refused.clone());
+        share_metric(&mut registry, "apiproxy_refused", help, &metrics.refused);
         for (name, help, gauge) in [
             ("apiproxy_catalogue_hosts", "Hosts in the catalogue", &metrics.catalogue_hosts),
             (
@@ -234,7 +236,7 @@ impl Metrics {
             ),
             ("apiproxy_catalogue_bytes", "Memory of the catalogue", &metrics.catalogue_bytes),
         ] {
-            registry.register(name, help, gauge.clone());
+            share_metric(&mut registry, name, help, gauge);
         }
         drop(registry);
         metrics.register_further(context);
@@ -252,13 +254,13 @@ impl Metrics {
     fn register_further(&self, context: &Context) {
         let mut registry = context.registry();
         let help = "Second requests of a question to replicas of a data centre: because the first was slow (hedge), failed or took half of the time (instead); won are those that answered first";
-        registry.register("apiproxy_datacenter_second_requests", help, self.site_again.clone());
+        share_metric(&mut registry, "apiproxy_datacenter_second_requests", help, &self.site_again);
         let help = "Range queries by what of their answer had been kept; unfit are those of which nothing can be";
-        registry.register("apiproxy_cache_requests", help, self.cache.clone());
+        share_metric(&mut registry, "apiproxy_cache_requests", help, &self.cache);
         let help = "Memory of the answers to range queries that are kept";
-        registry.register("apiproxy_cache_bytes", help, self.cache_bytes.clone());
+        share_metric(&mut registry, "apiproxy_cache_bytes", help, &self.cache_bytes);
         let help = "Kept answers that went for others, for want of apiproxy.cache_bytes_max";
-        registry.register("apiproxy_cache_evicted", help, self.cache_evicted.clone());
+        share_metric(&mut registry, "apiproxy_cache_evicted", help, &self.cache_evicted);
     }
 
     /// Counts a second request of a question to a data centre.

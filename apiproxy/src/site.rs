@@ -250,7 +250,7 @@ impl Sites {
 
     /// A question to them, to be answered within a time.
     pub(crate) fn ask(self: &Arc<Self>, within: Duration) -> Ask {
-        Ask { sites: self.clone(), until: Instant::now() + within, missing: Mutex::default() }
+        Ask { sites: Arc::clone(self), until: Instant::now() + within, missing: Mutex::default() }
     }
 
     /// Every one of them.
@@ -332,7 +332,8 @@ impl Ask {
         F: Fn(Arc<Site>, Duration) -> Fut,
         Fut: Future<Output = Result<T, Failure>>,
     {
-        let sites: Vec<Arc<Site>> = asked.iter().map(|at| self.sites.list[at].clone()).collect();
+        let sites: Vec<Arc<Site>> =
+            asked.iter().map(|at| Arc::clone(&self.sites.list[at])).collect();
         let answers = join_all(sites.iter().map(|site| self.one(site, &question))).await;
         let mut good = Vec::with_capacity(sites.len());
         let mut bad = Vec::new();
@@ -366,7 +367,7 @@ impl Ask {
     {
         // A store that is asked by nobody else has no other to be spared for, nor to be given without it.
         if self.sites.list.len() == 1 && site.has_no_replicas() {
-            return question(site.clone(), self.left()).await;
+            return question(Arc::clone(site), self.left()).await;
         }
         let call = Call { site, clock: &self.sites.clock, metrics: &self.sites.metrics };
         call.answer(question, self.left()).await

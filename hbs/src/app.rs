@@ -74,7 +74,7 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     share.round(context).await;
 
     let upgrades = config.upgrade.clone();
-    let upgrades = Upgrades::new(upgrades, db.clone(), state.clone(), share.clone(), context);
+    let upgrades = Upgrades::new(upgrades, db.clone(), state.clone(), Arc::clone(&share), context);
     let instance = config.owner();
     let app = Arc::new(App {
         trail: Trail::new(),
@@ -92,7 +92,7 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     });
     start_tasks(&app, context);
     upgrade_http::listen_socket(&app.upgrades, context)?;
-    let routes = http::routes(app.clone())
+    let routes = http::routes(Arc::clone(&app))
         .merge(upgrade_http::routes(app.upgrades.clone()))
         .merge(install::routes(app.config.upgrade.files.clone()));
     let http = context.listen(app.config.listen, routes).await?;
@@ -101,15 +101,15 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
 }
 
 fn start_tasks(app: &Arc<App>, context: &Context) {
-    let (shared, ctx) = (app.share.clone(), context.clone());
+    let (shared, ctx) = (Arc::clone(&app.share), context.clone());
     context.spawn_graceful("groups", move |stop| shared.run(ctx, stop));
-    let (writing, ctx) = (app.clone(), context.clone());
+    let (writing, ctx) = (Arc::clone(app), context.clone());
     context.spawn_graceful("host writer", move |stop| writer::store(writing, ctx, stop));
     let (upgrades, interval) = (app.upgrades.clone(), app.config.heartbeat_interval);
     context.spawn_graceful("rollout", move |stop| upgrades.conduct(interval, stop));
-    context.spawn("upkeep", upkeep::keep(app.clone(), context.clone()));
-    context.spawn("host series", series::export(app.clone(), context.clone()));
-    context.spawn("tokens", reload_tokens(app.clone(), context.clone()));
+    context.spawn("upkeep", upkeep::keep(Arc::clone(app), context.clone()));
+    context.spawn("host series", series::export(Arc::clone(app), context.clone()));
+    context.spawn("tokens", reload_tokens(Arc::clone(app), context.clone()));
 }
 
 async fn listen_rpc(app: &Arc<App>, context: &Context) -> anyhow::Result<SocketAddr> {
@@ -119,8 +119,8 @@ async fn listen_rpc(app: &Arc<App>, context: &Context) -> anyhow::Result<SocketA
         addr: app.config.rpc_listen,
         connections_max: app.config.rpc_connections_max,
     };
-    let app = app.clone();
-    let serve = move |connection, peer, stop| rpc::serve(app.clone(), connection, peer, stop);
+    let app = Arc::clone(app);
+    let serve = move |connection, peer, stop| rpc::serve(Arc::clone(&app), connection, peer, stop);
     context.listen_tcp(settings, serve).await
 }
 

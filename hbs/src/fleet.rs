@@ -255,7 +255,7 @@ impl Fleet {
     /// The hash of a host's desired state, if it was computed from this snapshot.
     pub(crate) fn desired_hash(&self, name: &str, mark: u64) -> Option<Arc<str>> {
         let (of, hash) = self.hosts.get(name)?.desired.as_ref()?;
-        (*of == mark).then(|| hash.clone())
+        (*of == mark).then(|| Arc::clone(hash))
     }
 
     /// Keeps the hash of a host's desired state.

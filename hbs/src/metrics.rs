@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use daemon::Context;
+use daemon::{Context, share_metric};
 use db::Db;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -11,7 +11,6 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::{Metric, Registry};
 
 /// What became of a heartbeat, as a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -60,35 +59,40 @@ impl Metrics {
         }
         let mut registry = context.registry();
         let r = &mut *registry;
-        add(r, "hbs_heartbeats", "Heartbeats by what became of them", &all.heartbeats);
-        add(r, "hbs_hosts", "Hosts that hbs knows", &all.hosts);
-        add(r, "hbs_hosts_silent", "Hosts not heard for hbs.silent_after", &all.hosts_silent);
+        share_metric(r, "hbs_heartbeats", "Heartbeats by what became of them", &all.heartbeats);
+        share_metric(r, "hbs_hosts", "Hosts that hbs knows", &all.hosts);
+        share_metric(
+            r,
+            "hbs_hosts_silent",
+            "Hosts not heard for hbs.silent_after",
+            &all.hosts_silent,
+        );
         let help = "Hosts whose news wait to be written to the database";
-        add(r, "hbs_hosts_waiting", help, &all.hosts_waiting);
-        add(r, "hbs_hosts_stored", "Host rows written to the database", &all.hosts_stored);
+        share_metric(r, "hbs_hosts_waiting", help, &all.hosts_waiting);
+        share_metric(r, "hbs_hosts_stored", "Host rows written to the database", &all.hosts_stored);
         let help = "Hosts forgotten because they were silent for hbs.purge_after";
-        add(r, "hbs_hosts_purged", help, &all.hosts_purged);
+        share_metric(r, "hbs_hosts_purged", help, &all.hosts_purged);
         let help = "Batches of host rows that could not be written and are tried again";
-        add(r, "hbs_store_failures", help, &all.store_failures);
+        share_metric(r, "hbs_store_failures", help, &all.store_failures);
         let help = "Rounds of upkeep of the hosts that failed and are tried again";
-        add(r, "hbs_upkeep_failures", help, &all.upkeep_failures);
+        share_metric(r, "hbs_upkeep_failures", help, &all.upkeep_failures);
         let help = "Rounds of agent_heartbeat_age_seconds and its like that transfer did not take";
-        add(r, "hbs_age_export_failures", help, &all.age_export_failures);
+        share_metric(r, "hbs_age_export_failures", help, &all.age_export_failures);
         let help = "Whether this hbs holds the lease of those that share the hosts";
-        add(r, "hbs_leader", help, &all.leader);
-        add(r, "hbs_groups", "Host groups", &all.groups);
+        share_metric(r, "hbs_leader", help, &all.leader);
+        share_metric(r, "hbs_groups", "Host groups", &all.groups);
         let help = "Number of the latest change in the snapshot that this hbs goes by";
-        add(r, "hbs_snapshot_generation", help, &all.snapshot_generation);
+        share_metric(r, "hbs_snapshot_generation", help, &all.snapshot_generation);
         let help = "Rounds in which the snapshot of the groups could not be renewed or shared";
-        add(r, "hbs_snapshot_failures", help, &all.snapshot_failures);
+        share_metric(r, "hbs_snapshot_failures", help, &all.snapshot_failures);
         let help = "Changes refused because they came from elsewhere and without a token";
-        add(r, "hbs_changes_refused", help, &all.changes_refused);
+        share_metric(r, "hbs_changes_refused", help, &all.changes_refused);
         let help = "Connections of Open-Falcon's JSON-RPC";
-        add(r, "hbs_rpc_connections", help, &all.rpc_connections);
+        share_metric(r, "hbs_rpc_connections", help, &all.rpc_connections);
         let help = "What came by JSON-RPC and was no call that hbs knows";
-        add(r, "hbs_rpc_malformed", help, &all.rpc_malformed);
+        share_metric(r, "hbs_rpc_malformed", help, &all.rpc_malformed);
         let help = "Questions of Open-Falcon's judges for rules, which have none here";
-        add(r, "hbs_rpc_rule_questions", help, &all.rpc_rule_questions);
+        share_metric(r, "hbs_rpc_rule_questions", help, &all.rpc_rule_questions);
         r.register_collector(Box::new(Conflicts(db.clone())));
         drop(registry);
         all
@@ -98,10 +102,6 @@ impl Metrics {
     pub(crate) fn count(&self, result: HeartbeatResult) {
         self.heartbeats.get_or_create(&ByResult { result }).inc();
     }
-}
-
-fn add(registry: &mut Registry, name: &str, help: &str, metric: &(impl Metric + Clone)) {
-    registry.register(name, help, metric.clone());
 }
 
 /// How often transactions were in each other's way, read when somebody asks.

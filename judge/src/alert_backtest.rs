@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::alert_sentences::{Bench, MINUTE};
+use crate::alert_sentences::{Bench, MINUTE, block_on};
 use crate::alert_state::Phase;
 use crate::backtest::{Replay, Spell};
 
@@ -93,14 +93,12 @@ async fn agree(group: &str, settle: u32, data: &[[Sent; 3]]) -> Result<(), TestC
     let mut told = Vec::new();
     for sent in data {
         bench.now = bench.now.plus(MINUTE);
-        for (host, value) in HOSTS.iter().zip(sent) {
-            let value = match value {
-                Some(MARKER) => stale_nan(),
-                Some(value) => f64::from(*value),
-                None => continue,
-            };
-            bench.push(&[("__name__", "up"), ("endpoint", host)], value).await;
-        }
+        let sample = |(host, value): (&&str, &Sent)| {
+            let labels = Labels::from_pairs([("__name__", "up"), ("endpoint", host)]);
+            let value = value.as_ref()?;
+            Some((labels, if *value == MARKER { stale_nan() } else { f64::from(*value) }))
+        };
+        bench.push_all(HOSTS.iter().zip(sent).filter_map(sample).collect()).await;
         bench.evaluate().await;
         told.push((bench.now, phases(&bench)));
     }
@@ -135,8 +133,7 @@ proptest! {
         let group = format!(
             "{{limit: {limit}, query_offset: {offset}, rules: [{{alert: High, expr: '{expr}', {fields}}}]}}"
         );
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(agree(&group, settle, &data))?;
+        block_on(agree(&group, settle, &data))?;
     }
 }
 

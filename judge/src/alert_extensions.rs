@@ -7,7 +7,7 @@ use model::Labels;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::alert_sentences::{Bench, MINUTE};
+use crate::alert_sentences::{Bench, MINUTE, block_on};
 use crate::group::Health;
 
 fn bench(fields: &str, settle_time: Duration) -> Bench {
@@ -291,12 +291,11 @@ proptest! {
             {alert: Text, expr: up > 5, annotations: {all: '{{ query \"up\" | len }}'}},
             {alert: Moved, expr: up > 5, labels: {endpoint: x}},
             {alert: Ratio, expr: up / on (endpoint) up2 > 2}]";
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let told = |bench: &Bench| -> Vec<_> {
             let alerts = bench.run.rules.iter().flat_map(|rule| &rule.alerts);
             alerts.map(|(labels, alert)| (labels.clone(), alert.phase)).collect()
         };
-        runtime.block_on(async {
+        block_on(async {
             let [mut looking, mut evaluating] = [0, 1].map(|_| Bench::new(rules, Duration::ZERO));
             for bench in [&mut looking, &mut evaluating] {
                 for host in ["a", "b", "c", "d"] {

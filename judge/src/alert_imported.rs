@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use testkit::falcon_judge::{Judge, Rule};
 
-use crate::alert_sentences::Bench;
+use crate::alert_sentences::{Bench, block_on};
 use crate::rule_file::{Defaults, read_file, read_group};
 
 const STEP_SECONDS: i64 = 60;
@@ -136,8 +136,7 @@ fn case() -> impl Strategy<Value = Case> {
 proptest! {
     #[test]
     fn an_imported_rule_fires_and_ends_as_the_original_did(case in case()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let fired = runtime.expect("a runtime").block_on(fired(&case));
+        let fired = block_on(fired(&case));
         let expected = expected(&case);
         prop_assert_eq!(&fired[..expected.len()], &expected[..]);
     }

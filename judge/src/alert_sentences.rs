@@ -11,13 +11,14 @@
 //! seconds after what was before.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use daemon::Context;
 use futures_util::FutureExt;
 use model::{Labels, Sample, Series, Timestamp, stale_nan};
 use storage::{Batch, Limits, Storage};
+use tokio::runtime::Runtime;
 
 use crate::alert_state::{HeldAlert, Phase};
 use crate::api::{GroupList, RuleFilter};
@@ -84,9 +85,16 @@ impl Bench {
     }
 
     pub(crate) async fn push(&self, labels: &[(&str, &str)], value: f64) {
-        let samples = vec![Sample { timestamp: self.now, value }];
-        let series = vec![Series { labels: Labels::from_pairs(labels.iter().copied()), samples }];
-        let batch = Batch { series, metadata: Vec::new() };
+        self.push_all(vec![(Labels::from_pairs(labels.iter().copied()), value)]).await;
+    }
+
+    /// Stores a sample of now for each series.
+    pub(crate) async fn push_all(&self, values: Vec<(Labels, f64)>) {
+        let series = values.into_iter().map(|(labels, value)| {
+            let samples = vec![Sample { timestamp: self.now, value }];
+            Series { labels, samples }
+        });
+        let batch = Batch { series: series.collect(), metadata: Vec::new() };
         self.storage.writer().write(batch).await.expect("memory takes it");
     }
 
@@ -228,6 +236,16 @@ impl Bench {
             Some(Phase::Resolved { .. }) => 'R',
         }
     }
+}
+
+/// Runs a case of a property. One runtime for all of them: evaluations have threads of their own, which would be made
+/// anew for each of thousands of cases.
+pub(crate) fn block_on<T>(case: impl Future<Output = T>) -> T {
+    static RUNTIME: LazyLock<Mutex<Runtime>> = LazyLock::new(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Mutex::new(runtime.expect("a runtime can be built"))
+    });
+    RUNTIME.lock().unwrap_or_else(PoisonError::into_inner).block_on(case)
 }
 
 fn value_of(letter: char) -> f64 {

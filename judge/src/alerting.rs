@@ -207,7 +207,12 @@ impl Evaluator {
         let events = state.advance(rule, active, missing, &evidence, slot, settling);
         for (labels, event) in &events {
             self.metrics.event(*event);
-            tracing::info!(group = %group.key, alert = %labels, event = ?event, "alert");
+            // Values that come and go around a threshold would fill the journal, and nobody is told of them.
+            if matches!(event, Event::Pending | Event::Dropped) {
+                tracing::debug!(group = %group.key, alert = %labels, event = ?event, "alert");
+            } else {
+                tracing::info!(group = %group.key, alert = %labels, event = ?event, "alert");
+            }
         }
         is_changed |= !events.is_empty();
         if let Some(reason) = &state.trouble {

@@ -11,6 +11,7 @@ use state::State;
 use storage::{Reader, Writer};
 use tokio::sync::Semaphore;
 
+use crate::alarm::{Alarm, AlarmConfig};
 use crate::board::Board;
 use crate::deliver::Delivery;
 use crate::documents::Documents;
@@ -19,7 +20,7 @@ use crate::http::{self, App};
 use crate::manage::Manager;
 use crate::metrics::Metrics;
 use crate::pass::Passes;
-use crate::rule_file::Fault;
+use crate::rule_fault::Fault;
 use crate::rule_set::RuleSource;
 use crate::shard::Shard;
 use crate::template::Surroundings;
@@ -48,7 +49,9 @@ pub struct Deps {
 /// faults.
 pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Result<SocketAddr> {
     let Deps { reader, writer, state, db } = deps;
-    let metrics = Metrics::register(context, &config.alarm_urls, config.outbox_alerts_max);
+    let alarms = open_alarms(&config)?;
+    let addresses: Vec<&str> = alarms.iter().map(|alarm| alarm.url.as_str()).collect();
+    let metrics = Metrics::register(context, &addresses, config.outbox_alerts_max);
     let source = RuleSource::open(context.clone(), db.clone(), config.clone(), metrics.clone());
     let rules = Arc::new(source.await.map_err(|faults| StartError::usage(all_of(&faults)))?);
     let door = Arc::new(Door::open(TOKEN_FILE, &config.token_file)?);
@@ -59,8 +62,8 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
         config.lease_time,
         rules.subscribe(),
     ));
-    let delivery =
-        Delivery::new(&config.alarm_urls, config.outbox_limits(), metrics.clone(), shard.clone());
+    let (limits, external) = (config.outbox_limits(), config.external_labels.clone());
+    let delivery = Delivery::new(alarms, limits, external, metrics.clone(), Arc::clone(&shard));
     let links = config.links();
     let surroundings = Surroundings {
         external_labels: config.external_labels.clone(),
@@ -69,9 +72,8 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     let arrivals = reader.arrivals();
     let (query_timeout, settle_time) = (config.query_timeout, config.settle_time);
     // What was stopped for longer than its lease writes nothing.
-    let gate = shard.clone();
+    let gate = Arc::clone(&shard);
     let writer = writer.guarded(move || gate.stands());
-    let evaluated = metrics.clone();
     let ticker = Arc::new(Ticker {
         context: context.clone(),
         evaluator: Evaluator {
@@ -81,7 +83,7 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
             rules_max: config.concurrent_rules_max,
             settle_time,
             surroundings,
-            metrics: evaluated,
+            metrics: metrics.clone(),
             alone: Alone::default(),
             passes: Passes::new(metrics.clone(), arrivals.clone()),
         },
@@ -99,16 +101,16 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     let manager = Manager {
         clock: context.clock.clone(),
         db: db.clone(),
-        rules: rules.clone(),
+        rules: Arc::clone(&rules),
         trail: Trail::new(),
         groups_max: config.groups_max,
     };
-    let (metrics, ticker_of_app) = (ticker.metrics.clone(), ticker.clone());
+    let (metrics, ticker_of_app) = (ticker.metrics.clone(), Arc::clone(&ticker));
     let app = App {
         db,
-        rules: rules.clone(),
+        rules: Arc::clone(&rules),
         manager,
-        door: door.clone(),
+        door: Arc::clone(&door),
         metrics,
         ticker: ticker_of_app,
         backtests: Semaphore::new(BACKTESTS_MAX),
@@ -116,9 +118,11 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     let bound = context.listen(config.listen, http::routes(Arc::new(app))).await?;
     delivery.start(context);
     context.spawn("tokens", follow_tokens(door, context.clone(), config.token_file));
-    context.spawn("look at the other judges", look_around(ticker.clone()));
-    context
-        .spawn("rule reload", follow_rules(rules.clone(), context.clone(), config.database_poll));
+    context.spawn("look at the other judges", look_around(Arc::clone(&ticker)));
+    context.spawn(
+        "rule reload",
+        follow_rules(Arc::clone(&rules), context.clone(), config.database_poll),
+    );
     let scheduled = rules.subscribe();
     context.spawn_graceful("rule scheduler", move |stop| {
         scheduler::run(ticker, scheduled, arrivals, config.concurrent_groups_max, stop)
@@ -160,6 +164,12 @@ async fn follow_rules(rules: Arc<RuleSource>, context: Context, database_poll: D
             () = context.clock.sleep(database_poll) => drop(rules.poll_database().await),
         }
     }
+}
+
+/// A secret that cannot be read ends the start: without it nobody would be told anything.
+fn open_alarms(config: &Config) -> anyhow::Result<Vec<Alarm>> {
+    let open = |alarm: AlarmConfig| Alarm::open(alarm, &config.alert_relabel);
+    config.all_alarms().into_iter().map(open).collect()
 }
 
 fn all_of(faults: &[Fault]) -> String {

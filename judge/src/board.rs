@@ -1,7 +1,8 @@
 //! What the API shows: for every group how its last evaluation went. Written after each slot, read by
 //! anybody.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -192,22 +193,28 @@ fn changes(old: &[(Labels, HeldAlert)], new: &[(Labels, HeldAlert)]) -> (Vec<Cha
     if old.is_empty() && new.is_empty() {
         return (Vec::new(), 0);
     }
-    let words = |list: &[(Labels, HeldAlert)]| -> BTreeMap<Labels, &'static str> {
-        list.iter().map(|(labels, alert)| (labels.clone(), alert.phase.as_str())).collect()
-    };
-    let (old, new) = (words(old), words(new));
-    let word = |list: &BTreeMap<Labels, &'static str>, labels| {
-        list.get(labels).copied().unwrap_or("inactive")
-    };
-    let all: BTreeSet<&Labels> = old.keys().chain(new.keys()).collect();
-    let moved = all.into_iter().filter(|labels| word(&old, labels) != word(&new, labels));
-    let mut changes: Vec<Change> = moved
-        .map(|labels| Change {
-            labels: labels.clone(),
-            from: word(&old, labels),
-            to: word(&new, labels),
-        })
-        .collect();
+    let inactive = "inactive";
+    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+    let mut changes: Vec<Change> = Vec::new();
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (None, None) => break,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            // Mostly they are the same, which is seen at a glance.
+            (Some((before, _)), Some((after, _))) if before == after => Ordering::Equal,
+            (Some((before, _)), Some((after, _))) => before.cmp(after),
+        };
+        let before = if order.is_le() { old.next() } else { None };
+        let after = if order.is_ge() { new.next() } else { None };
+        let word = |alert: Option<&(Labels, HeldAlert)>| {
+            alert.map_or(inactive, |(_, alert)| alert.phase.as_str())
+        };
+        let (from, to) = (word(before), word(after));
+        if let Some((labels, _)) = before.or(after).filter(|_| from != to) {
+            changes.push(Change { labels: labels.clone(), from, to });
+        }
+    }
     let more = changes.len().saturating_sub(CHANGES_MAX);
     changes.truncate(CHANGES_MAX);
     (changes, more)

@@ -1,12 +1,13 @@
 //! Checks of rule files without a running judge, as `promtool check rules` makes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::rule_file::{Defaults, Fault, read_file};
+use crate::rule_fault::Fault;
+use crate::rule_file::{Defaults, read_file};
 use crate::rules::Rule;
 
 /// What is in a rule file, and what is wrong with it.
@@ -68,9 +69,17 @@ pub fn pick_rule(text: &str, name: Option<&str>) -> Result<serde_json::Value, St
         [one] => Ok((*one).clone()),
         [] => Err("the file has no such alert".to_owned()),
         several => {
-            let names = several.iter().filter_map(|rule| rule["alert"].as_str());
-            let names = names.collect::<Vec<_>>().join(", ");
-            Err(format!("the file has several alerts; name one of them: {names}"))
+            let names: BTreeSet<&str> =
+                several.iter().filter_map(|rule| rule["alert"].as_str()).collect();
+            let names: Vec<&str> = names.into_iter().collect();
+            Err(match names.as_slice() {
+                [name] => {
+                    format!("several alerts are called {name}; give one in a file of its own")
+                }
+                names => {
+                    format!("the file has several alerts; name one of them: {}", names.join(", "))
+                }
+            })
         }
     }
 }
@@ -107,6 +116,8 @@ mod tests {
         let file = "groups: [{name: g, rules: [{record: r, expr: x}, {alert: A, expr: x}, {alert: B, expr: y}]}]";
         assert_eq!(pick_rule(file, Some("B")).unwrap()["expr"], "y");
         assert!(pick_rule(file, None).unwrap_err().ends_with("A, B"));
+        let twice = file.replace("alert: B", "alert: A");
+        assert!(pick_rule(&twice, Some("A")).unwrap_err().contains("a file of its own"));
         assert!(pick_rule(file, Some("C")).unwrap_err().contains("no such alert"));
         assert_eq!(pick_rule("alert: A\nexpr: x\n", None).unwrap()["alert"], "A");
     }

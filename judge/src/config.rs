@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use daemon::Faults;
-use model::{Labels, is_label_name};
+use model::{Labels, RelabelRule, is_label_name};
 use serde::{Deserialize, Serialize};
 
+use crate::alarm::{self, AlarmConfig};
 use crate::outbox;
 use crate::rule_file::Defaults;
 use crate::rules::Rule;
@@ -73,6 +74,11 @@ pub struct Config {
     /// Where users reach a query page with Prometheus' addresses, for links in alerts; empty for links to
     /// this API.
     pub external_url: String,
+    /// What is done to the labels of every alert on its way out, in this order, after `external_labels`: it may
+    /// change them, or keep an alert from all alarms.
+    pub alert_relabel: Vec<RelabelRule>,
+    /// More alarms, with settings of their own.
+    pub alarms: Vec<AlarmConfig>,
 }
 
 impl Default for Config {
@@ -99,6 +105,8 @@ impl Default for Config {
             token_file: PathBuf::new(),
             external_labels: Labels::empty(),
             external_url: String::new(),
+            alert_relabel: Vec::new(),
+            alarms: Vec::new(),
         }
     }
 }
@@ -106,14 +114,7 @@ impl Default for Config {
 impl Config {
     /// Notes what is wrong, key by key.
     pub fn validate(&self, faults: &mut Faults) {
-        for url in &self.alarm_urls {
-            if !url.starts_with("http://") && !url.starts_with("https://") {
-                faults.add(
-                    "judge.alarm_urls",
-                    format!("{url:?} must start with http:// or https://"),
-                );
-            }
-        }
+        self.validate_alarms(faults);
         let second = Duration::from_secs(1);
         for (key, span) in [
             ("judge.evaluation_interval", self.evaluation_interval),
@@ -143,6 +144,31 @@ impl Config {
         for (name, _) in self.external_labels.iter().filter(|(name, _)| !is_label_name(name)) {
             faults.add("judge.external_labels", format!("{name:?} is not a label name"));
         }
+    }
+
+    fn validate_alarms(&self, faults: &mut Faults) {
+        for url in &self.alarm_urls {
+            if let Err(fault) = alarm::check_url(url) {
+                faults.add("judge.alarm_urls", fault);
+            }
+        }
+        alarm::validate_relabel(&self.alert_relabel, "judge.alert_relabel", faults);
+        for (at, alarm) in self.alarms.iter().enumerate() {
+            alarm.validate(&format!("judge.alarms[{at}]"), faults);
+        }
+        let all = self.all_alarms();
+        for (at, one) in all.iter().enumerate() {
+            let address = alarm::address(&one.url);
+            if all[..at].iter().any(|other| alarm::address(&other.url) == address) {
+                faults.add("judge.alarms", format!("{address:?} is given twice; keep one of them"));
+            }
+        }
+    }
+
+    /// The alarms of `alarm_urls` and `alarms`.
+    pub(crate) fn all_alarms(&self) -> Vec<AlarmConfig> {
+        let plain = self.alarm_urls.iter().map(|url| AlarmConfig::at(url));
+        plain.chain(self.alarms.iter().cloned()).collect()
     }
 
     /// What groups that do not say otherwise get.
@@ -249,6 +275,47 @@ mod tests {
             ["alarm_urls", "resend_delay", "lease_time", "groups_max", "external_labels"]
                 .map(|k| format!("judge.{k}"));
         assert_eq!(keys, expected);
+    }
+
+    #[test]
+    fn every_fault_of_an_alarm_is_named() {
+        let text = "
+            alarm_urls = ['http://am:9093/', 'http://u:p@am:1']
+            [[alert_relabel]]
+            regex = '('
+            target_label = 'x'
+            [[alarms]]
+            url = 'http://am:9093'
+            username = 'u'
+            [[alarms]]
+            url = 'am'
+            timeout = '0s'
+            token_file = 'token'
+            password_file = 'password'
+            [[alarms.relabel]]
+            action = 'keep'
+            [[alarms.relabel]]
+            action = 'hashmod'
+            target_label = 'x'
+        ";
+        let config: Config = toml::from_str(text).expect("only values are wrong");
+        let keys: Vec<String> = faults(&config)
+            .iter()
+            .map(|fault| fault.split(": ").next().unwrap_or("").to_owned())
+            .collect();
+        assert_eq!(
+            keys,
+            [
+                "judge.alarm_urls",
+                "judge.alert_relabel[0]",
+                "judge.alarms[0].password_file",
+                "judge.alarms[1].url",
+                "judge.alarms[1].password_file",
+                "judge.alarms[1].timeout",
+                "judge.alarms[1].relabel[1]",
+                "judge.alarms",
+            ]
+        );
     }
 
     #[test]

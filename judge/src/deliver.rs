@@ -1,87 +1,80 @@
 //! Carries alerts from the outboxes to the alarms: one outbox and one sender an alarm, so that one that is
 //! away does not hold up the others.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use daemon::{Clock, Context};
-use model::{ALERT_NAME, Fingerprint, Labels, Timestamp};
-use reqwest::StatusCode;
+use model::{Fingerprint, Labels, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use wire::alert::PostableAlert;
 
-use crate::alert_state::RESOLVED_RETENTION;
+use crate::alarm::{Alarm, Outcome};
+use crate::lateness::Lateness;
 use crate::metrics::Metrics;
-use crate::outbox::{Limits, News, OWN_GROUP, Outbox, Parcel, Told, backoff};
+use crate::outbox::{Limits, OWN_GROUP, Outbox, Told, backoff};
 use crate::shard::Shard;
-
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// A refusal is quoted in the log up to here.
-const ANSWER_CHARS_MAX: usize = 200;
-
-/// The alert that judge raises about itself when an alarm takes news too slowly.
-const LATE: &str = "JudgeNotificationsLate";
 
 /// The outboxes of all alarms.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
-    alarms: Arc<Vec<Alarm>>,
+    recipients: Arc<Vec<Recipient>>,
+    external: Labels,
     metrics: Metrics,
     shard: Arc<Shard>,
 }
 
+/// What goes to one alarm.
 #[derive(Debug)]
-struct Alarm {
-    url: String,
+struct Recipient {
+    alarm: Alarm,
     limits: Limits,
     outbox: Mutex<Outbox>,
     wake: Notify,
     lateness: Mutex<Lateness>,
 }
 
-/// Whether news for an alarm waits longer than half a lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lateness {
-    /// It does not.
-    InTime,
-    /// It does, since then.
-    Late(Timestamp),
-    /// It did, in between.
-    Over(Timestamp, Timestamp),
-}
+/// Alerts of a group with news that some alarm has not taken yet.
+#[derive(Debug, Default)]
+pub(crate) struct Undelivered<'a>(Vec<(&'a Alarm, HashSet<Fingerprint>)>);
 
-/// What came of a request.
-enum Outcome {
-    Taken,
-    /// The alarm says that the request itself is wrong.
-    Refused(String),
-    /// The alarm is away or overloaded.
-    Away(String),
+impl Undelivered<'_> {
+    /// Whether an alert, external labels included, is one of them.
+    pub(crate) fn contains(&self, labels: &Labels) -> bool {
+        let waits = |(alarm, waiting): &(&Alarm, HashSet<Fingerprint>)| {
+            alarm.fingerprint(labels).is_some_and(|fingerprint| waiting.contains(&fingerprint))
+        };
+        self.0.iter().any(waits)
+    }
 }
 
 impl Delivery {
     /// An empty outbox for every alarm.
     pub(crate) fn new(
-        urls: &[String],
+        alarms: Vec<Alarm>,
         limits: Limits,
+        external: Labels,
         metrics: Metrics,
         shard: Arc<Shard>,
     ) -> Self {
-        let alarm = |url: &String| Alarm {
-            url: url.trim_end_matches('/').to_owned(),
+        let recipient = |alarm: Alarm| Recipient {
+            alarm,
             limits,
             outbox: Mutex::new(Outbox::new(limits)),
             wake: Notify::new(),
             lateness: Mutex::new(Lateness::InTime),
         };
-        Self { alarms: Arc::new(urls.iter().map(alarm).collect()), metrics, shard }
+        Self {
+            recipients: Arc::new(alarms.into_iter().map(recipient).collect()),
+            external,
+            metrics,
+            shard,
+        }
     }
 
     /// Starts a sender for every alarm.
     pub(crate) fn start(&self, context: &Context) {
-        for at in 0..self.alarms.len() {
+        for at in 0..self.recipients.len() {
             let (delivery, clock, http) =
                 (self.clone(), context.clock.clone(), context.http.clone());
             context.spawn("alert sender", async move { delivery.send(at, &clock, &http).await });
@@ -90,27 +83,33 @@ impl Delivery {
 
     /// Takes everything a group has to say, for all alarms.
     pub(crate) fn publish(&self, group: &Arc<str>, told: &[Arc<Told>], now: Timestamp) {
-        for alarm in self.alarms.iter() {
-            let mut outbox = alarm.outbox();
-            let without_room = outbox.publish(group, told, now);
-            if without_room > 0 {
-                self.metrics.dropped(&alarm.url, without_room);
-                tracing::warn!(
-                    alarm = alarm.url,
-                    alerts = without_room,
-                    "the outbox is full (outbox_alerts_max)"
-                );
-            }
-            self.show(alarm, &outbox, now);
-            drop(outbox);
-            alarm.wake.notify_one();
+        for recipient in self.recipients.iter() {
+            self.put(recipient, group, told, now);
         }
         self.watch_lateness(now);
     }
 
-    fn show(&self, alarm: &Alarm, outbox: &Outbox, now: Timestamp) {
-        self.metrics.outbox(&alarm.url, outbox.len(), outbox.oldest_transition_age(now));
-        self.metrics.overdue(&alarm.url, outbox.oldest_overdue(now));
+    fn put(&self, recipient: &Recipient, group: &Arc<str>, told: &[Arc<Told>], now: Timestamp) {
+        let (told, dropped) = recipient.alarm.of_interest(told);
+        self.metrics.relabel_dropped(&recipient.alarm.url, dropped);
+        let mut outbox = recipient.outbox();
+        let without_room = outbox.publish(group, &told, now);
+        if without_room > 0 {
+            self.metrics.dropped(&recipient.alarm.url, without_room);
+            tracing::warn!(
+                alarm = recipient.alarm.url,
+                alerts = without_room,
+                "the outbox is full (outbox_alerts_max)"
+            );
+        }
+        self.show(recipient, &outbox, now);
+        drop(outbox);
+        recipient.wake.notify_one();
+    }
+
+    fn show(&self, recipient: &Recipient, outbox: &Outbox, now: Timestamp) {
+        self.metrics.outbox(&recipient.alarm.url, outbox.len(), outbox.oldest_transition_age(now));
+        self.metrics.overdue(&recipient.alarm.url, outbox.oldest_overdue(now));
     }
 
     /// Raises an alert, to all alarms and before all others, while news for one of them waits longer than half
@@ -118,28 +117,28 @@ impl Delivery {
     fn watch_lateness(&self, now: Timestamp) {
         let mut told = Vec::new();
         let mut is_changed = false;
-        for alarm in self.alarms.iter() {
-            let overdue = alarm.outbox().oldest_overdue(now);
-            let mut lateness = alarm.lateness.lock().unwrap_or_else(PoisonError::into_inner);
-            let next = lateness.next(overdue > alarm.limits.resend_delay * 2, now);
+        for recipient in self.recipients.iter() {
+            let overdue = recipient.outbox().oldest_overdue(now);
+            let mut lateness = recipient.lateness.lock().unwrap_or_else(PoisonError::into_inner);
+            let next = lateness.next(overdue > recipient.limits.resend_delay * 2, now);
             is_changed |= next != *lateness || matches!(next, Lateness::Late(_));
             *lateness = next;
-            told.extend(next.told(&alarm.url, self.shard.member(), alarm.limits.resend_delay));
+            let about = (recipient.alarm.url.as_str(), self.shard.member());
+            told.extend(next.told(about, &self.external, recipient.limits.resend_delay));
         }
         if !is_changed {
             return;
         }
         let group: Arc<str> = Arc::from(OWN_GROUP);
-        for alarm in self.alarms.iter() {
-            alarm.outbox().publish(&group, &told, now);
-            alarm.wake.notify_one();
+        for recipient in self.recipients.iter() {
+            self.put(recipient, &group, &told, now);
         }
     }
 
     /// Drops what a group said: another judge speaks for it.
     pub(crate) fn forget(&self, group: &Arc<str>) {
-        for alarm in self.alarms.iter() {
-            alarm.outbox().forget(group);
+        for recipient in self.recipients.iter() {
+            recipient.outbox().forget(group);
         }
     }
 
@@ -160,49 +159,51 @@ impl Delivery {
     }
 
     /// The alerts of a group with news that some alarm has not taken yet.
-    pub(crate) fn undelivered(&self, group: &str) -> HashSet<Fingerprint> {
-        self.alarms
-            .iter()
-            .flat_map(|alarm| alarm.outbox().undelivered(group).collect::<Vec<_>>())
-            .collect()
+    pub(crate) fn undelivered(&self, group: &str) -> Undelivered<'_> {
+        let waiting = |recipient: &'_ Recipient| {
+            recipient.outbox().undelivered(group).collect::<HashSet<_>>()
+        };
+        let of_all = self.recipients.iter().map(|recipient| (&recipient.alarm, waiting(recipient)));
+        Undelivered(of_all.filter(|(_, waiting)| !waiting.is_empty()).collect())
     }
 
     async fn send(&self, at: usize, clock: &Clock, http: &reqwest::Client) {
-        let alarm = &self.alarms[at];
+        let recipient = &self.recipients[at];
+        let url = recipient.alarm.url.as_str();
         let mut failures = 0;
         loop {
             self.make_sure().await;
             let now = clock.now();
-            let batch = alarm.outbox().batch(now);
+            let batch = recipient.outbox().batch(now);
             if batch.is_empty() {
-                alarm.wait_for_work(clock).await;
+                recipient.wait_for_work(clock).await;
                 continue;
             }
             let begun = Instant::now();
-            let outcome = alarm.post(http, &batch).await;
-            self.metrics.aliases.posted(&alarm.url, begun.elapsed());
+            let outcome = recipient.alarm.post(http, &batch).await;
+            self.metrics.aliases.posted(url, begun.elapsed());
             match outcome {
                 Outcome::Taken => {
                     failures = 0;
-                    self.metrics.delivered(&alarm.url, batch.len());
-                    alarm.outbox().delivered(&batch, clock.now());
+                    self.metrics.delivered(url, batch.len());
+                    recipient.outbox().delivered(&batch, clock.now());
                     // What is late is noticed here as well, when no rule has anything to say.
                     self.watch_lateness(clock.now());
                 }
                 Outcome::Refused(reason) => {
-                    self.metrics.delivery_failed(&alarm.url);
-                    let given_up = alarm.outbox().refused(&batch, clock.now());
-                    self.metrics.dropped(&alarm.url, given_up);
+                    self.metrics.delivery_failed(url);
+                    let given_up = recipient.outbox().refused(&batch, clock.now());
+                    self.metrics.dropped(url, given_up);
                     let (alerts, example) = (batch.len(), &batch[0].1.labels);
-                    tracing::error!(alarm = alarm.url, alerts, %example, reason, "the alarm refuses alerts");
+                    tracing::error!(alarm = url, alerts, %example, reason, "the alarm refuses alerts");
                 }
                 Outcome::Away(reason) => {
                     failures += 1;
-                    self.metrics.delivery_failed(&alarm.url);
-                    alarm.outbox().away(clock.now());
+                    self.metrics.delivery_failed(url);
+                    recipient.outbox().away(clock.now());
                     self.watch_lateness(clock.now());
                     tracing::warn!(
-                        alarm = alarm.url,
+                        alarm = url,
                         failures,
                         reason,
                         "alerts cannot be sent; they wait"
@@ -210,46 +211,12 @@ impl Delivery {
                     clock.sleep(backoff(failures)).await;
                 }
             }
-            self.show(alarm, &alarm.outbox(), clock.now());
+            self.show(recipient, &recipient.outbox(), clock.now());
         }
     }
 }
 
-impl Lateness {
-    fn next(self, is_late: bool, now: Timestamp) -> Self {
-        match (self, is_late) {
-            (Self::Late(since), true) => Self::Late(since.min(now)),
-            (Self::InTime | Self::Over(..), true) => Self::Late(now),
-            (Self::Late(since), false) => Self::Over(since.min(now), now),
-            (Self::Over(_, until), false) if now.since(until) > RESOLVED_RETENTION => Self::InTime,
-            (unchanged, false) => unchanged,
-        }
-    }
-
-    /// What is to be said of it.
-    fn told(self, url: &str, instance: &str, interval: Duration) -> Option<Arc<Told>> {
-        let (starts_at, news) = match self {
-            Self::InTime => return None,
-            Self::Late(since) => (since, News::Firing),
-            Self::Over(since, until) => (since, News::Resolved(until)),
-        };
-        let labels =
-            [(ALERT_NAME, LATE), ("alarm", url), ("instance", instance), ("severity", "critical")];
-        let summary = format!(
-            "{url} takes alerts too slowly, or not at all: news waits longer than half its lease"
-        );
-        Some(Arc::new(Told {
-            labels: Labels::from_pairs(labels),
-            annotations: BTreeMap::from([("summary".to_owned(), summary)]),
-            generator_url: Arc::from(""),
-            starts_at,
-            news,
-            interval,
-        }))
-    }
-}
-
-impl Alarm {
+impl Recipient {
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -262,35 +229,6 @@ impl Alarm {
                 () = self.wake.notified() => {}
             },
             None => self.wake.notified().await,
-        }
-    }
-
-    async fn post(&self, http: &reqwest::Client, batch: &[Parcel]) -> Outcome {
-        let alerts: Vec<PostableAlert> =
-            batch.iter().map(|(_, told, ends_at)| told.alert(*ends_at).into()).collect();
-        let url = format!("{}{}", self.url, wire::alert::PATH);
-        let answer = match http.post(url).timeout(REQUEST_TIMEOUT).json(&alerts).send().await {
-            Ok(answer) => answer,
-            Err(error) => return Outcome::Away(format!("{:#}", anyhow::Error::from(error))),
-        };
-        let status = answer.status();
-        if status.is_success() {
-            return Outcome::Taken;
-        }
-        let text = answer.text().await.unwrap_or_default();
-        let reason =
-            format!("{status}: {}", text.chars().take(ANSWER_CHARS_MAX).collect::<String>());
-        let is_transient = matches!(
-            status,
-            StatusCode::TOO_MANY_REQUESTS
-                | StatusCode::REQUEST_TIMEOUT
-                | StatusCode::UNAUTHORIZED
-                | StatusCode::FORBIDDEN
-        );
-        if status.is_client_error() && !is_transient {
-            Outcome::Refused(reason)
-        } else {
-            Outcome::Away(reason)
         }
     }
 }

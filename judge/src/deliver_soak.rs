@@ -16,6 +16,7 @@ use model::{Labels, Timestamp};
 use tokio::sync::watch;
 use wire::alert::PostableAlert;
 
+use crate::alarm::{Alarm, AlarmConfig};
 use crate::deliver::Delivery;
 use crate::metrics::Metrics;
 use crate::outbox::{Limits, News, Told};
@@ -104,9 +105,10 @@ async fn no_end_leaves_while_the_rule_fires_however_slow_the_alarm_is() {
         context.listen(([127, 0, 0, 1], 0).into(), routes).await.expect("a free port");
     let url = format!("http://{address}");
     let limits = Limits { resend_delay: MINUTE, alerts_max: 200_000, batch_max: PER_REQUEST };
-    let metrics = Metrics::register(&context, std::slice::from_ref(&url), limits.alerts_max);
+    let metrics = Metrics::register(&context, &[&url], limits.alerts_max);
     let (shard, _folder) = shard(&clock).await;
-    let delivery = Delivery::new(std::slice::from_ref(&url), limits, metrics, shard);
+    let alarm = Alarm::open(AlarmConfig::at(&url), &[]).expect("there is no secret to read");
+    let delivery = Delivery::new(vec![alarm], limits, Labels::empty(), metrics, shard);
 
     let mut all: Vec<_> = (0..ALERTS).map(|n| told(n, START, News::Firing)).collect();
     let group: Arc<str> = Arc::from("rules.yml;g");

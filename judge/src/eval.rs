@@ -11,12 +11,13 @@ use storage::{Batch, Reader, Writer};
 use tokio::time::Instant;
 
 use crate::alert_state::Alerts;
+use crate::answer::Part;
 use crate::arrival::{Hosts, Wave};
 use crate::group::{GroupRun, Health, RuleState, count_by_state};
 use crate::metrics::{Figures, Metrics};
 use crate::pass::Passes;
 use crate::query;
-use crate::question::{Moment, Part};
+use crate::question::Moment;
 use crate::record::{self, Written};
 use crate::rules::{Rule, RuleGroup, RuleKind};
 use crate::template::Surroundings;

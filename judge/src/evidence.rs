@@ -28,6 +28,11 @@ pub(crate) struct Evidence {
 impl Evidence {
     /// What absence from the answer means for an alert of the rule.
     pub(crate) fn absence(&self, rule: &Rule, labels: &Labels, phase: Phase) -> Absence {
+        let is_plain = self.recovered.is_none() && self.present.is_none();
+        if is_plain && self.unclear.is_empty() && rule.extras.no_data.is_none() {
+            // As in Prometheus, and as in most evaluations.
+            return Absence::Over;
+        }
         let key = key(rule, labels);
         if self.unclear.contains(&key) {
             // It may be there.

@@ -9,6 +9,7 @@ use storage::Reader;
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
+use crate::plain_text;
 use crate::query;
 use crate::record::{self, Written};
 use crate::rules::{Rule, RuleKind};
@@ -94,6 +95,9 @@ fn render(rule: &Rule, elements: &[Written], scene: &Scene<'_>) -> Rendered {
         let visible = element.without_metric_name();
         let mut text = |template: &Template| {
             rendered.expansions += 1;
+            if let Some(text) = plain_text::render(template.source(), &visible, *value) {
+                return text;
+            }
             template.render(&visible, *value, scene).unwrap_or_else(|failure| {
                 rendered.failures += 1;
                 failure

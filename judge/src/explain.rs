@@ -14,7 +14,7 @@ use crate::board::GroupView;
 use crate::eval::Evaluator;
 use crate::group::Health;
 use crate::rules::{Rule, RuleGroup, RuleKind};
-use crate::text::{Language, Sentence};
+use crate::text::{Sentence, english};
 
 /// Elements that are shown of each part; all are counted.
 const SHOWN_MAX: usize = 20;
@@ -160,7 +160,7 @@ pub(crate) async fn explain(evaluator: &Evaluator, question: &Question<'_>) -> E
     Explanation {
         at: question.at.rfc3339(),
         state,
-        reasons: sentences.iter().map(|sentence| sentence.told(Language::English)).collect(),
+        reasons: sentences.iter().map(|sentence| sentence.told(english())).collect(),
         inputs,
         parts,
         alerts: held.iter().map(alert).collect(),

@@ -1,7 +1,9 @@
 //! Writes the expressions of a rule file in the one usual form and leaves everything else as it is, comments
 //! included.
 
-use crate::rule_file::{Defaults, Fault, RULE_FILE_BYTES_MAX, read_file};
+use crate::rule_fault::Fault;
+use crate::rule_file::{Defaults, read_file};
+use crate::rule_spec::RULE_FILE_BYTES_MAX;
 use crate::rules::RuleGroup;
 
 /// Formats the expressions of a rule file. The rules stay the same: that is checked by reading the result, and an

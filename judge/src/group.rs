@@ -49,6 +49,8 @@ pub(crate) struct GroupRun {
     pub(crate) last: Option<(Timestamp, Duration)>,
     /// Something happened that must be stored before it is told.
     pub(crate) is_dirty: bool,
+    /// The outboxes may know something of the group.
+    pub(crate) has_told: bool,
     /// Rules are equal but for what they ask, so that it matters which of them a state belongs to.
     has_twins: bool,
     saved: Saved,
@@ -135,6 +137,7 @@ impl GroupRun {
             last: None,
             saved: NEVER_SAVED,
             is_dirty: false,
+            has_told: true,
         }
     }
 

@@ -20,11 +20,12 @@ use wire::prom_api::ErrorKind;
 use crate::api::{AlertList, GroupList, RuleFilter};
 use crate::manage::Manager;
 use crate::metrics::Metrics;
-use crate::rule_file::RULE_FILE_BYTES_MAX;
 use crate::rule_set::RuleSource;
+use crate::rule_spec::RULE_FILE_BYTES_MAX;
 use crate::tick::Ticker;
 use crate::web;
 use answer::{failure, faulty, refused, success};
+pub use rules::BACKTEST_TIMEOUT;
 
 /// What the handlers need.
 pub(crate) struct App {

@@ -10,7 +10,9 @@ mod rule_set;
 mod active_times;
 mod presence;
 mod rule_extras;
+mod rule_fault;
 mod rule_file;
+mod rule_spec;
 mod rules;
 
 mod arrival;
@@ -23,9 +25,12 @@ mod circle;
 mod shard;
 
 mod alerting;
+mod answer;
+mod chart;
 mod eval;
 mod evidence;
 mod pass;
+mod plain_text;
 mod query;
 mod question;
 mod record;
@@ -48,9 +53,11 @@ mod alert_outages;
 #[cfg(test)]
 mod alert_sentences;
 
+mod alarm;
 mod deliver;
 #[cfg(test)]
 mod deliver_soak;
+mod lateness;
 mod outbox;
 
 mod expand;
@@ -74,10 +81,12 @@ mod check;
 mod format;
 mod unit_test;
 
+pub use alarm::AlarmConfig;
 pub use app::{Deps, start};
 pub use check::{CheckReport, check_rule_file, check_rules, pick_rule};
 pub use config::Config;
 pub use format::format_rules;
-pub use rule_file::Fault;
+pub use http::BACKTEST_TIMEOUT;
+pub use rule_fault::Fault;
 pub use rule_set::{HOST_RULES, HOST_RULES_FILE, check_rule_files};
 pub use unit_test::{TestReport, run_test_file};

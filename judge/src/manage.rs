@@ -6,7 +6,7 @@ use std::sync::Arc;
 use daemon::{Caller, Clock};
 use db::{AuditEntry, Db, DbError, EditOutcome, ExpectedVersion, RuleGroupEdit, Trail};
 
-use crate::rule_file::Fault;
+use crate::rule_fault::Fault;
 use crate::rule_set::RuleSource;
 
 /// Names of groups and owners longer than this are refused: the database takes 190 characters.

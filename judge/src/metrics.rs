@@ -52,6 +52,7 @@ pub(crate) struct Metrics {
     sent: Family<OfAlarm, Counter>,
     errors: Family<OfAlarm, Counter>,
     dropped: Family<OfAlarm, Counter>,
+    relabel_dropped: Family<OfAlarm, Counter>,
     queue_length: Family<OfAlarm, Gauge>,
     queue_capacity: Family<OfAlarm, Gauge>,
     oldest_transition: Family<OfAlarm, Seconds>,
@@ -100,14 +101,15 @@ const EVENTS: [(Event, &str); 7] = [
 
 impl Metrics {
     /// Registers all of them, touched with zero where the labels are known.
-    pub(crate) fn register(context: &Context, alarms: &[String], outbox_alerts_max: usize) -> Self {
+    pub(crate) fn register(context: &Context, alarms: &[&str], outbox_alerts_max: usize) -> Self {
         let metrics = Self::default();
         for (_, event) in EVENTS {
             drop(metrics.events.get_or_create(&OfEvent { event }));
         }
         for alarm in alarms {
-            let of = OfAlarm { alarm: alarm.clone() };
-            for counter in [&metrics.sent, &metrics.errors, &metrics.dropped] {
+            let of = of_alarm(alarm);
+            let Self { sent, errors, dropped, relabel_dropped, .. } = &metrics;
+            for counter in [sent, errors, dropped, relabel_dropped] {
                 drop(counter.get_or_create(&of));
             }
             metrics.queue_length.get_or_create(&of).set(0);
@@ -269,6 +271,11 @@ impl Metrics {
                 "Alerts that an alarm refused or an outbox had no room for; they are offered again later",
                 &self.dropped,
             ),
+            (
+                "judge_notifications_relabel_dropped",
+                "Alerts that relabelling kept from an alarm, each time that they were to be told",
+                &self.relabel_dropped,
+            ),
         ] {
             add(registry, name, help, counter);
         }
@@ -380,6 +387,13 @@ impl Metrics {
     pub(crate) fn dropped(&self, alarm: &str, alerts: usize) {
         self.aliases.dropped(alarm, alerts);
         self.dropped.get_or_create(&of_alarm(alarm)).inc_by(alerts as u64);
+    }
+
+    /// Notes alerts that an alarm is not told of.
+    pub(crate) fn relabel_dropped(&self, alarm: &str, alerts: usize) {
+        if alerts > 0 {
+            self.relabel_dropped.get_or_create(&of_alarm(alarm)).inc_by(alerts as u64);
+        }
     }
 
     /// Notes how long what is due the longest has been waiting.

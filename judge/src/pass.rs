@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use model::{ENDPOINT, Labels, Matcher, Timestamp};
 use promql::{Expr, Output, Params, Shape};
-use storage::{Arrivals, Arrived, Reader};
+use storage::{Arrivals, Arrived, Reader, Sight};
 
-use crate::arrival::{Hosts, Touched};
+use crate::answer::{Answer, Part, Sorter};
+use crate::arrival::{Hosts, Touched, Wave};
+use crate::chart::{HostNumbers, Sweep};
 use crate::metrics::Metrics;
-use crate::question::{
-    self, Answer, Claim, Listener, Moment, Part, Pending, Question, Share, Sorter,
-};
+use crate::question::{self, Claim, Listener, Moment, Pending, Question, Share};
 use crate::rules::{GroupKey, Rule, RuleGroup, RuleKind};
 use crate::wave::is_plain;
 
@@ -35,6 +35,7 @@ pub(crate) struct Passes {
     book: Mutex<Book>,
     metrics: Metrics,
     arrivals: Arrivals,
+    hosts: Arc<HostNumbers>,
     is_off: bool,
 }
 
@@ -63,7 +64,7 @@ struct Book {
 #[derive(Debug, Clone)]
 pub(crate) struct Wish {
     pub(crate) question: Arc<Question>,
-    pub(crate) key: String,
+    pub(crate) key: Arc<str>,
 }
 
 /// The parts that samples of a series concern.
@@ -91,7 +92,7 @@ impl Enrolment {
 impl Passes {
     /// Without rules yet.
     pub(crate) fn new(metrics: Metrics, arrivals: Arrivals) -> Self {
-        Self { book: Mutex::default(), metrics, arrivals, is_off: false }
+        Self { metrics, arrivals, ..Self::default() }
     }
 
     /// Shares nothing: for groups that are evaluated one after another for the same moment, where each has to
@@ -217,7 +218,7 @@ impl Passes {
         let (mut mine, mut asked) = (Vec::new(), Vec::new());
         for wishes in of_questions {
             let Some((_, first)) = wishes.first() else { continue };
-            let keys: Vec<&str> = wishes.iter().map(|(_, wish)| wish.key.as_str()).collect();
+            let keys: Vec<&str> = wishes.iter().map(|(_, wish)| &*wish.key).collect();
             if let Some(claim) = first.question.claim(&keys, moment) {
                 mine.push(claim);
                 asked.push(address(first));
@@ -246,19 +247,23 @@ impl Passes {
         at: Timestamp,
         timeout: Duration,
     ) -> Vec<Option<Arc<Answer>>> {
-        let exprs = mine.iter().map(Claim::expr).collect();
-        let sorters: Vec<Sorter> = mine.iter().map(Claim::sorter).collect();
-        let sort = move |number: usize, output: Output| sorters.get(number)?.sort(output);
-        let params = Params::instant(at);
-        let answers = storage::query_together(reader, exprs, params, timeout, sort).await;
         self.metrics.passes.inc_by(mine.len() as u64);
-        let mut answers = answers.unwrap_or_else(|error| {
-            tracing::debug!(reason = %error, "no pass; its rules are evaluated one by one");
-            Vec::new()
-        });
-        answers.resize_with(mine.len(), || Ok(None));
-        let settle = |(claim, answer): (Claim, Result<Option<Answer>, _>)| {
-            let answer = answer.ok().flatten();
+        let sweeps = self.sweeps(&mine);
+        let (single, whole): (Vec<usize>, Vec<usize>) =
+            (0..mine.len()).partition(|at| sweeps[*at].is_some());
+        let (swept, asked) = tokio::join!(
+            self.sweep(reader, sweeps, at, timeout),
+            ask_as_a_whole(reader, &mine, &whole, at, timeout),
+        );
+        let mut answers: Vec<Option<Answer>> = swept;
+        answers.resize_with(mine.len(), || None);
+        // Such as those of series that are partly in blocks.
+        let left: Vec<usize> =
+            single.into_iter().filter(|number| answers[*number].is_none()).collect();
+        let again = ask_as_a_whole(reader, &mine, &left, at, timeout).await;
+        let found = whole.into_iter().zip(asked).chain(left.into_iter().zip(again));
+        found.for_each(|(number, answer)| answers[number] = answer);
+        let settle = |(claim, answer): (Claim, Option<Answer>)| {
             if answer.is_none() {
                 self.metrics.pass_failures.inc();
             }
@@ -267,9 +272,63 @@ impl Passes {
         mine.into_iter().zip(answers).map(settle).collect()
     }
 
+    /// Those of the questions that can be answered series by series.
+    fn sweeps(&self, claims: &[Claim]) -> Vec<Option<Sweep>> {
+        let mut scope = None;
+        let mut hosts = |wave: &Arc<Wave>| {
+            Arc::clone(scope.get_or_insert_with(|| Arc::new(self.hosts.scope(wave))))
+        };
+        claims.iter().map(|claim| claim.sweep(&mut hosts)).collect()
+    }
+
+    /// Answers those that are there; nothing at all when the time is over.
+    async fn sweep(
+        &self,
+        reader: &Reader,
+        sweeps: Vec<Option<Sweep>>,
+        at: Timestamp,
+        timeout: Duration,
+    ) -> Vec<Option<Answer>> {
+        if sweeps.iter().all(Option::is_none) {
+            return Vec::new();
+        }
+        let hosts = Arc::clone(&self.hosts);
+        let look = move |sight: &Sight<'_>| {
+            let answer = |sweep: &Option<Sweep>| sweep.as_ref()?.answer(sight, at, &hosts);
+            sweeps.iter().map(answer).collect()
+        };
+        storage::look_around(reader, timeout, look).await.unwrap_or_default()
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Answers the questions of these numbers, as they stand there.
+async fn ask_as_a_whole(
+    reader: &Reader,
+    claims: &[Claim],
+    numbers: &[usize],
+    at: Timestamp,
+    timeout: Duration,
+) -> Vec<Option<Answer>> {
+    if numbers.is_empty() {
+        return Vec::new();
+    }
+    let exprs = numbers.iter().map(|number| claims[*number].expr()).collect();
+    let sorters: Vec<Sorter> = numbers.iter().map(|number| claims[*number].sorter()).collect();
+    let sort = move |number: usize, output: Output| sorters.get(number)?.sort(output);
+    let params = Params::instant(at);
+    let answers = storage::query_together(reader, exprs, params, timeout, sort).await;
+    let answers = answers.unwrap_or_else(|error| {
+        tracing::debug!(reason = %error, "no pass; its rules are evaluated one by one");
+        Vec::new()
+    });
+    let mut answers: Vec<Option<Answer>> =
+        answers.into_iter().map(|answer| answer.ok().flatten()).collect();
+    answers.resize_with(numbers.len(), || None);
+    answers
 }
 
 impl Book {
@@ -304,7 +363,7 @@ impl Book {
         });
         let part = self.vacant.last().copied().unwrap_or(self.parts.len());
         if question.want(&key, listener, part) {
-            let wish = Wish { question: Arc::clone(&question), key: key.to_owned() };
+            let wish = Wish { question: Arc::clone(&question), key: Arc::from(key.as_str()) };
             match self.vacant.pop() {
                 Some(part) => self.parts[part] = Some(wish),
                 None => self.parts.push(Some(wish)),
@@ -485,36 +544,76 @@ mod tests {
         storage
     }
 
-    /// Compares every part with what the rule's own query answers; answers how many parts there were.
+    /// Compares every part with what the rule's own query answers, at several times, before and after a series came;
+    /// answers how many parts there were in slots and waves of groups.
     async fn compare(storage: &Storage, groups: &[Arc<RuleGroup>], host: usize) -> usize {
         let (reader, passes) = (storage.reader(), Passes::default());
         let enrolments: Vec<_> = groups.iter().map(|group| passes.enrol(group)).collect();
-        let mut touched = Touched { parts: vec![0], ..Touched::default() };
-        touched.hosts.add(&Labels::from_pairs([("endpoint", HOSTS[host])]));
         let mut waiting = Waiting::default();
-        waiting.add(&touched, AT);
-        let (wave, _) = waiting.next_wave(AT).expect("it is due");
         let mut shared = 0;
-        for (group, enrolment) in groups.iter().zip(&enrolments) {
-            let rules: Vec<usize> = (0..group.rules.len()).collect();
-            for wave in [None, Some(&wave)] {
-                let moment = Moment { at: AT, wave };
-                let parts = passes.parts(&reader, enrolment, &rules, moment, TIMEOUT).await;
-                for (rule, part) in group.rules.iter().zip(parts) {
-                    let Some(part) = part else { continue };
-                    let alone = query::vector(&reader, &rule.query.expr, AT, TIMEOUT).await;
-                    let mut alone = alone.expect("the part has an answer");
-                    if part.is_narrow {
-                        alone.retain(|(labels, _)| {
-                            labels.get("endpoint").unwrap_or("") == HOSTS[host]
-                        });
+        for round in 0..4 {
+            let at = AT.plus(Duration::from_secs(15 * round));
+            if round == 2 {
+                let of =
+                    |host| [("__name__", "m0"), ("group", "g0"), ("endpoint", host), ("a", "")];
+                let series = [of("h1"), of("h2"), of("h9")].map(|pairs| Series {
+                    labels: Labels::from_pairs(pairs).with("mode", "new"),
+                    samples: vec![Sample::new(620_000, 77.0)],
+                });
+                let batch = Batch { series: series.to_vec(), metadata: Vec::new() };
+                storage.writer().write(batch).await.expect("memory takes it");
+            }
+            let mut touched = Touched { parts: vec![0], ..Touched::default() };
+            touched.hosts.add(&Labels::from_pairs([("endpoint", HOSTS[host])]));
+            waiting.add(&touched, at);
+            let (wave, _) = waiting.next_wave(at).expect("it is due");
+            for (group, enrolment) in groups.iter().zip(&enrolments) {
+                let rules: Vec<usize> = (0..group.rules.len()).collect();
+                for wave in [None, Some(&wave)] {
+                    let moment = Moment { at, wave };
+                    let parts = passes.parts(&reader, enrolment, &rules, moment, TIMEOUT).await;
+                    for (rule, part) in rules.iter().zip(parts) {
+                        let Some(part) = part else { continue };
+                        check(&reader, group, *rule, &part, at, host).await;
+                        shared += 1;
                     }
-                    assert_eq!(bits(&part.elements()), bits(&alone), "{}", rule.query.text);
-                    shared += 1;
+                }
+            }
+            // Every other part in the first rounds, and all of them in the last.
+            let parts: Vec<usize> =
+                (0..passes.book().parts.len()).filter(|part| round == 3 || part % 2 == 0).collect();
+            let moment = Moment { at, wave: Some(&wave) };
+            for (_, wish, part) in passes.ask(&reader, &parts, moment, TIMEOUT).await {
+                let Some(part) = part else { continue };
+                let mut rules = Vec::new();
+                wish.question.each_listener(&wish.key, |one| {
+                    rules.push((Arc::clone(&one.group), one.rule, part.against(one.threshold)));
+                });
+                for (group, rule, part) in rules {
+                    check(&reader, &group, rule, &part, at, host).await;
                 }
             }
         }
         shared
+    }
+
+    /// Compares a part with what the rule's own query answers.
+    async fn check(
+        reader: &Reader,
+        group: &RuleGroup,
+        rule: usize,
+        part: &Part,
+        at: Timestamp,
+        host: usize,
+    ) {
+        let query = &group.rules[rule].query;
+        let alone = query::vector(reader, &query.expr, at, TIMEOUT).await;
+        let mut alone = alone.expect("the part has an answer");
+        if part.is_narrow {
+            alone.retain(|(labels, _)| labels.get("endpoint").unwrap_or("") == HOSTS[host]);
+        }
+        assert_eq!(bits(&part.elements()), bits(&alone), "{}", query.text);
+        assert_eq!(part.is_empty(), alone.is_empty(), "{}", query.text);
     }
 
     proptest! {
@@ -552,7 +651,7 @@ mod tests {
         let exprs =
             |group: usize| vec![rule_expr(0, group, None, 40), rule_expr(0, group, None, 60)];
         let groups = [group_of("a", &exprs(0)), group_of("b", &exprs(1)), group_of("c", &exprs(2))];
-        assert_eq!(compare(&storage, &groups, 0).await, 12, "six rules, in a slot and in a wave");
+        assert_eq!(compare(&storage, &groups, 0).await, 48, "six rules, in four slots and waves");
         let passes = Passes::default();
         for group in &groups {
             passes.enrol(group);

@@ -1,15 +1,16 @@
 //! A question that rules have in common, the parts of its answer, and who wants which.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::{ENDPOINT, Labels, METRIC_NAME, MatchOp, Matcher, Timestamp};
-use promql::{Expr, Output, Threshold, Value, VectorSelector, narrowed, splits_by};
+use promql::{Expr, Params, Single, Threshold, VectorSelector, narrowed, splits_by};
 use tokio::sync::watch;
 
+use crate::answer::{Answer, Part, Places, Sorter};
 use crate::arrival::Wave;
-use crate::record::Written;
+use crate::chart::{Chart, HostScope, Sweep};
 use crate::rules::{GroupKey, RuleGroup};
 
 /// A question that asks for more values of a label by name leaves the index with little to gain.
@@ -75,6 +76,10 @@ pub(crate) struct Question {
     /// How many questions have each of its selectors.
     pub(crate) selectors: Vec<(String, Arc<AtomicUsize>)>,
     asked: Mutex<Asked>,
+    /// It can be answered series by series.
+    is_single: AtomicBool,
+    /// What is known of these series.
+    chart: Mutex<Option<Arc<Chart>>>,
 }
 
 #[derive(Debug, Default)]
@@ -109,99 +114,44 @@ struct Wanted {
 #[derive(Debug, Clone)]
 struct Prepared {
     expr: Arc<Expr>,
-    places: Arc<HashMap<String, usize>>,
+    places: Places,
 }
 
 /// An answer that somebody is fetching; `Some(None)` when there is none.
 pub(crate) type Pending = watch::Receiver<Option<Option<Arc<Answer>>>>;
-
-/// The elements of an answer by part.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    places: Arc<HashMap<String, usize>>,
-    parts: Vec<Elements>,
-}
-
-/// The elements of a part, and between which values they lie.
-#[derive(Debug, Clone)]
-struct Elements {
-    all: Vec<Written>,
-    /// NaN while there is none that is a number.
-    low: f64,
-    high: f64,
-}
-
-/// The part of an answer that belongs to a rule.
-#[derive(Debug, Clone)]
-pub(crate) struct Part {
-    /// Only the hosts of the wave were looked at.
-    pub(crate) is_narrow: bool,
-    answer: Arc<Answer>,
-    place: usize,
-    threshold: Option<Threshold>,
-}
-
-impl Part {
-    /// What the rule's own query would answer.
-    pub(crate) fn elements(&self) -> Vec<Written> {
-        let accepts = |value: f64| self.threshold.is_none_or(|threshold| threshold.accepts(value));
-        let part = self.answer.parts.get(self.place).into_iter().flat_map(|part| &part.all);
-        part.filter(|(_, value)| accepts(*value)).cloned().collect()
-    }
-
-    /// Whether the rule's own query would answer nothing.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.answer.parts.get(self.place).is_none_or(|part| !part.has_any(self.threshold))
-    }
-
-    /// The same part for a rule that compares it with something else.
-    pub(crate) fn against(&self, threshold: Option<Threshold>) -> Self {
-        Self { answer: Arc::clone(&self.answer), threshold, ..*self }
-    }
-}
-
-impl Default for Elements {
-    fn default() -> Self {
-        Self { all: Vec::new(), low: f64::NAN, high: f64::NAN }
-    }
-}
-
-impl Elements {
-    fn push(&mut self, element: Labels, value: f64) {
-        (self.low, self.high) = (self.low.min(value), self.high.max(value));
-        self.all.push((element, value));
-    }
-
-    /// Whether an element satisfies the threshold.
-    fn has_any(&self, threshold: Option<Threshold>) -> bool {
-        match threshold {
-            None => !self.all.is_empty(),
-            // Between the lowest and the highest none does when neither of these does.
-            Some(one) if one.is_ordering() => one.accepts(self.low) || one.accepts(self.high),
-            Some(one) => self.all.iter().any(|(_, value)| one.accepts(*value)),
-        }
-    }
-}
 
 /// A question that this evaluation is to answer.
 #[derive(Debug)]
 pub(crate) struct Claim {
     question: Arc<Question>,
     prepared: Prepared,
+    /// The wave whose hosts alone are looked at.
+    narrowed_to: Option<Arc<Wave>>,
+    /// The parts to look at, by place; `None` for all.
+    parts: Option<Vec<bool>>,
     answer: watch::Sender<Option<Option<Arc<Answer>>>>,
-}
-
-/// Deals the elements of an answer out to the parts.
-#[derive(Debug)]
-pub(crate) struct Sorter {
-    labels: Vec<String>,
-    places: Arc<HashMap<String, usize>>,
 }
 
 impl Claim {
     /// What to ask.
     pub(crate) fn expr(&self) -> Arc<Expr> {
-        Arc::clone(&self.prepared.expr)
+        match self.narrowed_to.as_ref().and_then(|wave| wave.condition.as_ref()) {
+            Some(condition) => {
+                Arc::new(narrowed(&self.prepared.expr, std::slice::from_ref(condition)))
+            }
+            None => Arc::clone(&self.prepared.expr),
+        }
+    }
+
+    /// The same, to be answered series by series if that is possible.
+    pub(crate) fn sweep(&self, hosts: impl FnOnce(&Arc<Wave>) -> Arc<HostScope>) -> Option<Sweep> {
+        self.question.is_single.load(Ordering::Relaxed).then(|| Sweep {
+            question: Arc::clone(&self.question),
+            expr: Arc::clone(&self.prepared.expr),
+            places: Arc::clone(&self.prepared.places),
+            hosts: self.narrowed_to.as_ref().map(hosts),
+            parts: self.parts.clone(),
+        })
     }
 
     /// What to do with the answer.
@@ -226,25 +176,6 @@ impl Claim {
     }
 }
 
-impl Sorter {
-    /// The answer by parts. `None` for one that is no vector of numbers.
-    pub(crate) fn sort(&self, output: Output) -> Option<Answer> {
-        let Output { value: Value::Vector(vector), histograms, .. } = output else { return None };
-        if !histograms.is_empty() {
-            return None;
-        }
-        let mut parts = vec![Elements::default(); self.places.len()];
-        let mut key = String::new();
-        for (element, sample) in vector {
-            key_of(&self.labels, &element, &mut key);
-            if let Some(place) = self.places.get(&key) {
-                parts[*place].push(element, sample.value);
-            }
-        }
-        Some(Answer { places: Arc::clone(&self.places), parts })
-    }
-}
-
 impl Question {
     /// A question that no rule asks yet. `selectors` counts how many questions have each of them.
     pub(crate) fn new(
@@ -254,7 +185,25 @@ impl Question {
         selectors: Vec<(String, Arc<AtomicUsize>)>,
     ) -> Self {
         let by_host = splits_by(&common, ENDPOINT);
-        Self { text, common, labels, by_host, selectors, asked: Mutex::default() }
+        let plan = promql::plan(&common, Params::instant(Timestamp::default()));
+        let is_single = plan.is_ok_and(|plan| Single::of(&plan).is_some()).into();
+        let (asked, chart) = Default::default();
+        Self { text, common, labels, by_host, selectors, asked, is_single, chart }
+    }
+
+    /// What is known of the series that it reads.
+    pub(crate) fn chart(&self) -> Option<Arc<Chart>> {
+        self.chart.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps what is known of the series that it reads.
+    pub(crate) fn keep_chart(&self, chart: Arc<Chart>) {
+        *self.chart.lock().unwrap_or_else(PoisonError::into_inner) = Some(chart);
+    }
+
+    /// From now on it is not answered series by series: several of them may make the same element.
+    pub(crate) fn ask_as_a_whole(&self) {
+        self.is_single.store(false, Ordering::Relaxed);
     }
 
     /// The metrics it reads, each once; none when a selector names no metric.
@@ -338,16 +287,15 @@ impl Question {
         if let Some((_, pending)) = asked.answers.iter().find(|(known, _)| *known == moment.key()) {
             return Some(pending.clone());
         }
-        let mut prepared = self.prepared(&mut asked)?;
-        if let Some(condition) = self.narrowing(moment) {
-            prepared.expr = Arc::new(narrowed(&prepared.expr, std::slice::from_ref(condition)));
-        }
+        let prepared = self.prepared(&mut asked)?;
+        let narrowed_to = self.narrowing(moment).map(Arc::clone);
         let (answer, pending) = watch::channel(None);
         if asked.answers.len() >= ANSWERS_KEPT {
             asked.answers.remove(0);
         }
         asked.answers.push((moment.key(), pending.clone()));
-        mine.push(Claim { question: Arc::clone(self), prepared, answer });
+        let question = Arc::clone(self);
+        mine.push(Claim { question, prepared, narrowed_to, parts: None, answer });
         Some(pending)
     }
 
@@ -359,13 +307,19 @@ impl Question {
             return None;
         }
         let mut prepared = self.prepared(&mut asked)?;
-        if let Some(condition) = self.narrowing(moment) {
-            prepared.expr = Arc::new(narrowed(&prepared.expr, std::slice::from_ref(condition)));
-        } else if keys.len() * FEW_SHARE <= asked.wanted.len() {
+        let narrowed_to = self.narrowing(moment).map(Arc::clone);
+        let mut parts = None;
+        if self.is_single.load(Ordering::Relaxed) {
+            let mut is_wanted = vec![false; prepared.places.len()];
+            let places = keys.iter().filter_map(|key| prepared.places.get(*key));
+            places.for_each(|place| is_wanted[*place] = true);
+            parts = Some(is_wanted);
+        } else if narrowed_to.is_none() && keys.len() * FEW_SHARE <= asked.wanted.len() {
             let conditions = self.conditions(keys.iter().copied())?;
             prepared.expr = Arc::new(narrowed(&self.common, &conditions));
         }
-        Some(Claim { question: Arc::clone(self), prepared, answer: watch::channel(None).0 })
+        let (question, answer) = (Arc::clone(self), watch::channel(None).0);
+        Some(Claim { question, prepared, narrowed_to, parts, answer })
     }
 
     /// Whether it is asked for several rules together.
@@ -403,9 +357,9 @@ impl Question {
         self.labels.iter().enumerate().map(condition).collect()
     }
 
-    /// The condition that leaves only the hosts of a wave.
-    fn narrowing<'w>(&self, moment: Moment<'w>) -> Option<&'w Matcher> {
-        moment.wave.filter(|_| self.by_host).and_then(|wave| wave.condition.as_ref())
+    /// The wave, if it looks at some hosts only.
+    fn narrowing<'w>(&self, moment: Moment<'w>) -> Option<&'w Arc<Wave>> {
+        moment.wave.filter(|wave| self.by_host && wave.condition.is_some())
     }
 
     /// Whether only the hosts of a wave are looked at.
@@ -415,14 +369,6 @@ impl Question {
 
     fn asked(&self) -> MutexGuard<'_, Asked> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Answer {
-    /// A part of it that rules compare with something.
-    pub(crate) fn part(self: &Arc<Self>, key: &str, is_narrow: bool) -> Option<Part> {
-        let place = *self.places.get(key)?;
-        Some(Part { is_narrow, answer: Arc::clone(self), place, threshold: None })
     }
 }
 
@@ -460,7 +406,7 @@ fn literal(text: &str) -> String {
 }
 
 /// The key of the part that an element belongs to.
-fn key_of(labels: &[String], element: &Labels, key: &mut String) {
+pub(crate) fn key_of(labels: &[String], element: &Labels, key: &mut String) {
     key.clear();
     for (place, label) in labels.iter().enumerate() {
         if place > 0 {

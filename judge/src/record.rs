@@ -87,13 +87,20 @@ pub(crate) fn alert_labels(
     element: &Labels,
     render: impl Fn(usize) -> String,
 ) -> Labels {
-    let mut builder = element.edit();
-    builder.remove(METRIC_NAME);
-    for (at, (name, _)) in rule.labels.iter().enumerate() {
-        builder.set(name, &render(at));
-    }
-    builder.set(ALERT_NAME, &rule.name);
-    builder.build()
+    let own: Vec<String> = (0..rule.labels.len()).map(render).collect();
+    // Those of the rule are in order of their names; `alertname` goes before all.
+    let own =
+        rule.labels.iter().zip(&own).map(|((name, _), value)| (name.as_str(), value.as_str()));
+    let mut pairs: Vec<(&str, &str)> = own.filter(|(name, _)| *name != ALERT_NAME).collect();
+    let at = pairs.partition_point(|(name, _)| *name < ALERT_NAME);
+    pairs.insert(at, (ALERT_NAME, &rule.name));
+    let is_own = |name: &str| pairs.binary_search_by(|(own, _)| (*own).cmp(name)).is_ok();
+    let kept: Vec<(&str, &str)> =
+        element.iter().filter(|(name, _)| *name != METRIC_NAME && !is_own(name)).collect();
+    pairs.extend(kept);
+    pairs.retain(|(_, value)| !value.is_empty());
+    pairs.sort_by_key(|(name, _)| *name);
+    Labels::from_sorted(pairs.iter().copied()).unwrap_or_else(|| Labels::from_pairs(pairs))
 }
 
 /// One sample for every series.

@@ -217,7 +217,8 @@ fn is_notifications(most: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rule_file::{Defaults, Fault, read_file};
+    use crate::rule_fault::Fault;
+    use crate::rule_file::{Defaults, read_file};
     use crate::rules::{Rule, RuleKind};
 
     fn read(rule: &str) -> Result<Rule, Vec<String>> {

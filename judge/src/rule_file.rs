@@ -3,20 +3,17 @@
 //! it.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
 use serde_saphyr::Spanned;
 
-use crate::active_times::WindowSpec;
 use crate::rule_extras::{Extras, ExtrasSpec, NO_DATA, SEVERITY};
+use crate::rule_fault::Fault;
+use crate::rule_spec::{self, FileSpec, GroupSpec, RuleSpec, line_of};
 use crate::rules::{DATABASE, GroupKey, Query, Rule, RuleGroup, RuleKind};
 use crate::template::Template;
-
-/// A rule file or API body larger than this is refused.
-pub(crate) const RULE_FILE_BYTES_MAX: usize = 10 << 20;
 
 /// What groups that do not say otherwise get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,45 +29,6 @@ pub(crate) struct Defaults {
 impl Default for Defaults {
     fn default() -> Self {
         Self { interval: Duration::from_secs(60), query_offset: Duration::ZERO, on_arrival: true }
-    }
-}
-
-/// Something wrong in rules. Its text begins with `file:line:`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fault {
-    /// File, or `db`.
-    pub file: String,
-    /// Line in the file, from 1; 0 when it is not about a line.
-    pub line: u64,
-    /// Name of the group; empty when it is not about a group.
-    pub group: String,
-    /// Which rule; empty when it is not about a rule.
-    pub rule: String,
-    /// What is wrong and how to mend it. For an expression with `line:column` within the expression.
-    pub message: String,
-}
-
-impl Fault {
-    /// About a file as a whole; the message is still to be written.
-    pub(crate) fn of_file(file: &str) -> Self {
-        let (file, nothing) = (file.to_owned(), String::new);
-        Self { file, line: 0, group: nothing(), rule: nothing(), message: nothing() }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
-        if self.line > 0 {
-            write!(f, ":{}", self.line)?;
-        }
-        if !self.group.is_empty() {
-            write!(f, ": group {:?}", self.group)?;
-        }
-        if !self.rule.is_empty() {
-            write!(f, ", {}", self.rule)?;
-        }
-        write!(f, ": {}", self.message)
     }
 }
 
@@ -125,58 +83,6 @@ pub(crate) fn read_group(
     reader.outcome(group)
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileSpec {
-    groups: Option<Vec<GroupSpec>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct GroupSpec {
-    name: Option<Spanned<String>>,
-    interval: Option<Spanned<String>>,
-    limit: Option<usize>,
-    query_offset: Option<Spanned<String>>,
-    on_arrival: Option<bool>,
-    labels: Option<BTreeMap<String, String>>,
-    rules: Option<Vec<Spanned<RuleSpec>>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RuleSpec {
-    record: Option<Spanned<String>>,
-    alert: Option<Spanned<String>>,
-    expr: Option<Spanned<String>>,
-    #[serde(rename = "for")]
-    hold: Option<Spanned<String>>,
-    keep_firing_for: Option<Spanned<String>>,
-    labels: Option<BTreeMap<String, Spanned<String>>>,
-    annotations: Option<BTreeMap<String, Spanned<String>>>,
-    // Ours, not Prometheus'.
-    recover_expr: Option<Spanned<String>>,
-    no_data: Option<Spanned<String>>,
-    priority: Option<Spanned<String>>,
-    max_notifications: Option<Spanned<u32>>,
-    active_times: Option<Spanned<Vec<WindowSpec>>>,
-    runbook: Option<Spanned<String>>,
-}
-
-impl RuleSpec {
-    /// Takes out the fields that Prometheus does not have.
-    fn take_extras(&mut self) -> ExtrasSpec {
-        ExtrasSpec {
-            recover_expr: self.recover_expr.take(),
-            no_data: self.no_data.take(),
-            priority: self.priority.take(),
-            max_notifications: self.max_notifications.take(),
-            active_times: self.active_times.take(),
-            runbook: self.runbook.take(),
-        }
-    }
-}
-
 struct Reader<'a> {
     file: &'a str,
     defaults: &'a Defaults,
@@ -201,31 +107,11 @@ impl Reader<'_> {
         if self.faults.is_empty() { Ok(read) } else { Err(self.faults) }
     }
 
-    fn yaml<T: for<'de> Deserialize<'de>>(&mut self, text: &str) -> Option<T> {
-        if text.len() > RULE_FILE_BYTES_MAX {
-            self.fault(
-                0,
-                "",
-                format!(
-                    "more than {RULE_FILE_BYTES_MAX} bytes; split the rules into several files"
-                ),
-            );
-            return None;
-        }
-        match serde_saphyr::from_multiple::<T>(text) {
-            Ok(documents) => {
-                if documents.len() > 1 {
-                    tracing::warn!(
-                        file = self.file,
-                        "only the first YAML document of a rule file is read"
-                    );
-                }
-                // A file with nothing but comments is one without groups.
-                documents.into_iter().next().or_else(|| serde_saphyr::from_str("{}").ok())
-            }
-            Err(error) => {
-                let line = error.location().map_or(0, |location| location.line());
-                self.fault(line, "", yaml_message(&error));
+    fn yaml<T: DeserializeOwned>(&mut self, text: &str) -> Option<T> {
+        match rule_spec::read(self.file, text) {
+            Ok(spec) => Some(spec),
+            Err((line, message)) => {
+                self.fault(line, "", message);
                 None
             }
         }
@@ -417,19 +303,19 @@ impl Reader<'_> {
         labels: Option<BTreeMap<String, Spanned<String>>>,
         group_labels: &BTreeMap<String, String>,
     ) -> Vec<(String, Template)> {
-        let mut merged = group_labels.clone();
-        merged.extend(
-            labels.unwrap_or_default().into_iter().map(|(name, value)| (name, value.value)),
-        );
-        for name in merged.keys().filter(|name| name.is_empty() || *name == model::METRIC_NAME) {
-            self.fault(
-                line,
-                which,
-                format!("a rule cannot set the label {name:?}; use another name"),
-            );
+        let of_group =
+            group_labels.iter().map(|(name, value)| (name.clone(), (value.clone(), line)));
+        let mut merged: BTreeMap<String, (String, u64)> = of_group.collect();
+        for (name, value) in labels.unwrap_or_default() {
+            let line = line_of(&value);
+            merged.insert(name, (value.value, line));
         }
         let mut templates = Vec::with_capacity(merged.len());
-        for (name, value) in merged {
+        for (name, (value, line)) in merged {
+            if name.is_empty() || name == model::METRIC_NAME {
+                let fault = format!("a rule cannot set the label {name:?}; use another name");
+                self.fault(line, which, fault);
+            }
             // Prometheus takes the labels of recording rules as they are.
             let template = if kind == "alert" {
                 Template::parse(&value)
@@ -482,17 +368,6 @@ impl Reader<'_> {
             }
         }
     }
-}
-
-fn line_of<T>(spanned: &Spanned<T>) -> u64 {
-    spanned.referenced.line()
-}
-
-// The crate's text for humans has a drawing of the place in it; the first line is the message.
-fn yaml_message(error: &serde_saphyr::Error) -> String {
-    let text = error.without_snippet().to_string();
-    let first = text.lines().next().unwrap_or("not valid YAML").trim_start_matches("error: ");
-    format!("{first}; the format is that of Prometheus' rule files")
 }
 
 #[cfg(test)]

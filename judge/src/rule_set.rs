@@ -11,7 +11,8 @@ use tokio::sync::{Mutex, watch};
 
 use crate::Config;
 use crate::metrics::Metrics;
-use crate::rule_file::{Defaults, Fault, read_file, read_group};
+use crate::rule_fault::Fault;
+use crate::rule_file::{Defaults, read_file, read_group};
 use crate::rules::{DATABASE, GroupKey, RuleGroup, RuleSet};
 
 /// The rules for hosts that come with Saker.

@@ -11,9 +11,9 @@ use storage::Arrivals;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
+use crate::answer::Part;
 use crate::arrival::{Touched, Turn, Waiting, Wave};
 use crate::group::GroupRun;
-use crate::question::Part;
 use crate::rules::{self, GroupKey, RuleGroup, RuleSet};
 use crate::shard::Arrival;
 use crate::slot::{Due, Slots};
@@ -293,12 +293,22 @@ impl Scheduler {
     fn concerned(&mut self, answered: &Answered) -> Concerned {
         let mut concerned = Concerned::default();
         let (seats, waiting, wave) = (&self.seats, &mut self.waiting, &answered.wave);
+        // Rules that listen to one part are mostly of one group.
+        let mut last: Option<(*const RuleGroup, &Seat)> = None;
         answered.each_rule(|listener, number, part| {
-            let Some(seat) = seats.get(&listener.group.key) else { return };
+            let group = Arc::as_ptr(&listener.group);
+            let seat = match last {
+                Some((known, seat)) if known == group => seat,
+                _ => match seats.get(&listener.group.key) {
+                    Some(seat) => seat,
+                    None => return,
+                },
+            };
+            last = Some((group, seat));
             match (seat.stand(wave.at), &seat.run) {
                 (Stand::Passed, _) => {}
                 (Stand::Overtaken, _) => concerned.again.push(number),
-                (_, None) => waiting.postpone(&seat.key, &[number], &wave.hosts),
+                (Stand::Busy, _) | (_, None) => waiting.postpone(&seat.key, &[number], &wave.hosts),
                 (_, Some(run)) if run.last.is_none() || run.is_removed => {}
                 (_, Some(run)) => match wave::concern(run, listener, part, wave) {
                     Concern::None => concerned.quiet += 1,
@@ -384,7 +394,8 @@ enum Stand {
     Passed,
     /// A look that came later has seen only what it was about.
     Overtaken,
-    /// It is just being evaluated.
+    /// It is just being evaluated, or about to be: what came after its slot is not looked at before it, or time would
+    /// go back for its alerts.
     Busy,
     Free,
 }
@@ -421,6 +432,7 @@ impl Seat {
             _ if self.seen >= at && self.evaluated >= at => Stand::Passed,
             _ if self.seen >= at => Stand::Overtaken,
             None => Stand::Busy,
+            Some(_) if self.slots.due(self.evaluated, at).is_some() => Stand::Busy,
             Some(_) => Stand::Free,
         }
     }

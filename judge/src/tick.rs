@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use daemon::Context;
 use futures_util::future::join_all;
-use model::{Fingerprint, Labels, Timestamp};
+use model::{Labels, Timestamp};
 use state::StateError;
 use tokio::time::Instant;
 
 use crate::arrival::{Turn, Wave};
 use crate::board::Board;
 use crate::config::Links;
-use crate::deliver::Delivery;
+use crate::deliver::{Delivery, Undelivered};
 use crate::documents::Documents;
 use crate::eval::Evaluator;
 use crate::group::{Claim, GroupRun, with_external};
@@ -65,9 +65,12 @@ impl Ticker {
     async fn evaluate(&self, run: &mut GroupRun, due: Due) -> Duration {
         let figures = self.evaluator.evaluate(run, due.slot).await;
         let told_as: Arc<str> = Arc::from(run.group.key.to_string());
-        let undelivered = self.delivery.undelivered(&told_as);
+        let undelivered = match run.has_told {
+            true => self.delivery.undelivered(&told_as),
+            false => Undelivered::default(),
+        };
         run.forget(due.slot, |labels| {
-            undelivered.contains(&Fingerprint(with_external(labels, &self.external_labels).hash()))
+            undelivered.contains(&with_external(labels, &self.external_labels))
         });
         self.store_and_tell(run, due.slot, &told_as).await;
         if !run.is_removed {
@@ -116,7 +119,11 @@ impl Ticker {
         match self.save(run, now).await {
             Ok(()) => {
                 let told = run.told(now, &self.external_labels, &self.links);
-                self.delivery.publish(told_as, &told, self.context.clock.now());
+                // Most groups have nothing to say, slot after slot.
+                if run.has_told || !told.is_empty() {
+                    self.delivery.publish(told_as, &told, self.context.clock.now());
+                }
+                run.has_told = !told.is_empty();
             }
             Err(StateError::Fenced { .. }) => {
                 self.shard.lost(&run.group.key);

@@ -16,8 +16,9 @@ use serde::Serialize;
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
-use crate::rule_file::{Defaults, RULE_FILE_BYTES_MAX, read_file};
+use crate::rule_file::{Defaults, read_file};
 use crate::rule_set::matching;
+use crate::rule_spec::RULE_FILE_BYTES_MAX;
 use crate::rules::RuleGroup;
 use spec::{TestFile, TestGroup};
 

@@ -8,10 +8,11 @@ use std::time::Duration;
 use model::Labels;
 use tokio::time::Instant;
 
+use crate::answer::Part;
 use crate::arrival::{Hosts, Wave};
 use crate::eval::{Evaluator, is_of_hosts};
 use crate::group::{GroupRun, RuleState};
-use crate::question::{Listener, Moment, Part};
+use crate::question::{Listener, Moment};
 use crate::rules::RuleGroup;
 
 /// What a wave asked about.
@@ -71,12 +72,12 @@ pub(crate) fn concern(
         return Concern::Alone;
     };
     let rule = &run.group.rules[listener.rule];
-    let part = part.against(listener.threshold);
-    let is_quiet = part.is_empty() && !has_alerts(&run.rules[listener.rule], &part, wave);
+    let is_quiet =
+        !part.has_any(listener.threshold) && !has_alerts(&run.rules[listener.rule], part, wave);
     if is_quiet || !rule.extras.active_times.contain(wave.at) {
         return Concern::None;
     }
-    Concern::Part(part)
+    Concern::Part(part.against(listener.threshold))
 }
 
 /// Whether the part may change an alert that the rule has.

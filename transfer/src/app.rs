@@ -69,7 +69,7 @@ pub async fn start(config: Config, deps: Deps, context: &Context) -> anyhow::Res
     let ingest =
         Ingest::new(config.clone(), clock, outlet, names, relabel, tokens, metrics.clone());
     let gate = Arc::new(Gate::new(config, context.clone(), ingest, metrics));
-    let http = context.listen(gate.config.listen, http::routes(gate.clone())).await?;
+    let http = context.listen(gate.config.listen, http::routes(Arc::clone(&gate))).await?;
     let rpc = listen_rpc(&gate, context).await?;
     let line = listen_line(&gate, context).await?;
     Ok(Addresses { http, rpc, line })
@@ -86,10 +86,10 @@ fn start_forwarders(
         return Ok(());
     }
     let (away, drain) = (Arc::new(Away::new(context)), Drain::new());
-    let metrics = AllMetrics::register(&remote, away.clone(), context);
+    let metrics = AllMetrics::register(&remote, Arc::clone(&away), context);
     for one in remote {
         let metrics = metrics.of(&one);
-        let forwarder = Forwarder::new(one, context, metrics, away.clone(), &drain)?;
+        let forwarder = Forwarder::new(one, context, metrics, Arc::clone(&away), &drain)?;
         context.spawn("forward", forwarder.run());
     }
     // Started last and stopped first: when it ends, the forwarders have nothing to do any more.
@@ -112,8 +112,9 @@ async fn listen_rpc(gate: &Arc<Gate>, context: &Context) -> anyhow::Result<Socke
         addr: gate.config.rpc_listen,
         connections_max: gate.config.rpc_connections_max,
     };
-    let gate = gate.clone();
-    let serve = move |connection, peer, stop| json_rpc::serve(gate.clone(), connection, peer, stop);
+    let gate = Arc::clone(gate);
+    let serve =
+        move |connection, peer, stop| json_rpc::serve(Arc::clone(&gate), connection, peer, stop);
     context.listen_tcp(settings, serve).await
 }
 
@@ -124,7 +125,8 @@ async fn listen_line(gate: &Arc<Gate>, context: &Context) -> anyhow::Result<Sock
         addr: gate.config.line_listen,
         connections_max: gate.config.line_connections_max,
     };
-    let gate = gate.clone();
-    let serve = move |connection, peer, stop| line::serve(gate.clone(), connection, peer, stop);
+    let gate = Arc::clone(gate);
+    let serve =
+        move |connection, peer, stop| line::serve(Arc::clone(&gate), connection, peer, stop);
     context.listen_tcp(settings, serve).await
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use daemon::{Clock, Context};
+use daemon::{Clock, Context, share_metric};
 use model::Timestamp;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -151,7 +151,7 @@ impl AllMetrics {
         context: &Context,
     ) -> Self {
         let part = |destination: &Arc<Destination>| Part {
-            destination: destination.clone(),
+            destination: Arc::clone(destination),
             dropped: Dropped::default(),
         };
         let parts: Vec<Part> = destinations.iter().map(part).collect();
@@ -168,15 +168,15 @@ impl AllMetrics {
         };
         let mut all = context.registry();
         let help = "Samples that a destination has taken";
-        all.register("transfer_destination_sent_samples", help, metrics.sent.clone());
+        share_metric(&mut all, "transfer_destination_sent_samples", help, &metrics.sent);
         let help = "Requests that a destination did not take and that are sent again, by reason";
-        all.register("transfer_destination_retries", help, metrics.retries.clone());
+        share_metric(&mut all, "transfer_destination_retries", help, &metrics.retries);
         let help = "How long a destination takes to answer";
         let name = "transfer_destination_request_seconds";
-        all.register(name, help, metrics.request_seconds.clone());
+        share_metric(&mut all, name, help, &metrics.request_seconds);
         let help = "How long the oldest sample of a request was in the queue when it was taken";
         let name = "transfer_destination_delivery_seconds";
-        all.register(name, help, metrics.delivery_seconds.clone());
+        share_metric(&mut all, name, help, &metrics.delivery_seconds);
         all.register_collector(Box::new(Queues { parts, away, clock: context.clock.clone() }));
         drop(all);
         metrics
@@ -194,7 +194,7 @@ impl AllMetrics {
         DestinationMetrics {
             sent: self.sent.get_or_create(&by).clone(),
             retries,
-            dropped: part.map(|part| part.dropped.clone()).unwrap_or_default(),
+            dropped: part.map(|part| Arc::clone(&part.dropped)).unwrap_or_default(),
             request_seconds: self.request_seconds.get_or_create(&by).clone(),
             delivery_seconds: self.delivery_seconds.get_or_create(&by).clone(),
         }

@@ -40,10 +40,10 @@ pub(crate) fn routes(gate: Arc<Gate>) -> Router {
         .route("/write", post(influx_write))
         .route("/api/v2/write", post(influx_write))
         .layer(body_limit)
-        .layer(middleware::from_fn_with_state(gate.clone(), take_turn))
+        .layer(middleware::from_fn_with_state(Arc::clone(&gate), take_turn))
         .route("/health", get(|| async { wire::falcon_json::HEALTH_OK }))
         .route("/ping", get(|| async { StatusCode::NO_CONTENT }))
-        .with_state(gate.clone())
+        .with_state(Arc::clone(&gate))
         .merge(insight::routes(gate))
 }
 

@@ -1,12 +1,11 @@
 //! Every metric of transfer.
 
-use daemon::Context;
+use daemon::{Context, share_metric};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Metric, Registry};
 
 use crate::reason::{Reason, Refusals};
 
@@ -157,35 +156,40 @@ impl Metrics {
         let metrics = Self::new();
         let all = &mut *context.registry();
         let help = "Samples received, refused ones included";
-        register(all, "transfer_received_samples", help, &metrics.received);
+        share_metric(all, "transfer_received_samples", help, &metrics.received);
         let help = "Samples acknowledged by the store or put in the queues of destinations, repetitions included";
-        register(all, "transfer_stored_samples", help, &metrics.stored);
-        register(all, "transfer_refused_samples", "Samples refused, by reason", &metrics.refused);
+        share_metric(all, "transfer_stored_samples", help, &metrics.stored);
+        share_metric(
+            all,
+            "transfer_refused_samples",
+            "Samples refused, by reason",
+            &metrics.refused,
+        );
         let help = "Requests refused as a whole, by reason";
-        register(all, "transfer_refused_requests", help, &metrics.refused_requests);
+        share_metric(all, "transfer_refused_requests", help, &metrics.refused_requests);
         let help = "Samples received with a token, refused ones included";
-        register(all, "transfer_token_samples", help, &metrics.of_tokens);
+        share_metric(all, "transfer_token_samples", help, &metrics.of_tokens);
         let help = "Pieces of metadata refused by the store because it has too many";
-        register(all, "transfer_refused_metadata", help, &metrics.refused_metadata);
+        share_metric(all, "transfer_refused_metadata", help, &metrics.refused_metadata);
         let help = "Native histograms left out: they are not supported yet";
-        register(all, "transfer_skipped_histograms", help, &metrics.skipped_histograms);
+        share_metric(all, "transfer_skipped_histograms", help, &metrics.skipped_histograms);
         let help = "Exemplars left out: they are not supported yet";
-        register(all, "transfer_skipped_exemplars", help, &metrics.skipped_exemplars);
+        share_metric(all, "transfer_skipped_exemplars", help, &metrics.skipped_exemplars);
         let help = "Canonical metric names owned by an Open-Falcon metric";
-        register(all, "transfer_falcon_names", help, &metrics.falcon_names);
+        share_metric(all, "transfer_falcon_names", help, &metrics.falcon_names);
         let help = "Endpoints of which counts are kept";
-        register(all, "transfer_endpoints", help, &metrics.endpoints);
+        share_metric(all, "transfer_endpoints", help, &metrics.endpoints);
         let help = "Requests being worked on";
-        register(all, "transfer_requests_in_flight", help, &metrics.requests_in_flight);
+        share_metric(all, "transfer_requests_in_flight", help, &metrics.requests_in_flight);
         let help = "JSON-RPC connections that are open";
-        register(all, "transfer_rpc_connections", help, &metrics.rpc_connections);
+        share_metric(all, "transfer_rpc_connections", help, &metrics.rpc_connections);
         let help = "Connections of the line socket that are open";
-        register(all, "transfer_line_connections", help, &metrics.line_connections);
+        share_metric(all, "transfer_line_connections", help, &metrics.line_connections);
         let help =
             "Samples of the line socket given up because the store did not take them in time";
-        register(all, "transfer_lost_line_samples", help, &metrics.lost_line_samples);
+        share_metric(all, "transfer_lost_line_samples", help, &metrics.lost_line_samples);
         let help = "How long the store, or the queues of destinations, took to acknowledge a batch";
-        register(all, "transfer_write_seconds", help, &metrics.write_seconds);
+        share_metric(all, "transfer_write_seconds", help, &metrics.write_seconds);
         metrics
     }
 
@@ -252,9 +256,4 @@ impl Metrics {
     pub(crate) fn refused_request(&self, reason: RequestFault) {
         self.refused_requests.get_or_create(&ByFault { reason }).inc();
     }
-}
-
-/// The registry and the code that counts share a metric.
-fn register<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: &M) {
-    registry.register(name, help, metric.clone());
 }

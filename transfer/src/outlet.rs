@@ -71,7 +71,7 @@ impl Outlet {
             |(settings, remote): (&crate::config::Destination, &Option<Arc<Destination>>)| match (
                 remote, &writer,
             ) {
-                (Some(remote), _) => Ok(End::Remote(remote.clone())),
+                (Some(remote), _) => Ok(End::Remote(Arc::clone(remote))),
                 (None, Some(writer)) => Ok(End::Local(settings.name.clone(), writer.clone())),
                 (None, None) => Err(no_store()),
             };

@@ -134,7 +134,7 @@ impl Queue {
         if let Ok(outcome) = outcome.try_recv() {
             return outcome;
         }
-        let queue = self.clone();
+        let queue = Arc::clone(self);
         // Goes on to its end also when this future is dropped: others wait for what it does.
         let written = spawn_blocking(move || queue.write_pending());
         written.await.map_err(|_| QueueError::Interrupted)?;
@@ -171,7 +171,7 @@ impl Queue {
 
     /// The oldest batches that were not handed out, within limits; none when there are none.
     pub(crate) async fn take(self: &Arc<Self>, limits: ChunkLimits) -> Option<Chunk> {
-        let queue = self.clone();
+        let queue = Arc::clone(self);
         spawn_blocking(move || queue.take_now(limits)).await.ok().flatten()
     }
 
@@ -193,7 +193,7 @@ impl Queue {
 
     /// Notes that everything up to `position` was delivered or given up.
     pub(crate) async fn settle(self: &Arc<Self>, position: Position) {
-        let queue = self.clone();
+        let queue = Arc::clone(self);
         let settle = move || {
             let mut disk = queue.disk();
             let settled = disk.settle(position);
@@ -244,7 +244,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let queue = Arc::new(Queue::open(dir.path(), settings()).unwrap());
         let pushes = (0..200).map(|number| {
-            let queue = queue.clone();
+            let queue = Arc::clone(&queue);
             async move { queue.push(entry(number)).await.unwrap() }
         });
         futures_util::future::join_all(pushes).await;

@@ -98,7 +98,7 @@ fn row(row: &Row) -> Value {
 /// Every metric of the catalogue with its value on this host.
 pub(super) fn inventory(config: Config) -> anyhow::Result<Inventory> {
     let config = Arc::new(config);
-    let (found, faults) = measure(config.clone())?;
+    let (found, faults) = measure(Arc::clone(&config))?;
     Ok(Inventory::new(&config, &found, &faults))
 }
 

@@ -158,7 +158,7 @@ async fn look_at_url(check: &Check, host: &Host, http: &Client) -> Vec<Finding> 
 impl TablesWork {
     // The tables of a host with many sockets take a while, in which the agent has other things to do.
     async fn run(&self, tools: &Tools) -> Found {
-        let (tables, checks) = (self.tables.clone(), self.checks.clone());
+        let (tables, checks) = (Arc::clone(&self.tables), self.checks.clone());
         let root = tools.config.root.clone();
         let look = move || {
             let mut tables = tables.lock().unwrap_or_else(PoisonError::into_inner);

@@ -89,7 +89,7 @@ impl Disk {
         let (reply, opened) = oneshot::channel();
         // Opening is question 0, which is under way before any other is asked.
         let progress = Arc::new(Progress { asked: AtomicU64::new(1), ..Progress::default() });
-        let shared = progress.clone();
+        let shared = Arc::clone(&progress);
         let serve = move || {
             let _end = end;
             match open() {

@@ -30,7 +30,7 @@ impl Tree {
 
     /// Collectors of all groups over this tree, for the host `h`.
     pub(crate) fn rounds(&self, metrics: &Arc<Metrics>) -> Rounds {
-        app::rounds(&Arc::new(all_groups(&self.path())), "h", metrics.clone())
+        app::rounds(&Arc::new(all_groups(&self.path())), "h", Arc::clone(metrics))
     }
 }
 

@@ -95,7 +95,7 @@ struct Exporter {
 impl Exporter {
     async fn start(page: &str) -> Self {
         let page = Arc::new(Mutex::new((200, page.to_owned())));
-        let shown = page.clone();
+        let shown = Arc::clone(&page);
         let answer = async move || {
             let (status, text) = shown.lock().unwrap().clone();
             (StatusCode::from_u16(status).unwrap(), text)

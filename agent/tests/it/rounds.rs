@@ -42,13 +42,13 @@ fn gate() -> (SyncSender<()>, Gate) {
 
 fn rounds(gate: Gate, metrics: &Arc<Metrics>) -> Rounds {
     let make: Make = Arc::new(move |group| match group {
-        Group::Cpu => Box::new(Gated { metric: "cpu.idle", gate: gate.clone() }),
+        Group::Cpu => Box::new(Gated { metric: "cpu.idle", gate: Arc::clone(&gate) }),
         Group::Memory => Box::new(Gated { metric: "load.15min", gate: Gate::default() }),
         _ => Box::new(Gated { metric: "load.1min", gate: Gate::default() }),
     });
     let ten = Duration::from_secs(10);
     let groups = [(Group::Cpu, ten), (Group::Load, ten), (Group::Memory, ten)];
-    Rounds::new(&groups, Vec::new(), make, Duration::from_millis(400), metrics.clone())
+    Rounds::new(&groups, Vec::new(), make, Duration::from_millis(400), Arc::clone(metrics))
 }
 
 async fn run(rounds: &mut Rounds) -> Vec<Vec<Group>> {

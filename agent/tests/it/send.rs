@@ -25,7 +25,7 @@ impl Rig {
     async fn new(folder: &Path) -> Self {
         let metrics = Arc::new(Metrics::default());
         let limits = Spool { bytes_max: 1 << 20, memory_bytes_max: 1 << 16 };
-        let (outbox, error) = Outbox::open(folder, &limits, metrics.clone()).await;
+        let (outbox, error) = Outbox::open(folder, &limits, Arc::clone(&metrics)).await;
         assert!(error.is_none());
         Self { outbox, metrics, ctx: Context::new("test", Clock::System).unwrap() }
     }
@@ -37,7 +37,7 @@ impl Rig {
             ..Transfer::default()
         };
         let sender =
-            Sender::new(&config, "h", self.outbox.clone(), &self.ctx, self.metrics.clone());
+            Sender::new(&config, "h", self.outbox.clone(), &self.ctx, Arc::clone(&self.metrics));
         self.ctx.spawn("send", sender.run());
     }
 

@@ -51,7 +51,7 @@ impl StandIn {
             .route("/api/v1/write", post(write))
             .route(wire::heartbeat::PATH, post(heartbeat))
             .route("/v1/plugins/{sha256}", get(plugin_file))
-            .with_state(inner.clone());
+            .with_state(Arc::clone(&inner));
         let ctx = Context::new("stand-in", Clock::System).unwrap();
         let address = ctx.listen(SocketAddr::from(([127, 0, 0, 1], 0)), routes).await.unwrap();
         Self { url: format!("http://{address}"), inner, _ctx: ctx }

@@ -1,4 +1,4 @@
-use db::alerts::Sent;
+use db::alerts::{DeliveryResult, Sent, Told};
 use model::Alert;
 use proptest::prelude::*;
 

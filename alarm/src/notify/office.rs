@@ -213,15 +213,15 @@ impl Office {
     pub(crate) fn employ(&self, team: &Arc<Team>) -> Arc<Notify> {
         let mut teams = self.teams.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = teams.get(&team.receiver).filter(|known| known.team == *team) {
-            return known.bell.clone();
+            return Arc::clone(&known.bell);
         }
-        let desked = Desked { team: team.clone(), bell: Arc::default() };
+        let desked = Desked { team: Arc::clone(team), bell: Arc::default() };
         if let Some(former) = teams.insert(team.receiver.clone(), desked.clone()) {
             // It looks up who works for the receiver now, and leaves.
             former.bell.notify_one();
         }
         self.metrics.touch(team);
-        let bell = desked.bell.clone();
+        let bell = Arc::clone(&desked.bell);
         if self.hire.try_send(desked).is_err() {
             tracing::error!(receiver.name = team.receiver, "too many receivers; none sends for it");
         }
@@ -231,7 +231,7 @@ impl Office {
     /// The team that works for a receiver.
     pub(crate) fn team(&self, receiver: &str) -> Option<Arc<Team>> {
         let teams = self.teams.lock().unwrap_or_else(PoisonError::into_inner);
-        teams.get(receiver).map(|desked| desked.team.clone())
+        teams.get(receiver).map(|desked| Arc::clone(&desked.team))
     }
 
     /// Rings for a receiver.

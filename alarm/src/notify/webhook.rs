@@ -19,6 +19,8 @@ pub(crate) enum Answer {
         /// HTTP status.
         code: u16,
     },
+    /// Nobody was asked: the receiver is on trial.
+    Noted,
     /// 5xx, 408, 429, or no answer: worth another attempt.
     Temporary {
         /// HTTP status, 0 without an answer.
@@ -38,8 +40,14 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
+    /// Whether there is nothing left to do.
+    pub(crate) fn is_final_success(&self) -> bool {
+        matches!(self, Self::Accepted { .. } | Self::Noted)
+    }
+
     pub(crate) fn code(&self) -> u16 {
         match self {
+            Self::Noted => 0,
             Self::Accepted { code } | Self::Temporary { code, .. } | Self::Refused { code, .. } => {
                 *code
             }
@@ -49,6 +57,7 @@ impl Answer {
     pub(crate) fn detail(&self) -> &str {
         match self {
             Self::Accepted { .. } => "",
+            Self::Noted => "dry_run: nobody was told",
             Self::Temporary { detail, .. } | Self::Refused { detail, .. } => detail,
         }
     }

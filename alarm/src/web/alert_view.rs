@@ -2,15 +2,16 @@
 //! is HTML.
 
 use db::alerts::{AlertStatus, DeliveryResult, StoredAlert, Told};
+use db::claims::ClaimKind;
 use model::{ALERT_NAME, ENDPOINT, Timestamp};
+use page::{Page, Words, span_words};
 use serde_json::{Value, json};
 
-use super::text::Language;
-use super::time::span_words;
-use super::{Page, time};
+use crate::claims::Claims;
 use crate::config::is_web_address;
 use crate::pipeline::Reason;
 use crate::severity::{SEVERITY, Severity};
+use crate::silence::Silence;
 
 /// Labels that a row shows beside the name; the page of the alert shows all.
 const LABELS_SHOWN: usize = 4;
@@ -27,34 +28,35 @@ pub(crate) struct SeverityView {
 }
 
 impl SeverityView {
-    fn of(stored: &StoredAlert, language: Language) -> Self {
+    /// Of an alert.
+    pub(crate) fn of(stored: &StoredAlert, words: Words) -> Self {
         let label = stored.alert.labels.get(SEVERITY).unwrap_or("");
         let severity = Severity::from_rank(stored.priority);
         let is_level = matches!(label.as_bytes(), [b'p' | b'P', b'0'..=b'9']);
         let word = if is_level {
             label.to_ascii_uppercase()
         } else {
-            severity_word(severity, language).to_owned()
+            severity_word(severity, words).to_owned()
         };
         Self { class: severity.as_str(), word }
     }
 }
 
-pub(crate) fn severity_word(severity: Severity, language: Language) -> &'static str {
+pub(crate) fn severity_word(severity: Severity, words: Words) -> &'static str {
     match severity {
-        Severity::Critical => language.text("severity.critical"),
-        Severity::Error => language.text("severity.error"),
-        Severity::Warning => language.text("severity.warning"),
-        Severity::Minor => language.text("severity.minor"),
-        Severity::Info => language.text("severity.info"),
+        Severity::Critical => words.text("severity.critical"),
+        Severity::Error => words.text("severity.error"),
+        Severity::Warning => words.text("severity.warning"),
+        Severity::Minor => words.text("severity.minor"),
+        Severity::Info => words.text("severity.info"),
     }
 }
 
-pub(crate) fn status_word(status: AlertStatus, language: Language) -> &'static str {
+pub(crate) fn status_word(status: AlertStatus, words: Words) -> &'static str {
     match status {
-        AlertStatus::Firing => language.text("status.firing"),
-        AlertStatus::Stale => language.text("status.stale"),
-        AlertStatus::Resolved => language.text("status.resolved"),
+        AlertStatus::Firing => words.text("status.firing"),
+        AlertStatus::Stale => words.text("status.stale"),
+        AlertStatus::Resolved => words.text("status.resolved"),
     }
 }
 
@@ -92,6 +94,10 @@ pub(crate) struct AlertView {
     pub(crate) since_machine: String,
     pub(crate) since_title: String,
     pub(crate) marks: Vec<MarkView>,
+    /// Who is on it, and what holds it back now; only in lists.
+    pub(crate) notes: Vec<String>,
+    /// Whether a silence holds it, or somebody put it off.
+    pub(crate) is_held: bool,
 }
 
 impl AlertView {
@@ -102,7 +108,7 @@ impl AlertView {
         receivers: &[String],
         page: &Page,
     ) -> Self {
-        let language = page.language;
+        let words = page.words;
         let alert = &stored.alert;
         let label = |name| alert.labels.get(name).unwrap_or("").to_owned();
         let others = alert
@@ -114,16 +120,16 @@ impl AlertView {
         });
         let (moment, since) = match stored.status {
             AlertStatus::Resolved => {
-                let span = span_words(page.now.since(alert.ends_at), language);
-                (alert.ends_at, language.fill("alerts.ended", &[("span", &span)]))
+                let span = span_words(page.now.since(alert.ends_at), words);
+                (alert.ends_at, words.fill("alerts.ended", &[("span", &span)]))
             }
-            _ => (alert.starts_at, span_words(page.now.since(alert.starts_at), language)),
+            _ => (alert.starts_at, span_words(page.now.since(alert.starts_at), words)),
         };
         Self {
             fingerprint: alert.fingerprint().to_string(),
-            severity: SeverityView::of(stored, language),
+            severity: SeverityView::of(stored, words),
             status: stored.status.as_str(),
-            status_word: status_word(stored.status, language),
+            status_word: status_word(stored.status, words),
             name: name_of(stored),
             labels: labels.collect(),
             summary: shortened(
@@ -139,7 +145,35 @@ impl AlertView {
             since_machine: moment.rfc3339(),
             since_title: page.absolute(moment),
             marks: marks(stored, told, receivers, page),
+            notes: Vec::new(),
+            is_held: false,
         }
+    }
+
+    /// With who is on it and what holds it back now.
+    pub(crate) fn noted(
+        mut self,
+        stored: &StoredAlert,
+        claims: &Claims,
+        silences: &[Silence],
+        page: &Page,
+    ) -> Self {
+        if stored.status == AlertStatus::Resolved {
+            return self;
+        }
+        for (kind, key) in
+            [(ClaimKind::Acknowledged, "alerts.taken"), (ClaimKind::Snoozed, "alerts.put_off")]
+        {
+            let Some(claim) = claims.on(stored, kind, page.now) else { continue };
+            self.is_held |= kind == ClaimKind::Snoozed;
+            self.notes.push(page.fill(key, &[("owner", &claim.owner)]));
+        }
+        let holding = silences.iter().find(|one| one.holds(&stored.alert.labels, page.now));
+        if let Some(silence) = holding {
+            self.is_held = true;
+            self.notes.push(page.fill("alerts.silenced", &[("author", &silence.created_by)]));
+        }
+        self
     }
 }
 
@@ -185,35 +219,35 @@ pub(crate) fn marks(
     let current = receivers.iter().filter_map(|name| match entry_of(name) {
         Some(entry) => Some(mark(entry, page)),
         // Before the first entry of a firing alert its ticket is on the queue.
-        None => (stored.status == AlertStatus::Firing).then(|| waiting(name, page.language)),
+        None => (stored.status == AlertStatus::Firing).then(|| waiting(name, page.words)),
     });
     let former =
         entries.iter().filter(|entry| entry.sent.is_some() && !receivers.contains(&entry.receiver));
     current.chain(former.map(|entry| mark(entry, page))).collect()
 }
 
-fn waiting(receiver: &str, language: Language) -> MarkView {
+fn waiting(receiver: &str, words: Words) -> MarkView {
     MarkView {
         class: "waiting",
         sign: "…",
-        word: language.text("told.mark.waiting"),
+        word: words.text("told.mark.waiting"),
         receiver: receiver.to_owned(),
-        story: language.fill("told.waiting", &[("receiver", receiver)]),
+        story: words.fill("told.waiting", &[("receiver", receiver)]),
         is_elsewhere: false,
     }
 }
 
 fn mark(told: &Told, page: &Page) -> MarkView {
-    let language = page.language;
+    let words = page.words;
     let attempts = told.attempts.to_string();
     let (sign, word, story_key) = match told.result {
-        DeliveryResult::Sent => ("✓", language.text("told.mark.sent"), "told.sent"),
-        DeliveryResult::Retrying => ("↻", language.text("told.mark.retrying"), "told.retrying"),
-        DeliveryResult::Failed => ("✗", language.text("told.mark.failed"), "told.failed"),
-        DeliveryResult::Skipped => ("–", language.text("told.mark.skipped"), "told.skipped"),
+        DeliveryResult::Sent => ("✓", words.text("told.mark.sent"), "told.sent"),
+        DeliveryResult::Retrying => ("↻", words.text("told.mark.retrying"), "told.retrying"),
+        DeliveryResult::Failed => ("✗", words.text("told.mark.failed"), "told.failed"),
+        DeliveryResult::Skipped => ("–", words.text("told.mark.skipped"), "told.skipped"),
     };
     let time = told.sent.map_or_else(String::new, |sent| page.absolute(sent.at));
-    let reason = reason_words(&told.detail, language);
+    let reason = reason_words(&told.detail, words);
     let values = [
         ("receiver", told.receiver.as_str()),
         ("time", &time),
@@ -226,27 +260,27 @@ fn mark(told: &Told, page: &Page) -> MarkView {
         sign,
         word,
         receiver: told.receiver.clone(),
-        story: language.fill(story_key, &values),
+        story: words.fill(story_key, &values),
         is_elsewhere: told.sent.is_none() && told.detail == Reason::NotRouted.as_str(),
     }
 }
 
-fn reason_words(reason: &str, language: Language) -> &str {
+fn reason_words(reason: &str, words: Words) -> &str {
     match reason {
-        "not_routed" => language.text("reason.not_routed"),
-        "inhibited" => language.text("reason.inhibited"),
-        "mute_time" => language.text("reason.mute_time"),
-        "inactive_time" => language.text("reason.inactive_time"),
-        "silenced" => language.text("reason.silenced"),
-        "maintenance" => language.text("reason.maintenance"),
-        "snoozed" => language.text("reason.snoozed"),
-        "acknowledged" => language.text("reason.acknowledged"),
-        "lease_expired" => language.text("reason.lease_expired"),
-        "ended_untold" => language.text("reason.ended_untold"),
-        "resolved_not_wanted" => language.text("reason.resolved_not_wanted"),
-        "already_told" => language.text("reason.already_told"),
-        "given_up" => language.text("reason.given_up"),
-        "told_often" => language.text("reason.told_often"),
+        "not_routed" => words.text("reason.not_routed"),
+        "inhibited" => words.text("reason.inhibited"),
+        "mute_time" => words.text("reason.mute_time"),
+        "inactive_time" => words.text("reason.inactive_time"),
+        "silenced" => words.text("reason.silenced"),
+        "maintenance" => words.text("reason.maintenance"),
+        "snoozed" => words.text("reason.snoozed"),
+        "acknowledged" => words.text("reason.acknowledged"),
+        "lease_expired" => words.text("reason.lease_expired"),
+        "ended_untold" => words.text("reason.ended_untold"),
+        "resolved_not_wanted" => words.text("reason.resolved_not_wanted"),
+        "already_told" => words.text("reason.already_told"),
+        "given_up" => words.text("reason.given_up"),
+        "told_often" => words.text("reason.told_often"),
         _ => "",
     }
 }
@@ -254,8 +288,8 @@ fn reason_words(reason: &str, language: Language) -> &str {
 /// How long the news of a stale alert is overdue, in words; `None` for others.
 pub(crate) fn silent_for(stored: &StoredAlert, page: &Page) -> Option<String> {
     (stored.status == AlertStatus::Stale).then(|| {
-        let span = time::span_words(page.now.since(stored.updated_at), page.language);
-        page.language.fill("status.stale.why", &[("span", &span)])
+        let span = span_words(page.now.since(stored.updated_at), page.words);
+        page.fill("status.stale.why", &[("span", &span)])
     })
 }
 
@@ -306,6 +340,7 @@ mod tests {
     use crate::pipeline::Candidate;
     use crate::pipeline::tests::candidate;
     use crate::web::tests::page;
+    use page::Language;
 
     fn stored(pairs: &[(&str, &str)], texts: &[(&str, &str)]) -> StoredAlert {
         let mut stored = candidate(AlertStatus::Firing, 1_760_000_400_000, None).alert;

@@ -10,12 +10,15 @@ use axum::response::{IntoResponse, Response};
 use db::DbError;
 use db::alerts::{AlertCount, AlertSearch, AlertStatus, StoredAlert, Told};
 use model::{Fingerprint, Timestamp};
+use page::{Page, rendered};
 use serde_json::{Map, Value, json};
 
 use super::alert_view::{AlertView, MomentView, severity_word, to_json};
 use super::filter::{Filter, StateChoice};
-use super::{Page, Web, render, store_away};
+use super::{Web, store_away};
+use crate::claims::Claims;
 use crate::severity::Severity;
+use crate::silence::Silence;
 use crate::upkeep::UNDELIVERED_FOR;
 
 const ROWS_PER_PAGE: u32 = 50;
@@ -115,7 +118,12 @@ fn sum(counts: &[AlertCount], takes: impl Fn(&AlertCount) -> bool) -> u64 {
 pub(super) async fn page(State(web): State<Arc<Web>>, page: Page) -> Response {
     let filter = Filter::read(page.query());
     match Found::look_up(&web, &filter, page.now).await {
-        Ok(found) => render(&compose(found, filter, &web.common.plans.borrow().keys(), page)),
+        Ok(found) => {
+            let (claims, silences) = (web.common.claims.known(), web.common.silences.known());
+            let held = (&*claims, silences.as_slice());
+            let receivers = web.common.plans.borrow().keys();
+            rendered(&compose(found, filter, &receivers, held, page))
+        }
         Err(error) => store_away(page, &error),
     }
 }
@@ -149,17 +157,26 @@ pub(super) async fn json(State(web): State<Arc<Web>>, page: Page) -> Response {
         .into_response()
 }
 
-fn compose(found: Found, filter: Filter, receivers: &[String], page: Page) -> AlertsPage {
-    let language = page.language;
+fn compose(
+    found: Found,
+    filter: Filter,
+    receivers: &[String],
+    (claims, silences): (&Claims, &[Silence]),
+    page: Page,
+) -> AlertsPage {
+    let words = page.words;
     let rows: Vec<AlertView> = found
         .alerts
         .iter()
-        .map(|stored| AlertView::new(stored, &found.told, receivers, &page))
+        .map(|stored| {
+            let view = AlertView::new(stored, &found.told, receivers, &page);
+            view.noted(stored, claims, silences, &page)
+        })
         .collect();
     let unresolved = sum(&found.all, |count| count.status != AlertStatus::Resolved);
     let title = match unresolved {
-        0 => language.text("alerts.title").to_owned(),
-        n => language.fill("alerts.title.count", &[("n", &n.to_string())]),
+        0 => words.text("alerts.title").to_owned(),
+        n => words.fill("alerts.title.count", &[("n", &n.to_string())]),
     };
     AlertsPage {
         title,
@@ -188,7 +205,7 @@ fn tile(severity: Severity, found: &Found, filter: &Filter, page: &Page) -> Tile
         |count: &AlertCount| filter.takes_status(count.status) && count.priority == severity.rank();
     Tile {
         class: severity.as_str(),
-        word: severity_word(severity, page.language),
+        word: severity_word(severity, page.words),
         alerts: sum(&found.with_text, takes),
         href: filter.toggled(severity).address(),
         chosen: filter.severities.contains(&severity),
@@ -218,12 +235,12 @@ fn state_link(state: StateChoice, found: &Found, filter: &Filter, page: &Page) -
 fn empty(filter: &Filter, found: &Found, page: &Page) -> Empty {
     if filter.is_default() && filter.page == 1 {
         let time = page.absolute(page.now);
-        let detail = page.language.fill("alerts.empty.clear.detail", &[("time", &time)]);
+        let detail = page.fill("alerts.empty.clear.detail", &[("time", &time)]);
         return Empty { title: page.text("alerts.empty.clear"), detail, is_clear: true };
     }
     let without_filter =
         sum(&found.all, |count| Filter::default().takes_status(count.status)).to_string();
-    let detail = page.language.fill("alerts.empty.filtered.detail", &[("n", &without_filter)]);
+    let detail = page.fill("alerts.empty.filtered.detail", &[("n", &without_filter)]);
     Empty { title: page.text("alerts.empty.filtered"), detail, is_clear: false }
 }
 
@@ -234,11 +251,9 @@ fn pager(filter: &Filter, total: u64, rows: usize, page: &Page) -> Pager {
     let next_page = filter.at_page(filter.page + 1);
     let is_capped = last < total && next_page.is_none();
     Pager {
-        showing: page
-            .language
-            .fill("alerts.showing", &[("from", &from), ("to", &to), ("total", &all)]),
+        showing: page.fill("alerts.showing", &[("from", &from), ("to", &to), ("total", &all)]),
         previous: filter.at_page(filter.page - 1).map(|filter| filter.address()),
         next: next_page.filter(|_| last < total).map(|filter| filter.address()),
-        capped: is_capped.then(|| page.language.fill("alerts.capped", &[("n", &to)])),
+        capped: is_capped.then(|| page.fill("alerts.capped", &[("n", &to)])),
     }
 }

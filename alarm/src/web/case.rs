@@ -9,17 +9,24 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use db::DbError;
 use db::alerts::{AlertEvent, AlertStatus, Delivery, DeliveryResult, EventKind, StoredAlert, Told};
-use db::claims::ClaimKind;
+use db::claims::{ClaimKind, ClaimStep};
+use db::messages::{MessageRow, Stage};
 use model::{Fingerprint, Timestamp};
+use page::{Page, rendered};
 use serde_json::{Value, json};
 
 use super::alert_view::{AlertView, MomentView, silent_for, status_word, to_json};
 use super::claim::{ClaimsView, owner_of};
-use super::{Page, Web, not_found, render, store_away};
+use super::silences::href as silence_href;
+use super::{Web, not_found, store_away};
 use crate::claim_http::listed;
 use crate::config::is_web_address;
+use crate::incident::{self, Act, Step};
+use crate::silence::Silence;
 
 const ENTRIES_MAX: u32 = 200;
+/// Silences that hold now and are named above all else.
+const SILENCES_NAMED_MAX: usize = 5;
 
 /// An entry of the timeline.
 #[derive(Debug)]
@@ -47,6 +54,9 @@ struct CasePage {
     /// Name, text, and whether the text may be a link.
     annotations: Vec<(String, String, bool)>,
     timeline: Vec<Entry>,
+    /// Silences that hold for it: address, sentence and reason.
+    silenced: Vec<(String, String, String)>,
+    is_over: bool,
     claims: ClaimsView,
     page: Page,
 }
@@ -56,6 +66,9 @@ struct Found {
     told: Vec<Told>,
     events: Vec<AlertEvent>,
     deliveries: Vec<Delivery>,
+    steps: Vec<ClaimStep>,
+    /// Messages that were not sent, since the person has muted them.
+    muted: Vec<MessageRow>,
 }
 
 impl Found {
@@ -66,11 +79,15 @@ impl Found {
         };
         let told = table.told(&[fingerprint]).await?;
         let told = web.common.plans.borrow().with_unrouted(std::slice::from_ref(&stored), told);
+        let mut muted = web.common.db.messages().about(fingerprint, ENTRIES_MAX).await?;
+        muted.retain(|message| message.stage == Stage::Muted);
         Ok(Some(Self {
             stored,
             told,
             events: table.events_of(fingerprint, ENTRIES_MAX).await?,
             deliveries: table.deliveries_of(fingerprint, ENTRIES_MAX).await?,
+            steps: web.common.db.claims().steps(fingerprint, ENTRIES_MAX).await?,
+            muted,
         }))
     }
 }
@@ -101,14 +118,15 @@ pub(super) async fn page(
             let known = web.common.claims.known();
             let claims = ClaimsView::of(&found.stored, &known, &web, &page, owner_of(&headers));
             let receivers = web.common.plans.borrow().keys();
-            render(&compose(found, &receivers, claims, page))
+            let silences = web.common.silences.known();
+            rendered(&compose(found, &receivers, &silences, claims, page))
         }
         Ok(None) if as_json => {
             (StatusCode::NOT_FOUND, Json("there is no such alert")).into_response()
         }
         Ok(None) => {
             let id: String = id.chars().take(64).collect();
-            let detail = page.language.fill("error.alert_unknown", &[("id", &id)]);
+            let detail = page.fill("error.alert_unknown", &[("id", &id)]);
             not_found(page, detail)
         }
         Err(error) => store_away(page, &error),
@@ -133,8 +151,21 @@ fn twin(found: &Found) -> Value {
     body
 }
 
-fn compose(found: Found, receivers: &[String], claims: ClaimsView, page: Page) -> CasePage {
-    let Found { stored, told, events, deliveries } = found;
+fn compose(
+    found: Found,
+    receivers: &[String],
+    silences: &[Silence],
+    claims: ClaimsView,
+    page: Page,
+) -> CasePage {
+    let timeline = timeline(&found, silences, &page);
+    let Found { stored, told, .. } = found;
+    let holding = silences.iter().filter(|silence| silence.holds(&stored.alert.labels, page.now));
+    let silenced = holding.take(SILENCES_NAMED_MAX).map(|silence| {
+        let values = [("author", &silence.created_by), ("until", &page.absolute(silence.ends_at))];
+        (silence_href(&silence.id), page.fill("case.silenced", &values), silence.comment.clone())
+    });
+    let silenced = silenced.collect();
     let alert = &stored.alert;
     let is_over = stored.status == AlertStatus::Resolved;
     let end = MomentView::absolute(alert.ends_at, &page);
@@ -159,35 +190,95 @@ fn compose(found: Found, receivers: &[String], claims: ClaimsView, page: Page) -
         source: Some(stored.alert.generator_url).filter(|address| is_web_address(address)),
         labels,
         annotations: stored.alert.annotations.into_iter().map(annotation).collect(),
-        timeline: timeline(&events, &deliveries, &page),
+        timeline,
+        silenced,
+        is_over,
         claims,
         page,
     }
 }
 
-/// Events and attempts in one list, newest first.
-fn timeline(events: &[AlertEvent], deliveries: &[Delivery], page: &Page) -> Vec<Entry> {
-    let events = events.iter().map(|event| (event.at, event_entry(event, page)));
+/// Events, attempts, and what people did, in one list, newest first.
+fn timeline(found: &Found, silences: &[Silence], page: &Page) -> Vec<Entry> {
+    let alert = &found.stored.alert;
+    let over_at = (found.stored.status == AlertStatus::Resolved).then_some(alert.ends_at);
+    let steps = incident::steps(&found.steps, page.now, over_at);
+    let steps = steps.iter().map(|step| (step.at, step_entry(step, page)));
+    let muted = found.muted.iter().map(|message| (message.done_at, muted_entry(message, page)));
+    let silences = incident::silences(silences, &alert.labels, page.now);
+    let silences = silences.flat_map(|silence| silence_entries(silence, page));
+    let events = found.events.iter().map(|event| (event.at, event_entry(event, page)));
     let deliveries =
-        deliveries.iter().map(|delivery| (delivery.at, delivery_entry(delivery, page)));
+        found.deliveries.iter().map(|delivery| (delivery.at, delivery_entry(delivery, page)));
     // At the same moment the notification follows what it tells of, so it is listed above.
-    let mut entries: Vec<(Timestamp, Entry)> = deliveries.chain(events).collect();
+    let all = deliveries.chain(muted).chain(steps).chain(silences).chain(events);
+    let mut entries: Vec<(Timestamp, Entry)> = all.collect();
     entries.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
     entries.into_iter().map(|(_, entry)| entry).collect()
 }
 
+fn entry(class: &'static str, at: Timestamp, what: String, detail: String, page: &Page) -> Entry {
+    let moment = MomentView::absolute(at, page);
+    Entry { class, anchor: format!("{class}-{}", at.0), moment, what, detail }
+}
+
+fn step_entry(step: &Step<'_>, page: &Page) -> Entry {
+    let by = if step.by.is_empty() { page.text("case.somebody") } else { step.by };
+    let until = page.absolute(step.until);
+    let values = [("owner", step.owner), ("by", by), ("until", &until)];
+    let (class, what) = match (step.act, step.kind) {
+        (Act::Made, ClaimKind::Acknowledged) => ("claimed", page.fill("claim.taken", &values)),
+        (Act::Made, ClaimKind::Snoozed) => ("claimed", page.fill("claim.put_off", &values)),
+        (Act::TakenBack, ClaimKind::Acknowledged) => {
+            ("unclaimed", page.fill("claim.given_back", &values))
+        }
+        (Act::TakenBack, ClaimKind::Snoozed) => {
+            ("unclaimed", page.fill("claim.brought_back", &values))
+        }
+        (Act::RanOut, ClaimKind::Acknowledged) => {
+            ("unclaimed", page.fill("claim.ran_out", &values))
+        }
+        (Act::RanOut, ClaimKind::Snoozed) => {
+            ("unclaimed", page.fill("claim.put_off_ended", &values))
+        }
+    };
+    let detail = if step.act == Act::Made { step.note.to_owned() } else { String::new() };
+    entry(class, step.at, what, detail, page)
+}
+
+fn muted_entry(message: &MessageRow, page: &Page) -> Entry {
+    let values = [("user", &message.recipient)];
+    let what = page.fill("case.muted", &values);
+    entry("muted", message.done_at, what, message.detail.clone(), page)
+}
+
+/// From when a silence held, and when it ended.
+fn silence_entries(silence: &Silence, page: &Page) -> Vec<(Timestamp, Entry)> {
+    let until = page.absolute(silence.ends_at);
+    let values = [("author", silence.created_by.as_str()), ("until", &until)];
+    let (starts, ends) = (silence.starts_at, silence.ends_at);
+    let what = page.fill("case.silenced", &values);
+    let mut entries =
+        vec![(starts, entry("silenced", starts, what, silence.comment.clone(), page))];
+    if ends < page.now {
+        let what = page.fill("case.silence_ended", &values);
+        entries.push((ends, entry("unsilenced", ends, what, silence.comment.clone(), page)));
+    }
+    entries
+}
+
 fn event_entry(event: &AlertEvent, page: &Page) -> Entry {
-    let language = page.language;
+    let words = page.words;
     let what = match event.kind {
-        EventKind::Firing => language.text("event.firing"),
-        EventKind::Renewed => language.text("event.renewed"),
-        EventKind::Stale => language.text("event.stale"),
-        EventKind::Resolved => language.text("event.resolved"),
+        EventKind::Firing => words.text("event.firing"),
+        EventKind::Renewed => words.text("event.renewed"),
+        EventKind::Stale => words.text("event.stale"),
+        EventKind::Resolved => words.text("event.resolved"),
     };
     let detail = match (event.kind, event.value.as_str()) {
-        (EventKind::Stale, _) => language.text("event.stale.why").to_owned(),
+        (EventKind::Stale, _) => words.text("event.stale.why").to_owned(),
         (_, "") => String::new(),
-        (_, value) => language.fill("event.value", &[("value", value)]),
+        (_, value) => words.fill("event.value", &[("value", value)]),
     };
     Entry {
         class: event.kind.as_str(),
@@ -199,14 +290,14 @@ fn event_entry(event: &AlertEvent, page: &Page) -> Entry {
 }
 
 fn delivery_entry(delivery: &Delivery, page: &Page) -> Entry {
-    let language = page.language;
-    let status = status_word(delivery.status, language);
+    let words = page.words;
+    let status = status_word(delivery.status, words);
     let names = [("receiver", delivery.receiver.as_str()), ("status", status)];
     let what = match delivery.result {
-        DeliveryResult::Sent => language.fill("delivery.sent", &names),
-        DeliveryResult::Retrying => language.fill("delivery.retrying", &names),
-        DeliveryResult::Failed => language.fill("delivery.failed", &names),
-        DeliveryResult::Skipped => language.fill("delivery.skipped", &names),
+        DeliveryResult::Sent => words.fill("delivery.sent", &names),
+        DeliveryResult::Retrying => words.fill("delivery.retrying", &names),
+        DeliveryResult::Failed => words.fill("delivery.failed", &names),
+        DeliveryResult::Skipped => words.fill("delivery.skipped", &names),
     };
     let (code, millis, attempt) =
         (delivery.code.to_string(), delivery.duration_ms.to_string(), delivery.attempt.to_string());
@@ -217,9 +308,9 @@ fn delivery_entry(delivery: &Delivery, page: &Page) -> Entry {
         ("detail", &delivery.detail),
     ];
     let detail = match (delivery.code, delivery.result) {
-        (_, DeliveryResult::Sent) => language.fill("delivery.detail", &figures),
+        (_, DeliveryResult::Sent) => words.fill("delivery.detail", &figures),
         // What went wrong says the code itself.
-        _ => language.fill("delivery.detail.no_answer", &figures),
+        _ => words.fill("delivery.detail.no_answer", &figures),
     };
     Entry {
         class: delivery.result.as_str(),

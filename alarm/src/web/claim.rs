@@ -8,13 +8,13 @@ use axum::response::{IntoResponse, Redirect, Response};
 use db::alerts::StoredAlert;
 use db::claims::{ClaimKind, ClaimRow};
 use model::Fingerprint;
+use page::{Page, cookie, is_same_origin};
 use serde::Deserialize;
 
 use super::alert_view::MomentView;
-use super::{Page, Web, refused, store_away};
+use super::{Web, refused, store_away};
 use crate::claiming::Wanted;
 use crate::claims::Claims;
-use crate::mute_page::{cookie, is_same_origin};
 
 const OWNER_COOKIE: &str = "saker_owner";
 /// Names that the form offers.
@@ -61,7 +61,7 @@ impl ClaimsView {
             held: [taken, put_off].into_iter().flatten().map(|claim| held(claim, page)).collect(),
             can_take: is_open && taken.is_none(),
             can_put_off: is_open && put_off.is_none(),
-            is_asked: is_open && super::parameter(page.query(), "claim").is_some(),
+            is_asked: is_open && page.parameter("claim").is_some(),
             owner,
             names: directory.users.keys().take(NAMES_MAX).cloned().collect(),
         }
@@ -73,10 +73,10 @@ fn held(claim: &ClaimRow, page: &Page) -> HeldView {
     let values = [("owner", claim.owner.as_str()), ("until", until.as_str())];
     let (sentence, act, label) = match claim.kind {
         ClaimKind::Acknowledged => {
-            (page.language.fill("claim.taken", &values), "unack", page.text("claim.unack"))
+            (page.fill("claim.taken", &values), "unack", page.text("claim.unack"))
         }
         ClaimKind::Snoozed => {
-            (page.language.fill("claim.put_off", &values), "unsnooze", page.text("claim.unsnooze"))
+            (page.fill("claim.put_off", &values), "unsnooze", page.text("claim.unsnooze"))
         }
     };
     let since = MomentView::absolute(claim.made_at, page);
@@ -87,7 +87,7 @@ fn held(claim: &ClaimRow, page: &Page) -> HeldView {
 pub(super) fn owner_of(headers: &HeaderMap) -> String {
     let written = cookie(headers, OWNER_COOKIE).unwrap_or("");
     let query = format!("owner={written}");
-    super::parameter(&query, "owner").unwrap_or_default()
+    page::parameter(&query, "owner").unwrap_or_default()
 }
 
 /// What the form sends.
@@ -123,7 +123,9 @@ pub(super) async fn change(
         _ => return refused(page, StatusCode::BAD_REQUEST, "error.page_unknown", String::new()),
     };
     let done = if is_end {
-        web.claimer.release(&[fingerprint], kind, &posted.owner).await
+        let named = Some(posted.owner.trim()).filter(|owner| !owner.is_empty());
+        let by = named.map_or_else(|| owner_of(&headers), str::to_owned);
+        web.claimer.release(&[fingerprint], kind, &by).await
     } else {
         let duration = Some(posted.duration.as_str()).filter(|text| !text.is_empty());
         let wanted = match Wanted::read(kind, &posted.owner, posted.note, duration) {
@@ -142,11 +144,11 @@ pub(super) async fn change(
 }
 
 /// The next form knows who took this one.
-fn remembering(owner: &str, to: Redirect) -> Response {
+pub(super) fn remembering(owner: &str, to: Redirect) -> Response {
     let mut response = to.into_response();
     let owner: String = form_urlencoded::byte_serialize(owner.trim().as_bytes()).collect();
     let cookie =
-        format!("{OWNER_COOKIE}={owner}; Path=/alerts; Max-Age=31536000; SameSite=Lax; HttpOnly");
+        format!("{OWNER_COOKIE}={owner}; Path=/; Max-Age=31536000; SameSite=Lax; HttpOnly");
     if let Ok(cookie) = HeaderValue::from_str(&cookie)
         && !owner.is_empty()
     {

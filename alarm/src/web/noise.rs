@@ -5,8 +5,9 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use page::{Page, rendered};
 
-use super::{Page, Web, not_found, parameter, render, store_away};
+use super::{Web, not_found, store_away};
 use crate::noise::{Noise, WINDOW_DEFAULT, read_window, report};
 
 /// Rows of rules that are shown; the API has all.
@@ -43,7 +44,7 @@ struct NoisePage {
 }
 
 pub(super) async fn page(State(web): State<Arc<Web>>, page: Page) -> Response {
-    let text = parameter(page.query(), "window").unwrap_or_else(|| WINDOW_DEFAULT.to_owned());
+    let text = page.parameter("window").unwrap_or_else(|| WINDOW_DEFAULT.to_owned());
     let window = match read_window(&text) {
         Ok(window) => window,
         Err(fault) => return not_found(page, fault),
@@ -56,7 +57,7 @@ pub(super) async fn page(State(web): State<Arc<Web>>, page: Page) -> Response {
             let (rules, teams) = (rows(&report.rules), rows(&report.teams));
             let link = |window: &'static str| WindowLink { window, is_chosen: window == text };
             let windows = WINDOWS.map(link).into();
-            render(&NoisePage { windows, is_cut: report.is_cut, rules, teams, page })
+            rendered(&NoisePage { windows, is_cut: report.is_cut, rules, teams, page })
         }
         Err(error) => store_away(page, &error),
     }

@@ -16,12 +16,13 @@ use db::directory::EntryKind;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use model::Timestamp;
+use page::{Page, rendered};
 
 use super::roster::{team_href, until, user_href};
-use super::{Page, Web, not_found, parameter, render};
+use super::{Web, not_found};
 use crate::directory::{Source, StandInConfig, Team, TeamConfig, User, UserConfig};
 use crate::directory_http::{expected, masked};
-use crate::directory_store::ChangeFault;
+use crate::directory_store::{ChangeFault, Entry};
 use crate::rotation::{AHEAD, Every, RotationConfig, day_after};
 
 /// What stands in the address of the page for a new one; no name has a plus sign.
@@ -118,7 +119,7 @@ pub(super) async fn user_page(
         return not_found(page, detail);
     }
     let is_admitted = web.door.admit(peer, &headers).is_ok();
-    render(&shown_user(user, is_admitted, page))
+    rendered(&shown_user(user, is_admitted, page))
 }
 
 fn shown_user(user: Option<&User>, is_admitted: bool, page: Page) -> UserPage {
@@ -140,7 +141,7 @@ fn shown_user(user: Option<&User>, is_admitted: bool, page: Page) -> UserPage {
         addresses: FAMILIES.map(|family| (family, address(family))).into(),
         language: language.map_or("", Language::tag),
         time_zone: config.map(|user| user.time_zone.clone()).unwrap_or_default(),
-        is_saved: parameter(page.query(), "saved").is_some(),
+        is_saved: page.parameter("saved").is_some(),
         faults: Vec::new(),
         page,
     }
@@ -192,7 +193,7 @@ pub(super) async fn save_user(
             store.remove(&caller, what, expected, page.now).await?;
             return Ok("/people".to_owned());
         }
-        store.put_user(&caller, &user, expected, page.now).await?;
+        store.put(&caller, Entry::User(&user), expected, page.now).await?;
         Ok(format!("{}?saved=1", user_href(&user.name)))
     };
     match done.await {
@@ -212,7 +213,7 @@ pub(super) async fn save_user(
                 faults: refusals.faults,
                 ..shown_user(Some(&edited), false, page)
             };
-            (refusals.status, render(&shown)).into_response()
+            (refusals.status, rendered(&shown)).into_response()
         }
     }
 }
@@ -275,7 +276,7 @@ pub(super) async fn team_page(
         let detail = page.text("people.unknown").to_owned();
         return not_found(page, detail);
     }
-    render(&shown_team(team, &web, page))
+    rendered(&shown_team(team, &web, page))
 }
 
 fn shown_team(team: Option<&Team>, web: &Web, page: Page) -> TeamPage {
@@ -284,7 +285,7 @@ fn shown_team(team: Option<&Team>, web: &Web, page: Page) -> TeamPage {
         Some(config) => form_of(config),
         None => TeamForm {
             at: "09:00".to_owned(),
-            starts: day_after(page.now, &page.zone, 0),
+            starts: day_after(page.now, page.zone(), 0),
             ..TeamForm::default()
         },
     };
@@ -315,7 +316,7 @@ fn shown_team(team: Option<&Team>, web: &Web, page: Page) -> TeamPage {
         stand_ins: stand_ins.collect(),
         users: directory.users.keys().take(PAGE_NAMES_MAX).cloned().collect(),
         zone: zone_of(team, &page).iana_name().unwrap_or("UTC").to_owned(),
-        is_saved: parameter(page.query(), "saved").is_some(),
+        is_saved: page.parameter("saved").is_some(),
         faults: Vec::new(),
         page,
     }
@@ -325,7 +326,7 @@ fn shown_team(team: Option<&Team>, web: &Web, page: Page) -> TeamPage {
 fn zone_of(team: Option<&Team>, page: &Page) -> TimeZone {
     let rotation = team.and_then(|team| team.config.rotation.as_ref());
     let named = rotation.and_then(|rotation| TimeZone::get(&rotation.time_zone).ok());
-    named.unwrap_or_else(|| page.zone.clone())
+    named.unwrap_or_else(|| page.zone().clone())
 }
 
 fn form_of(config: &TeamConfig) -> TeamForm {
@@ -398,7 +399,7 @@ pub(super) async fn save_team(
                 }
                 None => {
                     let team = posted_team(name.clone(), &fields);
-                    store.put_team(&caller, &team, expected(version), page.now).await?;
+                    store.put(&caller, Entry::Team(&team), expected(version), page.now).await?;
                 }
             },
         }
@@ -416,7 +417,7 @@ pub(super) async fn save_team(
             }
             shown.is_new = team.is_none();
             shown.faults = refusals.faults;
-            (refusals.status, render(&shown)).into_response()
+            (refusals.status, rendered(&shown)).into_response()
         }
     }
 }

@@ -6,8 +6,9 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use channels::Language;
+use page::{Page, rendered};
 
-use super::{Page, Web, parameter, render};
+use super::Web;
 use crate::directory::{Directory, Source, Team, User};
 use crate::rotation::{Every, Shift};
 
@@ -76,7 +77,7 @@ fn href(kind: &str, name: &str) -> String {
 
 pub(super) async fn page(State(web): State<Arc<Web>>, page: Page) -> Response {
     let directory = web.common.directory.known();
-    let filter = parameter(page.query(), "q").unwrap_or_default();
+    let filter = page.parameter("q").unwrap_or_default();
     let wanted = filter.trim().to_lowercase();
     let is_wanted = |name: &str| wanted.is_empty() || name.to_lowercase().contains(&wanted);
     let teams: Vec<&Team> =
@@ -84,8 +85,8 @@ pub(super) async fn page(State(web): State<Arc<Web>>, page: Page) -> Response {
     let users: Vec<&User> =
         directory.users.values().filter(|user| is_wanted(&user.config.name)).collect();
     let on_duty = directory.teams.values().filter(|team| team.has_duty());
-    let capped = page.language.fill("alerts.capped", &[("n", &ROWS_MAX.to_string())]);
-    render(&PeoplePage {
+    let capped = page.fill("alerts.capped", &[("n", &ROWS_MAX.to_string())]);
+    rendered(&PeoplePage {
         duties: on_duty.take(ROWS_MAX).map(|team| duty(team, &page)).collect(),
         is_capped: teams.len().max(users.len()) > ROWS_MAX,
         teams: teams.into_iter().take(ROWS_MAX).map(|team| team_row(team, &page)).collect(),
@@ -125,8 +126,8 @@ fn team_row(team: &Team, page: &Page) -> TeamRow {
     let rotation = config.rotation.as_ref().map(|rotation| {
         let values = [("at", rotation.at.as_str()), ("zone", rotation.time_zone.as_str())];
         let words = match rotation.every {
-            Every::Day => page.language.fill("people.rotation.day", &values),
-            Every::Week => page.language.fill("people.rotation.week", &values),
+            Every::Day => page.fill("people.rotation.day", &values),
+            Every::Week => page.fill("people.rotation.week", &values),
         };
         words.trim_end().to_owned()
     });

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use page::{Page, rendered};
 
-use super::{Page, Web, parameter, render, store_away};
+use super::{Web, store_away};
 use crate::preview::{Preview, preview, read_labels};
 
 /// The page.
@@ -29,17 +30,17 @@ impl RoutingPage {
 }
 
 pub(super) async fn page(State(web): State<Arc<Web>>, page: Page) -> Response {
-    let labels = parameter(page.query(), "labels").unwrap_or_default();
+    let labels = page.parameter("labels").unwrap_or_default();
     if labels.trim().is_empty() {
-        return render(&RoutingPage { labels, fault: String::new(), preview: None, page });
+        return rendered(&RoutingPage { labels, fault: String::new(), preview: None, page });
     }
     let read = match read_labels(&labels) {
         Ok(read) => read,
-        Err(fault) => return render(&RoutingPage { labels, fault, preview: None, page }),
+        Err(fault) => return rendered(&RoutingPage { labels, fault, preview: None, page }),
     };
     match preview(&web.common, &read).await {
         Ok(found) => {
-            render(&RoutingPage { labels, fault: String::new(), preview: Some(found), page })
+            rendered(&RoutingPage { labels, fault: String::new(), preview: Some(found), page })
         }
         Err(error) => store_away(page, &error),
     }

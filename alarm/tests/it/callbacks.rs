@@ -6,9 +6,9 @@ use std::time::Duration;
 use channels::crypt::{lark_seal, wecom_seal};
 use channels::sign;
 use serde_json::{Value, json};
-use testkit::Webhook;
+use testkit::{Webhook, eventually};
 
-use crate::harness::Alarm;
+use crate::harness::{Alarm, PATIENCE};
 use crate::muting::{api, buttons, muted};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -229,4 +229,59 @@ async fn without_a_key_no_kind_is_heard() {
         let good = report(kind, "AbCdEfGhIjKlh", "e1", now(&alarm));
         assert_eq!(send(&alarm, &good).await, 401, "{kind}");
     }
+}
+
+/// What a platform is answered.
+async fn answered(alarm: &Alarm, report: &Report) -> Value {
+    let mut request = alarm.context.http.post(alarm.url(&format!("/hooks/{}", report.kind)));
+    for (name, value) in &report.headers {
+        request = request.header(*name, value);
+    }
+    let answer = request.body(report.body.clone()).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.json().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_message_that_was_pressed_is_drawn_anew() {
+    let (alarm, action, webhook, _context) = start().await;
+    let mut pressed = report("telegram", &action, "e1", now(&alarm));
+    let mut body: Value = serde_json::from_slice(&pressed.body).unwrap();
+    body["callback_query"]["message"] = json!({ "message_id": 7, "chat": { "id": 42 } });
+    pressed.body = body.to_string().into_bytes();
+    let edited = async || {
+        let is_edit = |body: &Value| body["message_id"] == 7;
+        Some(webhook.bodies().into_iter().filter(is_edit).collect::<Vec<_>>())
+    };
+    let until = |count: usize| {
+        let edited = &edited;
+        async move {
+            let what = format!("{count} edits came");
+            eventually(&what, PATIENCE, async || edited().await.filter(|e| e.len() == count)).await
+        }
+    };
+    assert_eq!(answered(&alarm, &pressed).await["method"], "answerCallbackQuery");
+    let first = until(1).await.remove(0);
+    assert_eq!(first["chat_id"], "42");
+    let text = first["text"].as_str().unwrap();
+    assert!(text.contains("ann muted until 2025-10-09 18:"), "{text}");
+    let unmute = format!("{}u", &action[..12]);
+    assert_eq!(first["reply_markup"]["inline_keyboard"][0][0]["callback_data"], unmute);
+    // A repeated report changes nothing and shows what holds.
+    answered(&alarm, &pressed).await;
+    let again = until(2).await.remove(1);
+    assert_eq!((&again["text"], muted(&alarm).await.len()), (&first["text"], 1));
+    // Feishu takes the card with the answer.
+    let ack = format!("{}a", &action[..12]);
+    let answer = answered(&alarm, &report("feishu", &ack, "e2", now(&alarm))).await;
+    assert_eq!(answer["toast"]["type"], "info");
+    let card = answer["card"]["data"].to_string();
+    assert!(card.contains("ann muted until") && card.contains("ann until 2025-10-10"), "{card}");
+    assert!(card.contains(&unmute) && !card.contains(&ack) && !card.contains(&action), "{card}");
+    // Who may not press sees no card.
+    let mut stranger = report("signed", &action, "e3", now(&alarm));
+    stranger.body = json!({ "user": "b1", "action": action, "event": "e3" }).to_string().into();
+    let time = (now(&alarm) / 1000).to_string();
+    stranger.headers[1].1 = sign::saker("k", &time, &stranger.body);
+    assert!(answered(&alarm, &stranger).await["card"].is_null());
 }

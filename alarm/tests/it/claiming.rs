@@ -194,7 +194,8 @@ async fn an_alert_is_taken_put_off_and_given_back_on_its_page() {
     let (_, html) = post(&alarm, &path, "", "act=snooze&owner=bob").await;
     assert!(html.contains("Put off by bob"), "{html}");
     let (_, html) = post(&alarm, &path, "saker_owner=bob", "act=unack&owner=").await;
-    assert!(!html.contains("Taken by"), "{html}");
+    assert!(!html.contains("value=\"unack\""), "{html}");
+    assert!(html.contains("bob gave it back; 安 had taken it"), "the timeline tells: {html}");
     let html = alarm
         .context
         .http

@@ -119,3 +119,28 @@ async fn what_somebody_took_and_did_not_finish_is_taken_up_again() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_there_is_no_room_for_is_put_aside_and_told_when_it_is_pushed_back() {
+    let Some(redis) = Redis::start().await else { return };
+    let (webhook, _context) = webhook().await;
+    for host in ["db-01", "db-02", "db-03"] {
+        push(&redis, "event:p1", &event(host, "PROBLEM", 1).to_string()).await;
+    }
+    let full = format!("alerts_max = 2\n{}", settings(&redis, &webhook));
+    let alarm = Alarm::start(&full).await;
+    eventually("one is aside", PATIENCE, async || {
+        alarm.advance(STEP);
+        let metrics = alarm.get("/metrics").await;
+        metrics.contains("alarm_falcon_events_total{result=\"refused\"} 1").then_some(())
+    })
+    .await;
+    let aside = items(&redis, "event:p1:refused").await;
+    assert!(aside.len() == 1 && aside[0].contains("db-03"), "{aside:?}");
+    assert!(items(&redis, "event:p1:saker").await.is_empty());
+    let accepted = "alarm_falcon_events_total{result=\"accepted\"} 2";
+    assert!(alarm.get("/metrics").await.contains(accepted));
+    let alarm = alarm.restart(&settings(&redis, &webhook), Duration::from_secs(1)).await;
+    push(&redis, "event:p1", &aside[0]).await;
+    until_told(&alarm, &webhook, "db-03").await;
+}

@@ -82,7 +82,7 @@ async fn open(alarm: &Alarm, path: &str) -> (String, String) {
     assert_eq!(page.status(), 200);
     let headers = page.headers();
     assert_eq!(headers["cache-control"], "no-store");
-    assert_eq!(headers["referrer-policy"], "no-referrer");
+    assert_eq!(headers["referrer-policy"], "same-origin");
     assert!(headers["x-robots-tag"].to_str().unwrap().contains("noindex"));
     let cookie = headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
     let nonce = cookie.split_once('=').unwrap().1.to_owned();

@@ -23,6 +23,9 @@ pub struct Click {
     pub user: String,
     /// What was written behind the button.
     pub action: String,
+    /// Where the platform wants to hear what became of the message: an address of Slack's, or chat and message of
+    /// Telegram as in `-100/7`; empty elsewhere.
+    pub place: String,
 }
 
 /// What a callback asks for.
@@ -194,7 +197,15 @@ fn click(platform: &str, event: String, user: &str, action: String) -> Callback 
         return Callback::Other;
     }
     let (event, user) = (format!("{platform}:{event}"), format!("{platform}:{user}"));
-    Callback::Click(Click { event, user, action })
+    Callback::Click(Click { event, user, action, place: String::new() })
+}
+
+/// The same with where the message is.
+fn at(callback: Callback, place: String) -> Callback {
+    match callback {
+        Callback::Click(click) => Callback::Click(Click { place, ..click }),
+        other => other,
+    }
 }
 
 fn feishu(
@@ -281,7 +292,8 @@ fn slack(incoming: Incoming<'_>, now: Timestamp, secret: &str) -> Result<Callbac
     }
     let action = &payload["actions"][0];
     let user = format!("{}/{}", text(&payload["team"]["id"]), text(&payload["user"]["id"]));
-    Ok(click("slack", signature.to_owned(), &user, text(&action["value"])))
+    let pressed = click("slack", signature.to_owned(), &user, text(&action["value"]));
+    Ok(at(pressed, text(&payload["response_url"])))
 }
 
 fn telegram(incoming: Incoming<'_>, secret: &str) -> Result<Callback, Refused> {
@@ -289,7 +301,12 @@ fn telegram(incoming: Incoming<'_>, secret: &str) -> Result<Callback, Refused> {
     let update = json(incoming.body)?;
     let query = &update["callback_query"];
     let user = query["from"]["id"].as_i64().map(|id| id.to_string()).unwrap_or_default();
-    Ok(click("telegram", text(&query["id"]), &user, text(&query["data"])))
+    let message = &query["message"];
+    let place = match (message["chat"]["id"].as_i64(), message["message_id"].as_i64()) {
+        (Some(chat), Some(id)) => format!("{chat}/{id}"),
+        _ => String::new(),
+    };
+    Ok(at(click("telegram", text(&query["id"]), &user, text(&query["data"])), place))
 }
 
 fn dingtalk(incoming: Incoming<'_>, now: Timestamp, secret: &str) -> Result<Callback, Refused> {

@@ -163,6 +163,12 @@ pub trait Channel: fmt::Debug + Send + Sync {
     /// Fails on a message that can never be sent.
     fn parcel(&self, message: &Message, to: &str, how: How<'_>) -> Result<Parcel, Fault>;
 
+    /// The request that draws a message anew after somebody pressed one of its buttons, where the platform wants
+    /// one. `place` is [`crate::callback::Click::place`].
+    fn redraw(&self, _message: &Message, _place: &str) -> Option<Request> {
+        None
+    }
+
     /// What the answer means.
     fn read(&self, reply: &Reply<'_>) -> Answer;
 }

@@ -16,6 +16,9 @@ use crate::sign;
 const LIMITS: Limits =
     Limits { per_minute: 300, per_second: 10, reserved_per_minute: 60, text_bytes_max: 10_000 };
 
+/// Buttons with an action of their own that a message can have.
+const BUTTONS_MAX: usize = 6;
+
 const CLASSES: Classes = Classes {
     cool_down: Duration::from_secs(60),
     codes: &[
@@ -111,6 +114,17 @@ impl Channel for DingTalkApp {
             _ => CLASSES.by_status(reply),
         }
     }
+}
+
+/// The variables of a card that is there: those of buttons that are gone become empty.
+pub(crate) fn redrawn(message: &Message) -> Map<String, Value> {
+    let mut all = variables(message, false);
+    for number in 1..=BUTTONS_MAX {
+        for name in ["label", "action"] {
+            all.entry(format!("{name}_{number}")).or_insert_with(|| json!(""));
+        }
+    }
+    all
 }
 
 // The platform takes texts only, and every variable of the template must be there.

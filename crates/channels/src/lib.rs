@@ -21,6 +21,7 @@ pub mod message;
 pub mod mute;
 pub mod next;
 pub mod pagerduty;
+pub mod redraw;
 mod secret;
 pub mod sign;
 pub mod signed_http;

@@ -62,18 +62,7 @@ impl Channel for Slack {
 
     fn parcel(&self, message: &Message, to: &str, how: How<'_>) -> Result<Parcel, Fault> {
         let to = if to.is_empty() { &self.channel } else { to };
-        let mut body = json!({
-            "text": cut(&markdown::slack(&message.headline()), LIMITS.text_bytes_max),
-            "unfurl_links": false, "unfurl_media": false,
-        });
-        if how.is_plain {
-            let text = markdown::slack(&message.plain_with_links(LIMITS.text_bytes_max / 2));
-            body["text"] = json!(text);
-        } else {
-            let hears = !self.token.is_empty();
-            body["attachments"] =
-                json!([{ "color": colour(message), "blocks": blocks(message, hears) }]);
-        }
+        let mut body = self.content(message, how.is_plain);
         if !to.is_empty() {
             body["channel"] = json!(to);
         }
@@ -82,6 +71,16 @@ impl Channel for Slack {
             request = request.with("Authorization", format!("Bearer {}", self.token.expose()));
         }
         Ok(Parcel::Http(vec![request]))
+    }
+
+    fn redraw(&self, message: &Message, place: &str) -> Option<Request> {
+        let is_own = origin(place).is_some_and(|of| origin(self.url.expose()) == Some(of));
+        if !is_own && !is_slack(place) {
+            return None;
+        }
+        let mut body = self.content(message, false);
+        body["replace_original"] = json!(true);
+        Some(Request::json(place, &body))
     }
 
     fn read(&self, reply: &Reply<'_>) -> Answer {
@@ -109,6 +108,43 @@ impl Channel for Slack {
             }
         }
     }
+}
+
+impl Slack {
+    fn content(&self, message: &Message, is_plain: bool) -> Value {
+        let mut body = json!({
+            "text": cut(&markdown::slack(&message.headline()), LIMITS.text_bytes_max),
+            "unfurl_links": false, "unfurl_media": false,
+        });
+        if is_plain {
+            let text = markdown::slack(&message.plain_with_links(LIMITS.text_bytes_max / 2));
+            body["text"] = json!(text);
+        } else {
+            let hears = !self.token.is_empty();
+            body["attachments"] =
+                json!([{ "color": colour(message), "blocks": blocks(message, hears) }]);
+        }
+        body
+    }
+}
+
+/// Scheme and host of an address, up to the path.
+fn origin(url: &str) -> Option<&str> {
+    let (scheme, rest) = url.split_once("://")?;
+    let host = rest.find('/')?;
+    Some(&url[..scheme.len() + "://".len() + host])
+}
+
+/// The callback is signed, but what it says is an address all the same: it must be one of Slack's.
+fn is_slack(place: &str) -> bool {
+    place.starts_with("https://hooks.slack.com/")
+}
+
+/// Tells who pressed a button something that nobody else sees. Slack does not show what a callback is answered with.
+pub fn whisper(place: &str, text: &str) -> Option<Request> {
+    let text = markdown::slack(text);
+    let body = json!({ "response_type": "ephemeral", "replace_original": false, "text": text });
+    is_slack(place).then(|| Request::json(place, &body))
 }
 
 fn colour(message: &Message) -> &'static str {

@@ -47,20 +47,15 @@ impl Channel for Telegram {
 
     fn parcel(&self, message: &Message, to: &str, how: How<'_>) -> Result<Parcel, Fault> {
         let to = if to.is_empty() { &self.chat } else { to };
-        let url = format!("{}/bot{}/sendMessage", self.api, self.token.expose());
-        let mut body = json!({ "chat_id": to, "link_preview_options": { "is_disabled": true } });
-        if how.is_plain {
-            body["text"] = json!(message.plain_with_links(LIMITS.text_bytes_max));
-        } else {
-            body["text"] = json!(rich(message));
-            body["parse_mode"] = json!("HTML");
-        }
-        let rows: Vec<Value> = message.buttons.iter().filter_map(button).collect();
-        if !rows.is_empty() {
-            let rows: Vec<&[Value]> = rows.chunks(3).collect();
-            body["reply_markup"] = json!({ "inline_keyboard": rows });
-        }
-        Ok(Parcel::Http(vec![Request::json(url, &body)]))
+        let body = content(message, to, how.is_plain);
+        Ok(Parcel::Http(vec![Request::json(self.method("sendMessage"), &body)]))
+    }
+
+    fn redraw(&self, message: &Message, place: &str) -> Option<Request> {
+        let (chat, id) = place.split_once('/').filter(|(chat, _)| !chat.is_empty())?;
+        let mut body = content(message, chat, false);
+        body["message_id"] = json!(id.parse::<i64>().ok()?);
+        Some(Request::json(self.method("editMessageText"), &body))
     }
 
     fn read(&self, reply: &Reply<'_>) -> Answer {
@@ -92,6 +87,28 @@ impl Channel for Telegram {
             _ => CLASSES.by_status(reply),
         }
     }
+}
+
+impl Telegram {
+    fn method(&self, name: &str) -> String {
+        format!("{}/bot{}/{name}", self.api, self.token.expose())
+    }
+}
+
+fn content(message: &Message, chat: &str, is_plain: bool) -> Value {
+    let mut body = json!({ "chat_id": chat, "link_preview_options": { "is_disabled": true } });
+    if is_plain {
+        body["text"] = json!(message.plain_with_links(LIMITS.text_bytes_max));
+    } else {
+        body["text"] = json!(rich(message));
+        body["parse_mode"] = json!("HTML");
+    }
+    let rows: Vec<Value> = message.buttons.iter().filter_map(button).collect();
+    if !rows.is_empty() {
+        let rows: Vec<&[Value]> = rows.chunks(3).collect();
+        body["reply_markup"] = json!({ "inline_keyboard": rows });
+    }
+    body
 }
 
 /// The text as HTML. It is cut before it is marked up, since half a tag is refused.

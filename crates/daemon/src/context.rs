@@ -151,7 +151,7 @@ impl Context {
     }
 
     pub(crate) fn shared(&self) -> Arc<Shared> {
-        self.shared.clone()
+        Arc::clone(&self.shared)
     }
 }
 
@@ -336,7 +336,7 @@ mod tests {
         let context = context();
         let order = Arc::new(Mutex::new(Vec::new()));
         for name in ["first", "second", "third"] {
-            let order = order.clone();
+            let order = Arc::clone(&order);
             context.spawn_graceful(name, move |stop| async move {
                 stop.requested().await;
                 order.lock().unwrap().push(name);
@@ -358,7 +358,7 @@ mod tests {
         let mut context = context();
         context.tasks.stop_deadline = Duration::from_millis(20);
         let held = Arc::new(());
-        let in_task = held.clone();
+        let in_task = Arc::clone(&held);
         context.spawn_graceful("stubborn", move |_| async move {
             let _held = in_task;
             std::future::pending::<()>().await;

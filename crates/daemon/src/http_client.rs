@@ -22,7 +22,7 @@ pub fn http_client() -> anyhow::Result<reqwest::Client> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     // For whoever else asks rustls for its default; a second install fails and is harmless.
     let _ = CryptoProvider::install_default((*provider).clone());
-    let tls = ClientConfig::builder_with_provider(provider.clone())
+    let tls = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .context("choose the TLS versions")?
         .dangerous()
@@ -33,6 +33,8 @@ pub fn http_client() -> anyhow::Result<reqwest::Client> {
         .timeout(REQUEST_TIMEOUT)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
+        // HTTP/1 has no refusals that a client may repeat unasked; by default every request is copied for them.
+        .retry(reqwest::retry::never().max_retries_per_request(0))
         .user_agent(concat!("saker/", env!("CARGO_PKG_VERSION")))
         .tls_backend_preconfigured(tls)
         .build()
@@ -57,7 +59,7 @@ impl HostRoots {
         if let Some(verifier) = self.loaded.get() {
             return Ok(verifier);
         }
-        let verifier = Verifier::new(self.provider.clone()).map_err(|error| {
+        let verifier = Verifier::new(Arc::clone(&self.provider)).map_err(|error| {
             Error::General(format!("{error}; install the host's CA certificates (ca-certificates)"))
         })?;
         Ok(self.loaded.get_or_init(|| verifier))

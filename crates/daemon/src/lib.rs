@@ -17,6 +17,7 @@ mod notify;
 mod open_files;
 mod run;
 mod server;
+mod shared_metric;
 mod tcp;
 
 pub use args::CommonArgs;
@@ -30,4 +31,5 @@ pub use listener::Connection;
 pub use log::init_log;
 pub use run::{RuntimeKind, run};
 pub use server::PeerAddr;
+pub use shared_metric::share_metric;
 pub use tcp::TcpSettings;

@@ -114,9 +114,9 @@ mod tests {
     async fn open_connections_are_told_of_the_stop_and_waited_for() {
         let context = context();
         let done = Arc::new(AtomicBool::new(false));
-        let seen = done.clone();
+        let seen = Arc::clone(&done);
         let serve = move |connection, peer, stop| {
-            let seen = seen.clone();
+            let seen = Arc::clone(&seen);
             async move {
                 echo_a_byte(connection, peer, stop).await;
                 seen.store(true, Ordering::SeqCst);

@@ -3,6 +3,7 @@
 //! The rules (when an alert merges, fires, ends, is told) are crate `alarm`'s; here is only how it
 //! is kept.
 
+mod hold;
 mod journal;
 mod notifications;
 mod packed;
@@ -18,6 +19,7 @@ use crate::transaction::{Transaction, in_transaction};
 use crate::upsert::{insert_rows, sized_chunks};
 use crate::{Db, DbError};
 
+pub(crate) use hold::Hold;
 pub(crate) use journal::Journal;
 pub use notifications::{Delivery, DeliveryResult, Sent, Told};
 pub use search::{AlertCount, AlertSearch};
@@ -116,13 +118,13 @@ impl EventKind {
     }
 }
 
-/// An entry of the history.
+/// An entry of the history. Alert, start, kind and time make its identity: one that is stored twice is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertEvent {
-    /// Fingerprint, start, kind and time: an event that is stored twice is one event.
-    pub id: String,
     /// Which alert.
     pub fingerprint: Fingerprint,
+    /// When the alert began.
+    pub starts_at: Timestamp,
     /// What happened.
     pub kind: EventKind,
     /// Priority of the alert.
@@ -136,9 +138,21 @@ pub struct AlertEvent {
 impl AlertEvent {
     /// The event that something of this kind happened to the alert at `at`.
     pub fn new(stored: &StoredAlert, kind: EventKind, at: Timestamp) -> Self {
-        let fingerprint = stored.alert.fingerprint();
-        let id = format!("{fingerprint}-{}-{}-{}", stored.alert.starts_at.0, kind.as_str(), at.0);
-        Self { id, fingerprint, kind, priority: stored.priority, at, value: stored.value() }
+        let (fingerprint, starts_at) = (stored.alert.fingerprint(), stored.alert.starts_at);
+        Self { fingerprint, starts_at, kind, priority: stored.priority, at, value: stored.value() }
+    }
+
+    fn id(&self) -> String {
+        let Self { fingerprint, starts_at, kind, at, .. } = self;
+        format!("{fingerprint}-{}-{}-{}", starts_at.0, kind.as_str(), at.0)
+    }
+
+    /// The start in an [`AlertEvent::id`].
+    fn start_in(id: &str) -> Option<Timestamp> {
+        // Behind the fingerprint and a hyphen; it may be negative.
+        let rest = id.get(17..)?;
+        let length = 1 + rest.get(1..)?.find('-')?;
+        rest[..length].parse().ok().map(Timestamp)
     }
 }
 
@@ -163,7 +177,7 @@ impl Alerts<'_> {
     ) -> Result<(), DbError> {
         if let Some(journal) = self.db.journal() {
             let mut packer = Packer::new();
-            alerts.iter().for_each(|stored| packer.alert(stored));
+            alerts.iter().for_each(|stored| packer.alert(stored.alert.fingerprint(), stored));
             events.iter().for_each(|event| packer.event(event, handed_over));
             return journal.append(self.db, packer).await;
         }
@@ -227,7 +241,7 @@ impl Alerts<'_> {
         self.settle().await?;
         for chunk in events.chunks(ROWS_PER_STATEMENT) {
             let mut statement = Statement::new("UPDATE event SET queued = 1 WHERE id IN ");
-            statement.push_list(chunk.iter().map(|event| event.id.as_str()));
+            statement.push_list(chunk.iter().map(AlertEvent::id));
             self.db.execute("mark events as queued", statement).await?;
         }
         Ok(())
@@ -299,9 +313,10 @@ async fn put_events(
     tx: &mut Transaction,
     events: impl Iterator<Item = (&AlertEvent, bool)>,
 ) -> Result<(), sqlx::Error> {
-    let mut rows: Vec<(&AlertEvent, bool)> = events.collect();
-    rows.sort_unstable_by(|(one, _), (other, _)| one.id.cmp(&other.id));
-    let rows = rows.into_iter().map(|(event, is_queued)| event_values(event, is_queued)).collect();
+    let mut rows: Vec<(String, &AlertEvent, bool)> =
+        events.map(|(event, is_queued)| (event.id(), event, is_queued)).collect();
+    rows.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
+    let rows = rows.into_iter().map(event_values).collect();
     insert_rows(tx, "REPLACE", "event", EVENT_COLUMNS, rows).await
 }
 
@@ -322,9 +337,9 @@ fn alert_values((fingerprint, stored): (Fingerprint, &StoredAlert)) -> Vec<Value
     ]
 }
 
-fn event_values(event: &AlertEvent, is_queued: bool) -> Vec<Value> {
+fn event_values((id, event, is_queued): (String, &AlertEvent, bool)) -> Vec<Value> {
     vec![
-        event.id.as_str().into(),
+        id.into(),
         event.fingerprint.to_string().into(),
         event.kind.as_str().into(),
         event.priority.into(),
@@ -357,8 +372,8 @@ fn read_alert(row: &Record) -> Result<StoredAlert, sqlx::Error> {
 
 fn read_event(row: &Record) -> Result<AlertEvent, sqlx::Error> {
     Ok(AlertEvent {
-        id: row.text("id")?,
         fingerprint: row.word("fingerprint", Fingerprint::parse)?,
+        starts_at: row.word("id", AlertEvent::start_in)?,
         kind: row.word("kind", EventKind::parse)?,
         priority: row.integer("priority")?,
         at: row.timestamp("happened_at")?,

@@ -49,6 +49,42 @@ pub struct ClaimRow {
     pub until: Timestamp,
 }
 
+/// What was done with a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimAct {
+    /// It was made, in the place of an earlier one or not.
+    Made,
+    /// It was taken back before its end.
+    TakenBack,
+}
+
+impl ClaimAct {
+    /// The word in the store and in answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Made => "made",
+            Self::TakenBack => "taken_back",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [Self::Made, Self::TakenBack].into_iter().find(|act| act.as_str() == word)
+    }
+}
+
+/// A step in the life of the claims on an alert. Steps stay when the claim is replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimStep {
+    /// What was done.
+    pub act: ClaimAct,
+    /// Who did it; empty when that is not known.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// The claim as it was made; of one that was taken back, as it would have held.
+    pub claim: ClaimRow,
+}
+
 /// Queries over claims.
 #[derive(Debug)]
 pub struct Claims<'a> {
@@ -56,16 +92,38 @@ pub struct Claims<'a> {
 }
 
 const COLUMNS: &str = "id, fingerprint, kind, owner, note, made_at, until";
+const STEP_COLUMNS: &str =
+    "id, fingerprint, kind, act, done_by, done_at, owner, note, made_at, until";
 
 impl Claims<'_> {
-    /// Stores claims, each in the place of one of the same alert and kind; all or none.
-    pub async fn store(&self, claims: &[ClaimRow]) -> Result<(), DbError> {
+    /// Stores claims, each in the place of one of the same alert and kind, and what was done with them; all or
+    /// none.
+    pub async fn store(
+        &self,
+        claims: &[ClaimRow],
+        (act, by, at): (ClaimAct, &str, Timestamp),
+    ) -> Result<(), DbError> {
         in_transaction!(self.db, "store claims", tx => {
             let mut rows: Vec<(String, &ClaimRow)> = claims
                 .iter()
                 .map(|claim| (format!("{}-{}", claim.fingerprint, claim.kind.as_str()), claim))
                 .collect();
             rows.sort_unstable_by(|(id, _), (other, _)| id.cmp(other));
+            let steps = rows.iter().map(|(id, claim)| {
+                vec![
+                    format!("{id}-{}-{}", at.0, act.as_str()).into(),
+                    claim.fingerprint.to_string().into(),
+                    claim.kind.as_str().into(),
+                    act.as_str().into(),
+                    by.into(),
+                    at.0.into(),
+                    claim.owner.as_str().into(),
+                    claim.note.as_str().into(),
+                    claim.made_at.0.into(),
+                    claim.until.0.into(),
+                ]
+            });
+            insert_rows(tx, "REPLACE", "claim_step", STEP_COLUMNS, steps.collect()).await?;
             let rows = rows.into_iter().map(|(id, claim)| {
                 vec![
                     id.into(),
@@ -79,6 +137,25 @@ impl Claims<'_> {
             });
             insert_rows(tx, "REPLACE", "alert_claim", COLUMNS, rows.collect()).await
         })
+    }
+
+    /// What was done with the claims on an alert, the latest first, at most `max`.
+    pub async fn steps(
+        &self,
+        fingerprint: Fingerprint,
+        max: u32,
+    ) -> Result<Vec<ClaimStep>, DbError> {
+        let query = Statement::new(
+            "SELECT * FROM claim_step WHERE fingerprint = ? ORDER BY done_at DESC, id DESC LIMIT ?",
+        );
+        let query = query.bind(fingerprint.to_string()).bind(max);
+        self.db.records("list what was done with an alert", query, read_step).await
+    }
+
+    /// Forgets what was done before `before`; returns how many steps.
+    pub async fn prune_steps(&self, before: Timestamp) -> Result<u64, DbError> {
+        let statement = Statement::new("DELETE FROM claim_step WHERE done_at < ?").bind(before.0);
+        self.db.execute("forget old steps of claims", statement).await
     }
 
     /// All claims, by the time they were made.
@@ -116,5 +193,14 @@ fn read_claim(row: &Record) -> Result<ClaimRow, sqlx::Error> {
         note: row.text("note")?,
         made_at: row.timestamp("made_at")?,
         until: row.timestamp("until")?,
+    })
+}
+
+fn read_step(row: &Record) -> Result<ClaimStep, sqlx::Error> {
+    Ok(ClaimStep {
+        act: row.word("act", ClaimAct::parse)?,
+        by: row.text("done_by")?,
+        at: row.timestamp("done_at")?,
+        claim: read_claim(row)?,
     })
 }

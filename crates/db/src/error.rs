@@ -52,6 +52,23 @@ pub enum DbError {
         "another process is bringing the database schema up to date: start this one when it is done"
     )]
     MigrateLocked,
+    /// Another alarm works with the alerts in this SQLite file. Nothing was written.
+    #[error(
+        "another alarm holds {path} and works with this database: end it, or let both share a Redis \
+         (state.redis_url)"
+    )]
+    InUse {
+        /// Its lock.
+        path: PathBuf,
+    },
+    /// The lock beside the SQLite file cannot be had.
+    #[error("lock {path}: check that the directory is writable")]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The schema cannot be brought up to date.
     #[error("bring the database schema up to date")]
     Migrate(#[source] sqlx::migrate::MigrateError),

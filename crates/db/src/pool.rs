@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Executor, MySqlPool, SqlitePool};
 
-use crate::alerts::Journal;
+use crate::alerts::{Hold, Journal};
 use crate::claims::Claims;
 use crate::config::Target;
 use crate::noise::Noise;
@@ -25,6 +25,9 @@ use crate::{
 // One writer at a time is SQLite's nature; the other connections let reads go on beside it.
 const SQLITE_CONNECTIONS_MAX: u32 = 4;
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+// Pages of the write-ahead log, 4 KiB each, after which a commit copies them into the file, syncs both, and everybody
+// waits. The journal of alerts grows faster in a storm than by SQLite's 1,000, and does so in the background.
+const SQLITE_CHECKPOINT_PAGES: &str = "16384";
 // How long a statement waits for a connection; while the server is away, how long until it fails.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -43,13 +46,15 @@ pub struct Db {
     counters: Arc<Counters>,
     /// What of the alerts is not yet in their tables; set where one process has them for itself.
     journal: Arc<OnceLock<Journal>>,
+    /// The right to work with the alerts of an SQLite file.
+    hold: Arc<Mutex<Option<Hold>>>,
     /// The longest that anything may take. SQLite answers always; it waits for a writer itself.
     statement_timeout: Duration,
 }
 
 #[derive(Clone)]
 pub(crate) enum Pool {
-    Sqlite(SqlitePool),
+    Sqlite(SqlitePool, Arc<Path>),
     Mysql(MySqlPool),
 }
 
@@ -67,6 +72,7 @@ impl Db {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(SQLITE_BUSY_TIMEOUT)
+            .pragma("wal_autocheckpoint", SQLITE_CHECKPOINT_PAGES)
             .foreign_keys(true);
         let pool = SqlitePoolOptions::new()
             .max_connections(SQLITE_CONNECTIONS_MAX)
@@ -75,9 +81,10 @@ impl Db {
             .map_err(|source| DbError::Open { path: path.to_owned(), source })?;
         migrate::sqlite(&pool).await?;
         Ok(Self {
-            pool: Pool::Sqlite(pool),
+            pool: Pool::Sqlite(pool, path.into()),
             counters: Arc::default(),
             journal: Arc::default(),
+            hold: Arc::default(),
             statement_timeout: Duration::MAX,
         })
     }
@@ -124,6 +131,7 @@ impl Db {
             pool: Pool::Mysql(pool),
             counters: Arc::default(),
             journal: Arc::default(),
+            hold: Arc::default(),
             statement_timeout: config.statement_timeout,
         })
     }
@@ -213,8 +221,17 @@ impl Db {
         Upgrades { db: self }
     }
 
-    pub(crate) fn is_sqlite(&self) -> bool {
-        matches!(self.pool, Pool::Sqlite(_))
+    /// The SQLite file; `None` on a server.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match &self.pool {
+            Pool::Sqlite(_, path) => Some(path),
+            Pool::Mysql(_) => None,
+        }
+    }
+
+    /// Keeps the right to work with the alerts until [`Db::close`] or the end of the process.
+    pub(crate) fn keep_hold(&self, hold: Hold) {
+        *self.hold.lock().unwrap_or_else(PoisonError::into_inner) = Some(hold);
     }
 
     pub(crate) fn journal(&self) -> Option<&Journal> {
@@ -234,9 +251,10 @@ impl Db {
     /// Closes the connections; SQLite writes its log back into the database file.
     pub async fn close(&self) {
         match &self.pool {
-            Pool::Sqlite(pool) => pool.close().await,
+            Pool::Sqlite(pool, _) => pool.close().await,
             Pool::Mysql(pool) => pool.close().await,
         }
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// The tries of one transaction; see [`in_transaction!`](crate::transaction::in_transaction).
@@ -291,21 +309,21 @@ impl Pool {
         Ok(match self {
             // A transaction that reads first and writes later would fail when another one wrote in
             // between.
-            Self::Sqlite(pool) => Transaction::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Sqlite(pool, _) => Transaction::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
             Self::Mysql(pool) => Transaction::Mysql(pool.begin().await?),
         })
     }
 
     async fn execute(&self, statement: Statement) -> Result<u64, sqlx::Error> {
         Ok(match self {
-            Self::Sqlite(pool) => statement.for_sqlite().execute(pool).await?.rows_affected(),
+            Self::Sqlite(pool, _) => statement.for_sqlite().execute(pool).await?.rows_affected(),
             Self::Mysql(pool) => statement.for_mysql().execute(pool).await?.rows_affected(),
         })
     }
 
     async fn records(&self, statement: Statement) -> Result<Vec<Record>, sqlx::Error> {
         Ok(match self {
-            Self::Sqlite(pool) => statement
+            Self::Sqlite(pool, _) => statement
                 .for_sqlite()
                 .fetch_all(pool)
                 .await?
@@ -332,7 +350,7 @@ pub(crate) fn is_duplicate(error: &sqlx::Error) -> bool {
 impl fmt::Debug for Db {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.pool {
-            Pool::Sqlite(_) => "Db(SQLite)",
+            Pool::Sqlite(..) => "Db(SQLite)",
             Pool::Mysql(_) => "Db(MySQL)",
         })
     }

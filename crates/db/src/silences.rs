@@ -2,6 +2,7 @@
 
 use model::Timestamp;
 
+use crate::audit::{self, AuditEntry};
 use crate::record::Record;
 use crate::statement::Statement;
 use crate::transaction::in_transaction;
@@ -51,8 +52,8 @@ const SILENCES: Upsert = Upsert {
 };
 
 impl Silences<'_> {
-    /// Inserts silences or replaces them, all or none.
-    pub async fn store(&self, silences: &[SilenceRow]) -> Result<(), DbError> {
+    /// Inserts silences or replaces them and writes an entry of the audit, all or none.
+    pub async fn store(&self, silences: &[SilenceRow], entry: &AuditEntry) -> Result<(), DbError> {
         in_transaction!(self.db, "store silences", tx => {
             let rows = silences.iter().map(|silence| {
                 let values = vec![
@@ -66,7 +67,8 @@ impl Silences<'_> {
                 ];
                 (silence.id.clone(), values)
             });
-            SILENCES.store(tx, rows).await
+            SILENCES.store(tx, rows).await?;
+            audit::write(tx, entry).await
         })
     }
 

@@ -108,7 +108,22 @@ impl StateTables<'_> {
         order.sort_by_key(|at| documents[*at].0);
         in_transaction!(self.db, "save a document", tx => {
             let mut saved = vec![false; documents.len()];
-            for at in &order {
+            let mut left = &order[..];
+            while let Some(count) = many_of(left.len(), tx.is_sqlite()) {
+                let (many, rest) = left.split_at(count);
+                let rows: Vec<_> = many.iter().map(|at| documents[*at]).collect();
+                if save_many(tx, kind, &rows).await? {
+                    many.iter().for_each(|at| saved[*at] = true);
+                } else {
+                    // Who has lost which is found out one by one; what was written already is written again.
+                    for at in many {
+                        let (name, body, fencing) = documents[*at];
+                        saved[*at] = save_one(tx, kind, name, body, fencing).await?;
+                    }
+                }
+                left = rest;
+            }
+            for at in left {
                 let (name, body, fencing) = documents[*at];
                 saved[*at] = save_one(tx, kind, name, body, fencing).await?;
             }
@@ -242,6 +257,33 @@ impl StateTables<'_> {
             .bind(queue);
         Ok(self.db.record("count events", query, |row| row.integer("length")).await?.unwrap_or(0))
     }
+}
+
+/// How many of the documents that are left go in one statement: few different numbers, so that the statements stay
+/// prepared. `None` for one by one. MySQL does not tell in such a statement which rows it left as they were.
+fn many_of(left: usize, is_sqlite: bool) -> Option<usize> {
+    [64, 16, 4].into_iter().find(|count| is_sqlite && *count <= left)
+}
+
+/// Writes documents of different names in one statement; answers whether all of them are written. Otherwise a later
+/// holder wrote at least one of the others.
+async fn save_many(
+    tx: &mut Transaction,
+    kind: &str,
+    documents: &[(&str, &[u8], i64)],
+) -> Result<bool, sqlx::Error> {
+    let mut statement =
+        Statement::new("INSERT INTO state_document (kind, name, fencing, body) VALUES ");
+    for (at, (name, body, fencing)) in documents.iter().enumerate() {
+        statement.push(if at == 0 { "(" } else { ", (" });
+        statement.push_bind(kind).push(", ").push_bind(*name).push(", ");
+        statement.push_bind(*fencing).push(", ").push_bind(*body).push(")");
+    }
+    statement.push(
+        " ON CONFLICT (kind, name) DO UPDATE SET fencing = excluded.fencing, body = excluded.body \
+         WHERE state_document.fencing <= excluded.fencing",
+    );
+    Ok(tx.execute(statement).await? == documents.len() as u64)
 }
 
 async fn save_one(

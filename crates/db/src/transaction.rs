@@ -202,6 +202,10 @@ pub(crate) enum Transaction {
 }
 
 impl Transaction {
+    pub(crate) fn is_sqlite(&self) -> bool {
+        matches!(self, Self::Sqlite(_))
+    }
+
     /// How many rows the statement changed; for an UPDATE, how many it found.
     pub(crate) async fn execute(&mut self, statement: Statement) -> Result<u64, sqlx::Error> {
         Ok(match self {

@@ -1,7 +1,9 @@
 //! An alert as it travels from a rule to a receiver.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::hash::{BuildHasher, Hasher};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +30,64 @@ impl Fingerprint {
     /// Reads the sixteen hexadecimal digits that `Display` writes.
     pub fn parse(text: &str) -> Option<Self> {
         (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok().map(Self)).flatten()
+    }
+}
+
+/// A map by fingerprint.
+pub type FingerprintMap<V> = HashMap<Fingerprint, V, FingerprintHashes>;
+/// A set of fingerprints.
+pub type FingerprintSet = HashSet<Fingerprint, FingerprintHashes>;
+
+/// Hashes fingerprints, which are hashes already: one multiplication with a secret of the map, so that nobody can
+/// send alerts that all fall into one place.
+#[derive(Debug, Clone)]
+pub struct FingerprintHashes {
+    secret: u64,
+}
+
+impl Default for FingerprintHashes {
+    fn default() -> Self {
+        Self { secret: RandomState::new().hash_one(0) }
+    }
+}
+
+impl BuildHasher for FingerprintHashes {
+    type Hasher = FingerprintHasher;
+
+    fn build_hasher(&self) -> FingerprintHasher {
+        FingerprintHasher { hash: self.secret }
+    }
+}
+
+/// The hasher of [`FingerprintHashes`].
+#[derive(Debug, Clone)]
+pub struct FingerprintHasher {
+    hash: u64,
+}
+
+impl Hasher for FingerprintHasher {
+    fn finish(&self) -> u64 {
+        self.hash
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+        let wide = u128::from(self.hash ^ number) * u128::from(GOLDEN);
+        // Both halves, since maps look at the high and at the low bits.
+        let mixed = (wide >> 64) as u64 ^ wide as u64;
+        self.hash = (mixed ^ mixed >> 32).wrapping_mul(GOLDEN).rotate_left(32);
     }
 }
 
@@ -61,6 +121,20 @@ impl Alert {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fingerprints_spread_over_a_map_whatever_they_are() {
+        let hashes = FingerprintHashes { secret: 0x0123_4567_89AB_CDEF };
+        for shift in [0, 20, 40, 52] {
+            let low: HashSet<u64> =
+                (0..4096_u64).map(|n| hashes.hash_one(Fingerprint(n << shift)) & 4095).collect();
+            assert!(low.len() > 2_000, "{} of 4096 places, {shift}", low.len());
+        }
+        assert_ne!(
+            hashes.hash_one((Fingerprint(1), 0_u32)),
+            hashes.hash_one((Fingerprint(1), 1_u32))
+        );
+    }
 
     #[test]
     fn a_fingerprint_reads_back_what_it_writes() {

@@ -1,5 +1,6 @@
 //! Label sets.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,7 +29,7 @@ pub struct Labels(Arc<str>);
 impl Labels {
     /// The set without labels.
     pub fn empty() -> Self {
-        Self(Arc::from(""))
+        Self(Arc::default())
     }
 
     /// From pairs in any order. A later pair replaces an earlier one of the same name; an empty value means that the
@@ -36,11 +37,21 @@ impl Labels {
     pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(
         pairs: impl IntoIterator<Item = (N, V)>,
     ) -> Self {
-        let mut builder = LabelsBuilder::default();
-        for (name, value) in pairs {
-            builder.set(name.as_ref(), value.as_ref());
+        let pairs: Vec<(N, V)> = pairs.into_iter().collect();
+        let mut pairs: Vec<(&str, &str)> =
+            pairs.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect();
+        // Keeps the order of equal names, so that the last of them is known.
+        pairs.sort_by_key(|(name, _)| *name);
+        let bytes = pairs.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+        let mut buffer = String::with_capacity(bytes);
+        for (at, (name, value)) in pairs.iter().enumerate() {
+            let is_replaced = pairs.get(at + 1).is_some_and(|(next, _)| next == name);
+            if !is_replaced && !value.is_empty() {
+                push(&mut buffer, name);
+                push(&mut buffer, value);
+            }
         }
-        builder.build()
+        Self(buffer.into())
     }
 
     /// From pairs that are already sorted by name, distinct and not empty: the common case when decoding what another
@@ -218,14 +229,49 @@ impl<'de> Deserialize<'de> for Labels {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels, A::Error> {
-                let mut builder = LabelsBuilder::default();
-                while let Some((name, value)) = map.next_entry::<String, String>()? {
-                    builder.set(&name, &value);
+                let mut pairs: Vec<(Text<'de>, Text<'de>)> = Vec::with_capacity(8);
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
                 }
-                Ok(builder.build())
+                Ok(Labels::from_pairs(pairs))
             }
         }
         deserializer.deserialize_map(FromMap)
+    }
+}
+
+/// A text that is copied only when what it is read from has it in another form.
+struct Text<'a>(Cow<'a, str>);
+
+impl AsRef<str> for Text<'_> {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AsIs;
+        impl<'de> Visitor<'de> for AsIs {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_string<E>(self, text: String) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text)))
+            }
+        }
+        deserializer.deserialize_str(AsIs)
     }
 }
 

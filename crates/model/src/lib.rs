@@ -15,7 +15,9 @@ mod sample;
 mod selection;
 mod timestamp;
 
-pub use alert::{Alert, Fingerprint};
+pub use alert::{
+    Alert, Fingerprint, FingerprintHasher, FingerprintHashes, FingerprintMap, FingerprintSet,
+};
 pub use duration::{DurationError, duration_text, format_duration, parse_duration};
 pub use id::{HostId, RuleId};
 pub use labels::{

@@ -21,6 +21,7 @@ mod rate;
 mod ratio;
 mod selector;
 mod shared;
+mod single;
 mod sort;
 
 use model::{Labels, Sample, Series, Timestamp};
@@ -35,6 +36,7 @@ pub(crate) use binary::{compare, pick_of, scalar_operation};
 use column::{Computed, Row, Scalars, is_absent, is_histogram};
 use input::Input;
 use shared::Kept;
+pub use single::{Fold, Single};
 
 /// The answer to a query.
 #[derive(Debug, Clone, PartialEq)]

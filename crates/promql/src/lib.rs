@@ -34,7 +34,7 @@ pub use ast::{
 pub use ast_json::ast_json;
 pub use distribute::{Distributed, Merge, Part, SITE_LABEL, distribute, part_of, with_matchers};
 pub use error::{EvalError, ParseError, PlanError};
-pub use eval::{Output, Value, evaluate, evaluate_samples, evaluate_shared};
+pub use eval::{Fold, Output, Single, Value, evaluate, evaluate_samples, evaluate_shared};
 pub use features::Features;
 pub use functions::Function;
 pub use histogram::{CUSTOM_SCHEMA, Histogram, ResetHint};

@@ -1,6 +1,5 @@
-//! Queues of events by priority. Of eight that are handed out seven are the most urgent and one is whoever waits
-//! longest, so that what is urgent never waits behind what is not, and what is not waits in no case for ever. An event is handed out under a lease and stays until it is
-//! acknowledged, so a consumer that dies loses nothing: at least once, with the event's id to tell
+//! Queues of events by priority, under the rule of [`PLACES_PER_OLDEST`]. An event is handed out under a lease and
+//! stays until it is acknowledged, so a consumer that dies loses nothing: at least once, with the event's id to tell
 //! repeats apart.
 
 use std::sync::atomic::Ordering;
@@ -11,8 +10,10 @@ use model::Timestamp;
 
 use crate::{Backend, State, StateError};
 
-/// Of so many events that are handed out one is the one that waits longest.
-const EVENTS_PER_OLDEST: u64 = 8;
+/// The rule of every queue by priority: of so many places one goes to whoever waits longest, and all others to the
+/// most urgent, the oldest first among equals. So what is urgent never waits behind a backlog of what is not, and what
+/// is not gets an eighth of what there is, however much of the urgent comes.
+pub const PLACES_PER_OLDEST: u64 = 8;
 
 /// An event handed out to a consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,8 +107,8 @@ impl State {
     /// How many of the next `max` places go by age.
     fn places_of_the_oldest(&self, max: usize) -> usize {
         let places = u64::try_from(max).unwrap_or(u64::MAX);
-        let before = self.places.fetch_add(places, Ordering::Relaxed) % EVENTS_PER_OLDEST;
-        usize::try_from((before.saturating_add(places)) / EVENTS_PER_OLDEST).unwrap_or(max)
+        let before = self.places.fetch_add(places, Ordering::Relaxed) % PLACES_PER_OLDEST;
+        usize::try_from((before.saturating_add(places)) / PLACES_PER_OLDEST).unwrap_or(max)
     }
 
     /// The event is done and leaves the queue; `false` when it had left before.

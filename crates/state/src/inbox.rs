@@ -13,7 +13,7 @@ use crate::redis::{RedisConfig, connect};
 
 /// Items that one call takes or settles at most: the server does nothing else meanwhile.
 const ITEMS_PER_CALL: usize = 1000;
-/// Items that were put aside and are kept for people to look at.
+/// Items of each kind that were put aside and are kept for people to look at.
 const ASIDE_MAX: usize = 10_000;
 
 /// A list that others push to on the left.
@@ -31,6 +31,9 @@ pub enum Settled {
     Done,
     /// They cannot be done; they go to the list `<name>:bad`, which keeps the last ten thousand.
     PutAside,
+    /// They are good, but nobody can take them now; they go to the list `<name>:refused`, which keeps the last ten
+    /// thousand. From there people can push them back.
+    Refused,
 }
 
 impl Inbox {
@@ -53,6 +56,15 @@ impl Inbox {
     /// Name of the list.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How many items wait in the list.
+    pub async fn length(&self) -> Result<usize, StateError> {
+        let mut connection = self.connection.clone();
+        let mut command = redis::cmd("LLEN");
+        let length = command.arg(&self.name).query_async(&mut connection).await;
+        length
+            .map_err(|source| StateError::Redis { operation: "count the items of a list", source })
     }
 
     /// Moves up to `max` items, the oldest first, to the list of those under way, and answers with them.
@@ -83,8 +95,12 @@ impl Inbox {
         for chunk in items.chunks(ITEMS_PER_CALL) {
             let mut connection = self.connection.clone();
             let mut call = self.settle.prepare_invoke();
-            call.key(self.under_way()).key(format!("{}:bad", self.name));
-            call.arg(if outcome == Settled::PutAside { ASIDE_MAX } else { 0 });
+            let (aside, kept) = match outcome {
+                Settled::Done => ("bad", 0),
+                Settled::PutAside => ("bad", ASIDE_MAX),
+                Settled::Refused => ("refused", ASIDE_MAX),
+            };
+            call.key(self.under_way()).key(format!("{}:{aside}", self.name)).arg(kept);
             for item in chunk {
                 call.arg(item);
             }

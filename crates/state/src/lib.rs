@@ -1,4 +1,4 @@
-//! Shared state in verbs: leases, circles that share out work, documents, queues that hand events out with a lease and an
+//! Shared state in verbs: leases, reservations, circles that share out work, documents, queues that hand events out with a lease and an
 //! acknowledgement, and the places of hosts that are upgraded.
 //!
 //! [`State`] is embedded or Redis, behind the same verbs. Embedded keeps everything in the SQL
@@ -17,6 +17,7 @@ mod inbox;
 mod leases;
 mod mutes;
 mod redis;
+mod reservations;
 mod upgrades;
 
 use std::sync::Arc;
@@ -31,7 +32,7 @@ pub use db::{
     ShareRow, TurnAnswer, UpgradeHostRow, UpgradePlanRow, UpgradeTally, Want, Work,
 };
 pub use error::StateError;
-pub use events::{Event, NewEvent};
+pub use events::{Event, NewEvent, PLACES_PER_OLDEST};
 pub use inbox::{Inbox, Settled};
 pub use leases::Lease;
 pub use mutes::StoredMute;

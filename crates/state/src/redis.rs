@@ -8,6 +8,7 @@ mod documents;
 mod leases;
 mod mutes;
 mod queues;
+mod reservations;
 mod upgrades;
 
 use std::fmt;
@@ -95,6 +96,8 @@ pub(crate) struct RedisStore {
 struct Scripts {
     take_lease: Script,
     release_lease: Script,
+    reserve: Script,
+    release: Script,
     save_document: Script,
     push_event: Script,
     take_events: Script,
@@ -150,6 +153,8 @@ impl RedisStore {
         let scripts = Scripts {
             take_lease: Script::new(include_str!("redis/take_lease.lua")),
             release_lease: Script::new(include_str!("redis/release_lease.lua")),
+            reserve: Script::new(include_str!("redis/reserve.lua")),
+            release: Script::new(include_str!("redis/release.lua")),
             save_document: Script::new(include_str!("redis/save_document.lua")),
             push_event: Script::new(include_str!("redis/push_event.lua")),
             take_events: Script::new(include_str!("redis/take_events.lua")),

@@ -78,7 +78,7 @@ pub async fn query_then<T: Send + 'static>(
     let limit = params.limits.samples_max;
     let plan = promql::plan(expr, params).map_err(QueryError::Plan)?;
     let abandoned = SetOnDrop(Arc::default());
-    let seen = abandoned.0.clone();
+    let seen = Arc::clone(&abandoned.0);
     let answering = here
         .ask(move |store| answer(store, &plan, limit, &|| seen.load(Ordering::Relaxed)).map(then));
     match tokio::time::timeout(timeout, answering).await {
@@ -144,7 +144,7 @@ pub async fn evaluate_within(
 ) -> Result<Output, QueryError> {
     let until = Instant::now() + limit;
     let abandoned = SetOnDrop(Arc::default());
-    let seen = abandoned.0.clone();
+    let seen = Arc::clone(&abandoned.0);
     let work = move || {
         let is_over = || seen.load(Ordering::Relaxed) || Instant::now() >= until;
         promql::evaluate(&plan, &inputs, &is_over)
@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn dropping_the_guard_tells_the_evaluation() {
         let guard = SetOnDrop(Arc::default());
-        let seen = guard.0.clone();
+        let seen = Arc::clone(&guard.0);
         assert!(!seen.load(Ordering::Relaxed));
         drop(guard);
         assert!(seen.load(Ordering::Relaxed));

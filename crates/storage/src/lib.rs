@@ -31,6 +31,7 @@ mod wal;
 
 mod expression;
 mod reading;
+mod sight;
 mod together;
 
 mod head;
@@ -64,6 +65,7 @@ pub use error::{MaintainError, OpenError, ReadError, WriteError};
 pub use expression::{QueryError, evaluate_within, query, query_then};
 pub use remote::{RemoteConfig, RemoteError};
 pub use remote_read::Engine;
+pub use sight::{Sight, look_around};
 pub use stats::{BlockFault, BlockStats, ReplayReport, Stats, WalFault, WalStats};
 pub use storage::{Reader, Storage, Writer};
 pub use together::query_together;

@@ -97,11 +97,16 @@ impl Registry {
         &self.index
     }
 
+    /// The numbers of the series that all matchers pick. Of a selection that is asked again and again it is the same
+    /// list until a series of its metric comes or goes.
+    pub(crate) fn picked(&self, matchers: &[Matcher]) -> Arc<[SeriesId]> {
+        let labels_of = |id| self.get(id).map(|series| &series.labels);
+        self.picked.ids(matchers, || self.index.resolve(matchers, labels_of, || self.ids()))
+    }
+
     /// The series that all matchers pick.
     pub(crate) fn resolve(&self, matchers: &[Matcher]) -> Vec<Arc<HeadSeries>> {
-        let labels_of = |id| self.get(id).map(|series| &series.labels);
-        let ids =
-            self.picked.ids(matchers, || self.index.resolve(matchers, labels_of, || self.ids()));
+        let ids = self.picked(matchers);
         ids.iter().filter_map(|id| self.get(*id).cloned()).collect()
     }
 }

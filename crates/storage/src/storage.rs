@@ -98,7 +98,7 @@ impl Here {
 
     fn local(&self) -> Option<Arc<Local>> {
         match self {
-            Self::Local(local) => Some(local.clone()),
+            Self::Local(local) => Some(Arc::clone(local)),
             Self::Memory(_) => None,
         }
     }

@@ -31,7 +31,7 @@ pub async fn query_together<T: Send + 'static>(
         Place::Remote(remote) => return one_by_one(remote, exprs, params, timeout, then).await,
     };
     let abandoned = SetOnDrop(Arc::default());
-    let seen = abandoned.0.clone();
+    let seen = Arc::clone(&abandoned.0);
     let answering = here.ask(move |store| {
         let cancelled = || seen.load(Ordering::Relaxed);
         let plan = |expr: &Arc<Expr>| promql::plan(expr, params.clone());

@@ -55,7 +55,8 @@ impl FileServer {
     /// Starts on a free loopback port, with no files.
     pub async fn start(context: &Context) -> Self {
         let shelf = Arc::new(Mutex::new(Shelf::default()));
-        let routes = Router::new().route("/files/{name}", get(serve)).with_state(shelf.clone());
+        let routes =
+            Router::new().route("/files/{name}", get(serve)).with_state(Arc::clone(&shelf));
         let address = context
             .listen(([127, 0, 0, 1], 0).into(), routes)
             .await

@@ -33,7 +33,7 @@ impl Webhook {
             answer: Mutex::new(StatusCode::OK),
             body: Mutex::new(Value::Null),
         });
-        let routes = Router::new().route("/{*path}", post(take)).with_state(shared.clone());
+        let routes = Router::new().route("/{*path}", post(take)).with_state(Arc::clone(&shared));
         let address = context
             .listen(([127, 0, 0, 1], 0).into(), routes)
             .await

@@ -68,6 +68,12 @@ pub struct Accepted {
 /// Reads a list of alerts, each one apart, so that a bad one does not cost the others. The error
 /// says why the body is no list at all.
 pub fn decode(body: &[u8]) -> Result<Vec<Result<PostableAlert, AlertFault>>, serde_json::Error> {
+    // Most lists have no bad item, and then one pass is enough.
+    if let Ok(text) = std::str::from_utf8(body)
+        && let Ok(all) = serde_json::from_str::<Vec<PostableAlert>>(text)
+    {
+        return Ok(all.into_iter().map(Ok).collect());
+    }
     let items: Vec<&serde_json::value::RawValue> = serde_json::from_slice(body)?;
     let read = |item: &serde_json::value::RawValue| {
         serde_json::from_str(item.get()).map_err(|error| AlertFault::NotAnAlert(error.to_string()))
@@ -362,12 +368,13 @@ pub(crate) mod instant {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Timestamp, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Timestamp::parse_rfc3339(&text).ok_or_else(|| {
+        read(&String::deserialize(deserializer)?)
+    }
+
+    pub(super) fn read<E: Error>(text: &str) -> Result<Timestamp, E> {
+        Timestamp::parse_rfc3339(text).ok_or_else(|| {
             let shown: String = text.chars().take(40).collect();
-            D::Error::custom(format!(
-                "{shown:?} is not an RFC 3339 time such as 2026-01-02T15:04:05Z"
-            ))
+            E::custom(format!("{shown:?} is not an RFC 3339 time such as 2026-01-02T15:04:05Z"))
         })
     }
 }
@@ -376,7 +383,7 @@ pub(crate) mod instant {
 /// set.
 pub(crate) mod moment {
     use model::Timestamp;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use serde::{Deserialize, Deserializer, Serializer};
 
     const NEVER_SET: &str = "0001-01-01T00:00:00Z";
     const NEVER_SET_UNTIL: Timestamp = Timestamp(-62_135_510_400_000);
@@ -398,10 +405,7 @@ pub(crate) mod moment {
         else {
             return Ok(None);
         };
-        let at = super::instant::deserialize(
-            serde::de::value::StringDeserializer::<D::Error>::new(text),
-        )
-        .map_err(D::Error::custom)?;
+        let at = super::instant::read::<D::Error>(&text)?;
         // A day is added, since a zero time may come with any offset.
         Ok((at > NEVER_SET_UNTIL).then_some(at))
     }

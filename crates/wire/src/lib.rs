@@ -37,8 +37,6 @@ pub mod prom_api;
 
 pub mod prom_answer;
 
-pub mod prom_rules;
-
 mod json_text;
 mod protobuf;
 mod tags;

@@ -1,6 +1,6 @@
 //! Every metric of upgrades.
 
-use daemon::Context;
+use daemon::{Context, share_metric};
 use db::HostPhase;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -67,30 +67,35 @@ impl Metrics {
             drop(metrics.phases.get_or_create(&ByPhase { phase: phase.as_str() }));
         }
         let mut registry = context.registry();
-        registry.register(
+        share_metric(
+            &mut registry,
             "hbs_upgrade_answers",
             "Hosts that a rollout is for and that asked, by what they were answered",
-            metrics.answers.clone(),
+            &metrics.answers,
         );
-        registry.register(
+        share_metric(
+            &mut registry,
             "hbs_upgrade_reports",
             "News of hosts about their upgrade, by the phase they told",
-            metrics.phases.clone(),
+            &metrics.phases,
         );
-        registry.register(
+        share_metric(
+            &mut registry,
             "hbs_upgrade_in_flight_hosts",
             "Hosts that hold a place among those upgraded at once, over all hbs",
-            metrics.hosts_in_flight.clone(),
+            &metrics.hosts_in_flight,
         );
-        registry.register(
+        share_metric(
+            &mut registry,
             "hbs_upgrade_state_failures",
             "Questions about upgrades that the shared state did not answer",
-            metrics.state_failures.clone(),
+            &metrics.state_failures,
         );
-        registry.register(
+        share_metric(
+            &mut registry,
             "hbs_upgrade_files_served",
             "Downloads of agents and configurations that were begun",
-            metrics.files_served.clone(),
+            &metrics.files_served,
         );
         drop(registry);
         metrics

@@ -21,7 +21,7 @@ type Written = Arc<Mutex<Vec<Series>>>;
 /// A transfer that remembers what was written.
 async fn transfer(context: &Context) -> (String, Written) {
     let written = Written::default();
-    let taken = written.clone();
+    let taken = Arc::clone(&written);
     let take = move |body: Bytes| {
         let decoded =
             remote_write::decode(&body, Limits::default()).expect("hbs writes valid remote write");

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 use wire::prom_api::{self, ErrorKind, Notes};
 
-use crate::rule_file::Fault;
+use crate::rule_fault::Fault;
 
 /// Faults that one answer lists; the rest is counted.
 const FAULTS_LISTED_MAX: usize = 100;

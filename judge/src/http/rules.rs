@@ -23,12 +23,12 @@ use crate::expand::{self, Budget, Expanded};
 use crate::explain::{Question, explain};
 use crate::query;
 use crate::record::{self, Written};
-use crate::rule_file::Fault;
+use crate::rule_fault::Fault;
 use crate::rules::{Rule, RuleGroup, RuleKind};
 use crate::template_scene::{Lookups, Scene};
 
 /// A backtest that takes longer is given up.
-const BACKTEST_TIMEOUT: Duration = Duration::from_secs(120);
+pub const BACKTEST_TIMEOUT: Duration = Duration::from_secs(120);
 /// Elements that a test shows of each rule; further ones are counted.
 const ELEMENTS_MAX: usize = 100;
 

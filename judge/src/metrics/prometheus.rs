@@ -74,7 +74,7 @@ struct Summaries {
 
 impl Aliases {
     /// Registers them, touched with zero for these alarms.
-    pub(crate) fn register(&self, context: &Context, alarms: &[String], outbox_alerts_max: usize) {
+    pub(crate) fn register(&self, context: &Context, alarms: &[&str], outbox_alerts_max: usize) {
         let mut registry = context.registry();
         self.register_delivery(&mut registry, alarms, outbox_alerts_max);
         self.register_rules(&mut registry);
@@ -95,7 +95,7 @@ impl Aliases {
         });
     }
 
-    fn register_delivery(&self, registry: &mut Registry, alarms: &[String], capacity: usize) {
+    fn register_delivery(&self, registry: &mut Registry, alarms: &[&str], capacity: usize) {
         for (name, help, counter) in [
             ("prometheus_notifications_sent", "Alerts that an alarm took", &self.sent),
             ("prometheus_notifications_errors", "Requests to an alarm that failed", &self.errors),

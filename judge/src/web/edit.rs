@@ -12,10 +12,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use daemon::{Caller, PeerAddr};
 use db::{DbError, EditOutcome, ExpectedVersion, RuleGroupVersion};
+use page::{Page, rendered};
 use serde::Deserialize;
 
 use super::groups::moment;
-use super::{Page, message, render, store_away};
+use super::{message, store_away};
 use crate::http::App;
 use crate::manage::{Change, ChangeError};
 
@@ -90,7 +91,7 @@ pub(super) async fn page(
     match stored(&app, &name).await {
         Ok(Some(form)) => with_versions(&app, blank(form, page)).await,
         Ok(None) => {
-            let detail = page.fill("error.group_unknown", "name", &name);
+            let detail = page.fill("error.group_unknown", &[("name", &name)]);
             message(StatusCode::NOT_FOUND, page, "error.not_found", detail)
         }
         Err(error) => store_away(page, &error),
@@ -113,21 +114,21 @@ fn blank(form: EditForm, page: Page) -> EditPage {
     let is_new = form.version == 0;
     let title = match is_new {
         true => page.text("edit.new").to_owned(),
-        false => page.fill("edit.title", "name", &form.name),
+        false => page.fill("edit.title", &[("name", &form.name)]),
     };
     let (faults, results, versions) = (Vec::new(), Vec::new(), Vec::new());
     EditPage { form, is_new, title, notice: String::new(), faults, results, versions, page }
 }
 
 fn shown(form: EditForm, page: Page) -> Response {
-    render(&blank(form, page))
+    rendered(&blank(form, page))
 }
 
 async fn with_versions(app: &App, mut edit: EditPage) -> Response {
     match app.db.rule_groups().versions(&edit.form.name, 0, VERSIONS_SHOWN).await {
         Ok(versions) => {
             edit.versions = versions.into_iter().map(|v| version(v, &edit.page)).collect();
-            render(&edit)
+            rendered(&edit)
         }
         Err(error) => store_away(edit.page, &error),
     }
@@ -137,9 +138,9 @@ fn version(version: RuleGroupVersion, page: &Page) -> Version {
     let values = [("action", version.action), ("actor", version.actor)];
     Version {
         number: version.version,
-        words: page.fill("edit.version", "version", &version.version.to_string()),
+        words: page.fill("edit.version", &[("version", &version.version.to_string())]),
         at: moment(version.changed_at),
-        by: page.language.fill("edit.by", &values),
+        by: page.fill("edit.by", &values),
         body: version.body,
     }
 }
@@ -162,7 +163,7 @@ pub(super) async fn save(
             tracing::warn!(%peer, why, "a change by form was refused");
             let mut edit = blank(EditForm { token: String::new(), ..form }, page);
             edit.notice = format!("{}: {why}", edit.page.text("error.refused"));
-            return (StatusCode::FORBIDDEN, render(&edit)).into_response();
+            return (StatusCode::FORBIDDEN, rendered(&edit)).into_response();
         }
     };
     // The token is not sent back to the page.
@@ -210,7 +211,7 @@ async fn answer(
         }
         Ok(EditOutcome::Conflict(Some(there))) => {
             form.version = there;
-            (page.fill("edit.conflict", "version", &there.to_string()), Vec::new())
+            (page.fill("edit.conflict", &[("version", &there.to_string())]), Vec::new())
         }
         Ok(EditOutcome::Conflict(None) | EditOutcome::Missing) => {
             form.version = 0;
@@ -245,8 +246,8 @@ async fn tested(app: &App, mut edit: EditPage) -> Response {
 fn tested_rule(result: &serde_json::Value, page: &Page) -> Tested {
     let text = |value: &serde_json::Value| value.as_str().unwrap_or("").to_owned();
     let count = match result["error"].as_str() {
-        Some(error) => page.fill("edit.result.failed", "error", error),
-        None => page.fill("rule.parts.elements", "count", &result["elements"].to_string()),
+        Some(error) => page.fill("edit.result.failed", &[("error", error)]),
+        None => page.fill("rule.parts.elements", &[("count", &result["elements"].to_string())]),
     };
     let element = |element: &serde_json::Value| {
         let labels: model::Labels =

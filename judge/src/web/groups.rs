@@ -5,8 +5,9 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use page::{Page, rendered};
 
-use super::{Page, render, store_away};
+use super::{state_word, store_away};
 use crate::api::state_of;
 use crate::board::{GroupView, RuleView};
 use crate::group::Health;
@@ -63,9 +64,9 @@ pub(super) async fn page(State(app): State<Arc<App>>, page: Page) -> Response {
     let found = views.iter().filter_map(|view| group(view, &search, &page));
     let mut groups: Vec<Group> = found.take(GROUPS_MAX + 1).collect();
     let cut = (groups.len() > GROUPS_MAX)
-        .then(|| page.fill("groups.cut", "count", &GROUPS_MAX.to_string()));
+        .then(|| page.fill("groups.cut", &[("count", &GROUPS_MAX.to_string())]));
     groups.truncate(GROUPS_MAX);
-    render(&GroupsPage { groups, off, search, cut, page })
+    rendered(&GroupsPage { groups, off, search, cut, page })
 }
 
 /// A group with those of its rules that the search finds; all of them when it finds the group.
@@ -83,14 +84,15 @@ fn group(view: &GroupView, search: &str, page: &Page) -> Option<Group> {
         None => page.text("groups.never").to_owned(),
         Some((at, took)) => {
             let values = [("at", moment(at)), ("took", format!("{took:.1?}"))];
-            page.language.fill("groups.took", &values)
+            page.fill("groups.took", &values)
         }
     };
     Some(Group {
         name: key.name.clone(),
         file: key.file.clone(),
         edit: (key.file == DATABASE).then(|| super::edit::address(&key.name)),
-        every: page.fill("groups.every", "interval", &model::format_duration(view.group.interval)),
+        every: page
+            .fill("groups.every", &[("interval", &model::format_duration(view.group.interval))]),
         last,
         rules,
     })
@@ -108,7 +110,7 @@ fn row(rule: &Rule, shown: &RuleView, page: &Page) -> Row {
         name: rule.name.clone(),
         query: rule.query.text.trim().to_owned(),
         state,
-        word: page.state(state),
+        word: state_word(page, state),
         error,
         alerts: shown.alerts.len(),
         last: shown.last.map_or_else(|| "–".to_owned(), |(at, _)| moment(at)),

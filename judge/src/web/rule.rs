@@ -6,9 +6,10 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use page::{Page, rendered};
 
 use super::groups::moment;
-use super::{Page, message, render};
+use super::{message, state_word};
 use crate::api::state_of;
 use crate::board::Evaluation;
 use crate::explain::{Explanation, Question, explain};
@@ -57,7 +58,7 @@ pub(super) async fn page(
 ) -> Response {
     let Some((view, at)) = app.ticker.board.rule(&id) else {
         let id: String = id.chars().take(64).collect();
-        let detail = page.fill("error.rule_unknown", "id", &id);
+        let detail = page.fill("error.rule_unknown", &[("id", &id)]);
         return message(StatusCode::NOT_FOUND, page, "error.not_found", detail);
     };
     let (rule, shown) = (&view.group.rules[at], &view.rules[at]);
@@ -79,8 +80,8 @@ pub(super) async fn page(
     let found = RulePage {
         name: rule.name.clone(),
         state,
-        word: page.state(state),
-        reasons: explanation.sentences.iter().map(|s| s.told(page.language)).collect(),
+        word: state_word(&page, state),
+        reasons: explanation.sentences.iter().map(|s| s.told(page.words)).collect(),
         query: rule.query.expr.pretty(),
         group: key.name.clone(),
         file: key.file.clone(),
@@ -95,7 +96,7 @@ pub(super) async fn page(
         evaluations: shown.evaluations.list().iter().rev().map(|e| run(e, &page)).collect(),
         page,
     };
-    render(&found)
+    rendered(&found)
 }
 
 /// The times of a rule, and what rules of Prometheus do not have.
@@ -125,15 +126,15 @@ fn run(evaluation: &Evaluation, page: &Page) -> Run {
     let change = |change: &crate::board::Change| {
         let values = [
             ("labels", change.labels.to_string()),
-            ("from", page.state(change.from).to_owned()),
-            ("to", page.state(change.to).to_owned()),
+            ("from", state_word(page, change.from).to_owned()),
+            ("to", state_word(page, change.to).to_owned()),
         ];
-        page.language.fill("rule.changes", &values)
+        page.fill("rule.changes", &values)
     };
     Run {
         at: moment(evaluation.at),
         took: format!("{:.1?}", evaluation.took),
-        samples: page.fill("rule.samples", "count", &evaluation.samples.to_string()),
+        samples: page.fill("rule.samples", &[("count", &evaluation.samples.to_string())]),
         error: evaluation.error.clone().unwrap_or_default(),
         changes: evaluation.changes.iter().map(change).collect(),
     }

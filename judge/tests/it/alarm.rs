@@ -1,10 +1,11 @@
 //! A stand-in alarm that remembers what it was told and when.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::post;
 use axum::{Json, Router};
 use daemon::{Clock, Context};
@@ -22,6 +23,9 @@ struct Shared {
     clock: Clock,
     batches: Mutex<Vec<Vec<Heard>>>,
     answer: Mutex<StatusCode>,
+    /// What must stand in `Authorization`; empty for nothing.
+    wanted: Mutex<&'static str>,
+    refused: AtomicUsize,
 }
 
 /// An alert as the alarm got it.
@@ -55,6 +59,8 @@ impl Alarm {
             clock: clock.clone(),
             batches: Mutex::default(),
             answer: Mutex::new(StatusCode::OK),
+            wanted: Mutex::default(),
+            refused: AtomicUsize::new(0),
         });
         let routes = Router::new().route(wire::alert::PATH, post(take)).with_state(shared.clone());
         let address = context
@@ -75,6 +81,16 @@ impl Alarm {
             StatusCode::from_u16(status).expect("the test world can be set up");
     }
 
+    /// From now on whoever does not say this in `Authorization` is refused, and not heard.
+    pub(crate) fn wants(&self, authorization: &'static str) {
+        *self.shared.wanted.lock().expect("no holder panics") = authorization;
+    }
+
+    /// How many requests did not say it.
+    pub(crate) fn refused(&self) -> usize {
+        self.shared.refused.load(Ordering::SeqCst)
+    }
+
     /// Requests so far, refused ones included, by the number of their alerts.
     pub(crate) fn batches(&self) -> Vec<Vec<Heard>> {
         self.shared.batches.lock().expect("no holder panics").clone()
@@ -88,8 +104,15 @@ impl Alarm {
 
 async fn take(
     State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
     Json(alerts): Json<Vec<PostableAlert>>,
 ) -> StatusCode {
+    let wanted = *shared.wanted.lock().expect("no holder panics");
+    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if !wanted.is_empty() && shown != Some(wanted) {
+        shared.refused.fetch_add(1, Ordering::SeqCst);
+        return StatusCode::UNAUTHORIZED;
+    }
     let at = shared.clock.now();
     let heard = |posted: PostableAlert| {
         let accepted =

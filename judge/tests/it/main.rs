@@ -12,6 +12,7 @@ mod faults;
 mod host_rules;
 mod metrics;
 mod recording;
+mod relabel;
 mod restart;
 mod rule_groups;
 mod sharding;

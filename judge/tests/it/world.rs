@@ -137,6 +137,9 @@ impl World {
 
     /// Moves the clock and waits until the judge has evaluated the slot of its group `g` that this brought.
     pub(crate) async fn step(&self, judge: &Judge, span: Duration) {
+        // What was just put by API may not have reached the scheduler yet, which would take the new time for that of the
+        // group's arrival.
+        eventually("the group is known", PATIENCE, async || judge.group(self, "g").await).await;
         self.clock.advance(span);
         let oldest = self.clock.now().minus(INTERVAL);
         eventually("the group is evaluated", PATIENCE, async || {

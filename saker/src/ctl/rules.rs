@@ -3,10 +3,14 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use judge::{CheckReport, TestReport, check_rule_file, check_rules, format_rules, run_test_file};
+use judge::{
+    BACKTEST_TIMEOUT, CheckReport, TestReport, check_rule_file, check_rules, format_rules,
+    run_test_file,
+};
 use serde_json::{Value, json};
 
 use super::no_answer;
@@ -95,8 +99,14 @@ pub(crate) struct BacktestArgs {
     json: bool,
 }
 
+/// How much longer than a judge works on a backtest its answer is waited for.
+const ANSWER_TIME: Duration = Duration::from_secs(30);
+/// How often a person is told that a backtest goes on.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
 /// What a command came to.
 pub(crate) struct Outcome {
+    /// What is still to be printed.
     pub(crate) text: String,
     /// The exit code: that of promtool where promtool has the command.
     pub(crate) code: u8,
@@ -152,14 +162,15 @@ fn checked(report: &CheckReport) -> String {
 async fn test(args: &FilesArgs) -> Outcome {
     let mut reports = Vec::new();
     for file in &args.files {
-        reports.push(run_test_file(file).await);
+        let report = run_test_file(file).await;
+        // Files may be many and slow: each is told when it is done.
+        if !args.json {
+            say(&tested(&report));
+        }
+        reports.push(report);
     }
     let code = u8::from(reports.iter().any(|report| !report.failures.is_empty()));
-    let text = if args.json {
-        json!(reports).to_string()
-    } else {
-        reports.iter().map(tested).collect::<Vec<_>>().join("\n")
-    };
+    let text = if args.json { json!(reports).to_string() } else { String::new() };
     Outcome { text, code }
 }
 
@@ -182,10 +193,23 @@ fn tested(report: &TestReport) -> String {
 fn format(args: &FmtArgs) -> anyhow::Result<Outcome> {
     let (mut lines, mut changed, mut is_faulty) = (Vec::new(), Vec::new(), false);
     for file in &args.files {
-        let before = read(file)?;
+        let before = match read(file) {
+            Ok(before) => before,
+            // The other files are formatted all the same.
+            Err(error) => {
+                is_faulty = true;
+                lines.push(format!("{error:#}"));
+                continue;
+            }
+        };
         match format_rules(&file.display().to_string(), &before) {
             Ok(after) if is_input(file) && !args.check => {
                 return Ok(Outcome { text: after.trim_end().to_owned(), code: 0 });
+            }
+            // What goes to standard output are the rules, which may become a file.
+            Err(faults) if is_input(file) && !args.check => {
+                let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                bail!("nothing was formatted:\n{}", faults.join("\n"));
             }
             Ok(after) if after != before => {
                 if !args.check {
@@ -232,15 +256,34 @@ async fn backtest(http: &reqwest::Client, args: &BacktestArgs) -> anyhow::Result
         }
     }
     let url = format!("{}/api/v1/rules/backtest", args.url.trim_end_matches('/'));
-    let answer = http.post(&url).body(body.to_string()).send().await;
-    let answer = answer.with_context(|| format!("ask {url}"))?;
-    let status = answer.status();
-    let answer: Value = answer.json().await.map_err(|_| no_answer(&url, status, "a judge"))?;
+    let request = http.post(&url).timeout(BACKTEST_TIMEOUT + ANSWER_TIME).body(body.to_string());
+    let asking = async {
+        let answer = request.send().await.with_context(|| format!("ask {url}"))?;
+        let status = answer.status();
+        answer.json::<Value>().await.map_err(|_| no_answer(&url, status, "a judge"))
+    };
+    let answer = with_progress(asking).await?;
     if answer["status"] != "success" {
         bail!("{}", answer["error"].as_str().unwrap_or("the answer is not that of a judge"));
     }
     let text = if args.json { answer.to_string() } else { fired(&answer["data"]) };
     Ok(Outcome { text, code: 0 })
+}
+
+/// Tells on standard error, now and then, that an answer is still waited for.
+async fn with_progress<T>(asking: impl Future<Output = T>) -> T {
+    let mut asking = std::pin::pin!(asking);
+    let mut waited = Duration::ZERO;
+    loop {
+        match tokio::time::timeout(PROGRESS_EVERY, &mut asking).await {
+            Ok(answer) => return answer,
+            Err(_) => waited += PROGRESS_EVERY,
+        }
+        let (seconds, limit) = (waited.as_secs(), BACKTEST_TIMEOUT.as_secs());
+        eprintln!(
+            "the judge goes through stored data: {seconds} s so far, it gives up after {limit} s"
+        );
+    }
 }
 
 fn fired(data: &Value) -> String {
@@ -289,7 +332,9 @@ fn read(file: &Path) -> anyhow::Result<String> {
 
 /// Prints the outcome; answers the exit code.
 pub(crate) fn finish(outcome: &Outcome) -> u8 {
-    say(outcome.text.trim_end());
+    if !outcome.text.is_empty() {
+        say(outcome.text.trim_end());
+    }
     outcome.code
 }
 
@@ -335,6 +380,19 @@ mod tests {
         assert_eq!(run(false), 0);
         assert!(std::fs::read_to_string(&file).unwrap().ends_with("    expr: up == 0\n"));
         assert_eq!(run(true), 0);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_costs_the_others_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (missing, file) = (folder.path().join("none.yml"), folder.path().join("a.yml"));
+        std::fs::write(&file, "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: up==0\n")
+            .unwrap();
+        let files = vec![missing, file.clone()];
+        let outcome = format(&FmtArgs { files, check: false, json: false }).unwrap();
+        assert_eq!(outcome.code, 1);
+        assert!(outcome.text.contains("none.yml: No such file"), "{}", outcome.text);
+        assert!(std::fs::read_to_string(&file).unwrap().ends_with("expr: up == 0\n"));
     }
 
     #[test]

@@ -165,7 +165,7 @@ impl Disk {
         active.count(header);
         let is_noted = self.unsynced.iter().any(|file| Arc::ptr_eq(file, &active.file));
         if !is_noted {
-            self.unsynced.push(active.file.clone());
+            self.unsynced.push(Arc::clone(&active.file));
         }
         Ok(())
     }
@@ -179,7 +179,8 @@ impl Disk {
     pub(super) fn reading(&mut self) -> Option<Reading> {
         self.move_to_waiting();
         let segment = self.segments.iter().find(|one| one.id == self.taken.segment)?;
-        let reading = Reading { file: segment.file.clone(), from: self.taken, end: segment.end };
+        let reading =
+            Reading { file: Arc::clone(&segment.file), from: self.taken, end: segment.end };
         (reading.from.offset < reading.end).then_some(reading)
     }
 
@@ -261,7 +262,7 @@ impl Disk {
         self.next_id += 1;
         // The name of the new file is to survive a power cut too.
         self.unsynced.push(Arc::new(File::open(&self.dir)?));
-        self.unsynced.push(segment.file.clone());
+        self.unsynced.push(Arc::clone(&segment.file));
         self.segments.push_back(segment);
         Ok(())
     }

@@ -41,7 +41,7 @@ impl Sink {
     pub(crate) async fn start(answer: Answer) -> Self {
         let context = testkit::context_at(NOW).for_role("sink");
         let shared = Arc::new(Shared { requests: Mutex::default(), answer: Mutex::new(answer) });
-        let routes = Router::new().route("/write", post(take)).with_state(shared.clone());
+        let routes = Router::new().route("/write", post(take)).with_state(Arc::clone(&shared));
         let address =
             context.listen(([127, 0, 0, 1], 0).into(), routes).await.expect("port 0 is free");
         Self { address, context, shared }

@@ -6,13 +6,14 @@
 //! before anything else. Who asks for what only the tables can answer settles the journal first, so everybody reads
 //! the truth.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use model::{Fingerprint, Timestamp};
+use model::{Fingerprint, FingerprintHashes, FingerprintMap, FingerprintSet, Timestamp};
 use tokio::sync::Mutex;
 
+use super::hold::Hold;
 use super::packed::{Item, Packer, item_at, items};
 use super::{
     AlertCount, AlertEvent, AlertStatus, Alerts, Delivery, DeliveryResult, StoredAlert, Told,
@@ -41,17 +42,12 @@ pub(crate) struct Journal {
     known: StdMutex<Known>,
 }
 
-/// An item in an entry.
-#[derive(Debug, Clone)]
+/// An item in an entry that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {
-    entry: Arc<[u8]>,
+    /// Which entry, counted from the first that ever waited, modulo 2^32.
+    entry: u32,
     at: u32,
-}
-
-impl Place {
-    fn is(&self, entry: &Arc<[u8]>, at: usize) -> bool {
-        Arc::ptr_eq(&self.entry, entry) && usize::try_from(self.at) == Ok(at)
-    }
 }
 
 #[derive(Debug)]
@@ -65,16 +61,19 @@ struct Standing {
 
 #[derive(Debug, Default)]
 struct Known {
-    alerts: HashMap<Fingerprint, Standing>,
+    alerts: FingerprintMap<Standing>,
     /// Latest news of any alert.
     latest: Option<Timestamp>,
     /// Entries of the notification log that wait, by alert and number of the receiver.
-    told: HashMap<(Fingerprint, usize), Place>,
+    told: HashMap<(Fingerprint, u32), Place, FingerprintHashes>,
     receivers: Vec<String>,
     /// Alerts of which the table of the notification log has entries.
-    told_in_table: HashSet<Fingerprint>,
+    told_in_table: FingerprintSet,
     has_failed: bool,
+    /// Those that wait, with their numbers in the table.
     entries: VecDeque<(i64, Arc<[u8]>)>,
+    /// How many waited before them, modulo 2^32.
+    entries_before: u32,
     bytes: usize,
     /// When somebody first saw that something waits.
     waits_since: Option<Timestamp>,
@@ -101,11 +100,14 @@ impl Share {
 impl Alerts<'_> {
     /// Brings what an earlier run left in the journal into the tables. Where this process has the alerts for itself
     /// and they are in SQLite, writes go to the journal from now on and reach the tables within about a minute; call
-    /// [`Alerts::settle_old`] every few seconds then.
+    /// [`Alerts::settle_old`] every few seconds then. Fails after some seconds when another process has the alerts of
+    /// this file for itself, or is at work there while this one wants them for itself.
     pub async fn keep_journal(&self, is_alone: bool) -> Result<(), DbError> {
-        if !self.db.is_sqlite() || self.db.journal().is_some() {
+        let Some(file) = self.db.file() else { return Ok(()) };
+        if self.db.journal().is_some() {
             return Ok(());
         }
+        self.db.keep_hold(Hold::take(file, is_alone).await?);
         let journal = Journal::open(self.db).await?;
         journal.settle(self.db).await?;
         if is_alone {
@@ -155,7 +157,7 @@ impl Journal {
     }
 
     /// Adds an entry. When this returns it is durable.
-    pub(super) async fn append(&self, db: &Db, packer: Packer) -> Result<(), DbError> {
+    pub(super) async fn append(&self, db: &Db, packer: Packer<'_>) -> Result<(), DbError> {
         if packer.is_empty() {
             return Ok(());
         }
@@ -232,14 +234,14 @@ impl Journal {
         let known = self.known();
         for fingerprint in fingerprints {
             match known.alerts.get(fingerprint) {
-                Some(Standing { place: Some(place), .. }) => places.push(place.clone()),
+                Some(Standing { place: Some(place), .. }) => places.push(known.find(*place)),
                 Some(_) => in_table.push(*fingerprint),
                 None => {}
             }
         }
         drop(known);
-        let read = |place: Place| match place.item() {
-            Some(Item::Alert(alert)) => alert.read(),
+        let read = |place: Option<Found>| match place.as_ref()?.item()? {
+            Item::Alert(alert) => alert.read(),
             _ => None,
         };
         let waiting: Option<Vec<StoredAlert>> = places.into_iter().map(read).collect();
@@ -254,23 +256,23 @@ impl Journal {
     ) -> Result<(Vec<Told>, Vec<Fingerprint>), DbError> {
         let (mut places, mut in_table) = (Vec::new(), Vec::new());
         let known = self.known();
-        let numbers: Vec<usize> = match receiver {
-            Some(name) => {
-                known.receivers.iter().position(|known| known == name).into_iter().collect()
-            }
-            None => (0..known.receivers.len()).collect(),
-        };
+        let is_wanted = |name: &String| receiver.is_none_or(|wanted| wanted == name);
+        let numbers: Vec<u32> = (0..)
+            .zip(&known.receivers)
+            .filter(|(_, name)| is_wanted(name))
+            .map(|(n, _)| n)
+            .collect();
         for fingerprint in fingerprints {
             let waiting =
                 numbers.iter().filter_map(|number| known.told.get(&(*fingerprint, *number)));
-            places.extend(waiting.cloned());
+            places.extend(waiting.map(|place| known.find(*place)));
             if known.told_in_table.contains(fingerprint) {
                 in_table.push(*fingerprint);
             }
         }
         drop(known);
-        let read = |place: Place| match place.item() {
-            Some(Item::Told(told)) => told.read(),
+        let read = |place: Option<Found>| match place.as_ref()?.item()? {
+            Item::Told(told) => told.read(),
             _ => None,
         };
         let waiting: Option<Vec<Told>> = places.into_iter().map(read).collect();
@@ -343,9 +345,10 @@ impl Known {
 
     /// Notes what an entry says; `None` when it is damaged.
     fn take_in(&mut self, id: i64, entry: Arc<[u8]>) -> Option<()> {
+        let number = self.number_of_entry(self.entries.len());
         for item in items(&entry) {
             let (at, item) = item?;
-            let place = || Some(Place { entry: Arc::clone(&entry), at: u32::try_from(at).ok()? });
+            let place = || Some(Place { entry: number, at: u32::try_from(at).ok()? });
             match item {
                 Item::Alert(alert) => {
                     self.latest = self.latest.max(Some(alert.updated_at));
@@ -370,26 +373,38 @@ impl Known {
         Some(())
     }
 
-    fn number_of(&mut self, receiver: &str) -> usize {
-        match self.receivers.iter().position(|known| known == receiver) {
-            Some(number) => number,
-            None => {
-                self.receivers.push(receiver.to_owned());
-                self.receivers.len() - 1
-            }
+    /// The number in a [`Place`] of the entry with this index.
+    fn number_of_entry(&self, index: usize) -> u32 {
+        self.entries_before.wrapping_add(index as u32)
+    }
+
+    fn find(&self, place: Place) -> Option<Found> {
+        let index = place.entry.wrapping_sub(self.entries_before);
+        let (_, entry) = self.entries.get(usize::try_from(index).ok()?)?;
+        Some(Found { entry: Arc::clone(entry), at: usize::try_from(place.at).ok()? })
+    }
+
+    fn number_of(&mut self, receiver: &str) -> u32 {
+        if let Some((number, _)) = (0..).zip(&self.receivers).find(|(_, known)| *known == receiver)
+        {
+            return number;
         }
+        self.receivers.push(receiver.to_owned());
+        self.receivers.len() as u32 - 1
     }
 
     /// What of the first entries, up to number `end`, goes into the tables now; alerts and log entries that a later
     /// entry tells anew are left to that one. The error is the number of a damaged entry.
     fn share(&self, end: i64) -> Result<Share, i64> {
         let mut share = Share::default();
-        for (id, entry) in self.entries.iter().take_while(|(id, _)| *id <= end) {
+        let entries = self.entries.iter().enumerate().take_while(|(_, (id, _))| *id <= end);
+        for (index, (id, entry)) in entries {
             if share.items() >= ITEMS_PER_TRANSACTION {
                 break;
             }
+            let number = self.number_of_entry(index);
             for item in items(entry) {
-                item.and_then(|(at, item)| self.add(&mut share, entry, at, item)).ok_or(*id)?;
+                item.and_then(|(at, item)| self.add(&mut share, number, at, item)).ok_or(*id)?;
             }
             share.last = *id;
             share.entries += 1;
@@ -397,18 +412,18 @@ impl Known {
         Ok(share)
     }
 
-    fn add(&self, share: &mut Share, entry: &Arc<[u8]>, at: usize, item: Item<'_>) -> Option<()> {
+    fn add(&self, share: &mut Share, entry: u32, at: usize, item: Item<'_>) -> Option<()> {
+        let place = Some(Place { entry, at: u32::try_from(at).ok()? });
         match item {
             Item::Alert(alert) => {
-                let standing = self.alerts.get(&alert.fingerprint)?;
-                if standing.place.as_ref().is_some_and(|place| place.is(entry, at)) {
+                if self.alerts.get(&alert.fingerprint)?.place == place {
                     share.alerts.push(alert.read()?);
                 }
             }
             Item::Told(told) => {
-                let number = self.receivers.iter().position(|known| known == told.receiver)?;
-                let place = self.told.get(&(told.fingerprint, number));
-                if place.is_some_and(|place| place.is(entry, at)) {
+                let receivers = (0..).zip(&self.receivers);
+                let number = receivers.into_iter().find(|(_, known)| *known == told.receiver)?.0;
+                if self.told.get(&(told.fingerprint, number)).copied() == place {
                     share.told.push(told.read()?);
                 }
             }
@@ -421,12 +436,15 @@ impl Known {
     /// The first entries are in the tables.
     fn forget(&mut self, entries: usize) {
         for (_, entry) in self.entries.drain(..entries).collect::<Vec<_>>() {
+            let number = self.entries_before;
+            self.entries_before = number.wrapping_add(1);
             self.bytes -= entry.len();
             for (at, item) in items(&entry).flatten() {
+                let place = Some(Place { entry: number, at: at as u32 });
                 match item {
                     Item::Alert(alert) => {
                         if let Some(standing) = self.alerts.get_mut(&alert.fingerprint)
-                            && standing.place.as_ref().is_some_and(|place| place.is(&entry, at))
+                            && standing.place == place
                         {
                             standing.place = None;
                         }
@@ -434,7 +452,7 @@ impl Known {
                     Item::Told(told) => {
                         let number = self.number_of(told.receiver);
                         let key = (told.fingerprint, number);
-                        if self.told.get(&key).is_some_and(|place| place.is(&entry, at)) {
+                        if self.told.get(&key).copied() == place {
                             self.told.remove(&key);
                             self.told_in_table.insert(told.fingerprint);
                         }
@@ -452,9 +470,15 @@ impl Known {
     }
 }
 
-impl Place {
+/// An item that was looked up, to be read when nobody has to wait for it.
+struct Found {
+    entry: Arc<[u8]>,
+    at: usize,
+}
+
+impl Found {
     fn item(&self) -> Option<Item<'_>> {
-        Some(item_at(&self.entry, usize::try_from(self.at).ok()?)?.0)
+        Some(item_at(&self.entry, self.at)?.0)
     }
 }
 

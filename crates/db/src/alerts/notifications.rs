@@ -78,11 +78,9 @@ pub struct Told {
     pub detail: String,
 }
 
-/// One attempt to tell somebody.
+/// One attempt to tell somebody. Alert, time, receiver and number make its identity: one that is stored twice is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// Made by the application; the same id is stored once.
-    pub id: String,
     /// Which alert.
     pub fingerprint: Fingerprint,
     /// Name of the receiver.
@@ -101,6 +99,13 @@ pub struct Delivery {
     pub duration_ms: u32,
     /// What went wrong; cut to 180 characters.
     pub detail: String,
+}
+
+impl Delivery {
+    fn id(&self) -> String {
+        let Self { fingerprint, at, receiver, attempt, .. } = self;
+        format!("{fingerprint}-{}-{receiver}-{attempt}", at.0)
+    }
 }
 
 const DELIVERY_COLUMNS: &str =
@@ -285,8 +290,9 @@ pub(super) async fn put(
     rows.sort_unstable_by_key(|told| (told.fingerprint, told.receiver.as_str()));
     let rows = rows.into_iter().map(told_values).collect();
     insert_rows(tx, "REPLACE", "notification_log", TOLD_COLUMNS, rows).await?;
-    let mut rows: Vec<&Delivery> = deliveries.iter().collect();
-    rows.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+    let mut rows: Vec<(String, &Delivery)> =
+        deliveries.iter().map(|delivery| (delivery.id(), delivery)).collect();
+    rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     let rows = rows.into_iter().map(delivery_values).collect();
     insert_rows(tx, "REPLACE", "delivery", DELIVERY_COLUMNS, rows).await
 }
@@ -306,9 +312,9 @@ fn told_values(told: &Told) -> Vec<Value> {
     ]
 }
 
-fn delivery_values(delivery: &Delivery) -> Vec<Value> {
+fn delivery_values((id, delivery): (String, &Delivery)) -> Vec<Value> {
     vec![
-        delivery.id.as_str().into(),
+        id.into(),
         delivery.fingerprint.to_string().into(),
         delivery.receiver.as_str().into(),
         delivery.status.as_str().into(),
@@ -356,7 +362,6 @@ fn read_told(row: &Record) -> Result<Told, sqlx::Error> {
 
 fn read_delivery(row: &Record) -> Result<Delivery, sqlx::Error> {
     Ok(Delivery {
-        id: row.text("id")?,
         fingerprint: row.word("fingerprint", Fingerprint::parse)?,
         receiver: row.text("receiver")?,
         status: row.word("status", AlertStatus::parse)?,

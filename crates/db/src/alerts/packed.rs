@@ -1,7 +1,8 @@
 //! Alerts, events and notifications as bytes of the journal.
 //!
 //! An entry is a version and items behind each other: a kind, a length, and fields in a fixed order. Lengths are in
-//! front, so that an item is passed over without a look inside.
+//! front, so that an item is passed over without a look inside. A text that was written in the entry before is the
+//! place where it stands: alerts of a storm have most of their texts in common.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use super::{
     AlertEvent, AlertStatus, Delivery, DeliveryResult, EventKind, Sent, StoredAlert, Told,
 };
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const ALERT: u8 = 1;
 const EVENT: u8 = 2;
 const TOLD: u8 = 3;
@@ -20,15 +21,22 @@ const DELIVERY: u8 = 4;
 /// Kind and length of an item.
 const HEAD_BYTES: usize = 5;
 
+/// Texts of an entry that are remembered while it is written.
+const REMEMBERED: usize = 256;
+/// A place takes up to three bytes; what is shorter is written again.
+const REMEMBERED_BYTES_MIN: usize = 4;
+
 /// An entry of the journal that is being written.
 #[derive(Debug)]
-pub(super) struct Packer {
+pub(super) struct Packer<'a> {
     bytes: Vec<u8>,
+    /// Texts and their places, each in the slot of its hash; a later one takes the place of another there.
+    texts: Vec<(&'a str, usize)>,
 }
 
-impl Packer {
+impl<'a> Packer<'a> {
     pub(super) fn new() -> Self {
-        Self { bytes: vec![VERSION] }
+        Self { bytes: vec![VERSION], texts: vec![("", 0); REMEMBERED] }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -39,46 +47,49 @@ impl Packer {
         self.bytes
     }
 
-    pub(super) fn alert(&mut self, stored: &StoredAlert) {
+    pub(super) fn alert(&mut self, fingerprint: Fingerprint, stored: &'a StoredAlert) {
         let alert = &stored.alert;
-        self.item(ALERT, |bytes| {
-            put_fingerprint(bytes, alert.fingerprint());
+        self.item(ALERT, |packer| {
+            let bytes = &mut packer.bytes;
+            put_fingerprint(bytes, fingerprint);
             put_status(bytes, stored.status);
             bytes.push(stored.priority);
             put_time(bytes, alert.ends_at);
             put_time(bytes, stored.updated_at);
             put_time(bytes, alert.starts_at);
             bytes.push(u8::from(stored.ends_by_timeout));
-            put_text(bytes, &alert.generator_url);
-            put_length(bytes, alert.annotations.len());
+            packer.text(&alert.generator_url);
+            put_length(&mut packer.bytes, alert.annotations.len());
             for (name, text) in &alert.annotations {
-                put_text(bytes, name);
-                put_text(bytes, text);
+                packer.text(name);
+                packer.text(text);
             }
             for (name, value) in alert.labels.iter() {
-                put_text(bytes, name);
-                put_text(bytes, value);
+                packer.text(name);
+                packer.text(value);
             }
         });
     }
 
-    pub(super) fn event(&mut self, event: &AlertEvent, is_queued: bool) {
-        self.item(EVENT, |bytes| {
+    pub(super) fn event(&mut self, event: &'a AlertEvent, is_queued: bool) {
+        self.item(EVENT, |packer| {
+            let bytes = &mut packer.bytes;
             put_fingerprint(bytes, event.fingerprint);
+            put_time(bytes, event.starts_at);
             bytes.push(code_of(&EventKind::ALL, event.kind));
             bytes.push(event.priority);
             put_time(bytes, event.at);
             bytes.push(u8::from(is_queued));
-            put_text(bytes, &event.value);
-            put_text(bytes, &event.id);
+            packer.text(&event.value);
         });
     }
 
-    pub(super) fn told(&mut self, told: &Told) {
-        self.item(TOLD, |bytes| {
-            put_fingerprint(bytes, told.fingerprint);
-            bytes.push(code_of(&DeliveryResult::ALL, told.result));
-            put_text(bytes, &told.receiver);
+    pub(super) fn told(&mut self, told: &'a Told) {
+        self.item(TOLD, |packer| {
+            put_fingerprint(&mut packer.bytes, told.fingerprint);
+            packer.bytes.push(code_of(&DeliveryResult::ALL, told.result));
+            packer.text(&told.receiver);
+            let bytes = &mut packer.bytes;
             bytes.push(u8::from(told.sent.is_some()));
             if let Some(sent) = told.sent {
                 put_status(bytes, sent.status);
@@ -88,34 +99,59 @@ impl Packer {
             put_time(bytes, told.tried_at);
             bytes.extend(told.attempts.to_le_bytes());
             bytes.extend(told.code.to_le_bytes());
-            put_text(bytes, cut(&told.detail));
+            packer.text(cut(&told.detail));
         });
     }
 
-    pub(super) fn delivery(&mut self, delivery: &Delivery) {
-        self.item(DELIVERY, |bytes| {
-            put_fingerprint(bytes, delivery.fingerprint);
-            put_text(bytes, &delivery.id);
-            put_text(bytes, &delivery.receiver);
+    pub(super) fn delivery(&mut self, delivery: &'a Delivery) {
+        self.item(DELIVERY, |packer| {
+            put_fingerprint(&mut packer.bytes, delivery.fingerprint);
+            packer.text(&delivery.receiver);
+            let bytes = &mut packer.bytes;
             put_status(bytes, delivery.status);
             put_time(bytes, delivery.at);
             bytes.push(code_of(&DeliveryResult::ALL, delivery.result));
             bytes.extend(delivery.attempt.to_le_bytes());
             bytes.extend(delivery.code.to_le_bytes());
             bytes.extend(delivery.duration_ms.to_le_bytes());
-            put_text(bytes, cut(&delivery.detail));
+            packer.text(cut(&delivery.detail));
         });
     }
 
-    fn item(&mut self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) {
+    fn item(&mut self, kind: u8, write: impl FnOnce(&mut Self)) {
         let start = self.bytes.len();
         self.bytes.extend([kind, 0, 0, 0, 0]);
-        write(&mut self.bytes);
+        write(self);
         let length = self.bytes.len() - start - HEAD_BYTES;
         // The limits at the door keep an alert far below this.
         let length = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
         self.bytes[start + 1..start + HEAD_BYTES].copy_from_slice(&length);
     }
+
+    /// An even number is twice the length of the text that follows, an odd one is twice the place of such a text, and
+    /// one.
+    fn text(&mut self, text: &'a str) {
+        let here = self.bytes.len();
+        if text.len() >= REMEMBERED_BYTES_MIN {
+            let slot = &mut self.texts[slot_of(text)];
+            if slot.0 == text {
+                put_length(&mut self.bytes, slot.1 << 1 | 1);
+                return;
+            }
+            *slot = (text, here);
+        }
+        put_length(&mut self.bytes, text.len() << 1);
+        self.bytes.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// Mixes the length, the first and the last bytes: enough to tell texts of one alert apart, and cheap.
+fn slot_of(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let part = |chunk: Option<&[u8; 4]>| chunk.map_or(0, |chunk| u32::from_le_bytes(*chunk));
+    let (first, last) = (part(bytes.first_chunk()), part(bytes.last_chunk()));
+    let mixed = (u64::from(first) << 32 | u64::from(last)) ^ (bytes.len() as u64) << 20;
+    (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as usize
 }
 
 fn put_time(bytes: &mut Vec<u8>, at: Timestamp) {
@@ -128,11 +164,6 @@ fn put_fingerprint(bytes: &mut Vec<u8>, fingerprint: Fingerprint) {
 
 fn put_status(bytes: &mut Vec<u8>, status: AlertStatus) {
     bytes.push(code_of(&AlertStatus::ALL, status));
-}
-
-fn put_text(bytes: &mut Vec<u8>, text: &str) {
-    put_length(bytes, text.len());
-    bytes.extend_from_slice(text.as_bytes());
 }
 
 /// Seven bits a byte, the lowest first.
@@ -210,10 +241,10 @@ pub(super) fn items(entry: &[u8]) -> impl Iterator<Item = Option<(usize, Item<'_
 
 /// The item at a place that [`items`] told, and the length behind its head.
 pub(super) fn item_at(entry: &[u8], place: usize) -> Option<(Item<'_>, usize)> {
-    let mut head = Reader { rest: entry.get(place..)? };
+    let mut head = Reader { entry, rest: entry.get(place..)? };
     let kind = head.byte()?;
     let length = usize::try_from(u32::from_le_bytes(head.array()?)).ok()?;
-    let mut rest = Reader { rest: head.rest.get(..length)? };
+    let mut rest = Reader { entry, rest: head.rest.get(..length)? };
     let item = match kind {
         ALERT => Item::Alert(PackedAlert {
             fingerprint: rest.fingerprint()?,
@@ -261,13 +292,12 @@ impl PackedEvent<'_> {
     /// The event, and whether it is on the queues.
     pub(super) fn read(self) -> Option<(AlertEvent, bool)> {
         let mut rest = self.0;
-        let fingerprint = rest.fingerprint()?;
+        let (fingerprint, starts_at) = (rest.fingerprint()?, rest.time()?);
         let kind = rest.one_of(&EventKind::ALL)?;
         let (priority, at) = (rest.byte()?, rest.time()?);
         let is_queued = rest.byte()? != 0;
         let value = rest.text()?.to_owned();
-        let id = rest.text()?.to_owned();
-        Some((AlertEvent { id, fingerprint, kind, priority, at, value }, is_queued))
+        Some((AlertEvent { fingerprint, starts_at, kind, priority, at, value }, is_queued))
     }
 }
 
@@ -300,7 +330,6 @@ impl PackedDelivery<'_> {
         let mut rest = self.0;
         Some(Delivery {
             fingerprint: rest.fingerprint()?,
-            id: rest.text()?.to_owned(),
             receiver: rest.text()?.to_owned(),
             status: rest.one_of(&AlertStatus::ALL)?,
             at: rest.time()?,
@@ -315,6 +344,7 @@ impl PackedDelivery<'_> {
 
 #[derive(Debug)]
 struct Reader<'a> {
+    entry: &'a [u8],
     rest: &'a [u8],
 }
 
@@ -354,7 +384,17 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self) -> Option<&'a str> {
-        let length = self.length()?;
+        let number = self.length()?;
+        if number & 1 == 0 {
+            return self.plain_text(number >> 1);
+        }
+        let mut there = Self { entry: self.entry, rest: self.entry.get(number >> 1..)? };
+        let number = there.length()?;
+        // A place of a place is nothing that was written.
+        if number & 1 == 0 { there.plain_text(number >> 1) } else { None }
+    }
+
+    fn plain_text(&mut self, length: usize) -> Option<&'a str> {
         let (text, rest) = self.rest.split_at_checked(length)?;
         self.rest = rest;
         std::str::from_utf8(text).ok()
@@ -413,7 +453,6 @@ mod tests {
         let Told { fingerprint, receiver, result, tried_at, attempts, code, detail, .. } =
             told.clone();
         Delivery {
-            id: format!("{fingerprint}-{receiver}"),
             fingerprint,
             receiver,
             status,
@@ -433,7 +472,7 @@ mod tests {
             let delivery = delivery_of(&told, stored.status);
             let mut packer = Packer::new();
             prop_assert!(packer.is_empty());
-            packer.alert(&stored);
+            packer.alert(stored.alert.fingerprint(), &stored);
             packer.event(&event, queued);
             packer.told(&told);
             packer.delivery(&delivery);
@@ -464,7 +503,7 @@ mod tests {
         ) {
             stored.alert.generator_url.clear();
             let mut packer = Packer::new();
-            packer.alert(&stored);
+            packer.alert(stored.alert.fingerprint(), &stored);
             packer.told(&told);
             let mut entry = packer.finish();
             let at = at.index(entry.len());

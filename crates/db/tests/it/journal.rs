@@ -145,3 +145,42 @@ async fn an_entry_that_is_not_understood_stops_the_start_and_stays() {
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("entry 7"), "{cause}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_the_alerts_for_itself_keeps_others_out_until_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("saker.db");
+    let first = with_journal(folder.path()).await;
+    let second = Db::open(&file).await.unwrap();
+    let alerts = second.alerts();
+    let (alone, shared) = tokio::join!(alerts.keep_journal(true), alerts.keep_journal(false));
+    for refused in [alone, shared] {
+        let text = refused.expect_err("it is held").to_string();
+        assert!(text.contains("saker.db-alarm.lock") && text.contains("state.redis_url"), "{text}");
+    }
+    store(&first, "a", AlertStatus::Firing, 5).await;
+    first.close().await;
+    second.alerts().keep_journal(false).await.unwrap();
+    assert_eq!(in_table(folder.path()).await.len(), 1, "what the first one left is settled");
+    // Those that share the alerts over Redis do so, and nobody has them for itself meanwhile.
+    let third = Db::open(&file).await.unwrap();
+    third.alerts().keep_journal(false).await.unwrap();
+    let alone = Db::open(&file).await.unwrap();
+    assert!(alone.alerts().keep_journal(true).await.is_err());
+    drop((second, third));
+    alone.alerts().keep_journal(true).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_comes_while_the_other_ends_waits_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = with_journal(folder.path()).await;
+    let second = Db::open(&folder.path().join("saker.db")).await.unwrap();
+    let alerts = second.alerts();
+    let end = async {
+        tokio::task::yield_now().await;
+        first.close().await;
+    };
+    let (came, ()) = tokio::join!(alerts.keep_journal(true), end);
+    came.unwrap();
+}

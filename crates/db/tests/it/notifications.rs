@@ -22,7 +22,6 @@ pub(crate) fn told(fingerprint: Fingerprint, result: DeliveryResult, at: i64) ->
 
 pub(crate) fn delivery(told: &Told) -> Delivery {
     Delivery {
-        id: format!("{}-{}", told.fingerprint, told.tried_at.0),
         fingerprint: told.fingerprint,
         receiver: told.receiver.clone(),
         status: AlertStatus::Firing,

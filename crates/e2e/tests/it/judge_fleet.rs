@@ -8,7 +8,8 @@ use std::time::Duration;
 use daemon::Clock;
 use model::{Labels, Sample, Series, Timestamp};
 use serde_json::Value;
-use testkit::{Process, Redis, binary, eventually, free_port, get_json};
+use tempfile::TempDir;
+use testkit::{Process, Redis, binary, eventually, free_port, get_json, get_text, program};
 
 use crate::stack::Stack;
 use crate::write_tap::Tap;
@@ -37,6 +38,57 @@ pub(crate) struct Fleet {
     starts: Vec<usize>,
     tap: Tap,
     db: String,
+    store: Store,
+    /// Has the rules of the store's own judge.
+    _folder: TempDir,
+}
+
+/// What the judges read from and write to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    /// Saker's own store behind transfer and apiproxy.
+    Saker,
+    /// VictoriaMetrics of Debian.
+    Victoria,
+}
+
+/// The store of a fleet.
+enum Store {
+    Saker,
+    Victoria { port: u16, _process: Process },
+}
+
+impl Store {
+    /// Starts the engine; `None` when this machine does not have it.
+    async fn start(engine: Engine, stack: &mut Stack) -> Option<Self> {
+        if engine == Engine::Saker {
+            stack.start_saker().await;
+            return Some(Self::Saker);
+        }
+        let (program, port) = (program("victoria-metrics")?, free_port());
+        let args = [
+            format!("-storageDataPath={}", stack.file("victoria").display()),
+            format!("-httpListenAddr=127.0.0.1:{port}"),
+            // It hides what is younger than half a minute unless told otherwise; rules look three seconds back here.
+            "-search.latencyOffset=1s".to_owned(),
+        ];
+        let process = Process::start(&program, args);
+        let url = format!("http://127.0.0.1:{port}/health");
+        eventually("the store is ready", SOON, async || get_text(&stack.context.http, &url).await)
+            .await;
+        Some(Self::Victoria { port, _process: process })
+    }
+
+    /// Where samples are written to, without the path, and where expressions are asked.
+    fn urls(&self, stack: &Stack) -> (String, String) {
+        match self {
+            Self::Saker => (stack.transfer(), stack.apiproxy()),
+            Self::Victoria { port, .. } => {
+                let url = format!("http://127.0.0.1:{port}");
+                (url.to_owned(), url)
+            }
+        }
+    }
 }
 
 /// One word of a judge to the sink.
@@ -59,15 +111,16 @@ fn period(group: usize, at: Timestamp) -> i64 {
 }
 
 impl Fleet {
-    /// Starts everything; `None` without a redis-server. `db` is the `[db]` url of all judges, empty for one each.
-    pub(crate) async fn start(judges: usize, db: &str) -> Option<Self> {
+    /// Starts everything; `None` without a redis-server or the engine. `db` is the `[db]` url of all judges, empty for
+    /// one each.
+    pub(crate) async fn start(engine: Engine, judges: usize, db: &str) -> Option<Self> {
         let redis = Redis::start_with(&["--appendfsync", "always"]).await?;
         let folder = tempfile::tempdir().unwrap();
         let none = folder.path().join("none.yml");
         fs::write(&none, "groups: []\n").unwrap();
         let mut stack = Stack::new(&none).await;
-        stack.start_saker().await;
-        let tap = Tap::start(&stack.context, stack.transfer()).await;
+        let store = Store::start(engine, &mut stack).await?;
+        let tap = Tap::start(&stack.context, store.urls(&stack).0).await;
         let mut fleet = Self {
             stack,
             redis,
@@ -76,6 +129,8 @@ impl Fleet {
             starts: vec![0; judges],
             tap,
             db: db.to_owned(),
+            store,
+            _folder: folder,
         };
         fs::write(fleet.stack.file("fleet.yml"), rules()).unwrap();
         for judge in 0..judges {
@@ -108,6 +163,20 @@ impl Fleet {
         held
     }
 
+    /// How many evaluations of rules failed so far, by the metrics of the judges.
+    pub(crate) async fn failing(&self) -> f64 {
+        let mut failed = 0.0;
+        for port in &self.ports {
+            let url = format!("http://127.0.0.1:{port}/metrics");
+            let text = get_text(&self.stack.context.http, &url).await.unwrap_or_default();
+            let of_failures =
+                |line: &&str| line.starts_with("judge_rule_evaluation_failures_total{");
+            let count = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
+            failed += text.lines().filter(of_failures).filter_map(count).sum::<f64>();
+        }
+        failed
+    }
+
     /// Waits until every one of these judges holds groups and all groups are held.
     pub(crate) async fn shared_by(&self, judges: usize) {
         eventually("the judges share the groups", SOON, async || {
@@ -137,7 +206,7 @@ impl Fleet {
     }
 
     /// Writes the signals until dropped.
-    pub(crate) async fn feed(http: &reqwest::Client, transfer: &str) {
+    pub(crate) async fn feed(http: &reqwest::Client, store: &str) {
         loop {
             let now = Clock::System.now().slot(PUSH_EVERY);
             let series = |group: usize| Series {
@@ -149,12 +218,12 @@ impl Fleet {
             };
             let series: Vec<Series> = (0..GROUPS).map(series).collect();
             let request = http
-                .post(format!("{transfer}/api/v1/write"))
+                .post(format!("{store}/api/v1/write"))
                 .header("content-encoding", "snappy")
                 .header("content-type", "application/x-protobuf")
                 .body(wire::remote_write::encode(&series, &[]));
-            let answer = request.send().await;
-            assert!(answer.is_ok_and(|answer| answer.status().is_success()), "transfer is there");
+            // Where the store is not meant to be away, a period that was not told says so.
+            drop(request.send().await);
             tokio::time::sleep(PUSH_EVERY).await;
         }
     }
@@ -236,29 +305,56 @@ impl Fleet {
         }
     }
 
-    /// The longest distance of two recorded samples of any group between the two moments, in slots.
-    pub(crate) async fn longest_gap(&self, from: Timestamp, until: Timestamp) -> f64 {
+    /// Where samples are written to.
+    pub(crate) fn write_url(&self) -> String {
+        self.store.urls(&self.stack).0
+    }
+
+    /// The samples of a metric between the two moments, time and value, for each group.
+    async fn samples(
+        &self,
+        metric: &str,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Vec<Vec<(f64, f64)>> {
         let span = until.since(from).as_secs();
-        let url = format!("{}/api/v1/query", self.stack.apiproxy());
-        let query = [("query", format!("recorded[{span}s]")), ("time", until.to_string())];
+        let url = format!("{}/api/v1/query", self.store.urls(&self.stack).1);
+        let query = [("query", format!("{metric}[{span}s]")), ("time", until.to_string())];
         let url = reqwest::Url::parse_with_params(&url, query).unwrap();
         let answer = get_json(&self.stack.context.http, url.as_str()).await.unwrap();
         let series = answer["data"]["result"].as_array().unwrap();
-        assert_eq!(series.len(), GROUPS);
+        assert_eq!(series.len(), GROUPS, "{metric}");
+        let sample = |value: &Value| {
+            let number = value[1].as_str().unwrap().parse().unwrap();
+            (value[0].as_f64().unwrap(), number)
+        };
+        series
+            .iter()
+            .map(|one| one["values"].as_array().unwrap().iter().map(sample).collect())
+            .collect()
+    }
+
+    /// A rule saw in every slot what the rule before it had written in the same one.
+    pub(crate) async fn check_chain(&self, from: Timestamp, until: Timestamp) {
+        for samples in self.samples("tock", from, until).await {
+            assert!(samples.len() > 2, "{samples:?}");
+            let late: Vec<_> =
+                samples.iter().filter(|(at, value)| (at - value).abs() > 0.001).collect();
+            assert!(late.is_empty(), "what an earlier slot wrote: {late:?}");
+        }
+    }
+
+    /// The longest distance of two recorded samples of any group between the two moments, in slots.
+    pub(crate) async fn longest_gap(&self, from: Timestamp, until: Timestamp) -> f64 {
         let mut longest: f64 = 0.0;
-        for one in series {
-            let times: Vec<f64> = one["values"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|value| value[0].as_f64().unwrap())
-                .collect();
+        for samples in self.samples("recorded", from, until).await {
+            let times: Vec<f64> = samples.into_iter().map(|(at, _)| at).collect();
             let inner = times.windows(2).map(|pair| pair[1] - pair[0]);
             let first = times[0] - from.seconds_f64();
             let last = until.seconds_f64() - OFFSET as f64 / 1000.0 - times[times.len() - 1];
             let gap = inner.chain([first, last]).fold(0.0, f64::max);
             if gap > 2.0 * INTERVAL.as_secs_f64() {
-                eprintln!("{}: {times:?}", one["metric"]);
+                eprintln!("{times:?}");
             }
             longest = longest.max(gap);
         }
@@ -275,6 +371,10 @@ impl Fleet {
 
     /// Samples that the store refused, since another value was there for the moment.
     pub(crate) async fn contradictions(&self) -> f64 {
+        if !matches!(self.store, Store::Saker) {
+            // It takes them all; the tap has seen who wrote what.
+            return 0.0;
+        }
         let url = format!("{}/metrics", self.stack.transfer());
         let text = testkit::get_text(&self.stack.context.http, &url).await.unwrap();
         let of_duplicates = |line: &&str| line.contains("refused") && line.contains("\"duplicate");
@@ -298,7 +398,7 @@ impl Fleet {
              rule_files = [{rules:?}]\nlease_time = \"{lease}s\"\nsettle_time = \"4s\"\n",
             data = self.stack.file(&format!("judge-{judge}")),
             redis = self.redis.url(),
-            read = self.stack.apiproxy(),
+            read = self.store.urls(&self.stack).1,
             write = self.tap.url(&format!("judge-{judge}.{}", self.starts[judge])),
             rules = self.stack.file("fleet.yml"),
             lease = LEASE.as_secs(),
@@ -311,7 +411,9 @@ fn rules() -> String {
         format!(
             "- name: group {n}\n  interval: {}s\n  query_offset: {OFFSET}ms\n  rules:\n  \
              - {{alert: On, expr: 'signal{{n=\"{n}\"}} == 1'}}\n  \
-             - {{record: recorded, expr: 'signal{{n=\"{n}\"}}'}}\n",
+             - {{record: recorded, expr: 'signal{{n=\"{n}\"}}'}}\n  \
+             - {{record: tick, expr: 'time()', labels: {{n: '{n}'}}}}\n  \
+             - {{record: tock, expr: 'tick{{n=\"{n}\"}}'}}\n",
             INTERVAL.as_secs()
         )
     };

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use testkit::{MariaDb, eventually, get_text};
 use tokio::time::sleep;
 
-use crate::judge_fleet::{Fleet, INTERVAL, LEASE};
+use crate::judge_fleet::{Engine, Fleet, INTERVAL, LEASE};
 
 /// A while in which one of the neighbours is away.
 const MINUTE: Duration = Duration::from_secs(6);
@@ -37,9 +37,19 @@ async fn flush(fleet: &Fleet) {
 /// Runs the judges until they share the groups and all alerts have been seen, then `faults`, and checks what was told
 /// from the beginning of the faults on; answers the longest gap of a recording rule in slots.
 async fn through(judges: usize, db: &str, faults: impl AsyncFnOnce(&mut Fleet)) -> Option<f64> {
-    let mut fleet = Fleet::start(judges, db).await?;
-    let (http, transfer) = (fleet.stack.context.http.clone(), fleet.stack.transfer());
-    let feeding = Fleet::feed(&http, &transfer);
+    through_on(Engine::Saker, judges, db, faults).await
+}
+
+/// [`through`] on another store.
+async fn through_on(
+    engine: Engine,
+    judges: usize,
+    db: &str,
+    faults: impl AsyncFnOnce(&mut Fleet),
+) -> Option<f64> {
+    let mut fleet = Fleet::start(engine, judges, db).await?;
+    let (http, store) = (fleet.stack.context.http.clone(), fleet.write_url());
+    let feeding = Fleet::feed(&http, &store);
     let story = async {
         fleet.shared_by(judges).await;
         // What was there before counts as a gap, after which alerts settle.
@@ -50,6 +60,7 @@ async fn through(judges: usize, db: &str, faults: impl AsyncFnOnce(&mut Fleet)) 
         sleep(TELL).await;
         fleet.check(from, until);
         fleet.check_slots();
+        fleet.check_chain(from, until).await;
         assert_eq!(fleet.contradictions().await, 0.0, "nothing was written twice");
         fleet.longest_gap(from, until).await
     };
@@ -74,6 +85,14 @@ async fn killings(fleet: &mut Fleet, times: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn three_judges_of_which_some_are_killed_tell_every_transition_once() {
     let gap = through(3, "", async |fleet| killings(fleet, 3).await);
+    let Some(gap) = gap.await else { return };
+    assert!(gap <= 2.0, "a gap of {gap} slots in a recording rule");
+}
+
+/// The same on a store of somebody else, whose answers do not show yet what was written a moment ago.
+#[tokio::test(flavor = "multi_thread")]
+async fn three_judges_on_victoria_metrics_of_which_some_are_killed_tell_every_transition_once() {
+    let gap = through_on(Engine::Victoria, 3, "", async |fleet| killings(fleet, 3).await);
     let Some(gap) = gap.await else { return };
     assert!(gap <= 2.0, "a gap of {gap} slots in a recording rule");
 }
@@ -119,6 +138,34 @@ async fn redis_is_killed_and_loses_its_memory_and_no_alert_ends_or_is_lost() {
     let _gap = done.await;
 }
 
+/// For longer than a signal is on: what fires fires on, and what ends is told when samples say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_is_killed_and_no_alert_ends_falsely() {
+    let Some(mut fleet) = Fleet::start(Engine::Saker, 2, "").await else { return };
+    let (http, store) = (fleet.stack.context.http.clone(), fleet.write_url());
+    let feeding = Fleet::feed(&http, &store);
+    let story = async {
+        fleet.shared_by(2).await;
+        sleep(INTERVAL * 3).await;
+        fleet.stack.saker().kill();
+        sleep(MINUTE * 3).await;
+        assert!(fleet.failing().await > 0.0, "the operator is told");
+        fleet.stack.start_saker().await;
+        // From now on nothing is missing.
+        sleep(INTERVAL * 3).await;
+        let from = now(&fleet);
+        sleep(MINUTE * 4).await;
+        let until = now(&fleet);
+        sleep(TELL).await;
+        fleet.check(from, until);
+        fleet.check_slots();
+    };
+    tokio::select! {
+        () = feeding => {}
+        () = story => {}
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn judges_go_on_without_the_database() {
     let Some(mut server) = MariaDb::start().await else { return };
@@ -138,7 +185,7 @@ async fn judges_go_on_without_the_database() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_judge_of_the_same_name_takes_the_place_of_the_one_before() {
-    let Some(mut fleet) = Fleet::start(1, "").await else { return };
+    let Some(mut fleet) = Fleet::start(Engine::Saker, 1, "").await else { return };
     fleet.shared_by(1).await;
     // It is stopped, so its port cannot be had: the second one has another.
     let other = fleet.twin(0);

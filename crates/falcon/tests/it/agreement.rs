@@ -1,13 +1,15 @@
 //! For random series, an imported rule says what the original judge said, but where it cannot: the
 //! conditions stand in [`Comparable`].
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use falcon::Options;
 use proptest::prelude::*;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
 use crate::engine::Store;
-use crate::histories::{History, history, rule};
+use crate::histories::{History, history, rows, rule, rule_of};
 use crate::portal::{imported, values, with_rule};
 use testkit::falcon_judge::{Event, Judge, Rule};
 
@@ -155,6 +157,32 @@ proptest! {
             }
         }
         prop_assert!(history.slots.is_empty() || ours(&rule, &history) == theirs);
+    }
+}
+
+/// Cases of one row of the table; there are 66 of them, so a run that asks for many has not as many for each.
+fn cases_of_a_row() -> ProptestConfig {
+    let all = ProptestConfig::default();
+    ProptestConfig { cases: (all.cases / 8).min(256), failure_persistence: None, ..all }
+}
+
+/// A random rule is of a given row once in 66 cases: each is tried by itself, too, and must have had something to
+/// compare, trouble and none.
+#[test]
+fn every_row_of_the_table_agrees_with_the_original_judge() {
+    for row in rows() {
+        let (compared, trouble) = (Cell::new(0), Cell::new(0));
+        // The same cases each time, so that it cannot be chance that a row had no trouble.
+        let chance = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+        let mut runner = TestRunner::new_with_rng(cases_of_a_row(), chance);
+        let outcome = runner.run(&(rule_of(row), history(0.05)), |(rule, history)| {
+            compared.set(compared.get() + compare(&rule, &history)?);
+            trouble.set(trouble.get() + said(&rule, &history).trouble.len());
+            Ok(())
+        });
+        outcome.unwrap_or_else(|error| panic!("{row:?}: {error}"));
+        let (compared, trouble) = (compared.get(), trouble.get());
+        assert!(compared > 0 && trouble > 0, "{row:?}: {compared} compared, {trouble} in trouble");
     }
 }
 

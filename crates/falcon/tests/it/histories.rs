@@ -78,21 +78,36 @@ pub(crate) fn history(gaps: f64) -> impl Strategy<Value = History> {
     )
 }
 
-/// Any rule of the table.
-pub(crate) fn rule() -> impl Strategy<Value = Rule> {
+/// Every row of the table: a function and an operator that have a counterpart in PromQL.
+pub(crate) fn rows() -> Vec<(&'static str, &'static str)> {
     const NAMES: [&str; 10] =
         ["all", "max", "min", "sum", "avg", "lookup", "diff", "pdiff", "stddev", "kdiff"];
     const OPERATORS: [&str; 7] = [">", ">=", "<", "<=", "=", "==", "!="];
-    let name = prop::sample::select(NAMES.to_vec());
-    let operator = prop::sample::select(OPERATORS.to_vec());
+    let rows = NAMES.into_iter().flat_map(|name| OPERATORS.map(|operator| (name, operator)));
+    // kdiff has no equality in PromQL.
+    rows.filter(|(name, operator)| *name != "kdiff" || matches!(*operator, ">" | ">=" | "<" | "<="))
+        .collect()
+}
+
+/// Any rule of a row.
+pub(crate) fn rule_of(
+    (name, operator): (&'static str, &'static str),
+) -> impl Strategy<Value = Rule> {
     let threshold =
         prop_oneof![3 => -6..14_i32, 1 => -60..300_i32].prop_map(|v| f64::from(v) / 2.0);
-    (name, 1..6_usize, 1..7_usize, operator, threshold, 1..4_u32).prop_filter_map(
-        "kdiff has no equality in PromQL",
-        |(name, first, points, operator, threshold, max_step)| {
-            let is_equality = matches!(operator, "=" | "==" | "!=");
-            let rule = Rule { name, first, points, operator, threshold, max_step };
-            (name != "kdiff" || !is_equality).then_some(rule)
+    (1..6_usize, 1..7_usize, threshold, 1..4_u32).prop_map(
+        move |(first, points, threshold, max_step)| Rule {
+            name,
+            first,
+            points,
+            operator,
+            threshold,
+            max_step,
         },
     )
+}
+
+/// Any rule of the table.
+pub(crate) fn rule() -> impl Strategy<Value = Rule> {
+    prop::sample::select(rows()).prop_flat_map(rule_of)
 }

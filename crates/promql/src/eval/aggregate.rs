@@ -210,13 +210,14 @@ impl Groups {
 }
 
 /// The labels that make up the key of a group.
-struct Names<'g> {
+#[derive(Debug)]
+pub(super) struct Names<'g> {
     without: bool,
     names: Vec<&'g str>,
 }
 
 impl<'g> Names<'g> {
-    fn new(grouping: Option<&'g Grouping>) -> Self {
+    pub(super) fn new(grouping: Option<&'g Grouping>) -> Self {
         let Some(grouping) = grouping else { return Self { without: false, names: Vec::new() } };
         let mut names: Vec<&str> = grouping.labels.iter().map(String::as_str).collect();
         if grouping.without {
@@ -225,7 +226,7 @@ impl<'g> Names<'g> {
         Self { without: grouping.without, names }
     }
 
-    fn key(&self, labels: &Labels) -> Labels {
+    pub(super) fn key(&self, labels: &Labels) -> Labels {
         if self.without { labels.without(&self.names) } else { labels.only(&self.names) }
     }
 }

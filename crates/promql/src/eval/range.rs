@@ -289,16 +289,12 @@ fn plain(
     series: &RangeSeries<'_>,
     grid: Grid,
 ) -> Option<Row> {
-    let per_second = match function {
-        WindowFunction::Rate => true,
-        WindowFunction::Increase => false,
-        _ => return None,
-    };
+    let per_second = per_second(function)?;
     let numbers =
         range.extension.is_none() && series.histograms.is_empty() && series.starts.is_empty();
     let samples = series.samples.as_ref();
     // With a reset somewhere the window has to be looked at sample by sample.
-    if !numbers || samples.windows(2).any(|pair| pair[1].value < pair[0].value) {
+    if !numbers || falls(samples) {
         return None;
     }
     let mut row = Row::absent(series.labels.clone(), series.drop_name, grid.steps);
@@ -310,6 +306,20 @@ fn plain(
         }
     }
     Some(row)
+}
+
+/// Whether a function is the increase of a counter, and if so, that in a second.
+pub(super) fn per_second(function: WindowFunction) -> Option<bool> {
+    match function {
+        WindowFunction::Rate => Some(true),
+        WindowFunction::Increase => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether a counter was reset somewhere.
+pub(super) fn falls(samples: &[Sample]) -> bool {
+    samples.windows(2).any(|pair| pair[1].value < pair[0].value)
 }
 
 /// The bounds of the current window. Times never go back from step to step, so neither do the

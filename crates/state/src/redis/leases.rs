@@ -13,10 +13,8 @@ impl RedisStore {
         owner: &str,
         ttl: Duration,
     ) -> Result<Option<u64>, StateError> {
-        // Redis knows no lease of no time.
-        let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1, MILLIS_MAX);
         let mut script = self.scripts.take_lease.key(self.key("lease", name, ""));
-        script.key(self.key("lease", name, ":fencing")).arg(owner).arg(millis);
+        script.key(self.key("lease", name, ":fencing")).arg(owner).arg(millis_of(ttl));
         self.run("take a lease", &script).await
     }
 
@@ -24,6 +22,11 @@ impl RedisStore {
         let mut script = self.scripts.release_lease.key(self.key("lease", name, ""));
         self.run("release a lease", script.arg(owner)).await
     }
+}
+
+/// Redis knows no lease of no time.
+pub(super) fn millis_of(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1, MILLIS_MAX)
 }
 
 // A hundred years: Redis refuses an end that does not fit its clock.

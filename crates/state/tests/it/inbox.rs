@@ -25,6 +25,7 @@ async fn what_is_taken_stays_under_way_until_it_is_settled() {
     let inbox = open(&redis);
     assert!(inbox.take(9).await.unwrap().is_empty());
     push(&redis, &["a", "b", "c", "b"]).await;
+    assert_eq!(inbox.length().await.unwrap(), 4);
     let taken = inbox.take(3).await.unwrap();
     inbox.settle(&taken[..1], Settled::Done).await.unwrap();
     assert_eq!(texts(taken), ["a", "b", "c"], "the oldest first");

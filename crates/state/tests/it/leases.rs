@@ -110,3 +110,23 @@ pub(crate) async fn leases_with_odd_names_are_apart(world: &mut World) {
         assert!(lease.is_some(), "{name:?}");
     }
 }
+
+pub(crate) async fn names_are_reserved_one_by_one_until_they_end_or_are_released(
+    world: &mut World,
+) {
+    let names = |all: &[&str]| -> Vec<String> { all.iter().map(|n| (*n).to_owned()).collect() };
+    let reserve = async |world: &World, owner: &str, all: &[&str]| {
+        world.state.reserve("ops", &names(all), owner, TTL, world.now).await.unwrap()
+    };
+    assert!(reserve(world, "a", &[]).await.is_empty());
+    assert_eq!(reserve(world, "a", &["1", "2"]).await, [true, true]);
+    assert_eq!(reserve(world, "b", &["2", "3", "1"]).await, [false, true, false]);
+    assert_eq!(reserve(world, "a", &["2", "3"]).await, [true, false], "one's own is renewed");
+    let elsewhere = world.state.reserve("dba", &names(&["1"]), "b", TTL, world.now).await.unwrap();
+    assert_eq!(elsewhere, [true], "another place");
+    world.state.release("ops", &names(&["1", "3", "4"]), "a").await.unwrap();
+    assert_eq!(reserve(world, "c", &["1", "2", "3"]).await, [true, false, false]);
+    world.pass(TTL).await;
+    assert_eq!(reserve(world, "c", &["2", "3"]).await, [true, true], "they are over");
+    world.state.release("ops", &[], "c").await.unwrap();
+}

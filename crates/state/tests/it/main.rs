@@ -60,6 +60,7 @@ on_every_backend!(
     leases::of_many_who_take_over_from_a_dead_holder_one_wins,
     leases::who_lost_its_lease_cannot_release_that_of_its_successor,
     leases::leases_with_odd_names_are_apart,
+    leases::names_are_reserved_one_by_one_until_they_end_or_are_released,
     documents::a_former_holder_cannot_overwrite_its_successor,
     documents::of_documents_saved_together_a_later_holders_stays,
     documents::documents_of_a_kind_are_listed_until_removed,
