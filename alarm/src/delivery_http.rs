@@ -17,6 +17,8 @@ use wire::silence::GettableSilence;
 
 use crate::incident;
 use crate::mute_http::{Refusal, may};
+use crate::notification::Notification;
+use crate::notify::Answer;
 use crate::people::People;
 
 /// Messages in one answer.
@@ -198,16 +200,35 @@ impl People {
     }
 }
 
+impl People {
+    /// Posts a test to a webhook once, and tells what came back; `None` when there is no such receiver.
+    async fn test_webhook(&self, name: &str) -> Option<Value> {
+        let plan = self.office.common.plans.borrow().clone();
+        let receiver = plan.integration(name)?;
+        let now = self.now();
+        let url = &self.office.common.config.external_url;
+        let notification = Notification::test(plan.receiver_of(name).unwrap_or(name), url, now);
+        let answer = receiver.send(&self.office, &self.office.http, &notification).await;
+        let is_sent = matches!(answer, Answer::Accepted { .. });
+        Some(json!({
+            "messages": [],
+            "answer": { "sent": is_sent, "code": answer.code(), "text": answer.detail() },
+        }))
+    }
+}
+
 async fn test(
     State(people): State<Arc<People>>,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
     may(&people, &headers)?;
-    let team = people.office.team(&name).ok_or_else(|| {
-        let fault = "there is no receiver with bots of that name";
-        Refusal::new(StatusCode::NOT_FOUND, fault)
-    })?;
+    let Some(team) = people.office.team(&name) else {
+        let answer = people.test_webhook(&name).await.ok_or_else(|| {
+            Refusal::new(StatusCode::NOT_FOUND, "there is no receiver of that name")
+        })?;
+        return Ok((StatusCode::OK, Json(answer)));
+    };
     let ids = people.office.test(&team).await.map_err(|error| {
         tracing::error!(error = format!("{error:#}"), "cannot test a receiver");
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer; ask again")

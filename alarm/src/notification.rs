@@ -34,6 +34,31 @@ pub(crate) struct Notification {
 }
 
 impl Notification {
+    /// One that tests a receiver: about an alert that says so.
+    pub(crate) fn test(receiver: &str, external_url: &str, at: Timestamp) -> Self {
+        let labels = [("alertname", "SakerTest"), ("receiver", receiver), ("severity", "info")];
+        let alert = Alert {
+            labels: Labels::from_pairs(labels),
+            annotations: BTreeMap::new(),
+            starts_at: at,
+            ends_at: at.plus(std::time::Duration::from_secs(300)),
+            generator_url: String::new(),
+        };
+        Self {
+            key: uuid::Uuid::new_v4().to_string(),
+            receiver: receiver.to_owned(),
+            group_key: "{}:{alertname=\"SakerTest\"}".to_owned(),
+            group_labels: alert.labels.only(&["alertname"]),
+            status: FiringStatus::Firing,
+            alerts: vec![alert],
+            left_out: 0,
+            external_url: external_url.to_owned(),
+            priority: 0,
+            at,
+            event_at: at,
+        }
+    }
+
     /// Labels that all alerts of the message have in common.
     pub(crate) fn common_labels(&self) -> Labels {
         let mut rest = self.alerts.iter();

@@ -7,6 +7,7 @@ mod desk;
 pub(crate) mod failed;
 pub(crate) mod messages;
 pub(crate) mod office;
+mod own_words;
 pub(crate) mod redraw;
 pub(crate) mod sender;
 mod transport;

@@ -4,6 +4,7 @@ mod alarm;
 mod hosts;
 mod import;
 mod rules;
+mod templates;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -50,6 +51,9 @@ pub(crate) enum Command {
     /// Check, test and format rule files; run a rule over the past.
     #[command(subcommand)]
     Rules(RulesCommand),
+    /// Check and try templates of messages.
+    #[command(subcommand)]
+    Templates(templates::TemplatesCommand),
 }
 
 #[derive(Debug, Args)]
@@ -97,6 +101,7 @@ pub(crate) fn run(common: &CommonArgs, command: Command) -> ExitCode {
                 Command::Alarm(command) => alarm::run(&http, &command).await,
                 Command::Upgrade(command) => ctl_upgrade::run(&http, command).await,
                 Command::Import(command) => import::run(&http, command).await,
+                Command::Templates(command) => templates::run(&command),
             };
             say(&text?);
             Ok(ExitReason::Clean.into())

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use channels::link::LinkKeys;
-use channels::message::cut;
 use channels::mute::Subject;
 use channels::window::Window;
 use channels::{Access, Language, Message, Spec, Urgency, compose, sign};
-use db::messages::{AttemptRow, MessageRow, Stage};
+use db::messages::{MessageRow, Stage};
 use jiff::tz::TimeZone;
 use model::{Fingerprint, Timestamp};
 use reqwest::Client;
@@ -23,18 +22,16 @@ use super::addressees::Addressee;
 use super::buttons::About;
 use super::desk::Body;
 use super::messages::Metrics;
+use super::own_words::failed_templates;
 use crate::app::Common;
 use crate::config::ReceiverConfig;
 use crate::mutes::MuteBook;
 use crate::notification::Notification;
 use crate::recipients::Recipient;
-use crate::texts::{Occasion, Texts, Written};
+use crate::texts::{Texts, Written};
 
 const COUNT_INTERVAL: Duration = Duration::from_secs(10);
 const ROUNDS_PER_CLEANING: u32 = 60;
-/// The word in a delivery record for a template that failed.
-const TEMPLATE_FAILED: &str = "template_failed";
-const FAULT_BYTES_MAX: usize = 400;
 /// Receivers with bots at most.
 const TEAMS_MAX: usize = 1024;
 
@@ -337,62 +334,6 @@ impl Office {
         self.employ(team).notify_one();
         Ok(rows.into_iter().map(|row| row.id).collect())
     }
-}
-
-impl Office {
-    /// What the team's templates make of a group for somebody.
-    fn written(
-        &self,
-        team: &Team,
-        group: &WebhookMessage,
-        to: &Addressee,
-        at: Timestamp,
-    ) -> Vec<Written> {
-        let occasion = Occasion { recipient: &to.user, language: to.language, at };
-        let kinds = team.bots.iter().map(|bot| bot.spec.kind());
-        let written = team.texts.write(kinds, group, occasion);
-        for failed in written.iter().filter(|written| !written.fault.is_empty()) {
-            self.metrics.failed_template(&team.receiver);
-            let kind = failed.kind.as_str();
-            tracing::warn!(
-                receiver.name = team.receiver,
-                kind,
-                "a template failed, the built-in words are sent: {}",
-                failed.fault
-            );
-        }
-        written
-    }
-
-    /// The delivery record shows that the built-in words were sent. The message itself is in the store: without this
-    /// note it goes out all the same.
-    async fn note_failed_templates(&self, attempts: &[AttemptRow]) {
-        if attempts.is_empty() {
-            return;
-        }
-        if let Err(error) = self.common.db.messages().settle(&[], attempts).await {
-            self.common.metrics.store_failures.inc();
-            let error = daemon::error_chain(&error);
-            tracing::error!(error, "cannot note that a template failed");
-        }
-    }
-}
-
-/// Records of templates that failed for a message.
-fn failed_templates(id: &str, written: &[Written], at: Timestamp) -> Vec<AttemptRow> {
-    let failed = written.iter().filter(|written| !written.fault.is_empty());
-    let attempt = |written: &Written| AttemptRow {
-        message_id: id.to_owned(),
-        channel: written.kind.to_owned(),
-        bot: String::new(),
-        account: String::new(),
-        tried_at: at,
-        duration_ms: 0,
-        result: TEMPLATE_FAILED.to_owned(),
-        code: "template".to_owned(),
-        detail: cut(&written.fault, FAULT_BYTES_MAX),
-    };
-    failed.map(attempt).collect()
 }
 
 fn group(notification: &Notification) -> WebhookMessage {

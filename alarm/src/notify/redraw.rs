@@ -93,6 +93,10 @@ impl Office {
         let Some(team) = self.team(&row.receiver) else { return Ok(None) };
         let bot = team.bots.iter().find(|bot| sent.is_some_and(|sent| sent.bot == bot.name));
         let body: Option<Body> = serde_json::from_str(&row.body).ok();
-        Ok(bot.zip(body).map(|(bot, body)| Drawn { message: body.message, bot: bot.clone() }))
+        let drawn = |(bot, body): (&Bot, Body)| Drawn {
+            message: body.message_for(bot.spec.kind()),
+            bot: bot.clone(),
+        };
+        Ok(bot.zip(body).map(drawn))
     }
 }

@@ -21,5 +21,6 @@ mod sending;
 mod several;
 mod silence_pages;
 mod silences;
+mod templates;
 mod watchdogs;
 mod web;

@@ -10,7 +10,7 @@ use wire::alert::{FiringStatus, WebhookAlert, WebhookMessage};
 
 use crate::functions::{NUMBERS, TEXTS, text, texts};
 use crate::value::{List, ListKind, Record, Value};
-use crate::{Answer, Dialect, Function, Library, Limits, moment, print};
+use crate::{Answer, Dialect, Function, Library, Limits, date, moment, print};
 
 /// What a rendering of one text of a message may use up.
 pub const LIMITS: Limits = Limits {
@@ -32,7 +32,7 @@ pub static DIALECT: LazyLock<Dialect> = LazyLock::new(|| {
         ("safeUrl", Function::Pure(safe_url)),
         ("urlUnescape", Function::Pure(url_unescape)),
         ("stringSlice", Function::Pure(string_slice)),
-        ("date", Function::Pure(date)),
+        ("date", Function::Pure(formatted)),
         ("tz", Function::Pure(tz)),
         ("toDate", Function::Pure(|args| to_date(args).or_else(|_| Ok(moment::no_time())))),
         ("mustToDate", Function::Pure(to_date)),
@@ -179,7 +179,7 @@ fn string_slice(args: &[Value]) -> Answer {
     }
 }
 
-fn date(args: &[Value]) -> Answer {
+fn formatted(args: &[Value]) -> Answer {
     match args {
         [Value::Text(layout), Value::Time(time)] => Ok(Value::text(moment::format(time, layout))),
         _ => Err("a layout and a time expected".to_owned()),
@@ -195,7 +195,7 @@ fn tz(args: &[Value]) -> Answer {
 
 fn to_date(args: &[Value]) -> Answer {
     let [layout, text] = texts(args)?;
-    let read = moment::parse(&layout, &text);
+    let read = date::parse(&layout, &text);
     read.ok_or_else(|| format!("{text:?} is no time in the layout {layout:?}"))
 }
 

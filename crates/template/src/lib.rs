@@ -6,6 +6,7 @@ pub mod alertmanager;
 mod blocks;
 mod builtin;
 mod check;
+mod date;
 mod execute;
 pub mod functions;
 pub mod humanize;

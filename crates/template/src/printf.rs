@@ -108,7 +108,8 @@ fn spec<'a>(
 fn field(form: Form, verb: char, arg: &Value, out: &mut String) -> Result<(), String> {
     let done = match (arg, verb) {
         (Value::Nil, 'v') => Some("<nil>".to_owned()),
-        (Value::Bool(value), 'v' | 't') => Some(value.to_string()),
+        (Value::Nil, verb) => Some(format!("%!{verb}(<nil>)")),
+        (Value::Bool(value), verb) => matches!(verb, 'v' | 't').then(|| value.to_string()),
         (Value::Int(value), verb) => integer(form, verb, *value),
         (Value::Span(nanos), 'd') => integer(form, 'd', *nanos),
         (Value::Float(value), verb) => float(form, verb, *value),
@@ -341,6 +342,7 @@ mod tests {
         check("%d", &[Value::text("x")], "%!d(string=x)");
         check("x", &[Value::Int(1)], "x%!(EXTRA int=1)");
         check("%z %", &[Value::Int(1)], "%!z(int=1) %!(NOVERB)");
+        check("%s %s", &[Value::Bool(true), Value::Nil], "%!s(bool=true) %!s(<nil>)");
         assert!(printf(&[Value::text("%99999999d"), Value::Int(1)]).is_err());
     }
 

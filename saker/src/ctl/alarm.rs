@@ -24,7 +24,7 @@ pub(crate) enum AlarmCommand {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
-    /// Send a test through the bots of a receiver, and wait for what comes of it.
+    /// Send a test to a receiver, and wait for what comes of it.
     #[command(
         after_help = "Example:\n  saker ctl alarm test-send ops --token-file /etc/saker/mute-token"
     )]
@@ -143,6 +143,13 @@ async fn test_send(http: &reqwest::Client, args: &TestSendArgs) -> anyhow::Resul
     let body: Value = answer.json().await.unwrap_or_default();
     if !status.is_success() {
         bail!("{}", body["error"].as_str().unwrap_or("the answer is none of an alarm; see --url"));
+    }
+    if let Some(sent) = body["answer"]["sent"].as_bool() {
+        let (code, text) = (&body["answer"]["code"], body["answer"]["text"].as_str().unwrap_or(""));
+        return match sent {
+            true => Ok(format!("sent: the webhook answered {code}")),
+            false => Err(anyhow!("not sent: the webhook answered {code} {text}")),
+        };
     }
     let ids: Vec<&str> =
         body["messages"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();

@@ -26,6 +26,7 @@ mod prometheus;
 mod quickstart;
 mod remote_store;
 mod servers;
+mod templates;
 mod upgrade;
 mod upgrade_fleet;
 mod upgrade_host;
