@@ -164,6 +164,9 @@ pub struct Alerts<'a> {
 
 const ALERT_COLUMNS: &str = "fingerprint, status, priority, starts_at, ends_at, ends_by_timeout, \
     updated_at, annotations, generator_url, search_text, labels";
+/// Those that [`read_alert`] reads: the text for searches is the largest of all, and nobody wants to see it.
+const ALERT_READ_COLUMNS: &str = "status, priority, starts_at, ends_at, ends_by_timeout, \
+    updated_at, annotations, generator_url, labels";
 const EVENT_COLUMNS: &str = "id, fingerprint, kind, priority, happened_at, value, queued";
 
 impl Alerts<'_> {
@@ -198,7 +201,8 @@ impl Alerts<'_> {
     async fn load_rows(&self, fingerprints: &[Fingerprint]) -> Result<Vec<StoredAlert>, DbError> {
         let mut alerts = Vec::with_capacity(fingerprints.len());
         for chunk in sized_chunks(fingerprints) {
-            let mut query = Statement::new("SELECT * FROM alert WHERE fingerprint IN ");
+            let select = format!("SELECT {ALERT_READ_COLUMNS} FROM alert WHERE fingerprint IN ");
+            let mut query = Statement::new(select);
             query.push_list(chunk.iter().map(Fingerprint::to_string));
             alerts.extend(self.db.records("load alerts", query, read_alert).await?);
         }
@@ -221,9 +225,10 @@ impl Alerts<'_> {
             let max = usize::try_from(max).unwrap_or(usize::MAX);
             return self.load(&journal.overdue(now, max)).await;
         }
-        let query = Statement::new(
-            "SELECT * FROM alert WHERE status = 'firing' AND ends_at <= ? ORDER BY ends_at LIMIT ?",
-        );
+        let query = Statement::new(format!(
+            "SELECT {ALERT_READ_COLUMNS} FROM alert \
+             WHERE status = 'firing' AND ends_at <= ? ORDER BY ends_at LIMIT ?",
+        ));
         self.db.records("find overdue alerts", query.bind(now.0).bind(max), read_alert).await
     }
 
@@ -388,6 +393,11 @@ fn search_text(alert: &Alert, fingerprint: Fingerprint) -> String {
     let texts = alert.annotations.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, value) in labels.chain(texts) {
         text.extend(["\n", name, "=", value]);
+    }
+    if text.is_ascii() {
+        text.truncate(SEARCH_TEXT_CHARS_MAX);
+        text.make_ascii_lowercase();
+        return text;
     }
     text.chars().flat_map(char::to_lowercase).take(SEARCH_TEXT_CHARS_MAX).collect()
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Executor, MySqlPool, SqlitePool};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::alerts::{Hold, Journal};
 use crate::claims::Claims;
@@ -25,6 +26,7 @@ use crate::{
 // One writer at a time is SQLite's nature; the other connections let reads go on beside it.
 const SQLITE_CONNECTIONS_MAX: u32 = 4;
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const SQLITE_TURN_TIMEOUT: Duration = Duration::from_secs(30);
 // Pages of the write-ahead log, 4 KiB each, after which a commit copies them into the file, syncs both, and everybody
 // waits. The journal of alerts grows faster in a storm than by SQLite's 1,000, and does so in the background.
 const SQLITE_CHECKPOINT_PAGES: &str = "16384";
@@ -54,8 +56,26 @@ pub struct Db {
 
 #[derive(Clone)]
 pub(crate) enum Pool {
-    Sqlite(SqlitePool, Arc<Path>),
+    Sqlite(SqliteFile),
     Mysql(MySqlPool),
+}
+
+/// An SQLite file.
+#[derive(Clone)]
+pub(crate) struct SqliteFile {
+    pool: SqlitePool,
+    path: Arc<Path>,
+    /// Writers of this process take turns here: SQLite lets them look again after pauses that grow to a tenth of a
+    /// second, while whoever writes one transaction after the other goes on.
+    writer: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl SqliteFile {
+    /// The turn to write. One that does not end is a fault of ours, and better seen than waited for.
+    async fn turn(&self) -> Result<OwnedMutexGuard<()>, sqlx::Error> {
+        let turn = Arc::clone(&self.writer).lock_owned();
+        tokio::time::timeout(SQLITE_TURN_TIMEOUT, turn).await.map_err(|_| sqlx::Error::PoolTimedOut)
+    }
 }
 
 impl Db {
@@ -81,7 +101,7 @@ impl Db {
             .map_err(|source| DbError::Open { path: path.to_owned(), source })?;
         migrate::sqlite(&pool).await?;
         Ok(Self {
-            pool: Pool::Sqlite(pool, path.into()),
+            pool: Pool::Sqlite(SqliteFile { pool, path: path.into(), writer: Arc::default() }),
             counters: Arc::default(),
             journal: Arc::default(),
             hold: Arc::default(),
@@ -224,7 +244,7 @@ impl Db {
     /// The SQLite file; `None` on a server.
     pub(crate) fn file(&self) -> Option<&Path> {
         match &self.pool {
-            Pool::Sqlite(_, path) => Some(path),
+            Pool::Sqlite(file) => Some(&file.path),
             Pool::Mysql(_) => None,
         }
     }
@@ -251,7 +271,7 @@ impl Db {
     /// Closes the connections; SQLite writes its log back into the database file.
     pub async fn close(&self) {
         match &self.pool {
-            Pool::Sqlite(pool, _) => pool.close().await,
+            Pool::Sqlite(file) => file.pool.close().await,
             Pool::Mysql(pool) => pool.close().await,
         }
         self.hold.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -309,23 +329,29 @@ impl Pool {
         Ok(match self {
             // A transaction that reads first and writes later would fail when another one wrote in
             // between.
-            Self::Sqlite(pool, _) => Transaction::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Sqlite(file) => {
+                let turn = file.turn().await?;
+                Transaction::Sqlite(file.pool.begin_with("BEGIN IMMEDIATE").await?, turn)
+            }
             Self::Mysql(pool) => Transaction::Mysql(pool.begin().await?),
         })
     }
 
     async fn execute(&self, statement: Statement) -> Result<u64, sqlx::Error> {
         Ok(match self {
-            Self::Sqlite(pool, _) => statement.for_sqlite().execute(pool).await?.rows_affected(),
+            Self::Sqlite(file) => {
+                let _turn = file.turn().await?;
+                statement.for_sqlite().execute(&file.pool).await?.rows_affected()
+            }
             Self::Mysql(pool) => statement.for_mysql().execute(pool).await?.rows_affected(),
         })
     }
 
     async fn records(&self, statement: Statement) -> Result<Vec<Record>, sqlx::Error> {
         Ok(match self {
-            Self::Sqlite(pool, _) => statement
+            Self::Sqlite(file) => statement
                 .for_sqlite()
-                .fetch_all(pool)
+                .fetch_all(&file.pool)
                 .await?
                 .into_iter()
                 .map(Record::Sqlite)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sqlx::mysql::MySqlDatabaseError;
 use sqlx::{MySql, Sqlite};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::DbError;
 use crate::pool::Pool;
@@ -197,7 +198,8 @@ pub(crate) async fn in_time<T>(
 /// A transaction that has begun; without [`Transaction::commit`] nothing of it stays.
 #[derive(Debug)]
 pub(crate) enum Transaction {
-    Sqlite(sqlx::Transaction<'static, Sqlite>),
+    /// With the turn to write, which ends after it.
+    Sqlite(sqlx::Transaction<'static, Sqlite>, OwnedMutexGuard<()>),
     Mysql(sqlx::Transaction<'static, MySql>),
 }
 
@@ -209,7 +211,7 @@ impl Transaction {
     /// How many rows the statement changed; for an UPDATE, how many it found.
     pub(crate) async fn execute(&mut self, statement: Statement) -> Result<u64, sqlx::Error> {
         Ok(match self {
-            Self::Sqlite(tx) => statement.for_sqlite().execute(&mut **tx).await?.rows_affected(),
+            Self::Sqlite(tx, _) => statement.for_sqlite().execute(&mut **tx).await?.rows_affected(),
             Self::Mysql(tx) => statement.for_mysql().execute(&mut **tx).await?.rows_affected(),
         })
     }
@@ -220,7 +222,7 @@ impl Transaction {
         statement: Statement,
     ) -> Result<Vec<Record>, sqlx::Error> {
         Ok(match self {
-            Self::Sqlite(tx) => {
+            Self::Sqlite(tx, _) => {
                 let rows = statement.for_sqlite().fetch_all(&mut **tx).await?;
                 rows.into_iter().map(Record::Sqlite).collect()
             }
@@ -241,14 +243,14 @@ impl Transaction {
 
     async fn commit(self) -> Result<(), sqlx::Error> {
         match self {
-            Self::Sqlite(tx) => tx.commit().await,
+            Self::Sqlite(tx, _turn) => tx.commit().await,
             Self::Mysql(tx) => tx.commit().await,
         }
     }
 
     async fn rollback(self) -> Result<(), sqlx::Error> {
         match self {
-            Self::Sqlite(tx) => tx.rollback().await,
+            Self::Sqlite(tx, _turn) => tx.rollback().await,
             Self::Mysql(tx) => tx.rollback().await,
         }
     }

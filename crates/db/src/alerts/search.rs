@@ -2,7 +2,7 @@
 
 use model::Timestamp;
 
-use super::{AlertStatus, Alerts, StoredAlert, read_alert};
+use super::{ALERT_READ_COLUMNS, AlertStatus, Alerts, StoredAlert, read_alert};
 use crate::DbError;
 use crate::record::Record;
 use crate::statement::Statement;
@@ -38,7 +38,8 @@ impl Alerts<'_> {
         max: u32,
     ) -> Result<Vec<StoredAlert>, DbError> {
         self.settle().await?;
-        let mut query = Statement::new("SELECT * FROM alert WHERE 1 = 1");
+        let mut query =
+            Statement::new(format!("SELECT {ALERT_READ_COLUMNS} FROM alert WHERE 1 = 1"));
         push_conditions(&mut query, search);
         query.push(
             " ORDER BY CASE status WHEN 'resolved' THEN 1 ELSE 0 END, priority, starts_at DESC, \
@@ -54,10 +55,11 @@ impl Alerts<'_> {
         from: Timestamp,
         max: u32,
     ) -> Result<Vec<StoredAlert>, DbError> {
-        let query = Statement::new(
-            "SELECT * FROM alert WHERE status = 'resolved' AND ends_at >= ? \
+        self.settle().await?;
+        let query = Statement::new(format!(
+            "SELECT {ALERT_READ_COLUMNS} FROM alert WHERE status = 'resolved' AND ends_at >= ? \
              ORDER BY ends_at DESC, fingerprint LIMIT ?",
-        );
+        ));
         self.db.records("look for ended alerts", query.bind(from.0).bind(max), read_alert).await
     }
 

@@ -81,6 +81,14 @@ impl World {
                local left = redis.call('PTTL', key) \
                if left > 0 then redis.call('PEXPIRE', key, math.max(left - ARGV[2], 0)) end \
              end \
+             for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':{reserved/*')) do \
+               for _, name in ipairs(redis.call('HKEYS', key)) do \
+                 local ends, owner = string.match(redis.call('HGET', key, name), '^(%d+) (.*)$') \
+                 redis.call('HSET', key, name, string.format('%d ', ends - ARGV[2]) .. owner) \
+               end \
+               local left = redis.call('PTTL', key) \
+               if left > 0 then redis.call('PEXPIRE', key, math.max(left - ARGV[2], 0)) end \
+             end \
              for _, kind in ipairs({ ':lease', ':group:*' }) do \
                local keys = '{' .. ARGV[1] .. ':agent_upgrade_set}' .. kind \
                for _, key in ipairs(redis.call('KEYS', keys)) do \
