@@ -205,7 +205,7 @@ pub(crate) enum Transaction {
 
 impl Transaction {
     pub(crate) fn is_sqlite(&self) -> bool {
-        matches!(self, Self::Sqlite(_))
+        matches!(self, Self::Sqlite(..))
     }
 
     /// How many rows the statement changed; for an UPDATE, how many it found.
