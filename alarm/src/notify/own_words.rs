@@ -55,16 +55,17 @@ impl Office {
 /// Records of templates that failed for a message.
 pub(super) fn failed_templates(id: &str, written: &[Written], at: Timestamp) -> Vec<AttemptRow> {
     let failed = written.iter().filter(|written| !written.fault.is_empty());
-    let attempt = |written: &Written| AttemptRow {
+    // Attempts of a message are told apart by their moments, and the first real one may be in this very millisecond.
+    let attempt = |(position, written): (i64, &Written)| AttemptRow {
         message_id: id.to_owned(),
         channel: written.kind.to_owned(),
         bot: String::new(),
         account: String::new(),
-        tried_at: at,
+        tried_at: Timestamp(at.0 - position),
         duration_ms: 0,
         result: TEMPLATE_FAILED.to_owned(),
         code: "template".to_owned(),
         detail: cut(&written.fault, FAULT_BYTES_MAX),
     };
-    failed.map(attempt).collect()
+    (1..).zip(failed).map(attempt).collect()
 }

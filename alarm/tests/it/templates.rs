@@ -93,7 +93,10 @@ async fn a_template_that_fails_does_not_cost_the_message_and_is_in_the_record() 
         .map(|attempt| attempt["text"].as_str().unwrap())
         .collect();
     assert_eq!(failed.len(), 1, "{record}");
-    assert!(failed[0].starts_with("receivers.ops.texts[0].text:1:6: index: "), "{failed:?}");
+    assert!(
+        failed[0].starts_with("receivers.ops.texts[0].text:1:6: index out of range"),
+        "{failed:?}"
+    );
 }
 
 #[tokio::test]
