@@ -77,12 +77,13 @@ impl Claims {
 pub(crate) struct ClaimStore {
     db: Db,
     known: Arc<RwLock<Arc<Claims>>>,
+    loading: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl ClaimStore {
     /// None are known before the first [`ClaimStore::load`].
     pub(crate) fn new(db: Db) -> Self {
-        Self { db, known: Arc::default() }
+        Self { db, known: Arc::default(), loading: Arc::default() }
     }
 
     /// Those that are known.
@@ -92,6 +93,8 @@ impl ClaimStore {
 
     /// Reads them from the store.
     pub(crate) async fn load(&self) -> Result<(), DbError> {
+        // What was read first must not be shown last: a change made here would be gone for a second.
+        let _turn = self.loading.lock().await;
         let claims = Claims::of(self.db.claims().all().await?);
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(claims);
         Ok(())

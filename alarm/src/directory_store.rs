@@ -79,6 +79,7 @@ pub(crate) struct DirectoryStore {
     zone: TimeZone,
     trail: Arc<Trail>,
     known: Arc<RwLock<Arc<Directory>>>,
+    loading: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl DirectoryStore {
@@ -86,7 +87,7 @@ impl DirectoryStore {
     pub(crate) fn new(db: Db, config: Arc<Config>, zone: TimeZone) -> Self {
         let settings = (config.users.as_slice(), config.teams.as_slice());
         let known = Arc::new(RwLock::new(Arc::new(Directory::of(settings, Vec::new(), &zone))));
-        Self { db, config, zone, trail: Arc::default(), known }
+        Self { db, config, zone, trail: Arc::default(), known, loading: Arc::default() }
     }
 
     /// What is known.
@@ -96,6 +97,8 @@ impl DirectoryStore {
 
     /// Reads all of it from the store.
     pub(crate) async fn load(&self) -> Result<(), DbError> {
+        // What was read first must not be shown last: a change made here would be gone for a second.
+        let _turn = self.loading.lock().await;
         let rows = self.db.directory().all().await?;
         let settings = (self.config.users.as_slice(), self.config.teams.as_slice());
         let directory = Arc::new(Directory::of(settings, rows, &self.zone));

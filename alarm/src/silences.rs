@@ -30,6 +30,7 @@ pub(crate) enum ChangeError {
 pub(crate) struct Silences {
     db: Db,
     known: Arc<RwLock<Arc<Vec<Silence>>>>,
+    loading: Arc<tokio::sync::Mutex<()>>,
     // Two changes at once would be judged by the same state.
     changing: Arc<tokio::sync::Mutex<()>>,
     trail: Arc<Trail>,
@@ -42,6 +43,7 @@ impl Silences {
         Self {
             db,
             known: Arc::default(),
+            loading: Arc::default(),
             changing: Arc::default(),
             trail: Arc::default(),
             silences_max,
@@ -55,6 +57,8 @@ impl Silences {
 
     /// Reads them from the store.
     pub(crate) async fn load(&self) -> Result<(), DbError> {
+        // What was read first must not be shown last: a change made here would be gone for a second.
+        let _turn = self.loading.lock().await;
         let rows = self.db.silences().all().await?;
         let silences: Vec<Silence> = rows.into_iter().filter_map(from_row).collect();
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(silences);
