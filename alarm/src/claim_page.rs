@@ -10,9 +10,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
 use channels::link::ClaimLink;
+use daemon::page::{Language, Page, Words, rendered};
 use db::claims::{ClaimKind, ClaimRow};
 use model::{ALERT_NAME, ENDPOINT, Timestamp};
-use page::{Language, Page, Words, rendered};
 use serde::Deserialize;
 
 use crate::claiming::Wanted;
@@ -196,7 +196,7 @@ impl People {
 
     /// Who claimed it until when.
     pub(crate) fn sentence(&self, claim: &ClaimRow, words: Words) -> String {
-        let until = page::absolute(claim.until, &self.office.zone);
+        let until = daemon::page::absolute(claim.until, &self.office.zone);
         let values = [("owner", claim.owner.as_str()), ("until", &until)];
         match claim.kind {
             ClaimKind::Acknowledged => words.fill("claim.taken", &values),

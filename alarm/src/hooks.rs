@@ -15,9 +15,9 @@ use channels::callback::{Callback, CallbackSpec, Click, Incoming};
 use channels::handle::{self, Act};
 use channels::redraw::Held;
 use channels::{Language, Request, slack};
+use daemon::page::Words;
 use db::DbError;
 use db::claims::ClaimKind;
-use page::Words;
 use serde_json::json;
 
 use crate::claim_page::words;
@@ -200,7 +200,7 @@ impl People {
         let whom = pressed.muted();
         let subject = handled.subject.as_ref();
         if let Some(mute) = subject.and_then(|subject| known.holding(whom, subject, now)) {
-            let until = page::absolute(mute.until, &self.office.zone);
+            let until = daemon::page::absolute(mute.until, &self.office.zone);
             let values = [("user", whom), ("until", &until), ("actor", &mute.actor)];
             held.facts.push((words.text("im.now").to_owned(), words.fill("im.muted", &values)));
             // In a chat, whoever is called by name mutes themselves: the others may still want to.
@@ -278,7 +278,7 @@ impl People {
         let subject = handled.subject.as_ref();
         match subject.and_then(|subject| known.holding(pressed.muted(), subject, now)) {
             Some(mute) => {
-                let until = page::absolute(mute.until, &self.office.zone);
+                let until = daemon::page::absolute(mute.until, &self.office.zone);
                 format!("Muted by {} until {until}. / 已屏蔽至 {until}。", mute.actor)
             }
             None => "Not muted. / 未屏蔽。".to_owned(),

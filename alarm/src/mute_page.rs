@@ -13,8 +13,8 @@ use axum::routing::get;
 use channels::link::{LinkFault, MuteLink};
 use channels::mute::Subject;
 use channels::sign;
+use daemon::page::{Page, cookie, is_same_origin, rendered};
 use model::Timestamp;
-use page::{Page, cookie, is_same_origin, rendered};
 use serde::Deserialize;
 
 use crate::mutes::Wish;
@@ -207,7 +207,7 @@ fn lengths(page: &Page, chosen: u64) -> Vec<Length> {
 
 #[cfg(test)]
 mod tests {
-    use page::Language;
+    use daemon::page::Language;
 
     use super::*;
     use crate::web::tests::page;

@@ -6,8 +6,8 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::map_response;
 use channels::callback::BODY_BYTES_MAX;
+use daemon::page::{Frame, hide_from_robots};
 use model::Timestamp;
-use page::{Frame, hide_from_robots};
 
 use crate::claiming::Claimer;
 use crate::config::MutesConfig;

@@ -20,10 +20,10 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
+use daemon::page::{Frame, Page};
 use daemon::{Clock, Door};
 use db::DbError;
 use jiff::tz::TimeZone;
-use page::{Frame, Page};
 
 use crate::app::Common;
 use crate::claiming::Claimer;
@@ -98,8 +98,8 @@ async fn page_unknown(page: Page) -> Response {
 #[cfg(test)]
 pub(crate) mod tests {
     use axum::http::{HeaderMap, HeaderValue, Uri, header};
+    use daemon::page::Language;
     use model::Timestamp;
-    use page::Language;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use page::{Catalogue, Language, Words};
+use daemon::page::{Catalogue, Language, Words};
 
 /// The words of every language.
 pub(crate) static WORDS: LazyLock<Catalogue> = LazyLock::new(|| {

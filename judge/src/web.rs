@@ -11,8 +11,8 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
+use daemon::page::{Frame, Page};
 use jiff::tz::TimeZone;
-use page::{Frame, Page};
 
 use crate::http::App;
 use crate::text::WORDS;

@@ -1,10 +1,10 @@
 //! An alert in the words of a page. Everything here ends in an escaped template: nothing is trusted, nothing
 //! is HTML.
 
+use daemon::page::{Page, Words, span_words};
 use db::alerts::{AlertStatus, DeliveryResult, StoredAlert, Told};
 use db::claims::ClaimKind;
 use model::{ALERT_NAME, ENDPOINT, Timestamp};
-use page::{Page, Words, span_words};
 use serde_json::{Value, json};
 
 use crate::claims::Claims;
@@ -340,7 +340,7 @@ mod tests {
     use crate::pipeline::Candidate;
     use crate::pipeline::tests::candidate;
     use crate::web::tests::page;
-    use page::Language;
+    use daemon::page::Language;
 
     fn stored(pairs: &[(&str, &str)], texts: &[(&str, &str)]) -> StoredAlert {
         let mut stored = candidate(AlertStatus::Firing, 1_760_000_400_000, None).alert;

@@ -7,10 +7,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use daemon::page::{Page, rendered};
 use db::DbError;
 use db::alerts::{AlertCount, AlertSearch, AlertStatus, StoredAlert, Told};
 use model::{Fingerprint, Timestamp};
-use page::{Page, rendered};
 use serde_json::{Map, Value, json};
 
 use super::alert_view::{AlertView, MomentView, severity_word, to_json};

@@ -7,12 +7,12 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use daemon::page::{Page, rendered};
 use db::DbError;
 use db::alerts::{AlertEvent, AlertStatus, Delivery, DeliveryResult, EventKind, StoredAlert, Told};
 use db::claims::{ClaimKind, ClaimStep};
 use db::messages::{MessageRow, Stage};
 use model::{Fingerprint, Timestamp};
-use page::{Page, rendered};
 use serde_json::{Value, json};
 
 use super::alert_view::{AlertView, MomentView, silent_for, status_word, to_json};

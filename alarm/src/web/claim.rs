@@ -5,10 +5,10 @@ use std::sync::Arc;
 use axum::extract::{Form, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
+use daemon::page::{Page, cookie, is_same_origin};
 use db::alerts::StoredAlert;
 use db::claims::{ClaimKind, ClaimRow};
 use model::Fingerprint;
-use page::{Page, cookie, is_same_origin};
 use serde::Deserialize;
 
 use super::alert_view::MomentView;
@@ -87,7 +87,7 @@ fn held(claim: &ClaimRow, page: &Page) -> HeldView {
 pub(super) fn owner_of(headers: &HeaderMap) -> String {
     let written = cookie(headers, OWNER_COOKIE).unwrap_or("");
     let query = format!("owner={written}");
-    page::parameter(&query, "owner").unwrap_or_default()
+    daemon::page::parameter(&query, "owner").unwrap_or_default()
 }
 
 /// What the form sends.

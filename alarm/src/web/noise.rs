@@ -5,7 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use page::{Page, rendered};
+use daemon::page::{Page, rendered};
 
 use super::{Web, not_found, store_away};
 use crate::noise::{Noise, WINDOW_DEFAULT, read_window, report};

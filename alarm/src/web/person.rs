@@ -11,12 +11,12 @@ use axum::extract::{Form, Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use channels::{FAMILIES, Language};
+use daemon::page::{Page, rendered};
 use daemon::{Caller, PeerAddr};
 use db::directory::EntryKind;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use model::Timestamp;
-use page::{Page, rendered};
 
 use super::roster::{team_href, until, user_href};
 use super::{Web, not_found};

@@ -6,7 +6,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use channels::Language;
-use page::{Page, rendered};
+use daemon::page::{Page, rendered};
 
 use super::Web;
 use crate::directory::{Directory, Source, Team, User};

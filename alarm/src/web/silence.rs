@@ -8,9 +8,9 @@ use axum::extract::{Form, Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use daemon::PeerAddr;
+use daemon::page::{Page, is_same_origin, rendered};
 use db::alerts::StoredAlert;
 use model::{Fingerprint, Labels, Matcher};
-use page::{Page, is_same_origin, rendered};
 
 use super::alert_view::{SeverityView, name_of};
 use super::claim::{owner_of, remembering};

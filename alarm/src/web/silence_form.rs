@@ -1,9 +1,9 @@
 //! What the form of a silence says, and what becomes of it. Pure.
 
 use axum::http::StatusCode;
+use daemon::page::Page;
 use jiff::civil::DateTime;
 use model::{Labels, MatchOp, Matcher, Timestamp, parse_duration};
-use page::Page;
 use serde::Deserialize;
 use wire::silence::{PostableSilence, SilenceMatcher, SilenceState};
 
@@ -237,7 +237,7 @@ pub(super) const REFUSED: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
 mod tests {
     use std::time::Duration;
 
-    use page::Language;
+    use daemon::page::Language;
     use proptest::prelude::*;
 
     use super::*;

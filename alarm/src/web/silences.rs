@@ -6,9 +6,9 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use daemon::page::{Page, rendered};
 use db::DbError;
 use db::alerts::{AlertSearch, AlertStatus, StoredAlert};
-use page::{Page, rendered};
 use wire::silence::SilenceState;
 
 use super::alert_view::MomentView;
@@ -183,7 +183,7 @@ fn chosen<'a>(known: &'a [Silence], past: bool, search: &str, page: &Page) -> Ve
 mod tests {
     use std::time::Duration;
 
-    use page::Language;
+    use daemon::page::Language;
 
     use super::*;
     use crate::silence::tests::{matcher, silence};

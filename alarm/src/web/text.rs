@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use page::Catalogue;
+use daemon::page::Catalogue;
 
 /// The words of every language.
 pub(crate) static WORDS: LazyLock<Catalogue> = LazyLock::new(|| {

@@ -15,6 +15,8 @@ mod listener;
 mod log;
 mod notify;
 mod open_files;
+#[cfg(feature = "pages")]
+pub mod page;
 mod run;
 mod server;
 mod shared_metric;

@@ -10,9 +10,9 @@ use axum::Form;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
+use daemon::page::{Page, rendered};
 use daemon::{Caller, PeerAddr};
 use db::{DbError, EditOutcome, ExpectedVersion, RuleGroupVersion};
-use page::{Page, rendered};
 use serde::Deserialize;
 
 use super::groups::moment;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use page::{Page, rendered};
+use daemon::page::{Page, rendered};
 
 use super::{state_word, store_away};
 use crate::api::state_of;

@@ -6,7 +6,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use page::{Page, rendered};
+use daemon::page::{Page, rendered};
 
 use super::groups::moment;
 use super::{message, state_word};

@@ -359,7 +359,7 @@ async fn a_fleet_is_upgraded_within_its_limit_while_hbs_and_redis_are_killed() {
 }
 
 /// By hand, against the release build:
-/// `cargo build --release -p saker && cargo test -p e2e --test it ten_thousand -- --ignored --nocapture`
+/// `cargo build --release -p saker && cargo test -p saker --test it ten_thousand -- --ignored --nocapture`
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes and a release build"]
 async fn ten_thousand_agents_are_upgraded_within_their_limit() {

@@ -71,7 +71,7 @@ pub struct Catalogue {
 }
 
 static SHARED: LazyLock<Catalogue> = LazyLock::new(|| {
-    Catalogue::read(include_str!("../text/en.toml"), include_str!("../text/zh-CN.toml"))
+    Catalogue::read(include_str!("../../text/en.toml"), include_str!("../../text/zh-CN.toml"))
 });
 
 impl Catalogue {
@@ -180,8 +180,8 @@ pub(crate) mod tests {
     #[test]
     fn the_shared_words_are_the_same_in_both_languages_and_all_used() {
         let sources = [
-            include_str!("../templates/frame.html"),
-            include_str!("../templates/message.html"),
+            include_str!("../../templates/frame.html"),
+            include_str!("../../templates/message.html"),
             include_str!("reader.rs"),
             include_str!("time.rs"),
         ];

@@ -203,5 +203,5 @@ pub(crate) fn host_rules() -> PathBuf {
 
 /// The top folder of the repository.
 pub(crate) fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }

@@ -1,6 +1,6 @@
 //! What is gained by computing at the data centres: the queries of the bench, answered by apiproxy over three of them,
 //! and from all their samples; and what apiproxy costs where one data centre could be asked directly. A report:
-//! `cargo nextest run --release -p e2e --run-ignored all --no-capture pushed_down`.
+//! `cargo nextest run --release -p saker --test it --run-ignored all --no-capture pushed_down`.
 
 use std::fs;
 use std::sync::Arc;

@@ -10,10 +10,10 @@ use axum::response::{Html, IntoResponse, Response};
 use jiff::tz::TimeZone;
 use model::Timestamp;
 
-use crate::frame::Frame;
-use crate::origin::{cookie, parameter};
-use crate::time;
-use crate::words::{Language, Words};
+use crate::page::frame::Frame;
+use crate::page::origin::{cookie, parameter};
+use crate::page::time;
+use crate::page::words::{Language, Words};
 
 /// How often a page with what changes by itself asks for itself again.
 pub const RENEWED_EVERY_SECONDS: u32 = 30;
@@ -282,11 +282,11 @@ pub fn rendered(template: &impl Template) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use crate::Clock;
     use axum::http::HeaderValue;
-    use daemon::Clock;
 
     use super::*;
-    use crate::words::Catalogue;
+    use crate::page::words::Catalogue;
 
     fn page(address: &'static str, headers: &[(&'static str, &'static str)]) -> Page {
         let catalogue = Box::leak(Box::new(Catalogue::read("", "")));

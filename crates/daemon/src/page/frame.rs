@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
+use crate::Clock;
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
-use daemon::Clock;
 use jiff::tz::TimeZone;
 
-use crate::origin::parameter;
-use crate::reader::Theme;
-use crate::words::{Catalogue, Language};
+use crate::page::origin::parameter;
+use crate::page::reader::Theme;
+use crate::page::words::{Catalogue, Language};
 
-const STYLE: &str = include_str!("../assets/saker.css");
-const ICON: &str = include_str!("../assets/saker.svg");
+const STYLE: &str = include_str!("../../assets/saker.css");
+const ICON: &str = include_str!("../../assets/saker.svg");
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 const CHOICE_KEPT_SECONDS: u32 = 365 * 86_400;
@@ -59,7 +59,7 @@ impl Frame {
         self.dress(router)
     }
 
-    /// Gives the handlers of these routes their [`crate::Page`], and every answer the headers that keep hostile
+    /// Gives the handlers of these routes their [`crate::page::Page`], and every answer the headers that keep hostile
     /// texts harmless.
     pub fn dress<S: Clone + Send + Sync + 'static>(&self, routes: Router<S>) -> Router<S> {
         routes
@@ -136,9 +136,10 @@ mod tests {
 
     #[test]
     fn the_frame_asks_for_nothing_that_its_policy_forbids() {
-        for template in
-            [include_str!("../templates/frame.html"), include_str!("../templates/message.html")]
-        {
+        for template in [
+            include_str!("../../templates/frame.html"),
+            include_str!("../../templates/message.html"),
+        ] {
             for forbidden in ["<script", "style=", "onclick", "http://", "https://", "|safe"] {
                 assert!(!template.contains(forbidden), "{forbidden}");
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use model::Timestamp;
 
-use crate::words::Words;
+use crate::page::words::Words;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -54,8 +54,8 @@ pub fn absolute(moment: Timestamp, zone: &TimeZone) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::Language;
-    use crate::words::tests::shared;
+    use crate::page::words::Language;
+    use crate::page::words::tests::shared;
 
     fn check(seconds: u64, english: &str, chinese: &str) {
         let span = Duration::from_secs(seconds);

@@ -1,5 +1,5 @@
 //! `docs/metrics.md` lists what the agent measures and what every process says of itself. It is written by this
-//! test: `SAKER_REGENERATE=1 cargo test -p e2e metrics_page` after a change of metrics.
+//! test: `SAKER_REGENERATE=1 cargo test -p saker --test it metrics_page` after a change of metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
