@@ -24,7 +24,7 @@ use super::desk::Body;
 use super::messages::Metrics;
 use super::own_words::failed_templates;
 use crate::app::Common;
-use crate::config::ReceiverConfig;
+use crate::config::{BotConfig, ReceiverConfig};
 use crate::mutes::MuteBook;
 use crate::notification::Notification;
 use crate::recipients::Recipient;
@@ -32,6 +32,8 @@ use crate::texts::{Texts, Written};
 
 const COUNT_INTERVAL: Duration = Duration::from_secs(10);
 const ROUNDS_PER_CLEANING: u32 = 60;
+/// What takes no more messages a minute is told one after the other: a kill then repeats one at most.
+const SLOW_PER_MINUTE: u32 = 60;
 /// Receivers with bots at most.
 const TEAMS_MAX: usize = 1024;
 
@@ -99,7 +101,7 @@ impl Team {
             language: config.language,
             envelope: config.envelope.clone(),
             timeout: config.timeout,
-            concurrency: config.concurrency,
+            concurrency: at_once(config),
             texts,
         })
     }
@@ -403,4 +405,38 @@ fn short_hash(one: &str, other: &str) -> String {
         .chars()
         .take(40)
         .collect()
+}
+
+/// Messages of a receiver that may be under way at a time.
+fn at_once(config: &ReceiverConfig) -> usize {
+    let is_slow = |per_minute: u32| (1..=SLOW_PER_MINUTE).contains(&per_minute);
+    let are_slow = |bot: &BotConfig| is_slow(bot.spec.channel().limits().per_minute);
+    match config.bots.iter().all(are_slow) {
+        true => config.concurrency.min(config.bots.len().max(1)),
+        false => config.concurrency,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receiver(kinds: &[&str]) -> ReceiverConfig {
+        let bot = |(at, kind): (usize, &&str)| {
+            format!(
+                "[[bots]]\nname = \"b{at}\"\nkind = \"{kind}\"\nurl = \"http://127.0.0.1/{at}\"\n"
+            )
+        };
+        let bots: String = kinds.iter().enumerate().map(bot).collect();
+        toml::from_str(&format!("name = \"ops\"\n{bots}")).unwrap()
+    }
+
+    #[test]
+    fn slow_bots_tell_one_message_after_the_other_and_others_many() {
+        assert_eq!(at_once(&receiver(&["dingtalk_robot"])), 1);
+        assert_eq!(at_once(&receiver(&["dingtalk_robot", "wecom_webhook"])), 2);
+        assert_eq!(at_once(&receiver(&["dingtalk_robot", "feishu_bot"])), 8, "one is quick");
+        let one = ReceiverConfig { concurrency: 1, ..receiver(&["dingtalk_robot", "slack"]) };
+        assert_eq!(at_once(&one), 1, "as it is set");
+    }
 }

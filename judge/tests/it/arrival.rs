@@ -190,11 +190,14 @@ async fn a_judge_that_was_overtaken_tells_nothing_of_what_arrives() {
 async fn a_slot_that_waits_for_room_is_not_overtaken_by_what_arrives_after_it() {
     let world = World::new().await;
     // The first group keeps the only place until its query is given up.
-    let slow = "sum(max_over_time(quantile_over_time(0.5, vector(time())[1h:1s])[4d:1s])) > 0";
+    let part = |nth| {
+        format!("sum(max_over_time(quantile_over_time(0.{nth}, vector(time())[1h:1s])[4d:1s]))")
+    };
+    let slow = (10..40).map(part).collect::<Vec<_>>().join(" + ");
     let config = world.config_with(DOWN);
     let text = std::fs::read_to_string(&config.rule_files[0]).unwrap();
     let slow =
-        format!("\n- name: a\n  interval: 15s\n  rules: [{{alert: Slow, expr: '{slow}'}}]\n");
+        format!("\n- name: a\n  interval: 15s\n  rules: [{{alert: Slow, expr: '{slow} > 0'}}]\n");
     std::fs::write(&config.rule_files[0], text + &slow).unwrap();
     let query_timeout = Duration::from_secs(3);
     let settle_time = Duration::ZERO;
@@ -209,15 +212,15 @@ async fn a_slot_that_waits_for_room_is_not_overtaken_by_what_arrives_after_it() 
     world.clock.advance(slot.since(world.clock.now()));
     world.clock.advance(Duration::from_millis(500));
     world.push(&UP_1, 0.0).await;
-    let fired = hears(&world, "it fires", |_| true).await;
+    let is_down = |heard: &Heard| heard.label("alertname") == Some("Down");
+    let fired = hears(&world, "it fires", is_down).await;
     eventually("the slot is over", PATIENCE, async || {
         (last_slot(&world, &judge).await >= slot).then_some(())
     })
     .await;
     world.step(&judge, INTERVAL).await;
     assert!(!world.heard_of_an_end(), "{:?}", world.heard());
-    let of_rule =
-        world.heard().into_iter().filter(|heard| heard.label("alertname") == Some("Down"));
+    let of_rule = world.heard().into_iter().filter(is_down);
     let starts: Vec<Timestamp> = of_rule.map(|heard| heard.alert.starts_at).collect();
     assert!(starts.iter().all(|start| *start == fired.alert.starts_at), "{starts:?}");
 }
