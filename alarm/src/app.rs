@@ -53,6 +53,9 @@ pub(crate) struct Common {
     pub(crate) config: Arc<Config>,
     pub(crate) db: Db,
     pub(crate) state: State,
+    /// Whether no other instance can have a part in this work: the alerts are in a file that is ours alone, or the
+    /// state is.
+    pub(crate) is_alone: bool,
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
     pub(crate) plans: watch::Receiver<Arc<Plan>>,
@@ -74,7 +77,11 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     let (plans_sender, plans) = watch::channel(plan);
     let config = Arc::new(config);
     let zone = config.time_zone().context("find alarm.time_zone")?;
+    // Before anything is read: what an earlier run left in the journal goes into the tables.
+    let has_file = deps.db.alerts().keep_journal().await.context("read the journal of alerts")?;
+    let is_alone = has_file || !deps.state.is_shared();
     let common = Common {
+        is_alone,
         directory: DirectoryStore::new(deps.db.clone(), Arc::clone(&config), zone.clone()),
         silences: Silences::new(deps.db.clone(), config.silences_max),
         claims: ClaimStore::new(deps.db.clone()),
@@ -87,9 +94,6 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
         metrics,
         plans,
     };
-    // Before anything is read: what an earlier run left in the journal goes into the tables.
-    let is_alone = !common.state.is_shared();
-    common.db.alerts().keep_journal(is_alone).await.context("read the journal of alerts")?;
     // Before the first notification: one that is silenced cannot be taken back.
     common.silences.load().await.context("read the silences")?;
     common.claims.load().await.context("read who took which alert")?;
@@ -105,7 +109,7 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
         ctx.spawn(name, copy.follow(ctx.clock.clone()));
     }
 
-    let (dispatcher, messages) = dispatch::open(&common.state);
+    let (dispatcher, messages) = dispatch::open(common.is_alone);
     let claimer = Claimer { common: common.clone(), dispatcher: dispatcher.clone() };
     let (office, people) = open_office(&common, &claimer, ctx).await?;
     let tellers = Tellers { context: ctx.clone(), common: common.clone(), office };

@@ -37,7 +37,7 @@ macro_rules! on_both_databases {
             async fn $case() {
                 let folder = tempfile::tempdir().unwrap();
                 let db = db::Db::open(&folder.path().join("saker.db")).await.unwrap();
-                db.alerts().keep_journal(true).await.unwrap();
+                db.alerts().keep_journal().await.unwrap();
                 crate::$module::$case(&db).await;
             })+
         }
