@@ -12,6 +12,7 @@ use model::Timestamp;
 use state::State;
 use tokio::sync::watch;
 
+use crate::claim_end::ClaimEnds;
 use crate::claiming::Claimer;
 use crate::claims::ClaimStore;
 use crate::config::Config;
@@ -134,6 +135,8 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     ctx.spawn("upkeep", upkeep.run());
     let ends = SilenceEnds { common: common.clone(), dispatcher: dispatcher.clone() };
     ctx.spawn("silence ends", ends.run());
+    let ends = ClaimEnds::new(common.clone(), dispatcher.clone(), people.office.clone());
+    ctx.spawn("claim ends", ends.run());
     let (intake, writer) = intake::open(common.clone(), config.alerts_max, dispatcher.clone());
     ctx.spawn("intake", writer.run(config.resolve_timeout));
     ctx.spawn("failed messages", failed::run(people.office.clone(), intake.clone()));
@@ -197,8 +200,8 @@ async fn open_office(
     let (office, hired) = Office::open(opening);
     ctx.spawn("senders", sender::run(office.clone(), hired, ctx.clone()));
     ctx.spawn("messages", office.clone().look_after(config.retention));
-    let (easel, requests) = redraw::open();
-    ctx.spawn("messages drawn anew", redraw::run(ctx.http.clone(), requests));
+    let (easel, strokes) = redraw::open(&office.metrics);
+    ctx.spawn("messages drawn anew", redraw::run(office.clone(), strokes));
     let (office_too, claimer) = (office.clone(), claimer.clone());
     let people = People { office: office_too, config: mutes_config, claimer, easel };
     Ok((office, people))
