@@ -43,6 +43,7 @@ mod queue;
 mod recipients;
 mod rotation;
 mod route;
+mod routing;
 mod silence;
 mod silence_end;
 mod silence_http;
