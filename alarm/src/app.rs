@@ -12,6 +12,7 @@ use model::Timestamp;
 use state::State;
 use tokio::sync::watch;
 
+use crate::claim_end::ClaimEnds;
 use crate::claiming::Claimer;
 use crate::claims::ClaimStore;
 use crate::config::Config;
@@ -54,6 +55,9 @@ pub(crate) struct Common {
     pub(crate) config: Arc<Config>,
     pub(crate) db: Db,
     pub(crate) state: State,
+    /// Whether no other instance can have a part in this work: the alerts are in a file that is ours alone, or the
+    /// state is.
+    pub(crate) is_alone: bool,
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
     pub(crate) plans: watch::Receiver<Arc<Plan>>,
@@ -76,7 +80,11 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     let config = Arc::new(config);
     let routing = RoutingStore::new(deps.db.clone(), Arc::clone(&config), metrics.clone(), plan);
     let zone = config.time_zone().context("find alarm.time_zone")?;
+    // Before anything is read: what an earlier run left in the journal goes into the tables.
+    let has_file = deps.db.alerts().keep_journal().await.context("read the journal of alerts")?;
+    let is_alone = has_file || !deps.state.is_shared();
     let common = Common {
+        is_alone,
         directory: DirectoryStore::new(deps.db.clone(), Arc::clone(&config), zone.clone()),
         silences: Silences::new(deps.db.clone(), config.silences_max),
         claims: ClaimStore::new(deps.db.clone()),
@@ -90,9 +98,6 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
         plans: routing.plans(),
         routing,
     };
-    // Before anything is read: what an earlier run left in the journal goes into the tables.
-    let is_alone = !common.state.is_shared();
-    common.db.alerts().keep_journal(is_alone).await.context("read the journal of alerts")?;
     // Before the first notification: one that is silenced cannot be taken back.
     common.silences.load().await.context("read the silences")?;
     common.claims.load().await.context("read who took which alert")?;
@@ -110,7 +115,7 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
         ctx.spawn(name, copy.follow(ctx.clock.clone()));
     }
 
-    let (dispatcher, messages) = dispatch::open(&common.state);
+    let (dispatcher, messages) = dispatch::open(common.is_alone);
     let claimer = Claimer { common: common.clone(), dispatcher: dispatcher.clone() };
     let (office, people) = open_office(&common, &claimer, ctx).await?;
     let tellers = Tellers { context: ctx.clone(), common: common.clone(), office };
@@ -135,6 +140,8 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     ctx.spawn("upkeep", upkeep.run());
     let ends = SilenceEnds { common: common.clone(), dispatcher: dispatcher.clone() };
     ctx.spawn("silence ends", ends.run());
+    let ends = ClaimEnds::new(common.clone(), dispatcher.clone(), people.office.clone());
+    ctx.spawn("claim ends", ends.run());
     let (intake, writer) = intake::open(common.clone(), config.alerts_max, dispatcher.clone());
     ctx.spawn("intake", writer.run(config.resolve_timeout));
     ctx.spawn("failed messages", failed::run(people.office.clone(), intake.clone()));
@@ -199,8 +206,8 @@ async fn open_office(
     let (office, hired) = Office::open(opening);
     ctx.spawn("senders", sender::run(office.clone(), hired, ctx.clone()));
     ctx.spawn("messages", office.clone().look_after(config.retention));
-    let (easel, requests) = redraw::open();
-    ctx.spawn("messages drawn anew", redraw::run(ctx.http.clone(), requests));
+    let (easel, strokes) = redraw::open(&office.metrics);
+    ctx.spawn("messages drawn anew", redraw::run(office.clone(), strokes));
     let (office_too, claimer) = (office.clone(), claimer.clone());
     let people = People { office: office_too, config: mutes_config, claimer, easel };
     Ok((office, people))

@@ -93,6 +93,12 @@ pub struct Config {
     pub falcon_events: FalconEventsConfig,
     /// Files with definitions of templates, by patterns such as `/etc/saker/templates/*.tmpl`.
     pub templates: Vec<String>,
+    /// Who took an alert that still fires is reminded so long before their time ends; zero means not before. Not of
+    /// what they took for less than twice as long.
+    #[serde(with = "duration_text")]
+    pub ack_reminder_before: Duration,
+    /// Whether they are reminded when it has ended, too.
+    pub ack_reminder_at_end: bool,
 }
 
 impl Default for Config {
@@ -124,6 +130,8 @@ impl Default for Config {
             recipients: BTreeMap::new(),
             falcon_events: FalconEventsConfig::default(),
             templates: Vec::new(),
+            ack_reminder_before: Duration::from_secs(15 * 60),
+            ack_reminder_at_end: true,
         }
     }
 }

@@ -4,7 +4,7 @@
 mod joined;
 mod written;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -287,6 +287,11 @@ impl Plan {
             }
         }
         told
+    }
+
+    /// After how long somebody else is called, each span once.
+    pub(crate) fn escalates_after(&self) -> BTreeSet<Duration> {
+        self.tree.leaves().iter().filter_map(|leaf| leaf.escalates_after).collect()
     }
 
     /// Keys of all integrations.

@@ -8,7 +8,7 @@
 //! UPDATE`, which locks too much (MySQL bug 58637).
 
 pub mod alerts;
-mod audit;
+pub mod audit;
 mod bundles;
 mod circles;
 pub mod claims;
