@@ -13,6 +13,8 @@ mod harness;
 mod maintenance;
 mod muting;
 mod noise;
+mod objects;
+mod objects_followed;
 mod people;
 mod reminders;
 mod restart;
