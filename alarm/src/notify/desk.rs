@@ -317,6 +317,25 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn of_messages_that_are_not_urgent_the_higher_priority_goes_first_whoever_came_first() {
+        let mut desk = Desk::default();
+        let bots = bots(Limits::none(1));
+        for priority in (1..=6).rev() {
+            let at = NOW.plus(Duration::from_secs(6 - u64::from(priority)));
+            let mut item = item(&format!("p{priority}"), Urgency::Normal, "", at);
+            item.row.urgency = priority;
+            desk.add(item);
+        }
+        let now = NOW.plus(Duration::from_secs(9));
+        let mut order = Vec::new();
+        while let Action::Send { ids, .. } = desk.next(&bots, &HashMap::new(), now) {
+            desk.mark_busy(&ids);
+            order.extend(ids);
+        }
+        assert_eq!(order, ["p1", "p2", "p3", "p4", "p5", "p6"]);
+    }
+
+    #[test]
     fn what_the_bots_can_take_goes_one_by_one_and_more_goes_as_a_digest() {
         let few = desk(24, Urgency::Normal).next(&bots(ROBOT), &HashMap::new(), NOW);
         assert!(matches!(few, Action::Send { ids, .. } if ids.len() == 1));

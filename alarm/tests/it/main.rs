@@ -8,6 +8,7 @@ mod callbacks;
 mod claiming;
 mod delivery;
 mod drain;
+mod escalation;
 mod falcon_events;
 mod harness;
 mod maintenance;

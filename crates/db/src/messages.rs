@@ -66,7 +66,7 @@ pub struct MessageRow {
     pub thread: String,
     /// Firing, resolved, test.
     pub kind: String,
-    /// 0 goes first.
+    /// The priority of the most urgent alert: 0 goes first, 6 last.
     pub urgency: u8,
     /// How far it has come.
     pub stage: Stage,
