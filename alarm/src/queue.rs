@@ -259,6 +259,11 @@ impl Queues {
         Self { shared: state.is_shared().then(|| state.clone()), known: Arc::default() }
     }
 
+    /// Whether tickets are still there after the end of this process.
+    pub(crate) fn outlive_us(&self) -> bool {
+        self.shared.is_some()
+    }
+
     /// The queue of the integration with this key.
     pub(crate) fn of(&self, key: &str) -> Queue {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

@@ -46,7 +46,7 @@ impl Channel for FeishuBot {
 
     fn parcel(&self, message: &Message, _: &str, how: How<'_>) -> Result<Parcel, Fault> {
         let mut body = if how.is_plain {
-            let text = message.plain_with_links(LIMITS.text_bytes_max);
+            let text = message.escaped_with_links(LIMITS.text_bytes_max, markdown::lark_plain);
             json!({ "msg_type": "text", "content": { "text": text } })
         } else {
             json!({ "msg_type": "interactive", "card": card(message, false) })
@@ -63,6 +63,10 @@ impl Channel for FeishuBot {
         // The older form of success has other names.
         if reply.status == 200 && reply.json()["StatusCode"] == 0 {
             return Answer::Sent { id: None };
+        }
+        // The gateway says it too, with a code of its own.
+        if reply.status == 429 {
+            return CLASSES.by_status(reply);
         }
         CLASSES.numbered(reply, "code", "msg")
     }

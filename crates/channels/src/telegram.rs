@@ -115,9 +115,10 @@ fn content(message: &Message, chat: &str, is_plain: bool) -> Value {
 fn rich(message: &Message) -> String {
     let mut short = message.clone();
     let mut facts_max = 1_500;
-    for (_, value) in &mut short.facts {
+    for (name, value) in &mut short.facts {
+        *name = cut(name, facts_max.min(100));
         *value = cut(value, facts_max.min(400));
-        facts_max = facts_max.saturating_sub(value.len());
+        facts_max = facts_max.saturating_sub(name.len() + value.len());
     }
     let head = match short.headline().as_str() {
         "" => String::new(),

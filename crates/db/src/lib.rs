@@ -26,6 +26,7 @@ pub mod noise;
 mod pool;
 mod portal;
 mod record;
+mod routing;
 mod rules;
 mod silences;
 mod state;
@@ -52,6 +53,7 @@ pub use messages::Messages;
 pub use mutes::{MuteRow, Mutes};
 pub use pool::Db;
 pub use portal::{Portal, PortalRow};
+pub use routing::{Routing, RoutingChange, RoutingRow};
 pub use rules::{
     EditOutcome, ExpectedVersion, RULE_GROUP_VERSIONS_MAX, RuleGroupEdit, RuleGroupRow,
     RuleGroupVersion, RuleGroups,

@@ -13,6 +13,7 @@ mod messages;
 mod noise;
 mod notifications;
 mod portal;
+mod routing;
 mod rules;
 mod search;
 mod silences;
@@ -37,7 +38,7 @@ macro_rules! on_both_databases {
             async fn $case() {
                 let folder = tempfile::tempdir().unwrap();
                 let db = db::Db::open(&folder.path().join("saker.db")).await.unwrap();
-                db.alerts().keep_journal(true).await.unwrap();
+                db.alerts().keep_journal().await.unwrap();
                 crate::$module::$case(&db).await;
             })+
         }
@@ -91,6 +92,8 @@ on_both_databases!(
     search::counts_are_by_state_and_priority,
     data_centres::a_data_centre_is_set_changed_and_removed_with_an_entry_each,
     directory::an_entry_is_changed_only_from_the_version_that_was_seen,
+    routing::all_changes_are_made_or_none,
+    routing::of_changes_made_at_once_from_one_revision_one_is_made,
     directory::a_removed_entry_and_an_old_stand_in_are_gone,
     silences::a_silence_is_stored_changed_and_forgotten_after_its_end,
     notifications::what_was_held_back_is_found_page_by_page,
