@@ -15,6 +15,7 @@ mod maintenance;
 mod muting;
 mod noise;
 mod people;
+mod phones;
 mod reminders;
 mod restart;
 mod robots;
