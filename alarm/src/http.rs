@@ -16,7 +16,7 @@ use db::alerts::{AlertSearch, AlertStatus};
 use model::Timestamp;
 use wire::alert::{self, Receiver as ReceiverName};
 
-use crate::app::{Common, Reloader};
+use crate::app::Common;
 use crate::claim_http;
 use crate::claiming::Claimer;
 use crate::intake::{Intake, IntakeError, check};
@@ -35,7 +35,6 @@ pub(crate) struct Api {
     pub(crate) common: Common,
     pub(crate) intake: Intake,
     pub(crate) claimer: Claimer,
-    pub(crate) reloader: Arc<Reloader>,
     pub(crate) started_at: Timestamp,
 }
 
@@ -212,7 +211,7 @@ async fn status(State(api): State<Arc<Api>>) -> Response {
 }
 
 async fn reload(State(api): State<Arc<Api>>) -> Response {
-    match api.reloader.reload() {
+    match api.common.routing.reload(api.common.clock.now()) {
         Ok(()) => StatusCode::OK.into_response(),
         Err(fault) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("{fault:#}")),
     }

@@ -98,7 +98,7 @@ pub(crate) fn card(message: &Message, hears: bool) -> Value {
     let colour = match message.kind {
         Kind::Firing => "red",
         Kind::Resolved => "green",
-        Kind::Digest => "orange",
+        Kind::Digest | Kind::Reminder => "orange",
         Kind::Test => "blue",
     };
     let title = json!({ "tag": "plain_text", "content": cut(&message.headline(), 500) });

@@ -17,6 +17,8 @@ pub enum Kind {
     Resolved,
     /// Many messages in one.
     Digest,
+    /// Who took something hears that it ends.
+    Reminder,
     /// A test of the receiver.
     Test,
 }

@@ -73,7 +73,7 @@ impl Channel for Slack {
         Ok(Parcel::Http(vec![request]))
     }
 
-    fn redraw(&self, message: &Message, place: &str) -> Option<Request> {
+    fn redraw(&self, message: &Message, place: &str, _token: &str) -> Option<Request> {
         let is_own = origin(place).is_some_and(|of| origin(self.url.expose()) == Some(of));
         if !is_own && !is_slack(place) {
             return None;
@@ -148,7 +148,7 @@ fn colour(message: &Message) -> &'static str {
     match message.kind {
         Kind::Firing => "#d64541",
         Kind::Resolved => "#2e8b57",
-        Kind::Digest => "#e08e0b",
+        Kind::Digest | Kind::Reminder => "#e08e0b",
         Kind::Test => "#3a6ea5",
     }
 }

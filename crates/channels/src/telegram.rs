@@ -51,7 +51,7 @@ impl Channel for Telegram {
         Ok(Parcel::Http(vec![Request::json(self.method("sendMessage"), &body)]))
     }
 
-    fn redraw(&self, message: &Message, place: &str) -> Option<Request> {
+    fn redraw(&self, message: &Message, place: &str, _token: &str) -> Option<Request> {
         let (chat, id) = place.split_once('/').filter(|(chat, _)| !chat.is_empty())?;
         let mut body = content(message, chat, false);
         body["message_id"] = json!(id.parse::<i64>().ok()?);
