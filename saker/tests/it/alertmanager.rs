@@ -354,6 +354,116 @@ async fn amtool_says_of_alarm_what_it_says_of_alertmanager() {
     world.agree(&["alert", "query", "--silenced"]).await;
 }
 
+/// Trees of routes, each another for another number, and the same for the same (SplitMix64).
+struct Trees(u64);
+
+impl Trees {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % end
+    }
+
+    fn one_of<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        let at = self.below(of.len() as u64);
+        of[usize::try_from(at).unwrap()]
+    }
+
+    /// Conditions of all three kinds, alone and together.
+    fn conditions(&mut self) -> String {
+        let mut text = String::new();
+        let kinds = self.below(8);
+        if kinds & 1 == 0 {
+            let first = self.one_of(&[
+                "a=x",
+                "a!=x",
+                "b=~\"x|y\"",
+                "b!~x",
+                "c=\"\"",
+                "c!=\"\"",
+                "group_by=x",
+            ]);
+            let second = self.one_of(&["a=~\".*\"", "a=~\".+\"", "b=y"]);
+            text.push_str(&format!("matchers: ['{first}', '{second}'], "));
+        }
+        if kinds & 2 != 0 {
+            let (label, value) = (self.one_of(&["a", "b", "c"]), self.one_of(&["x", "y", "''"]));
+            text.push_str(&format!("match: {{{label}: {value}}}, "));
+        }
+        if kinds & 4 != 0 {
+            let (label, value) =
+                (self.one_of(&["a", "b", "c"]), self.one_of(&["x|y", "x.*", "'.*'", "[^x]"]));
+            text.push_str(&format!("match_re: {{{label}: '{}'}}, ", value.trim_matches('\'')));
+        }
+        text
+    }
+
+    fn route(&mut self, depth: u64) -> String {
+        let mut text = format!("{{{}", self.conditions());
+        if self.below(3) > 0 {
+            text.push_str(&format!("receiver: {}, ", self.one_of(&["r1", "r2", "r3", "r4"])));
+        }
+        text.push_str(&format!("continue: {}, ", self.below(2) == 0));
+        let children = if depth == 0 { 0 } else { self.below(4) };
+        let children: Vec<String> = (0..children).map(|_| self.route(depth - 1)).collect();
+        text + &format!("routes: [{}]}}", children.join(", "))
+    }
+
+    fn file(&mut self) -> String {
+        let children: Vec<String> = (0..4).map(|_| self.route(2)).collect();
+        format!(
+            "route: {{receiver: r0, routes: [{}]}}\n\
+             receivers: [{{name: r0}}, {{name: r1}}, {{name: r2}}, {{name: r3}}, {{name: r4}}]\n",
+            children.join(", ")
+        )
+    }
+
+    fn labels(&mut self) -> BTreeMap<String, String> {
+        let mut labels = BTreeMap::from([("alertname".to_owned(), "Any".to_owned())]);
+        for name in ["a", "b", "c", "group_by"] {
+            let value = self.one_of(&["", "x", "y", "xy"]);
+            if !value.is_empty() {
+                labels.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        labels
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_the_tree_of_routes_alarm_goes_the_ways_that_alertmanager_goes() {
+    let Some(world) = World::start().await else { return };
+    let (mut trees, mut differed) = (Trees(7), 0);
+    for _ in 0..24 {
+        let text = trees.file();
+        fs::write(&world.file, &text).unwrap();
+        let reload = world.http.post(format!("{}/-/reload", world.ours.url)).send().await.unwrap();
+        assert_eq!(reload.status(), 200, "{text}");
+        for _ in 0..6 {
+            let labels = trees.labels();
+            let pairs: Vec<String> =
+                labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let theirs = Command::new(&world.amtool)
+                .args(["config", "routes", "test", "--config.file", &world.file])
+                .args(&pairs)
+                .env("HOME", "/nonexistent")
+                .output()
+                .unwrap();
+            let theirs = String::from_utf8(theirs.stdout).unwrap();
+            let ask = world.http.post(format!("{}/api/v1/routing/preview", world.ours.url));
+            let ours = ask.json(&serde_json::json!({ "labels": labels })).send().await.unwrap();
+            let ours: Value = ours.json().await.unwrap();
+            let ways = ours["ways"].as_array().unwrap().iter();
+            let ours: Vec<&str> = ways.map(|way| way["receiver"].as_str().unwrap()).collect();
+            assert_eq!(ours.join(","), theirs.trim(), "{pairs:?} by {text}");
+            differed += usize::from(theirs.trim() != "r0");
+        }
+    }
+    assert!(differed > 50, "the trees do something: {differed}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn silences_move_from_alertmanager_to_alarm_and_back_with_amtool() {
     let Some(mut world) = World::start().await else { return };
