@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use db::alerts::{AlertSearch, AlertStatus, StoredAlert, Told};
 use model::{Fingerprint, Timestamp};
-use state::State;
 use tokio::sync::mpsc;
 
 use crate::app::Common;
@@ -76,10 +75,10 @@ pub(crate) struct Dispatch {
 }
 
 /// A way to the dispatcher and what it reads from.
-pub(crate) fn open(state: &State) -> (Dispatcher, mpsc::Receiver<Message>) {
+pub(crate) fn open(is_alone: bool) -> (Dispatcher, mpsc::Receiver<Message>) {
     let (sender, messages) = mpsc::channel(BATCHES_WAITING_MAX);
     // What nobody shares is ours from the first moment, so that no news are left for somebody else.
-    let leads_until = if state.is_shared() { 0 } else { i64::MAX };
+    let leads_until = if is_alone { i64::MAX } else { 0 };
     (Dispatcher { messages: sender, leads_until: Arc::new(AtomicI64::new(leads_until)) }, messages)
 }
 
@@ -102,14 +101,12 @@ impl Dispatch {
     /// Takes or renews the lease; answers whether it is ours.
     async fn take_lease(&self) -> anyhow::Result<bool> {
         let now = self.common.clock.now();
-        let until = if self.common.state.is_shared() {
-            match self.common.state.take_lease(LEASE, &self.owner, LEASE_TIME, now).await? {
-                Some(lease) => lease.until.minus(LEASE_MARGIN).0,
-                None => 0,
-            }
-        } else {
-            // Nobody else has this store.
-            i64::MAX
+        if self.common.is_alone {
+            return Ok(true);
+        }
+        let until = match self.common.state.take_lease(LEASE, &self.owner, LEASE_TIME, now).await? {
+            Some(lease) => lease.until.minus(LEASE_MARGIN).0,
+            None => 0,
         };
         self.dispatcher.leads_until.store(until, Ordering::Release);
         Ok(until > now.0)
@@ -130,7 +127,7 @@ impl Dispatch {
             let now = self.common.clock.now();
             if now >= next_round {
                 next_round = now.plus(ROUND_INTERVAL);
-                if self.common.state.is_shared() {
+                if !self.common.is_alone {
                     if !self.take_lease().await? {
                         tracing::warn!("another instance dispatches now");
                         return Ok(());
@@ -198,8 +195,8 @@ impl Dispatch {
         let fingerprints: Vec<Fingerprint> =
             alerts.iter().map(|stored| stored.alert.fingerprint()).collect();
         let told = table.told(&fingerprints).await?;
-        // Tickets in the memory of this process are gone with the one before it.
-        let has_tickets = self.common.state.is_shared() || self.has_rebuilt;
+        // Those in the memory of this process are gone with the one before it.
+        let has_tickets = self.common.queues.outlive_us() || self.has_rebuilt;
         self.has_rebuilt = true;
         Ok(Groups::rebuild(plan, &alerts, &told, has_tickets))
     }
@@ -287,7 +284,7 @@ fn ticket_of(flush: Flush, plan: &Plan, now: Timestamp) -> (String, u8, Ticket) 
     let Flush { labels, alerts, left_out, is_repeat, priority, event_at, mark, .. } = flush;
     let group_key = group_key(leaf, &labels);
     let group = model::Labels::from_pairs([("group", &group_key)]).hash();
-    let repeat_interval = u64::try_from(flush.repeat_interval.as_millis()).unwrap_or(u64::MAX);
+    let repeat_interval = millis(flush.repeat_interval);
     let ticket = Ticket {
         group,
         group_key,
@@ -296,9 +293,14 @@ fn ticket_of(flush: Flush, plan: &Plan, now: Timestamp) -> (String, u8, Ticket) 
         left_out,
         is_repeat,
         is_escalation: leaf.escalates_after.is_some(),
+        escalates_after_ms: millis(leaf.escalates_after.unwrap_or_default()),
         repeat_interval_ms: repeat_interval,
         at: now,
         event_at,
     };
     (format!("{group:016x}-{mark:016x}"), priority, ticket)
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use channels::Secret;
 use daemon::Faults;
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use model::{Timestamp, duration_text};
 use serde::{Deserialize, Serialize};
 use state::{Inbox, PLACES_PER_OLDEST, RedisConfig, Settled};
@@ -93,9 +93,10 @@ pub(crate) struct FalconEvents {
     pub(crate) inboxes: Vec<Inbox>,
 }
 
-/// What a batch of items is.
-#[derive(Debug, Default)]
-struct Sorted {
+/// Items of a list that are under way.
+#[derive(Debug)]
+struct Batch<'a> {
+    inbox: &'a Inbox,
     news: Vec<Accepted>,
     good: Vec<Vec<u8>>,
     bad: Vec<Vec<u8>>,
@@ -104,95 +105,122 @@ struct Sorted {
 impl FalconEvents {
     /// Takes events for as long as the process runs.
     pub(crate) async fn run(self) {
-        // Whether somebody may have left events under way, by list.
-        let mut may_be_left = vec![true; self.inboxes.len()];
         loop {
-            let pause = if !self.dispatcher.leads(self.common.clock.now()) {
-                may_be_left.fill(true);
-                PAUSE
-            } else {
-                match self.round(&mut may_be_left).await {
-                    Ok(0) => LOOK_INTERVAL,
-                    Ok(_) => continue,
+            let pause = if self.dispatcher.leads(self.common.clock.now()) {
+                match self.drain().await {
+                    Ok(()) => LOOK_INTERVAL,
                     Err(error) => {
-                        may_be_left.fill(true);
                         self.common.metrics.store_failures.inc();
                         let error = format!("{error:#}");
                         tracing::error!(error, "cannot take events of Open-Falcon; trying again");
                         PAUSE
                     }
                 }
+            } else {
+                PAUSE
             };
             self.common.clock.sleep(pause).await;
         }
     }
 
-    /// Takes in some of the lists; answers how many.
-    async fn round(&self, may_be_left: &mut [bool]) -> anyhow::Result<usize> {
-        let mut taken = 0;
-        for (inbox, may_be_left) in self.inboxes.iter().zip(may_be_left) {
-            if *may_be_left {
-                let items = inbox.unsettled().await?;
-                *may_be_left = !items.is_empty();
-                taken += self.take_in(inbox, items).await?;
+    /// Takes what is under way from before, and then from the lists, until this instance no longer dispatches. While
+    /// one round is being stored the next one is taken and read.
+    async fn drain(&self) -> anyhow::Result<()> {
+        while self.take_in(self.left_behind().await?).await? > 0 {}
+        let mut round = Vec::new();
+        while self.dispatcher.leads(self.common.clock.now()) {
+            let taken_in = self.take_in(std::mem::take(&mut round));
+            let (taken_in, next) = tokio::join!(taken_in, self.next_round());
+            // What was taken meanwhile is found under way again after a failure.
+            taken_in?;
+            round = next?;
+            if round.is_empty() {
+                self.common.clock.sleep(LOOK_INTERVAL).await;
             }
         }
-        let lengths = join_all(self.inboxes.iter().map(Inbox::length)).await;
-        let waiting: Vec<usize> = lengths.into_iter().collect::<Result<_, _>>()?;
-        for (inbox, places) in self.inboxes.iter().zip(places(&waiting)) {
-            if places > 0 {
-                taken += self.take_in(inbox, inbox.take(places).await?).await?;
-            }
-        }
-        Ok(taken)
+        self.take_in(round).await.map(drop)
     }
 
-    /// Takes items of a list in; answers how many they were.
-    async fn take_in(&self, inbox: &Inbox, items: Vec<Vec<u8>>) -> anyhow::Result<usize> {
-        let count = items.len();
-        let Sorted { news, mut good, bad } = self.sort(inbox, items, self.common.clock.now());
-        let metrics = &self.common.metrics;
-        if !news.is_empty() {
-            let faults = self.intake.take(news).await?;
-            if let Some(Refused { text, .. }) = faults.first() {
-                let (list, events) = (inbox.name(), faults.len());
-                tracing::warn!(
-                    list,
-                    events,
-                    "put events of Open-Falcon aside, to {list}:refused: {text}"
-                );
-            }
-            // From the back, so that the other positions stay.
-            let refused: Vec<Vec<u8>> =
-                faults.iter().rev().map(|refused| good.remove(refused.at)).collect();
-            inbox.settle(&good, Settled::Done).await?;
-            metrics.falcon_events("accepted", good.len() as u64);
-            inbox.settle(&refused, Settled::Refused).await?;
-            metrics.falcon_events("refused", refused.len() as u64);
-        }
-        if !bad.is_empty() {
-            inbox.settle(&bad, Settled::PutAside).await?;
-            metrics.falcon_events("bad", bad.len() as u64);
-        }
-        Ok(count)
+    /// What somebody took and did not settle: a part of it, if it is much.
+    async fn left_behind(&self) -> anyhow::Result<Vec<Batch<'_>>> {
+        let now = self.common.clock.now();
+        let left = try_join_all(self.inboxes.iter().map(Inbox::unsettled)).await?;
+        let lists = self.inboxes.iter().zip(left).filter(|(_, items)| !items.is_empty());
+        Ok(lists.map(|(inbox, items)| self.sort(inbox, items, now)).collect())
     }
 
-    fn sort(&self, inbox: &Inbox, items: Vec<Vec<u8>>, now: Timestamp) -> Sorted {
-        let mut sorted = Sorted::default();
+    /// What is taken next of the lists, the most urgent first.
+    async fn next_round(&self) -> anyhow::Result<Vec<Batch<'_>>> {
+        let waiting = try_join_all(self.inboxes.iter().map(Inbox::length)).await?;
+        let wanted = self.inboxes.iter().zip(places(&waiting)).filter(|(_, places)| *places > 0);
+        let taken = wanted.map(|(inbox, places)| async move {
+            let items = inbox.take(places).await?;
+            anyhow::Ok(self.sort(inbox, items, self.common.clock.now()))
+        });
+        try_join_all(taken).await
+    }
+
+    /// Takes a round in; answers how many events it was.
+    async fn take_in(&self, mut round: Vec<Batch<'_>>) -> anyhow::Result<usize> {
+        let events = round.iter().map(|batch| batch.good.len() + batch.bad.len()).sum();
+        let news: Vec<Accepted> = round.iter_mut().flat_map(|batch| batch.news.drain(..)).collect();
+        let faults = if news.is_empty() { Vec::new() } else { self.intake.take(news).await? };
+        let (mut faults, mut first) = (faults.into_iter().peekable(), 0);
+        let mut settling = Vec::with_capacity(round.len());
+        for batch in round {
+            let end = first + batch.good.len();
+            let of_batch = std::iter::from_fn(|| faults.next_if(|refused| refused.at < end));
+            let of_batch = of_batch.map(|refused| Refused { at: refused.at - first, ..refused });
+            settling.push(self.settle(batch, of_batch.collect()));
+            first = end;
+        }
+        try_join_all(settling).await?;
+        Ok(events)
+    }
+
+    /// Items whose news are stored leave the list of those under way.
+    async fn settle(&self, batch: Batch<'_>, faults: Vec<Refused>) -> anyhow::Result<()> {
+        let Batch { inbox, mut good, bad, .. } = batch;
+        if let Some(Refused { text, .. }) = faults.first() {
+            let (list, events) = (inbox.name(), faults.len());
+            tracing::warn!(
+                list,
+                events,
+                "put events of Open-Falcon aside, to {list}:refused: {text}"
+            );
+        }
+        // From the back, so that the other positions stay.
+        let refused: Vec<Vec<u8>> =
+            faults.iter().rev().map(|refused| good.remove(refused.at)).collect();
+        for (items, outcome, result) in [
+            (good, Settled::Done, "accepted"),
+            (refused, Settled::Refused, "refused"),
+            (bad, Settled::PutAside, "bad"),
+        ] {
+            if !items.is_empty() {
+                inbox.settle(&items, outcome).await?;
+                self.common.metrics.falcon_events(result, items.len() as u64);
+            }
+        }
+        Ok(())
+    }
+
+    fn sort<'a>(&self, inbox: &'a Inbox, items: Vec<Vec<u8>>, now: Timestamp) -> Batch<'a> {
+        let (mut news, mut good, mut bad) = (Vec::new(), Vec::new(), Vec::new());
         for item in items {
             match self.read(&item, now) {
-                Ok(news) => {
-                    sorted.news.push(news);
-                    sorted.good.push(item);
+                Ok(accepted) => {
+                    news.push(accepted);
+                    good.push(item);
                 }
                 Err(fault) => {
                     let list = inbox.name();
                     tracing::warn!(list, fault, "put an event of Open-Falcon aside, to {list}:bad");
-                    sorted.bad.push(item);
+                    bad.push(item);
                 }
             }
         }
-        sorted
+        Batch { inbox, news, good, bad }
     }
 
     /// The limits are those of every alert.

@@ -9,6 +9,7 @@ pub(crate) mod messages;
 pub(crate) mod office;
 mod own_words;
 pub(crate) mod redraw;
+pub(crate) mod reminder;
 pub(crate) mod sender;
 mod transport;
 

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use channels::link::LinkKeys;
 use channels::mute::Subject;
 use channels::window::Window;
-use channels::{Access, Language, Message, Spec, Urgency, compose, sign};
+use channels::{Access, Answer, Language, Message, Spec, Urgency, compose, sign};
 use daemon::Poster;
 use db::messages::{MessageRow, Stage};
 use jiff::tz::TimeZone;
@@ -24,6 +24,7 @@ use super::buttons::About;
 use super::desk::Body;
 use super::messages::Metrics;
 use super::own_words::failed_templates;
+use super::transport;
 use crate::app::Common;
 use crate::config::{BotConfig, ReceiverConfig};
 use crate::mutes::MuteBook;
@@ -280,6 +281,23 @@ impl Office {
         }
     }
 
+    /// The access token of a bot; empty where none is needed.
+    pub(super) async fn access(&self, bot: &Bot, timeout: Duration) -> Result<String, Answer> {
+        let channel = bot.spec.channel();
+        let Some(request) = channel.login() else { return Ok(String::new()) };
+        let now = self.common.clock.now();
+        if let Some(token) = self.token(&bot.account, now) {
+            return Ok(token);
+        }
+        let returned = transport::exchange(&self.http, request, timeout).await?;
+        let access = channel
+            .read_login(&returned.reply())
+            .map_err(|fault| Answer::Later { fault, wait: None })?;
+        let token = access.token.clone();
+        self.keep_token(&bot.account, Some(access), now);
+        Ok(token)
+    }
+
     /// Stores the messages that a notification becomes. When it answers they are in the store, and submitting the
     /// same notification again changes nothing.
     pub(crate) async fn submit(
@@ -358,7 +376,7 @@ fn group(notification: &Notification) -> WebhookMessage {
 }
 
 /// What a message to somebody is made of besides the alerts.
-fn frame<'a>(
+pub(super) fn frame<'a>(
     team: &'a Team,
     to: &'a Addressee,
     (key, thread): (&'a str, &'a str),
@@ -375,7 +393,7 @@ fn frame<'a>(
     }
 }
 
-fn row(
+pub(super) fn row(
     team: &Team,
     to: Addressee,
     (mut message, written): (Message, Vec<Written>),
@@ -405,7 +423,7 @@ fn row(
     })
 }
 
-fn short_hash(one: &str, other: &str) -> String {
+pub(super) fn short_hash(one: &str, other: &str) -> String {
     sign::hex(sign::sha256(format!("{}|{one}|{other}", one.len()).as_bytes()))
         .chars()
         .take(40)

@@ -302,7 +302,7 @@ impl Sender {
 
     async fn send(&self, bot: &Bot, parcel: Parceled) -> Answer {
         let channel = bot.spec.channel();
-        let token = match self.access(bot).await {
+        let token = match self.office.access(bot, self.team().timeout).await {
             Ok(token) => token,
             Err(answer) => return answer,
         };
@@ -351,24 +351,6 @@ impl Sender {
             is_plain: first.progress.is_plain,
             has_more_addresses: first.body.addresses.is_some(),
         })
-    }
-
-    /// The access token of a bot; empty where none is needed.
-    async fn access(&self, bot: &Bot) -> Result<String, Answer> {
-        let channel = bot.spec.channel();
-        let Some(request) = channel.login() else { return Ok(String::new()) };
-        let now = self.now();
-        if let Some(token) = self.office.token(&bot.account, now) {
-            return Ok(token);
-        }
-        let timeout = self.team().timeout;
-        let returned = transport::exchange(&self.office.http, request, timeout).await?;
-        let access = channel
-            .read_login(&returned.reply())
-            .map_err(|fault| Answer::Later { fault, wait: None })?;
-        let token = access.token.clone();
-        self.office.keep_token(&bot.account, Some(access), now);
-        Ok(token)
     }
 
     async fn settle(&self, desk: &mut Desk, tried: Tried) {

@@ -81,7 +81,7 @@ impl Teller {
 
     /// Which of the groups no other instance works on.
     async fn reserve(&self, errands: &[Errand], plan: &Plan) -> anyhow::Result<Vec<bool>> {
-        if !self.common.state.is_shared() {
+        if self.common.is_alone {
             return Ok(vec![true; errands.len()]);
         }
         let timeout = plan.integration(&self.key).map_or(Duration::ZERO, |one| one.timeout);
@@ -98,7 +98,7 @@ impl Teller {
 
     /// Others may work on these groups now.
     pub(super) async fn release(&self, groups: &[u64]) {
-        if !self.common.state.is_shared() {
+        if self.common.is_alone {
             return;
         }
         let names: Vec<String> = groups.iter().map(|group| reserved_name(*group)).collect();
@@ -173,6 +173,7 @@ impl Teller {
             repeat_interval: Duration::from_millis(ticket.repeat_interval_ms),
             repeats_before: ticket.is_repeat.then_some(ticket.at),
             is_escalation: ticket.is_escalation,
+            escalates_after: Duration::from_millis(ticket.escalates_after_ms),
             silences: &silences,
             claims: &claims,
             maintenance: &maintenance,

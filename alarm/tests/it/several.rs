@@ -1,14 +1,13 @@
-//! Several instances of alarm on one Redis and one database share the work, and one that dies is replaced.
+//! Several instances of alarm on one Redis and one MariaDB share the work, and one that dies is replaced.
 
-use std::path::Path;
 use std::time::Duration;
 
 use alarm::{Config, Deps};
 use daemon::{Clock, Context};
-use db::Db;
+use db::{Db, DbConfig};
 use serde_json::{Value, json};
 use state::{RedisConfig, State};
-use testkit::{Redis, Webhook, eventually};
+use testkit::{MariaDb, Redis, Webhook, eventually};
 
 use crate::harness::{receiver, webhook};
 
@@ -21,11 +20,11 @@ struct Instance {
 }
 
 impl Instance {
-    async fn start(name: &str, folder: &Path, redis: &Redis, webhook: &Webhook) -> Self {
+    async fn start(name: &str, database: &str, redis: &Redis, webhook: &Webhook) -> Self {
         let context = Context::new("alarm", Clock::System).unwrap();
         let text = format!("listen = \"127.0.0.1:0\"\ninstance = \"{name}\"\n");
         let config: Config = toml::from_str(&(text + &receiver("ops", webhook))).unwrap();
-        let db = Db::open(&folder.join("saker.db")).await.unwrap();
+        let db = Db::connect(&DbConfig::new(database)).await.unwrap();
         let deps = Deps { db, state: State::redis(&RedisConfig::new(redis.url())).unwrap() };
         let address = alarm::start(config, deps, &context).await.unwrap();
         Self { context, url: format!("http://{address}") }
@@ -58,10 +57,11 @@ async fn until_told(webhook: &Webhook, count: usize) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_alert_is_told_once_whoever_takes_it_in_and_another_one_goes_on() {
     let Some(redis) = Redis::start().await else { return };
-    let folder = tempfile::tempdir().unwrap();
+    let Some(server) = MariaDb::start().await else { return };
+    let database = server.create_database("several");
     let (webhook, _context) = webhook().await;
-    let first = Instance::start("first", folder.path(), &redis, &webhook).await;
-    let second = Instance::start("second", folder.path(), &redis, &webhook).await;
+    let first = Instance::start("first", &database, &redis, &webhook).await;
+    let second = Instance::start("second", &database, &redis, &webhook).await;
     first.fire((0..40).map(|n| format!("first-{n:02}"))).await;
     second.fire((0..40).map(|n| format!("second-{n:02}"))).await;
     let names = until_told(&webhook, 80).await;

@@ -54,8 +54,8 @@ pub enum DbError {
     MigrateLocked,
     /// Another alarm works with the alerts in this SQLite file. Nothing was written.
     #[error(
-        "another alarm holds {path} and works with this database: end it, or let both share a Redis \
-         (state.redis_url)"
+        "another alarm holds {path} and works with this database: end it, or let both share a database \
+         server (db.url) and a Redis (state.redis_url)"
     )]
     InUse {
         /// Its lock.

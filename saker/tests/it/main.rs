@@ -13,6 +13,7 @@ mod borders;
 mod browser;
 mod crash;
 mod differential;
+mod event_kills;
 mod fleet;
 mod forwarding;
 mod import;

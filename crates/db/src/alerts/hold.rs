@@ -1,8 +1,7 @@
 //! Who works with the alerts in an SQLite file.
 //!
 //! A journal is known to one process alone: another one that wrote to the tables beside it, or to the journal, would
-//! lose alerts. So whoever has the alerts for itself locks a file beside the database, and alarms that share them over
-//! Redis lock it together. The lock ends with the process, however it ends.
+//! lose alerts. So an alarm locks a file beside the database. The lock ends with the process, however it ends.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -24,15 +23,14 @@ pub(crate) struct Hold {
 
 impl Hold {
     /// Takes the lock of this database; waits some seconds for the one before to end.
-    pub(super) async fn take(database: &Path, is_alone: bool) -> Result<Self, DbError> {
+    pub(super) async fn take(database: &Path) -> Result<Self, DbError> {
         let mut path = database.as_os_str().to_owned();
         path.push(SUFFIX);
         let path = PathBuf::from(path);
         let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
         let file = open.map_err(|source| DbError::Lock { path: path.clone(), source })?;
         for _ in 0..TRIES {
-            let locked = if is_alone { file.try_lock() } else { file.try_lock_shared() };
-            match locked {
+            match file.try_lock() {
                 Ok(()) => return Ok(Self { _file: file }),
                 Err(TryLockError::WouldBlock) => tokio::time::sleep(PAUSE).await,
                 Err(TryLockError::Error(source)) => return Err(DbError::Lock { path, source }),

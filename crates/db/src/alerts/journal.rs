@@ -98,22 +98,20 @@ impl Share {
 }
 
 impl Alerts<'_> {
-    /// Brings what an earlier run left in the journal into the tables. Where this process has the alerts for itself
-    /// and they are in SQLite, writes go to the journal from now on and reach the tables within about a minute; call
-    /// [`Alerts::settle_old`] every few seconds then. Fails after some seconds when another process has the alerts of
-    /// this file for itself, or is at work there while this one wants them for itself.
-    pub async fn keep_journal(&self, is_alone: bool) -> Result<(), DbError> {
-        let Some(file) = self.db.file() else { return Ok(()) };
+    /// Takes the alerts for this process alone, if they are in SQLite; answers whether they are. What an earlier run
+    /// left in the journal is brought into the tables, and writes go to the journal from now on and reach the tables
+    /// within about a minute; call [`Alerts::settle_old`] every few seconds then. Fails after some seconds when
+    /// another process has the alerts of this file.
+    pub async fn keep_journal(&self) -> Result<bool, DbError> {
+        let Some(file) = self.db.file() else { return Ok(false) };
         if self.db.journal().is_some() {
-            return Ok(());
+            return Ok(true);
         }
-        self.db.keep_hold(Hold::take(file, is_alone).await?);
+        self.db.keep_hold(Hold::take(file).await?);
         let journal = Journal::open(self.db).await?;
         journal.settle(self.db).await?;
-        if is_alone {
-            self.db.keep(journal);
-        }
-        Ok(())
+        self.db.keep(journal);
+        Ok(true)
     }
 
     /// Writes what waits in the journal into the tables. Whoever reads or writes one of the tables by a statement that

@@ -148,3 +148,15 @@ pub(crate) async fn the_audit_is_read_backwards_in_pages(db: &Db) {
     assert_eq!(db.audit().forget_before(Timestamp(5)).await.unwrap(), 0);
     assert_eq!(db.audit().forget_before(Timestamp(6)).await.unwrap(), 3);
 }
+
+pub(crate) async fn two_who_forget_the_audit_at_once_forget_each_entry_once(db: &Db) {
+    for n in 0..1_203 {
+        let at = Timestamp(if n < 1_200 { 5 } else { 6 });
+        let id = format!("{n:04}");
+        db.audit().add(&AuditEntry { at, ..entry(&id) }).await.unwrap();
+    }
+    let forget = || async { db.audit().forget_before(Timestamp(6)).await.unwrap() };
+    let (one, other) = tokio::join!(forget(), forget());
+    assert_eq!(one + other, 1_200);
+    assert_eq!(db.audit().page("", "", 9).await.unwrap().len(), 3);
+}

@@ -12,7 +12,7 @@ use crate::notifications::{delivery, told};
 
 async fn with_journal(folder: &Path) -> Db {
     let db = Db::open(&folder.join("saker.db")).await.unwrap();
-    db.alerts().keep_journal(true).await.unwrap();
+    db.alerts().keep_journal().await.unwrap();
     db
 }
 
@@ -48,7 +48,7 @@ async fn what_was_answered_is_there_after_an_end_without_warning() {
     db.close().await;
 
     let db = Db::open(&folder.path().join("saker.db")).await.unwrap();
-    db.alerts().keep_journal(false).await.unwrap();
+    db.alerts().keep_journal().await.unwrap();
     assert_eq!(in_table(folder.path()).await, [("a".to_owned(), AlertStatus::Resolved)]);
     let fingerprint = alert.alert.fingerprint();
     assert_eq!(db.alerts().load(&[fingerprint]).await.unwrap(), [ended]);
@@ -141,34 +141,25 @@ async fn an_entry_that_is_not_understood_stops_the_start_and_stays() {
     insert.execute(&raw).await.unwrap();
     raw.close().await;
     let db = Db::open(&path).await.unwrap();
-    let error = db.alerts().keep_journal(true).await.expect_err("it is of another version");
+    let error = db.alerts().keep_journal().await.expect_err("it is of another version");
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("entry 7"), "{cause}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_the_alerts_for_itself_keeps_others_out_until_it_ends() {
+async fn who_has_the_alerts_keeps_others_out_until_it_ends() {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("saker.db");
     let first = with_journal(folder.path()).await;
-    let second = Db::open(&file).await.unwrap();
-    let alerts = second.alerts();
-    let (alone, shared) = tokio::join!(alerts.keep_journal(true), alerts.keep_journal(false));
-    for refused in [alone, shared] {
-        let text = refused.expect_err("it is held").to_string();
-        assert!(text.contains("saker.db-alarm.lock") && text.contains("state.redis_url"), "{text}");
+    assert!(first.alerts().keep_journal().await.unwrap(), "it has them already");
+    let second = Db::open(&folder.path().join("saker.db")).await.unwrap();
+    let text = second.alerts().keep_journal().await.expect_err("it is held").to_string();
+    for named in ["saker.db-alarm.lock", "db.url", "state.redis_url"] {
+        assert!(text.contains(named), "{text}");
     }
     store(&first, "a", AlertStatus::Firing, 5).await;
     first.close().await;
-    second.alerts().keep_journal(false).await.unwrap();
+    assert!(second.alerts().keep_journal().await.unwrap());
     assert_eq!(in_table(folder.path()).await.len(), 1, "what the first one left is settled");
-    // Those that share the alerts over Redis do so, and nobody has them for itself meanwhile.
-    let third = Db::open(&file).await.unwrap();
-    third.alerts().keep_journal(false).await.unwrap();
-    let alone = Db::open(&file).await.unwrap();
-    assert!(alone.alerts().keep_journal(true).await.is_err());
-    drop((second, third));
-    alone.alerts().keep_journal(true).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,6 +172,6 @@ async fn one_that_comes_while_the_other_ends_waits_for_it() {
         tokio::task::yield_now().await;
         first.close().await;
     };
-    let (came, ()) = tokio::join!(alerts.keep_journal(true), end);
+    let (came, ()) = tokio::join!(alerts.keep_journal(), end);
     came.unwrap();
 }
