@@ -10,6 +10,7 @@ use channels::link::LinkKeys;
 use channels::mute::Subject;
 use channels::window::Window;
 use channels::{Access, Answer, Language, Message, Spec, Urgency, compose, sign};
+use daemon::Poster;
 use db::messages::{MessageRow, Stage};
 use jiff::tz::TimeZone;
 use model::{Fingerprint, Timestamp};
@@ -125,6 +126,8 @@ pub(crate) struct Desked {
 pub(crate) struct Office {
     pub(crate) common: Common,
     pub(crate) http: Client,
+    /// For webhooks.
+    pub(crate) poster: Poster,
     pub(crate) mutes: MuteBook,
     pub(crate) links: Arc<LinkKeys>,
     pub(crate) metrics: Metrics,
@@ -140,6 +143,7 @@ pub(crate) struct Office {
 pub(crate) struct Opening {
     pub(crate) common: Common,
     pub(crate) http: Client,
+    pub(crate) poster: Poster,
     pub(crate) mutes: MuteBook,
     pub(crate) links: LinkKeys,
     pub(crate) metrics: Metrics,
@@ -150,11 +154,12 @@ impl Office {
     /// The office, and the teams that are to be given a sender.
     pub(crate) fn open(opening: Opening) -> (Self, mpsc::Receiver<Desked>) {
         let (hire, hired) = mpsc::channel(TEAMS_MAX);
-        let Opening { common, http, mutes, links, metrics, zone } = opening;
+        let Opening { common, http, poster, mutes, links, metrics, zone } = opening;
         let links = Arc::new(links);
         let office = Self {
             common,
             http,
+            poster,
             mutes,
             links,
             metrics,
