@@ -5,6 +5,7 @@
 //! `repeat_interval_max` and `escalations`.
 
 mod intervals;
+pub(crate) mod objects;
 mod receivers;
 mod routes;
 
@@ -19,12 +20,14 @@ use serde_saphyr::Spanned;
 
 use crate::inhibit::Rule;
 use crate::route::Route;
+use crate::routing::secrets;
 use crate::times::Interval;
 use intervals::IntervalSpec;
 use receivers::ReceiverSpec;
 use routes::{InhibitSpec, RouteSpec};
 
-pub(crate) use receivers::{Integration, Kind};
+pub(crate) use receivers::{Integration, Kind, with_globals};
+pub(crate) use routes::Known;
 
 /// A larger file is refused.
 pub(crate) const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -76,6 +79,8 @@ pub(crate) struct AlertmanagerFile {
     pub(crate) folder: PathBuf,
     /// What is accepted and does not do what one may expect.
     pub(crate) warnings: Vec<String>,
+    /// All of it as it is written, its secrets hidden.
+    pub(crate) document: Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -156,7 +161,10 @@ pub(crate) fn read(text: &str) -> Result<AlertmanagerFile, Vec<Fault>> {
     let receivers = reader.receivers(spec.receivers.unwrap_or_default(), &global);
     let inhibit_rules = reader.inhibit_rules(spec.inhibit_rules.unwrap_or_default());
     let route = match spec.route {
-        Some(route) => Some(reader.root(route, &receivers, &intervals)),
+        Some(route) => {
+            let names = receivers.iter().map(|receiver| receiver.name.as_str()).collect();
+            Some(reader.root(route, &Known { receivers: names, intervals: &intervals }))
+        }
         None => {
             reader.fault(0, "there is no route; add `route:` with a receiver");
             None
@@ -178,6 +186,7 @@ pub(crate) fn read(text: &str) -> Result<AlertmanagerFile, Vec<Fault>> {
             resolve_timeout,
             folder: PathBuf::new(),
             warnings,
+            document: document(text),
         }),
         _ => {
             faults.sort_by_key(|fault| fault.line);
@@ -186,12 +195,18 @@ pub(crate) fn read(text: &str) -> Result<AlertmanagerFile, Vec<Fault>> {
     }
 }
 
+fn document(text: &str) -> Value {
+    let mut document = serde_saphyr::from_str(text).unwrap_or_default();
+    secrets::hide(&mut document);
+    document
+}
+
 fn line_of<T>(spanned: &Spanned<T>) -> u64 {
     spanned.referenced.line()
 }
 
 // The text of the crate for people has a drawing of the place in it; the first line is the message.
-fn yaml_fault(error: &serde_saphyr::Error) -> Fault {
+pub(crate) fn yaml_fault(error: &serde_saphyr::Error) -> Fault {
     let text = error.without_snippet().to_string();
     let first = text.lines().next().unwrap_or("not valid YAML").trim_start_matches("error: ");
     let line = error.location().map_or(0, |location| location.line());

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use channels::link::LinkKeys;
-use daemon::{Clock, Context, Door};
+use daemon::{Clock, Context, Door, Poster};
 use db::Db;
 use model::Timestamp;
 use state::State;
 use tokio::sync::watch;
 
+use crate::claim_end::ClaimEnds;
 use crate::claiming::Claimer;
 use crate::claims::ClaimStore;
 use crate::config::Config;
@@ -32,6 +33,7 @@ use crate::notify::{Way, failed, redraw, sender};
 use crate::people::{self, People};
 use crate::plan::Plan;
 use crate::queue::Queues;
+use crate::routing::{self, store::RoutingStore};
 use crate::silence_end::SilenceEnds;
 use crate::silences::Silences;
 use crate::teller::Teller;
@@ -64,18 +66,19 @@ pub(crate) struct Common {
     pub(crate) claims: ClaimStore,
     pub(crate) maintenance: MaintenanceBook,
     pub(crate) directory: DirectoryStore,
+    pub(crate) routing: RoutingStore,
 }
 
 /// Starts the role; returns the bound address, so port 0 can be asked for.
 pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<SocketAddr> {
-    let plan = Arc::new(Plan::load(&config).context("read the routes and receivers")?);
+    let plan = Plan::load(&config).context("read the routes and receivers")?;
     for warning in &plan.warnings {
         tracing::warn!("{}: {warning}", config.alertmanager_config.display());
     }
     let metrics = Metrics::register(&mut ctx.registry(), &plan.keys());
     metrics.reloaded(true, ctx.clock.now());
-    let (plans_sender, plans) = watch::channel(plan);
     let config = Arc::new(config);
+    let routing = RoutingStore::new(deps.db.clone(), Arc::clone(&config), metrics.clone(), plan);
     let zone = config.time_zone().context("find alarm.time_zone")?;
     // Before anything is read: what an earlier run left in the journal goes into the tables.
     let has_file = deps.db.alerts().keep_journal().await.context("read the journal of alerts")?;
@@ -92,7 +95,8 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
         state: deps.state,
         clock: ctx.clock.clone(),
         metrics,
-        plans,
+        plans: routing.plans(),
+        routing,
     };
     // Before the first notification: one that is silenced cannot be taken back.
     common.silences.load().await.context("read the silences")?;
@@ -101,10 +105,12 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     common.maintenance.load(now).await.context("read the maintenance windows")?;
     ctx.spawn("maintenance", common.maintenance.clone().follow(ctx.clock.clone()));
     common.directory.load().await.context("read users and teams")?;
+    common.routing.load().await.context("read the routes and receivers of the database")?;
     for (name, copy) in [
         ("silences", Followed::Silences(common.silences.clone())),
         ("claims", Followed::Claims(common.claims.clone())),
         ("users and teams", Followed::Directory(common.directory.clone())),
+        ("routes and receivers", Followed::Routing(Box::new(common.routing.clone()))),
     ] {
         ctx.spawn(name, copy.follow(ctx.clock.clone()));
     }
@@ -134,6 +140,8 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     ctx.spawn("upkeep", upkeep.run());
     let ends = SilenceEnds { common: common.clone(), dispatcher: dispatcher.clone() };
     ctx.spawn("silence ends", ends.run());
+    let ends = ClaimEnds::new(common.clone(), dispatcher.clone(), people.office.clone());
+    ctx.spawn("claim ends", ends.run());
     let (intake, writer) = intake::open(common.clone(), config.alerts_max, dispatcher.clone());
     ctx.spawn("intake", writer.run(config.resolve_timeout));
     ctx.spawn("failed messages", failed::run(people.office.clone(), intake.clone()));
@@ -144,19 +152,20 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
         let events = FalconEvents { common, intake, dispatcher: dispatcher.clone(), inboxes };
         ctx.spawn("events of Open-Falcon", events.run());
     }
-    let reloader = Arc::new(Reloader { common: common.clone(), plans: plans_sender });
-    ctx.spawn("route reload", Arc::clone(&reloader).follow(ctx.reloads()));
+    let reloads = follow_reloads(common.routing.clone(), ctx.reloads(), ctx.clock.clone());
+    ctx.spawn("route reload", reloads);
 
     let door = Arc::new(Door::open("alarm.token_file", &config.token_file)?);
     ctx.spawn("tokens", follow_tokens(Arc::clone(&door), ctx.reloads(), Arc::clone(&config)));
     let desk = Desk { common: common.clone(), door: Arc::clone(&door) };
-    let desk = directory_http::routes(Arc::new(desk));
+    let desk = Arc::new(desk);
+    let desk = directory_http::routes(Arc::clone(&desk)).merge(routing::http::routes(desk));
     let frame = web::frame(ctx.clock.clone(), zone);
     let web = Web { common: common.clone(), door, claimer: claimer.clone() };
     let web = web::routes(Arc::new(web), &frame);
     let listen = config.listen;
     let started_at = common.clock.now();
-    let api = Api { common, intake, claimer, reloader, started_at };
+    let api = Api { common, intake, claimer, started_at };
     let people = people::routes(Arc::new(people), &frame);
     ctx.listen(listen, http::routes(Arc::new(api)).merge(people).merge(desk).merge(web)).await
 }
@@ -189,6 +198,7 @@ async fn open_office(
     let opening = Opening {
         common: common.clone(),
         http: ctx.http.clone(),
+        poster: Poster::new()?,
         mutes,
         links: LinkKeys { keys },
         metrics: MessageMetrics::register(&mut ctx.registry()),
@@ -197,8 +207,8 @@ async fn open_office(
     let (office, hired) = Office::open(opening);
     ctx.spawn("senders", sender::run(office.clone(), hired, ctx.clone()));
     ctx.spawn("messages", office.clone().look_after(config.retention));
-    let (easel, requests) = redraw::open();
-    ctx.spawn("messages drawn anew", redraw::run(ctx.http.clone(), requests));
+    let (easel, strokes) = redraw::open(&office.metrics);
+    ctx.spawn("messages drawn anew", redraw::run(office.clone(), strokes));
     let (office_too, claimer) = (office.clone(), claimer.clone());
     let people = People { office: office_too, config: mutes_config, claimer, easel };
     Ok((office, people))
@@ -237,7 +247,6 @@ impl Tellers {
                 queue: self.common.queues.of(&key),
                 key,
                 owner: uuid::Uuid::new_v4().to_string(),
-                http: self.context.http.clone(),
                 office: self.office.clone(),
             };
             self.context.spawn_graceful("notify", move |stop| teller.run(stop));
@@ -245,37 +254,10 @@ impl Tellers {
     }
 }
 
-/// Reads the routes and receivers again.
-#[derive(Debug)]
-pub(crate) struct Reloader {
-    common: Common,
-    plans: watch::Sender<Arc<Plan>>,
-}
-
-impl Reloader {
-    async fn follow(self: Arc<Self>, mut reloads: watch::Receiver<u64>) {
-        while reloads.changed().await.is_ok() {
-            // Told in the log, in metrics and to the caller.
-            let _ = self.reload();
-        }
-    }
-
-    /// All or nothing: with a fault everything stays as it was.
-    pub(crate) fn reload(&self) -> anyhow::Result<()> {
-        let loaded = Plan::load(&self.common.config);
-        self.common.metrics.reloaded(loaded.is_ok(), self.common.clock.now());
-        match loaded {
-            Ok(plan) => {
-                self.common.metrics.touch(&plan.keys());
-                tracing::info!(receivers = plan.receivers.len(), "routes and receivers are loaded");
-                self.plans.send_replace(Arc::new(plan));
-                Ok(())
-            }
-            Err(error) => {
-                let text = format!("{error:#}");
-                tracing::error!(error = text, "the routes and receivers stay as they are");
-                Err(error)
-            }
-        }
+/// Reads the routes and receivers again at every reload.
+async fn follow_reloads(routing: RoutingStore, mut reloads: watch::Receiver<u64>, clock: Clock) {
+    while reloads.changed().await.is_ok() {
+        // Told in the log and in metrics.
+        let _ = routing.reload(clock.now());
     }
 }

@@ -58,10 +58,29 @@ impl Claims {
         self.on(alert, ClaimKind::Acknowledged, now).is_some()
     }
 
-    /// Alerts whose claim ran out or was taken back after `since`, up to `now`.
-    pub(crate) fn ended(&self, since: Timestamp, now: Timestamp) -> Vec<Fingerprint> {
-        let has_ended = |claim: &&ClaimRow| claim.until >= since && claim.until < now;
-        self.claims.values().filter(has_ended).map(|claim| claim.fingerprint).collect()
+    /// Whether somebody had taken the alert up to some time ago. Who is called when nobody takes it is called after
+    /// that time, and not at once.
+    pub(crate) fn was_acknowledged_within(
+        &self,
+        alert: &StoredAlert,
+        span: Duration,
+        now: Timestamp,
+    ) -> bool {
+        self.is_acknowledged(alert, now.minus(span))
+    }
+
+    /// Claims that ran out or were taken back after `since`, up to `now`.
+    pub(crate) fn ended(
+        &self,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> impl Iterator<Item = &ClaimRow> {
+        self.all().filter(move |claim| claim.until >= since && claim.until < now)
+    }
+
+    /// All of them, in no order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &ClaimRow> {
+        self.claims.values()
     }
 
     /// All of them, the latest first.
@@ -178,7 +197,7 @@ pub(crate) mod tests {
     fn the_end_of_a_claim_is_seen_once() {
         let alert = candidate(AlertStatus::Firing, 100, None).alert;
         let claims = Claims::of(vec![claim(&alert, ClaimKind::Acknowledged, 500)]);
-        let ended = |since, now| claims.ended(Timestamp(since), Timestamp(now)).len();
+        let ended = |since, now| claims.ended(Timestamp(since), Timestamp(now)).count();
         assert_eq!((ended(400, 500), ended(400, 501), ended(501, 600)), (0, 1, 0));
     }
 }

@@ -93,6 +93,12 @@ pub struct Config {
     pub falcon_events: FalconEventsConfig,
     /// Files with definitions of templates, by patterns such as `/etc/saker/templates/*.tmpl`.
     pub templates: Vec<String>,
+    /// Who took an alert that still fires is reminded so long before their time ends; zero means not before. Not of
+    /// what they took for less than twice as long.
+    #[serde(with = "duration_text")]
+    pub ack_reminder_before: Duration,
+    /// Whether they are reminded when it has ended, too.
+    pub ack_reminder_at_end: bool,
 }
 
 impl Default for Config {
@@ -124,6 +130,8 @@ impl Default for Config {
             recipients: BTreeMap::new(),
             falcon_events: FalconEventsConfig::default(),
             templates: Vec::new(),
+            ack_reminder_before: Duration::from_secs(15 * 60),
+            ack_reminder_at_end: true,
         }
     }
 }
@@ -345,7 +353,14 @@ impl Config {
         }
         for (position, receiver) in self.receivers.iter().enumerate() {
             let twin = self.receivers[..position].iter().any(|other| other.name == receiver.name);
-            receiver.validate(position, twin, faults);
+            let mut found = receiver.faults();
+            if twin {
+                let fault = format!("{:?} is there twice; give each its own name", receiver.name);
+                found.push(("name".to_owned(), fault));
+            }
+            for (field, fault) in found {
+                faults.add(&format!("alarm.receivers[{position}].{field}"), fault);
+            }
         }
     }
 
@@ -430,15 +445,12 @@ impl MutesConfig {
 }
 
 impl ReceiverConfig {
-    fn validate(&self, position: usize, name_is_taken: bool, faults: &mut Faults) {
-        let mut add = |field: &str, fault: String| {
-            faults.add(&format!("alarm.receivers[{position}].{field}"), fault);
-        };
+    /// What is wrong with it, each with its field.
+    pub(crate) fn faults(&self) -> Vec<(String, String)> {
+        let mut faults = Vec::new();
+        let mut add = |field: &str, fault: String| faults.push((field.to_owned(), fault));
         if self.name.is_empty() || self.name.len() > RECEIVER_NAME_BYTES_MAX {
             add("name", format!("must have 1 to {RECEIVER_NAME_BYTES_MAX} bytes"));
-        }
-        if name_is_taken {
-            add("name", format!("{:?} is there twice; give each receiver its own name", self.name));
         }
         let needs_no_address = self.dry_run && self.webhook_url.0.is_empty();
         if self.bots.is_empty() && !needs_no_address && !is_web_address(&self.webhook_url.0) {
@@ -479,6 +491,7 @@ impl ReceiverConfig {
         if self.concurrency == 0 || self.concurrency > 256 {
             add("concurrency", "must be between 1 and 256".to_owned());
         }
+        faults
     }
 }
 

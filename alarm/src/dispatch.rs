@@ -284,7 +284,7 @@ fn ticket_of(flush: Flush, plan: &Plan, now: Timestamp) -> (String, u8, Ticket) 
     let Flush { labels, alerts, left_out, is_repeat, priority, event_at, mark, .. } = flush;
     let group_key = group_key(leaf, &labels);
     let group = model::Labels::from_pairs([("group", &group_key)]).hash();
-    let repeat_interval = u64::try_from(flush.repeat_interval.as_millis()).unwrap_or(u64::MAX);
+    let repeat_interval = millis(flush.repeat_interval);
     let ticket = Ticket {
         group,
         group_key,
@@ -293,9 +293,14 @@ fn ticket_of(flush: Flush, plan: &Plan, now: Timestamp) -> (String, u8, Ticket) 
         left_out,
         is_repeat,
         is_escalation: leaf.escalates_after.is_some(),
+        escalates_after_ms: millis(leaf.escalates_after.unwrap_or_default()),
         repeat_interval_ms: repeat_interval,
         at: now,
         event_at,
     };
     (format!("{group:016x}-{mark:016x}"), priority, ticket)
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

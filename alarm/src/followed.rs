@@ -7,6 +7,7 @@ use db::DbError;
 
 use crate::claims::ClaimStore;
 use crate::directory_store::DirectoryStore;
+use crate::routing::store::RoutingStore;
 use crate::silences::Silences;
 
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
@@ -22,6 +23,7 @@ pub(crate) enum Followed {
     Silences(Silences),
     Claims(ClaimStore),
     Directory(DirectoryStore),
+    Routing(Box<RoutingStore>),
 }
 
 impl Followed {
@@ -43,6 +45,7 @@ impl Followed {
             Self::Silences(silences) => silences.stamp().await?,
             Self::Claims(claims) => claims.stamp().await?,
             Self::Directory(directory) => directory.stamp().await?,
+            Self::Routing(routing) => routing.stamp().await?,
         };
         if !seen.is_news(stamp) {
             return Ok(());
@@ -51,6 +54,7 @@ impl Followed {
             Self::Silences(silences) => silences.load().await?,
             Self::Claims(claims) => claims.load().await?,
             Self::Directory(directory) => directory.load().await?,
+            Self::Routing(routing) => routing.load().await?,
         }
         *seen = Seen { stamp: Some(stamp), trusted: 0 };
         Ok(())
@@ -61,6 +65,7 @@ impl Followed {
             Self::Silences(_) => "silences",
             Self::Claims(_) => "claims",
             Self::Directory(_) => "users and teams",
+            Self::Routing(_) => "routes and receivers",
         }
     }
 }

@@ -14,7 +14,7 @@ use axum::routing::get;
 use channels::callback::{Callback, CallbackSpec, Click, Incoming};
 use channels::handle::{self, Act};
 use channels::redraw::Held;
-use channels::{Language, Request, slack};
+use channels::{Language, slack};
 use daemon::page::Words;
 use db::DbError;
 use db::claims::ClaimKind;
@@ -24,7 +24,7 @@ use crate::claim_page::words;
 use crate::claiming::Wanted;
 use crate::mutes::Wish;
 use crate::notify::buttons::{HANDLE_LIFE, Handled};
-use crate::notify::redraw::Drawn;
+use crate::notify::redraw::{Drawn, Stroke};
 use crate::people::People;
 
 /// A repeated event is noticed for so long: as long as its button works, since some platforms sign no time.
@@ -67,12 +67,11 @@ async fn take(
                     Said::only("It could not be stored; press again. / 未能保存,请重试。")
                 }
             };
-            if let Some(request) = said.request(spec, &click)
-                && people.easel.try_send(request).is_err()
-            {
-                tracing::warn!("too many messages are to be drawn anew; one stays as it is");
+            let answer = answer(spec, &click, &said);
+            if let Some(stroke) = said.stroke(spec, click) {
+                people.easel.put(stroke);
             }
-            answer(spec, &click, &said)
+            answer
         }
         Err(_) => {
             people.office.metrics.refused_callback(spec.kind());
@@ -103,17 +102,22 @@ impl Said {
     }
 
     /// What is to be sent besides the answer.
-    fn request(&self, spec: &CallbackSpec, click: &Click) -> Option<Request> {
-        let drawn = self.drawn.as_ref();
-        let redrawn = drawn
-            // A bot of another platform has sent its own copy.
-            .filter(|drawn| drawn.bot.spec.family() == spec.kind())
-            .and_then(|drawn| drawn.bot.spec.channel().redraw(&drawn.message, &click.place));
+    fn stroke(self, spec: &CallbackSpec, click: Click) -> Option<Stroke> {
+        // A bot of another platform has sent its own copy.
+        let drawn = self.drawn.filter(|drawn| drawn.bot.spec.family() == spec.kind());
         match spec {
             CallbackSpec::Slack { .. } => {
-                redrawn.or_else(|| slack::whisper(&click.place, &self.text))
+                let redraw = |drawn: Drawn| {
+                    drawn.bot.spec.channel().redraw(&drawn.message, &click.place, "")
+                };
+                let redrawn = drawn.and_then(redraw);
+                redrawn.or_else(|| slack::whisper(&click.place, &self.text)).map(Stroke::Ready)
             }
-            _ => redrawn,
+            CallbackSpec::WeCom { .. } | CallbackSpec::Telegram { .. } => {
+                drawn.map(|drawn| Stroke::Message(Box::new(drawn), click.place))
+            }
+            // The others take it with the answer, or have nothing to draw on.
+            _ => None,
         }
     }
 }

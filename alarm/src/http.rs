@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::StatusCode;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use daemon::page::is_same_origin;
 use db::DbError;
 use db::alerts::{AlertSearch, AlertStatus};
 use model::Timestamp;
 use wire::alert::{self, Receiver as ReceiverName};
 
-use crate::app::{Common, Reloader};
+use crate::app::Common;
 use crate::claim_http;
 use crate::claiming::Claimer;
 use crate::intake::{Intake, IntakeError, check};
@@ -33,7 +35,6 @@ pub(crate) struct Api {
     pub(crate) common: Common,
     pub(crate) intake: Intake,
     pub(crate) claimer: Claimer,
-    pub(crate) reloader: Arc<Reloader>,
     pub(crate) started_at: Timestamp,
 }
 
@@ -46,13 +47,26 @@ pub(crate) fn routes(api: Arc<Api>) -> Router {
         .route("/api/v2/status", get(status))
         .route("/api/v2/receivers", get(list_receivers))
         .route("/api/v1/alerts", axum::routing::any(gone))
+        .route("/api/v1/silences", axum::routing::any(gone))
+        .route("/api/v1/silence/{id}", axum::routing::any(gone))
+        .route("/api/v1/status", axum::routing::any(gone))
         .route("/-/reload", axum::routing::post(reload))
         .merge(silence_http::routes())
         .merge(claim_http::routes())
         .merge(noise::routes())
         .merge(preview::routes())
         .merge(texts::preview::routes())
+        .layer(middleware::from_fn(from_own_pages))
         .with_state(api)
+}
+
+/// A page of another site can have a browser post here without anybody noticing, but it cannot hide where it comes
+/// from. Programs do not say, and pass.
+async fn from_own_pages(request: Request, next: Next) -> Response {
+    if request.method().is_safe() || is_same_origin(request.headers()) {
+        return next.run(request).await;
+    }
+    error(StatusCode::FORBIDDEN, "a page of another site cannot change anything here")
 }
 
 async fn post_alerts(State(api): State<Arc<Api>>, body: Result<Bytes, BytesRejection>) -> Response {
@@ -197,7 +211,7 @@ async fn status(State(api): State<Arc<Api>>) -> Response {
 }
 
 async fn reload(State(api): State<Arc<Api>>) -> Response {
-    match api.reloader.reload() {
+    match api.common.routing.reload(api.common.clock.now()) {
         Ok(()) => StatusCode::OK.into_response(),
         Err(fault) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("{fault:#}")),
     }

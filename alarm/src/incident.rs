@@ -18,6 +18,10 @@ pub(crate) enum Act {
     TakenBack,
     /// Its time was over before the alert was: whoever is to be told hears of it again.
     RanOut,
+    /// Who took it was reminded of the end.
+    Reminded,
+    /// Who took it was to be reminded, and nothing reaches them.
+    Unreached,
 }
 
 /// A step in the life of a claim.
@@ -51,7 +55,12 @@ pub(crate) fn steps(
             ClaimKind::Snoozed => &mut next_snooze,
         };
         let told = Step {
-            act: if step.act == ClaimAct::Made { Act::Made } else { Act::TakenBack },
+            act: match step.act {
+                ClaimAct::Made => Act::Made,
+                ClaimAct::TakenBack => Act::TakenBack,
+                ClaimAct::Reminded => Act::Reminded,
+                ClaimAct::Unreached => Act::Unreached,
+            },
             at: step.at,
             by: &step.by,
             kind: claim.kind,
@@ -62,7 +71,9 @@ pub(crate) fn steps(
         if step.act == ClaimAct::Made && claim.until < last && claim.until < *next {
             steps.push(Step { act: Act::RanOut, at: claim.until, by: "", ..told });
         }
-        *next = step.at;
+        if !step.act.is_reminder() {
+            *next = step.at;
+        }
         steps.push(told);
     }
     steps.sort_by_key(|step| std::cmp::Reverse(step.at));
@@ -89,6 +100,8 @@ pub(crate) fn step_json(step: &Step<'_>) -> Value {
         Act::Made => ClaimAct::Made.as_str(),
         Act::TakenBack => ClaimAct::TakenBack.as_str(),
         Act::RanOut => "ran_out",
+        Act::Reminded => ClaimAct::Reminded.as_str(),
+        Act::Unreached => ClaimAct::Unreached.as_str(),
     };
     json!({
         "act": act, "kind": step.kind.as_str(), "at": step.at.rfc3339(), "by": step.by,
@@ -146,6 +159,19 @@ mod tests {
             (Act::Made, 15),
             (Act::Made, 10),
         ];
+        assert_eq!(told(&steps, 99, None), expected);
+    }
+
+    #[test]
+    fn a_reminder_is_told_of_and_the_claim_runs_out_all_the_same() {
+        let kind = ClaimKind::Acknowledged;
+        let steps = [
+            stored(ClaimAct::Unreached, kind, 51, 50),
+            stored(ClaimAct::Reminded, kind, 40, 50),
+            stored(ClaimAct::Made, kind, 10, 50),
+        ];
+        let expected =
+            [(Act::Unreached, 51), (Act::RanOut, 50), (Act::Reminded, 40), (Act::Made, 10)];
         assert_eq!(told(&steps, 99, None), expected);
     }
 

@@ -10,7 +10,7 @@ use model::{Fingerprint, Labels, Matcher};
 use crate::matchers::matchers_all;
 
 /// What keeps what quiet.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Rule {
     /// May be empty.
     pub(crate) name: String,

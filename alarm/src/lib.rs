@@ -6,6 +6,7 @@ mod severity;
 
 mod amconfig;
 mod app;
+mod claim_end;
 mod claim_http;
 mod claim_page;
 mod claiming;
@@ -41,8 +42,10 @@ mod plan;
 mod preview;
 mod queue;
 mod recipients;
+mod reminder;
 mod rotation;
 mod route;
+mod routing;
 mod silence;
 mod silence_end;
 mod silence_http;

@@ -12,6 +12,8 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::intake::Refusal;
 use crate::pipeline::Reason;
+use crate::plan::Stored;
+use crate::routing::ObjectKind;
 use crate::severity::Severity;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -48,9 +50,24 @@ pub(crate) struct SuppressedLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ObjectLabels {
+    kind: &'static str,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct LeftOutLabels {
+    kind: String,
+    name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct OutcomeLabel {
     result: &'static str,
 }
+
+/// Objects that are named; the others are counted only.
+const LEFT_OUT_NAMED_MAX: usize = 50;
 
 type Durations = Family<ReceiverLabel, Histogram>;
 
@@ -84,6 +101,8 @@ pub(crate) struct Metrics {
     /// Alerts that shared a group because there were too many.
     pub(crate) overflowed: Counter,
     falcon_events: Family<OutcomeLabel, Counter>,
+    routing_objects: Family<ObjectLabels, Gauge>,
+    left_out: Family<LeftOutLabels, Gauge>,
 }
 
 impl Metrics {
@@ -153,6 +172,16 @@ impl Metrics {
                 "falcon_events",
                 "Events of Open-Falcon's judges; bad and refused ones were put aside",
             ),
+            routing_objects: add(
+                registry,
+                "routing_objects",
+                "Routes, receivers and the like in the database; what is left out cannot be used",
+            ),
+            left_out: add(
+                registry,
+                "left_out_routing_object",
+                "1 for each object of the database that cannot be used; page /routing says why",
+            ),
         };
         for result in ["accepted", "bad", "refused"] {
             metrics.falcon_events(result, 0);
@@ -162,6 +191,7 @@ impl Metrics {
             drop(metrics.pings.get_or_create(&OutcomeLabel { result }));
         }
         metrics.touch_totals();
+        metrics.set_routing_objects(&[]);
         metrics.touch(receivers);
         metrics
     }
@@ -215,6 +245,24 @@ impl Metrics {
 
     pub(crate) fn falcon_events(&self, result: &'static str, events: u64) {
         self.falcon_events.get_or_create(&OutcomeLabel { result }).inc_by(events);
+    }
+
+    /// Counts the objects of the database, and names those that are left out.
+    pub(crate) fn set_routing_objects(&self, objects: &[Stored]) {
+        for (state, is_bad) in [("used", false), ("left_out", true)] {
+            for kind in ObjectKind::ALL.map(ObjectKind::as_str) {
+                let is_it = |one: &&Stored| one.kind == kind && one.fault.is_empty() != is_bad;
+                let count = i64::try_from(objects.iter().filter(is_it).count());
+                let labels = ObjectLabels { kind, state };
+                self.routing_objects.get_or_create(&labels).set(count.unwrap_or(i64::MAX));
+            }
+        }
+        self.left_out.clear();
+        let bad = objects.iter().filter(|one| !one.fault.is_empty()).take(LEFT_OUT_NAMED_MAX);
+        for Stored { kind, name, .. } in bad {
+            let labels = LeftOutLabels { kind: kind.to_owned(), name: name.to_owned() };
+            self.left_out.get_or_create(&labels).set(1);
+        }
     }
 
     pub(crate) fn took_in_at(&self, now: model::Timestamp) {
@@ -302,6 +350,7 @@ mod tests {
             "alarm_queued_events{receiver=\"ops\"} 0",
             "alarm_notification_delay_seconds_count{receiver=\"ops\"} 0",
             "alarm_leases_expired_total 0",
+            "alarm_routing_objects{kind=\"route\",state=\"left_out\"} 0",
             "alarm_store_failures_total 0",
             "alarm_undelivered_notifications 0",
             "alarm_last_intake_timestamp_seconds 0.0",

@@ -42,6 +42,8 @@ pub(crate) struct Round<'a> {
     pub(crate) repeats_before: Option<Timestamp>,
     /// Whether the receiver is told because nobody took the alerts.
     pub(crate) is_escalation: bool,
+    /// If so, how long nobody must have had them.
+    pub(crate) escalates_after: Duration,
     /// All silences.
     pub(crate) silences: &'a [Silence],
     /// Who took which alert, and what was put off.
@@ -200,9 +202,13 @@ fn snoozed(candidate: &Candidate, round: &Round<'_>) -> Option<Reason> {
 
 fn acknowledged(candidate: &Candidate, round: &Round<'_>) -> Option<Reason> {
     let is_told_again = candidate.told.as_ref().is_some_and(|told| told.sent.is_some());
-    let is_held = candidate.alert.status == AlertStatus::Firing
-        && (round.is_escalation || is_told_again)
-        && round.claims.is_acknowledged(&candidate.alert, round.now);
+    let (alert, claims, now) = (&candidate.alert, round.claims, round.now);
+    let is_held = alert.status == AlertStatus::Firing
+        && match round.is_escalation {
+            // Who is called when nobody takes it gives the next one as much time as the first.
+            true => claims.was_acknowledged_within(alert, round.escalates_after, now),
+            false => is_told_again && claims.is_acknowledged(alert, now),
+        };
     is_held.then_some(Reason::Acknowledged)
 }
 
@@ -297,6 +303,7 @@ pub(crate) mod tests {
             repeat_interval: HOUR,
             repeats_before: None,
             is_escalation: false,
+            escalates_after: Duration::ZERO,
             silences: &[],
             claims,
             maintenance: &NOTHING_WORKED_ON,
@@ -364,6 +371,16 @@ pub(crate) mod tests {
         assert_eq!(reason(alert.clone(), &news), None, "the first message goes out");
         let called = Round { is_escalation: true, ..round(&receiver, 5_000, &claims) };
         assert_eq!(reason(alert.clone(), &called), Some(Reason::Acknowledged));
+        let escalates_after = Duration::from_secs(2);
+        let called =
+            |now| Round { is_escalation: true, escalates_after, ..round(&receiver, now, &claims) };
+        let late = Some(Reason::Acknowledged);
+        assert_eq!(
+            reason(alert.clone(), &called(11_000)),
+            late,
+            "time for the next one to take it"
+        );
+        assert_eq!(reason(alert.clone(), &called(11_001)), None, "and nobody did");
         let told = candidate(AlertStatus::Firing, 0, Some((AlertStatus::Firing, 0, 1)));
         let repeat =
             Round { repeats_before: Some(Timestamp(5_000)), ..round(&receiver, 5_000, &claims) };

@@ -1,16 +1,18 @@
 //! Who is told what: the routing tree, the receivers, what keeps what quiet, and when. It comes from our own
 //! settings or from a file of Alertmanager, and is the same thing from then on.
 
+mod joined;
 mod written;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use db::alerts::{DeliveryResult, StoredAlert, Told};
-use model::Fingerprint;
+use model::{Fingerprint, Timestamp};
+use serde_json::{Value, json};
 use template::Library;
 
 use crate::amconfig::{self, AlertmanagerFile, Fault, ReceiverSettings};
@@ -21,12 +23,30 @@ use crate::notify::{Receiver, Way};
 use crate::pipeline::Reason;
 use crate::recipients::Recipient;
 use crate::route::{GroupBy, Options, Repeat, Route, Tree};
+use crate::routing::secrets;
 use crate::texts::{self, files};
 use crate::times::Interval;
 
 /// The longest key of a receiver in the notification log.
 const KEY_BYTES_MAX: usize = 60;
 const INTEGRATIONS_MAX: usize = 1024;
+
+/// An object of the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// What it is; any word, if it was written by hand.
+    pub(crate) kind: String,
+    /// Its name among those of its kind.
+    pub(crate) name: String,
+    /// Grows with every change.
+    pub(crate) version: i64,
+    /// When it was changed last.
+    pub(crate) changed_at: Timestamp,
+    /// By whom.
+    pub(crate) changed_by: String,
+    /// Why it is left out; empty when it is in use.
+    pub(crate) fault: String,
+}
 
 /// All decisions about who is told; never changed, but replaced as a whole by a reload.
 #[derive(Debug)]
@@ -51,6 +71,14 @@ pub(crate) struct Plan {
     pub(crate) library: Arc<Library>,
     /// Routes, receivers and inhibition as a file of Alertmanager, without secrets: what its tools read.
     pub(crate) original: String,
+    /// Where what the database does not hold comes from: a path, or `saker.toml`.
+    pub(crate) origin: String,
+    /// What stands there, as a file of Alertmanager with its secrets hidden.
+    pub(crate) document: Value,
+    /// What the database holds, and what of it is left out.
+    pub(crate) stored: Vec<Stored>,
+    /// The whole tree.
+    pub(crate) root: Route,
     of_receiver: HashMap<String, Vec<usize>>,
 }
 
@@ -74,6 +102,7 @@ impl Plan {
             anyhow::anyhow!("{}: {}", path.display(), list.join("; "))
         })?;
         plan.address(config)?;
+        plan.origin = path.display().to_string();
         Ok(plan)
     }
 
@@ -132,7 +161,9 @@ impl Plan {
             integrations.push((settings.name.clone(), Receiver::from_config(settings, &library)?));
         }
         let plan = Self::new(route(Vec::new(), None, routes), integrations, config.resolve_timeout);
-        Ok(Self { library, ..plan })
+        let mut document = json!({ "receivers": &config.receivers });
+        secrets::hide(&mut document);
+        Ok(Self { library, document, ..plan })
     }
 
     /// From a file of Alertmanager. The files that it names add to the library.
@@ -141,7 +172,7 @@ impl Plan {
         skip_unsupported: bool,
         mut library: Library,
     ) -> Result<Self, Vec<Fault>> {
-        let AlertmanagerFile { route, receivers, inhibit_rules, intervals, .. } = file;
+        let AlertmanagerFile { route, receivers, inhibit_rules, intervals, document, .. } = file;
         let (mut integrations, mut faults, mut warnings) = (Vec::new(), Vec::new(), file.warnings);
         match files::add(&mut library, &file.folder, &file.templates) {
             Ok(unused) => warnings.extend(
@@ -177,7 +208,17 @@ impl Plan {
         }
         let original = written::original(&route, &names, &inhibit_rules);
         let plan = Self::new(route, integrations, file.resolve_timeout);
-        Ok(Self { inhibit_rules, intervals, receivers: names, warnings, library, original, ..plan })
+        let receivers = names;
+        Ok(Self {
+            inhibit_rules,
+            intervals,
+            receivers,
+            warnings,
+            library,
+            original,
+            document,
+            ..plan
+        })
     }
 
     fn new(root: Route, named: Vec<(String, Receiver)>, resolve_timeout: Duration) -> Self {
@@ -190,7 +231,8 @@ impl Plan {
         }
         let original = written::original(&root, &receivers, &[]);
         Self {
-            tree: Tree::new(root),
+            tree: Tree::new(root.clone()),
+            root,
             inhibit_rules: Vec::new(),
             intervals: BTreeMap::new(),
             integrations,
@@ -200,6 +242,9 @@ impl Plan {
             warnings: Vec::new(),
             library: Arc::new(template::alertmanager::library()),
             original,
+            origin: "saker.toml".to_owned(),
+            document: Value::Null,
+            stored: Vec::new(),
             of_receiver,
         }
     }
@@ -242,6 +287,11 @@ impl Plan {
             }
         }
         told
+    }
+
+    /// After how long somebody else is called, each span once.
+    pub(crate) fn escalates_after(&self) -> BTreeSet<Duration> {
+        self.tree.leaves().iter().filter_map(|leaf| leaf.escalates_after).collect()
     }
 
     /// Keys of all integrations.

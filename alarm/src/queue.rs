@@ -34,6 +34,9 @@ pub(crate) struct Ticket {
     pub(crate) is_repeat: bool,
     /// Whether the receiver is told because nobody took the alerts.
     pub(crate) is_escalation: bool,
+    /// If so, after how long without anybody.
+    #[serde(default)]
+    pub(crate) escalates_after_ms: u64,
     /// After how long what fires is told again, as things stand.
     pub(crate) repeat_interval_ms: u64,
     /// When it was decided.
@@ -292,6 +295,7 @@ mod tests {
             left_out: 0,
             is_repeat: false,
             is_escalation: false,
+            escalates_after_ms: 0,
             repeat_interval_ms: 1,
             at: Timestamp(1),
             event_at: Timestamp(1),

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use model::{Labels, Matcher, Timestamp};
+use model::{Labels, MatchOp, Matcher, Timestamp};
 use thiserror::Error;
 use wire::silence::{
     GettableSilence, PostableSilence, SilenceMatcher, SilenceState, SilenceStatus,
@@ -163,13 +163,13 @@ impl Silence {
         }
     }
 
-    /// Whether every one of these matchers is among its own: what a list is narrowed by.
+    /// Whether every one of these matchers is among its own, letter for letter: what a list is narrowed by. What
+    /// is found so is often ended next, and then nothing else must be among it.
     pub(crate) fn is_about(&self, filter: &[Matcher]) -> bool {
-        filter.iter().all(|wanted| {
-            self.written
-                .iter()
-                .any(|own| own.name == wanted.name && own.is_equal && wanted.matches(&own.value))
-        })
+        let is = |own: &Matcher, wanted: &Matcher| {
+            own.op == wanted.op && own.name == wanted.name && own.value == wanted.value
+        };
+        filter.iter().all(|wanted| self.matchers.iter().any(|own| is(own, wanted)))
     }
 
     fn check(&self, now: Timestamp) -> Result<(), SilenceFault> {
@@ -179,7 +179,7 @@ impl Silence {
         if self.ends_at < now {
             return Err(SilenceFault::InThePast);
         }
-        if self.matchers.iter().all(Matcher::matches_empty) {
+        if self.matchers.iter().all(wants_nothing) {
             return Err(SilenceFault::MatchesEverything);
         }
         if self.created_by.chars().count() > AUTHOR_CHARS_MAX {
@@ -190,6 +190,12 @@ impl Silence {
         }
         Ok(())
     }
+}
+
+/// Whether a matcher asks nothing of an alert. One that says what a label is *not* asks something, though it takes
+/// alerts without the label: with `severity!="critical"` all but those are silenced.
+fn wants_nothing(matcher: &Matcher) -> bool {
+    matches!(matcher.op, MatchOp::Equal | MatchOp::Regex) && matcher.matches_empty()
 }
 
 /// What a post changes: the silences to store, the one that holds from now on last.
@@ -249,6 +255,7 @@ pub(crate) fn expire(silence: &Silence, now: Timestamp) -> Option<Silence> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::matchers::parse_matcher;
 
     const NOW: Timestamp = Timestamp(1_760_000_000_000);
     const HOUR: Duration = Duration::from_secs(3600);
@@ -370,6 +377,9 @@ pub(crate) mod tests {
         assert_eq!(fault(long), SilenceFault::TooLong("comment", "4096 bytes"));
         let known = vec![good.clone(), good.clone(), good.clone()];
         assert_eq!(changed(&known, good, NOW).unwrap_err(), SilenceFault::TooMany(3));
+        let but_for = SilenceMatcher { is_equal: false, ..matcher("severity", "critical", false) };
+        let all_but = silence("", vec![but_for], NOW);
+        assert_eq!(changed(&[], all_but, NOW).map(|stored| stored.len()), Ok(1));
         let broken = PostableSilence {
             id: None,
             matchers: vec![matcher("a", "(", true)],
@@ -391,9 +401,20 @@ pub(crate) mod tests {
 
     #[test]
     fn a_list_is_narrowed_by_what_the_matchers_name() {
-        let silence = silence("a", vec![matcher("team", "db", false)], NOW);
-        let filter = |value: &str| [Matcher::equal("team", value)];
-        assert!(silence.is_about(&filter("db")) && !silence.is_about(&filter("web")));
-        assert!(!silence.is_about(&[Matcher::equal("host", "a")]));
+        let not = SilenceMatcher { is_equal: false, ..matcher("host", "a|b", true) };
+        let silence = silence("a", vec![matcher("team", "db", false), not], NOW);
+        for (filter, is_found) in [
+            ("team=db", true),
+            ("team=web", false),
+            ("nothing=x", false),
+            ("host!~a|b", true),
+            // Of what it is about, but not what it says: to end what is found so would end too much.
+            ("team!=web", false),
+            ("team=~d.*", false),
+            ("host!~a", false),
+        ] {
+            let filter = parse_matcher(filter).unwrap();
+            assert_eq!(silence.is_about(std::slice::from_ref(&filter)), is_found, "{filter:?}");
+        }
     }
 }

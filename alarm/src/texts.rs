@@ -16,7 +16,7 @@ use template::alertmanager::{LIMITS, Reader, data, own};
 use template::{Escape, Library, Template, Value};
 use wire::alert::WebhookMessage;
 
-pub(crate) use alertmanager::{texts_of, unused_keys};
+pub(crate) use alertmanager::{DEFAULTS, texts_of, unused_keys};
 
 /// A longer title is cut.
 const TITLE_BYTES_MAX: usize = 300;

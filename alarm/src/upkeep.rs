@@ -75,15 +75,6 @@ impl Upkeep {
         });
         let mut offered =
             if is_due { self.offer_held_back(Reason::Silenced).await } else { Ok(()) };
-        let since = self.freed_until.unwrap_or(now.minus(LEARNED_WITHIN));
-        let unclaimed = self.common.claims.known().ended(since, now);
-        if !unclaimed.is_empty() {
-            // Who took it did not end it in time: everybody hears of it again.
-            let is_repeat = true;
-            self.dispatcher.tell(Message::Offer { fingerprints: unclaimed, is_repeat }).await;
-            let snoozed = self.offer_held_back(Reason::Snoozed).await;
-            offered = offered.and(snoozed);
-        }
         let ended_at = self.common.maintenance.known().ended_at();
         if self.freed_until.is_none() || ended_at > self.offered_end {
             offered = offered.and(self.offer_held_back(Reason::Maintenance).await);
@@ -100,20 +91,7 @@ impl Upkeep {
     }
 
     async fn offer_held_back(&self, reason: Reason) -> anyhow::Result<()> {
-        let keys = self.common.plans.borrow().keys();
-        for key in keys {
-            let mut after = Fingerprint(0);
-            loop {
-                let table = self.common.db.alerts();
-                let held = table.held_back(&key, reason.as_str(), after, ALERTS_PER_QUERY).await?;
-                let Some((last, ..)) = held.last() else { break };
-                after = *last;
-                let fingerprints = held.into_iter().map(|(fingerprint, ..)| fingerprint).collect();
-                let offer = Message::Offer { fingerprints, is_repeat: false };
-                self.dispatcher.tell(offer).await;
-            }
-        }
-        Ok(())
+        offer_held_back(&self.common, &self.dispatcher, reason).await
     }
 
     async fn measure(&self, now: Timestamp) -> anyhow::Result<()> {
@@ -152,10 +130,34 @@ impl Upkeep {
             + steps
             + stand_ins
             + acks
-            + self.common.db.alerts().prune(now.minus(retention)).await?;
+            + self.common.db.alerts().prune(now.minus(retention)).await?
+            // Hbs does so too, where it shares the database.
+            + self.common.db.audit().forget_before(now.minus(db::audit::KEPT)).await?;
         if rows > 0 {
             tracing::info!(rows, "forgot what is older than alarm.retention");
         }
         Ok(())
     }
+}
+
+/// Offers the receivers what was held back for a reason.
+pub(crate) async fn offer_held_back(
+    common: &Common,
+    dispatcher: &Dispatcher,
+    reason: Reason,
+) -> anyhow::Result<()> {
+    let keys = common.plans.borrow().keys();
+    for key in keys {
+        let mut after = Fingerprint(0);
+        loop {
+            let table = common.db.alerts();
+            let held = table.held_back(&key, reason.as_str(), after, ALERTS_PER_QUERY).await?;
+            let Some((last, ..)) = held.last() else { break };
+            after = *last;
+            let fingerprints = held.into_iter().map(|(fingerprint, ..)| fingerprint).collect();
+            let offer = Message::Offer { fingerprints, is_repeat: false };
+            dispatcher.tell(offer).await;
+        }
+    }
+    Ok(())
 }

@@ -143,6 +143,7 @@ impl View {
                         groups.entry((labels.to_string(), at)).or_insert((labels, Vec::new()));
                     let mut alert = alert.clone();
                     alert.status.muted_by = muted_by;
+                    alert.receivers.retain(|one| wanted.takes_receiver(&one.name));
                     group.1.push(alert);
                 }
             }
@@ -316,5 +317,8 @@ receivers: [{name: default}, {name: db}, {name: night}]
         assert_eq!(groups(&[("receiver", "night")]), muted);
         let night = view.groups(&read(&[("receiver", "night")]).unwrap());
         assert_eq!(night[0].alerts[0].status.muted_by, ["never"]);
+        let names: Vec<&str> =
+            night[0].alerts[0].receivers.iter().map(|r| r.name.as_str()).collect();
+        assert_eq!(names, ["night"], "of the receivers only those asked for");
     }
 }

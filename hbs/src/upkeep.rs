@@ -22,8 +22,6 @@ const UNSTORED_MAX: Duration = Duration::from_secs(120);
 const FILE_KEPT: Duration = Duration::from_secs(86_400);
 /// Maintenance that is over is kept for so long.
 const WINDOW_KEPT: Duration = Duration::from_secs(90 * 86_400);
-/// Entries of the audit are kept for so long: two years.
-const AUDIT_KEPT: Duration = Duration::from_secs(2 * 366 * 86_400);
 /// Hosts that one transaction forgets.
 const PURGE_MAX: u32 = 1000;
 /// Every so many rounds the database is asked what others have stored.
@@ -79,7 +77,7 @@ async fn keep_once(
         purge_hosts(app, now).await?;
         purge_files(&app.db, &snapshot, now).await?;
         app.db.maintenances().forget_before(now.minus(WINDOW_KEPT)).await?;
-        app.db.audit().forget_before(now.minus(AUDIT_KEPT)).await?;
+        app.db.audit().forget_before(now.minus(db::audit::KEPT)).await?;
     }
     Ok(())
 }

@@ -18,7 +18,8 @@ use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use wire::alert::PostableAlert;
 
-use crate::outbox::{News, Parcel, Told};
+use crate::outbox::Parcel;
+use crate::told::{News, Told};
 
 /// A refusal is quoted in the log up to here.
 const ANSWER_CHARS_MAX: usize = 200;

@@ -29,13 +29,14 @@ use crate::config::Links;
 use crate::eval::{Alone, Evaluator};
 use crate::group::{GroupRun, Health};
 use crate::metrics::Metrics;
-use crate::outbox::{self, News, Outbox};
+use crate::outbox::{self, Outbox};
 use crate::pass::Passes;
 use crate::query;
 use crate::rule_file::{Defaults, read_group};
 use crate::rules::RuleGroup;
 use crate::shard::Leave;
 use crate::template::Surroundings;
+use crate::told::News;
 use crate::wave::{self, Concern};
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);

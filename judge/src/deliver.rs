@@ -12,8 +12,10 @@ use tokio::time::Instant;
 use crate::alarm::{Alarm, Outcome};
 use crate::lateness::Lateness;
 use crate::metrics::Metrics;
-use crate::outbox::{Limits, OWN_GROUP, Outbox, Told, backoff};
+use crate::outbox::{Limits, OWN_GROUP, Outbox};
+use crate::pace::backoff;
 use crate::shard::Shard;
+use crate::told::Told;
 
 /// The outboxes of all alarms.
 #[derive(Debug, Clone)]

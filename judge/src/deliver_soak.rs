@@ -19,9 +19,10 @@ use wire::alert::PostableAlert;
 use crate::alarm::{Alarm, AlarmConfig};
 use crate::deliver::Delivery;
 use crate::metrics::Metrics;
-use crate::outbox::{Limits, News, Told};
+use crate::outbox::Limits;
 use crate::rules::RuleSet;
 use crate::shard::Shard;
+use crate::told::{News, Told};
 
 const ALERTS: usize = 50_000;
 const PER_REQUEST: usize = 100;

@@ -16,10 +16,10 @@ use crate::alert_state::{self, Alerts, HeldAlert};
 use crate::config::Links;
 use crate::continuity::{Continuity, SHORT_GAP};
 use crate::no_data::Watched;
-use crate::outbox::{News, RENEWAL_MAX, Told};
 use crate::record::AlertNames;
 use crate::rules::{Rule, RuleGroup, RuleKind};
 use crate::shard::Leave;
+use crate::told::{News, RENEWAL_MAX, Told};
 
 const DOCUMENT_VERSION: u32 = 1;
 /// While alerts are pending, the document is saved this often even when nothing changed, so that after a

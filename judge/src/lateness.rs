@@ -8,7 +8,7 @@ use model::{ALERT_NAME, Labels, Timestamp};
 
 use crate::alert_state::RESOLVED_RETENTION;
 use crate::group::with_external;
-use crate::outbox::{News, Told};
+use crate::told::{News, Told};
 
 /// The alert that judge raises about itself when an alarm takes news too slowly.
 const LATE: &str = "JudgeNotificationsLate";

@@ -59,6 +59,8 @@ mod deliver;
 mod deliver_soak;
 mod lateness;
 mod outbox;
+mod pace;
+mod told;
 
 mod expand;
 mod template;

@@ -7,15 +7,14 @@
 //! when it is sent, and is the longer the slower the alarm takes alerts; what was sent with a lease that turns
 //! out too short is repeated before all else. So a backlog delays news, but can never turn into a false end.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Alert, Fingerprint, Labels, Timestamp};
+use model::{Fingerprint, Timestamp};
 
-/// How long a firing alert is repeated when its rule can no longer be evaluated. Afterwards the alarm is left
-/// to notice that the news has become old.
-pub(crate) const RENEWAL_MAX: Duration = Duration::from_secs(3600);
+use crate::pace::Pace;
+use crate::told::{News, RENEWAL_MAX, Told};
 
 /// The longest time that an alert is thought to wait for its repetition: the end of a judge is noticed after
 /// four times this even at the slowest alarm.
@@ -24,32 +23,6 @@ const PATIENCE_MAX: Duration = Duration::from_secs(6 * 3600);
 const JITTER: Duration = Duration::from_secs(5);
 /// What stands in the place of a group for alerts of judge about itself.
 pub(crate) const OWN_GROUP: &str = "judge;itself";
-
-/// What a rule says of an alert.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Told {
-    /// Identity of the alert, external labels included.
-    pub(crate) labels: Labels,
-    /// Texts for humans.
-    pub(crate) annotations: BTreeMap<String, String>,
-    /// Where the rule can be looked at.
-    pub(crate) generator_url: Arc<str>,
-    /// When it began to fire.
-    pub(crate) starts_at: Timestamp,
-    /// Whether it still fires.
-    pub(crate) news: News,
-    /// Interval of the rule's group: the slower the rule, the longer its word holds.
-    pub(crate) interval: Duration,
-}
-
-/// Whether an alert still fires.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum News {
-    /// It fires.
-    Firing,
-    /// It ended then.
-    Resolved(Timestamp),
-}
 
 /// Limits of an outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,32 +83,6 @@ enum Lane {
     Own,
     Transition,
     Refresh,
-}
-
-impl Told {
-    /// The end that is sent at `now`: while it fires its news holds for four times the interval or the
-    /// patience, whichever is longer.
-    pub(crate) fn ends_at(&self, now: Timestamp, patience: Duration) -> Timestamp {
-        match self.news {
-            News::Firing => now.plus(self.interval.max(patience) * 4),
-            News::Resolved(at) => at,
-        }
-    }
-
-    /// The alert as it is sent.
-    pub(crate) fn alert(&self, ends_at: Timestamp) -> Alert {
-        Alert {
-            labels: self.labels.clone(),
-            annotations: self.annotations.clone(),
-            starts_at: self.starts_at,
-            ends_at,
-            generator_url: self.generator_url.to_string(),
-        }
-    }
-
-    fn key(&self) -> (Timestamp, News) {
-        (self.starts_at, self.news)
-    }
 }
 
 impl Outbox {
@@ -215,11 +162,7 @@ impl Outbox {
                 batch.push((fingerprint, entry.told.clone(), ends_at));
             }
         }
-        if batch.is_empty() {
-            (self.pace.busy_since, self.pace.sent) = (None, 0);
-        } else {
-            self.pace.busy_since.get_or_insert(now);
-        }
+        self.pace.has_work(!batch.is_empty(), now);
         batch
     }
 
@@ -243,7 +186,7 @@ impl Outbox {
     /// The alarm took these.
     pub(crate) fn delivered(&mut self, batch: &[Parcel], now: Timestamp) {
         self.batch_size = (self.batch_size * 2).min(self.limits.batch_max);
-        self.pace.sent += batch.len();
+        self.pace.took(batch.len());
         self.mark(batch, now);
     }
 
@@ -261,7 +204,7 @@ impl Outbox {
 
     /// The alarm took nothing: its pace is measured from now on, and not while it is away.
     pub(crate) fn away(&mut self, now: Timestamp) {
-        (self.pace.busy_since, self.pace.sent) = (Some(now), 0);
+        self.pace.starts_over(now);
     }
 
     /// The alerts of a group whose latest transition the alarm has not taken yet.
@@ -299,12 +242,9 @@ impl Outbox {
 
     /// After the clock was set back nothing waits until it has caught up.
     fn undo_future(&mut self, now: Timestamp) {
-        if self.pace.last_seen.since(now) <= JITTER {
-            self.pace.last_seen = self.pace.last_seen.max(now);
+        if !self.pace.was_set_back(now, JITTER) {
             return;
         }
-        self.pace.last_seen = now;
-        self.pace.busy_since = self.pace.busy_since.map(|since| since.min(now));
         let soon = now.plus(self.limits.resend_delay);
         for entry in self.entries.values_mut() {
             let latest = if entry.place.0 == Lane::Refresh { soon } else { now };
@@ -505,41 +445,11 @@ fn lane_of(group: &str) -> Lane {
     if group == OWN_GROUP { Lane::Own } else { Lane::Transition }
 }
 
-/// How fast the alarm takes alerts, measured while there is always something to send.
-#[derive(Debug)]
-struct Pace {
-    busy_since: Option<Timestamp>,
-    sent: usize,
-    last_seen: Timestamp,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self { busy_since: None, sent: 0, last_seen: Timestamp::MIN }
-    }
-}
-
-impl Pace {
-    /// How long it takes to send so many alerts; nothing while that is not known.
-    fn round(&self, alerts: usize, now: Timestamp) -> Duration {
-        let busy = self.busy_since.map_or(Duration::ZERO, |since| now.since(since));
-        if self.sent == 0 {
-            return busy;
-        }
-        // Alerts are few enough for the factor: there are 4 billion at most.
-        let factor = u32::try_from(alerts.div_ceil(self.sent)).unwrap_or(u32::MAX);
-        busy.saturating_mul(factor)
-    }
-}
-
-/// How long to wait before the next attempt after so many failed ones in a row: one second, doubled up to
-/// thirty.
-pub(crate) fn backoff(failures: u32) -> Duration {
-    Duration::from_secs(1u64 << failures.saturating_sub(1).min(5)).min(Duration::from_secs(30))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use model::Labels;
     use proptest::prelude::*;
 
     use super::*;
@@ -693,12 +603,6 @@ mod tests {
         let mut outbox = outbox(&firing(0..1));
         assert_eq!(send_all(&mut outbox, 3600).len(), 1);
         assert_eq!((send_all(&mut outbox, 3661).len(), outbox.len()), (0, 0));
-    }
-
-    #[test]
-    fn attempts_are_made_less_and_less_often_down_to_two_a_minute() {
-        let seconds: Vec<u64> = (0..8).map(|failures| backoff(failures).as_secs()).collect();
-        assert_eq!(seconds, [1, 1, 2, 4, 8, 16, 30, 30]);
     }
 
     #[test]

@@ -410,13 +410,7 @@ impl Reader {
                 self.fault(line, format!("{where_}: unknown field `{key}`"));
             }
         }
-        for (own, key) in form.globals {
-            if !has_choice(form, own, &settings)
-                && let Some(value) = global.get(*key)
-            {
-                settings.insert((*own).to_owned(), value.clone());
-            }
-        }
+        fill(form, &mut settings, global);
         for choice in form.required {
             if !choice.split(' ').any(|key| settings.contains_key(key)) {
                 let keys = choice.replace(' ', " or ");
@@ -424,6 +418,26 @@ impl Reader {
             }
         }
         Some(Integration { kind: form.kind, send_resolved, settings })
+    }
+}
+
+/// Writes what `global` says into the integrations of a receiver, for a place where there is no `global`.
+pub(crate) fn with_globals(receiver: &mut Settings, global: &Settings) {
+    for form in &FORMS {
+        let list = receiver.get_mut(form.key).and_then(Value::as_array_mut);
+        for settings in list.into_iter().flatten().filter_map(Value::as_object_mut) {
+            fill(form, settings, global);
+        }
+    }
+}
+
+fn fill(form: &Form, settings: &mut Settings, global: &Settings) {
+    for (own, key) in form.globals {
+        if !has_choice(form, own, settings)
+            && let Some(value) = global.get(*key)
+        {
+            settings.insert((*own).to_owned(), value.clone());
+        }
     }
 }
 

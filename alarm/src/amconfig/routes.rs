@@ -7,7 +7,7 @@ use model::{MatchOp, Matcher};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::{Reader, ReceiverSettings, line_of};
+use super::{Reader, line_of};
 use crate::inhibit::Rule;
 use crate::matchers::parse_matchers;
 use crate::route::{Escalation, GroupBy, Options, Repeat, Route};
@@ -43,6 +43,21 @@ pub(super) struct RouteSpec {
     repeat_factor: Option<f64>,
     repeat_interval_max: Option<String>,
     escalations: Option<Vec<EscalationSpec>>,
+    // Of the children of the root, where the database keeps them.
+    #[serde(rename = "name")]
+    _name: Option<String>,
+    position: Option<i64>,
+}
+
+impl RouteSpec {
+    /// Where it stands among the routes of the database; the smallest is asked first.
+    pub(super) fn position(&self) -> i64 {
+        self.position.unwrap_or(0)
+    }
+
+    pub(super) const fn has_children(&self) -> bool {
+        self.routes.is_some()
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -66,18 +81,16 @@ pub(super) struct InhibitSpec {
 }
 
 /// What names in a route may refer to.
-struct Known<'a> {
-    receivers: HashSet<&'a str>,
-    intervals: &'a BTreeMap<String, Vec<Interval>>,
+#[derive(Debug)]
+pub(crate) struct Known<'a> {
+    /// Names of receivers.
+    pub(crate) receivers: HashSet<&'a str>,
+    /// Times by their names.
+    pub(crate) intervals: &'a BTreeMap<String, Vec<Interval>>,
 }
 
 impl Reader {
-    pub(super) fn root(
-        &mut self,
-        spec: Spanned<RouteSpec>,
-        receivers: &[ReceiverSettings],
-        intervals: &BTreeMap<String, Vec<Interval>>,
-    ) -> Route {
+    pub(super) fn root(&mut self, spec: Spanned<RouteSpec>, known: &Known<'_>) -> Route {
         let line = line_of(&spec);
         let root = &spec.value;
         if root.receiver.as_deref().unwrap_or("").is_empty() {
@@ -94,10 +107,6 @@ impl Reader {
         if root.r#continue == Some(true) {
             self.fault(line, "the root route has no `continue`: there is nothing behind it");
         }
-        let known = Known {
-            receivers: receivers.iter().map(|receiver| receiver.name.as_str()).collect(),
-            intervals,
-        };
         let defaults = Options {
             receiver: None,
             group_by: GroupBy::Labels(Vec::new()),
@@ -106,10 +115,10 @@ impl Reader {
             repeat: Repeat { interval: REPEAT_INTERVAL, factor: 1.0, interval_max: Duration::MAX },
             whole_group: false,
         };
-        self.route(spec, &defaults, &known, 0)
+        self.route(spec, &defaults, known, 0)
     }
 
-    fn route(
+    pub(super) fn route(
         &mut self,
         spec: Spanned<RouteSpec>,
         parent: &Options,
@@ -176,8 +185,13 @@ impl Reader {
         let group_interval = self.duration(line, "group_interval", interval, parent.group_interval);
         let interval = spec.repeat_interval.as_deref();
         let interval = self.duration(line, "repeat_interval", interval, parent.repeat.interval);
-        for (key, span) in [("group_interval", group_interval), ("repeat_interval", interval)] {
-            if span.is_zero() {
+        let (said_group, said_repeat) = (&spec.group_interval, &spec.repeat_interval);
+        for (key, said, span) in [
+            ("group_interval", said_group, group_interval),
+            ("repeat_interval", said_repeat, interval),
+        ] {
+            // The root of saker.toml waits for nothing, and its children may do so too.
+            if said.is_some() && span.is_zero() {
                 self.fault(line, format!("{key} must be longer than nothing"));
             }
         }
@@ -187,9 +201,15 @@ impl Reader {
         }
         let most = spec.repeat_interval_max.as_deref();
         let most = self.duration(line, "repeat_interval_max", most, parent.repeat.interval_max);
-        if most < interval {
-            self.fault(line, "repeat_interval_max is below repeat_interval");
-        }
+        let most = match &spec.repeat_interval_max {
+            // What was inherited does not bound what is said here.
+            None => most.max(interval),
+            Some(_) if most < interval => {
+                self.fault(line, "repeat_interval_max is below repeat_interval");
+                most
+            }
+            Some(_) => most,
+        };
         Options {
             receiver: spec.receiver.clone().or_else(|| parent.receiver.clone()),
             group_by: self.group_by(line, spec.group_by.as_deref(), &parent.group_by),
@@ -221,7 +241,7 @@ impl Reader {
         if !known.receivers.contains(name) {
             self.fault(
                 line,
-                format!("receiver {name:?} is not defined; add it under `receivers:`"),
+                format!("receiver {name:?} is not defined; add it to the receivers first"),
             );
         }
     }
@@ -236,7 +256,9 @@ impl Reader {
         for name in names.iter().filter(|name| !known.intervals.contains_key(*name)) {
             self.fault(
                 line,
-                format!("time interval {name:?} is not defined; add it under `time_intervals:`"),
+                format!(
+                    "time interval {name:?} is not defined; add it to the time intervals first"
+                ),
             );
         }
         names

@@ -6,7 +6,7 @@ use channels::{Language, Mention};
 use jiff::tz::TimeZone;
 use model::Timestamp;
 
-use super::office::{Office, Team};
+use super::office::{Office, Person, Team};
 use crate::directory::Directory;
 use crate::notification::Notification;
 use crate::recipients;
@@ -38,16 +38,7 @@ impl Office {
         at: Timestamp,
     ) -> anyhow::Result<Vec<Addressee>> {
         if !team.people.is_empty() {
-            let addressee = |person: &super::office::Person| Addressee {
-                user: person.user.clone(),
-                address: person.address.clone(),
-                addresses: None,
-                language: person.language,
-                zone: self.zone.clone(),
-                mentions: Vec::new(),
-                is_chat: false,
-            };
-            return Ok(team.people.iter().map(addressee).collect());
+            return Ok(team.people.iter().map(|person| self.named(person)).collect());
         }
         let chat = |mentions| Addressee {
             user: team.receiver.clone(),
@@ -96,7 +87,21 @@ impl Office {
         found.people
     }
 
-    fn person(&self, team: &Team, name: String, directory: &Directory) -> Addressee {
+    /// A person of the settings.
+    pub(super) fn named(&self, person: &Person) -> Addressee {
+        Addressee {
+            user: person.user.clone(),
+            address: person.address.clone(),
+            addresses: None,
+            language: person.language,
+            zone: self.zone.clone(),
+            mentions: Vec::new(),
+            is_chat: false,
+        }
+    }
+
+    /// A person of the directory.
+    pub(super) fn person(&self, team: &Team, name: String, directory: &Directory) -> Addressee {
         let known = directory.users.get(&name).map(|user| &user.config);
         let zone = known.filter(|user| !user.time_zone.is_empty());
         let zone = zone.and_then(|user| TimeZone::get(&user.time_zone).ok());

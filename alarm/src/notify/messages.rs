@@ -1,6 +1,7 @@
 //! Metrics of messages to recipients.
 
 use channels::Answer;
+use db::claims::ClaimAct;
 use db::messages::Stage;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -33,6 +34,34 @@ pub(crate) struct ReceiverLabel {
     receiver: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ResultLabel {
+    result: &'static str,
+}
+
+/// What became of a message that was to be drawn anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Redraw {
+    /// The platform has the new one.
+    Drawn,
+    /// The platform refused it, or did not answer.
+    Failed,
+    /// Too many waited.
+    Dropped,
+}
+
+impl Redraw {
+    const ALL: [Self; 3] = [Self::Drawn, Self::Failed, Self::Dropped];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drawn => "drawn",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
 /// The metrics; clones count into the same ones.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Metrics {
@@ -41,6 +70,8 @@ pub(crate) struct Metrics {
     open: Family<StageLabels, Gauge>,
     refused_callbacks: Family<PlatformLabel, Counter>,
     failed_templates: Family<ReceiverLabel, Counter>,
+    reminders: Family<ResultLabel, Counter>,
+    redraws: Family<ResultLabel, Counter>,
     /// Mutes that hold.
     pub(crate) mutes: Gauge,
     /// Mute links that were refused.
@@ -81,6 +112,22 @@ impl Metrics {
             "Operators' templates that failed for a message, which went out in the built-in words",
             metrics.failed_templates.clone(),
         );
+        registry.register(
+            "alarm_ack_reminders",
+            "Reminders to people whose ack ends while the alert fires, and those that nothing reaches",
+            metrics.reminders.clone(),
+        );
+        registry.register(
+            "alarm_redrawn_messages",
+            "Messages that were to be drawn anew after a press and that take a request of their own",
+            metrics.redraws.clone(),
+        );
+        for act in [ClaimAct::Reminded, ClaimAct::Unreached] {
+            drop(metrics.reminders.get_or_create(&ResultLabel { result: act.as_str() }));
+        }
+        for redraw in Redraw::ALL {
+            drop(metrics.redraws.get_or_create(&ResultLabel { result: redraw.as_str() }));
+        }
         registry.register("alarm_mutes", "Mutes of persons that hold", metrics.mutes.clone());
         registry.register(
             "alarm_refused_mute_links",
@@ -117,6 +164,14 @@ impl Metrics {
     pub(crate) fn attempted(&self, receiver: &str, bot: &str, answer: &Answer) {
         let (receiver, bot) = (receiver.to_owned(), bot.to_owned());
         self.attempts.get_or_create(&AnswerLabels { receiver, bot, answer: answer.word() }).inc();
+    }
+
+    pub(crate) fn reminded(&self, act: ClaimAct) {
+        self.reminders.get_or_create(&ResultLabel { result: act.as_str() }).inc();
+    }
+
+    pub(crate) fn redrawn(&self, redraw: Redraw) {
+        self.redraws.get_or_create(&ResultLabel { result: redraw.as_str() }).inc();
     }
 
     pub(crate) fn finished(&self, receiver: &str, stage: Stage) {

@@ -9,7 +9,8 @@ use anyhow::Context as _;
 use channels::link::LinkKeys;
 use channels::mute::Subject;
 use channels::window::Window;
-use channels::{Access, Language, Message, Spec, Urgency, compose, sign};
+use channels::{Access, Answer, Language, Message, Spec, Urgency, compose, sign};
+use daemon::Poster;
 use db::messages::{MessageRow, Stage};
 use jiff::tz::TimeZone;
 use model::{Fingerprint, Timestamp};
@@ -23,6 +24,7 @@ use super::buttons::About;
 use super::desk::Body;
 use super::messages::Metrics;
 use super::own_words::failed_templates;
+use super::transport;
 use crate::app::Common;
 use crate::config::{BotConfig, ReceiverConfig};
 use crate::mutes::MuteBook;
@@ -124,6 +126,8 @@ pub(crate) struct Desked {
 pub(crate) struct Office {
     pub(crate) common: Common,
     pub(crate) http: Client,
+    /// For webhooks.
+    pub(crate) poster: Poster,
     pub(crate) mutes: MuteBook,
     pub(crate) links: Arc<LinkKeys>,
     pub(crate) metrics: Metrics,
@@ -139,6 +143,7 @@ pub(crate) struct Office {
 pub(crate) struct Opening {
     pub(crate) common: Common,
     pub(crate) http: Client,
+    pub(crate) poster: Poster,
     pub(crate) mutes: MuteBook,
     pub(crate) links: LinkKeys,
     pub(crate) metrics: Metrics,
@@ -149,11 +154,12 @@ impl Office {
     /// The office, and the teams that are to be given a sender.
     pub(crate) fn open(opening: Opening) -> (Self, mpsc::Receiver<Desked>) {
         let (hire, hired) = mpsc::channel(TEAMS_MAX);
-        let Opening { common, http, mutes, links, metrics, zone } = opening;
+        let Opening { common, http, poster, mutes, links, metrics, zone } = opening;
         let links = Arc::new(links);
         let office = Self {
             common,
             http,
+            poster,
             mutes,
             links,
             metrics,
@@ -275,6 +281,23 @@ impl Office {
         }
     }
 
+    /// The access token of a bot; empty where none is needed.
+    pub(super) async fn access(&self, bot: &Bot, timeout: Duration) -> Result<String, Answer> {
+        let channel = bot.spec.channel();
+        let Some(request) = channel.login() else { return Ok(String::new()) };
+        let now = self.common.clock.now();
+        if let Some(token) = self.token(&bot.account, now) {
+            return Ok(token);
+        }
+        let returned = transport::exchange(&self.http, request, timeout).await?;
+        let access = channel
+            .read_login(&returned.reply())
+            .map_err(|fault| Answer::Later { fault, wait: None })?;
+        let token = access.token.clone();
+        self.keep_token(&bot.account, Some(access), now);
+        Ok(token)
+    }
+
     /// Stores the messages that a notification becomes. When it answers they are in the store, and submitting the
     /// same notification again changes nothing.
     pub(crate) async fn submit(
@@ -305,7 +328,8 @@ impl Office {
             let written = self.written(team, &group, &to, notification.at);
             attempts.extend(failed_templates(&key, &written, notification.at));
             let message = compose::message(frame, group.clone(), buttons);
-            rows.push(row(team, to, (message, written), subject.clone(), notification.at)?);
+            let place = (notification.priority, notification.at);
+            rows.push(row(team, to, (message, written), subject.clone(), place)?);
         }
         self.common.db.messages().add(&rows, &alerts).await?;
         self.note_failed_templates(&attempts).await;
@@ -329,7 +353,7 @@ impl Office {
                 *title = format!("{word} {title}").trim_end().to_owned();
             }
             attempts.extend(failed_templates(&key, &written, now));
-            rows.push(row(team, to, (message, written), None, now)?);
+            rows.push(row(team, to, (message, written), None, (0, now))?);
         }
         self.common.db.messages().add(&rows, &[]).await?;
         self.note_failed_templates(&attempts).await;
@@ -353,7 +377,7 @@ fn group(notification: &Notification) -> WebhookMessage {
 }
 
 /// What a message to somebody is made of besides the alerts.
-fn frame<'a>(
+pub(super) fn frame<'a>(
     team: &'a Team,
     to: &'a Addressee,
     (key, thread): (&'a str, &'a str),
@@ -370,17 +394,16 @@ fn frame<'a>(
     }
 }
 
-fn row(
+pub(super) fn row(
     team: &Team,
     to: Addressee,
     (mut message, written): (Message, Vec<Written>),
     subject: Option<Subject>,
-    now: Timestamp,
+    (priority, now): (u8, Timestamp),
 ) -> anyhow::Result<MessageRow> {
     let kind = serde_json::to_value(message.kind)?;
     message.mentions = to.mentions;
     let (id, thread) = (message.key.clone(), message.thread.clone());
-    let urgency = u8::from(message.urgency == Urgency::Normal);
     let body = Body { message, address: to.address, addresses: to.addresses, subject, written };
     Ok(MessageRow {
         id,
@@ -388,7 +411,7 @@ fn row(
         recipient: to.user,
         thread,
         kind: kind.as_str().unwrap_or("").to_owned(),
-        urgency,
+        urgency: priority,
         stage: Stage::Waiting,
         next_at: now,
         created_at: now,
@@ -400,7 +423,7 @@ fn row(
     })
 }
 
-fn short_hash(one: &str, other: &str) -> String {
+pub(super) fn short_hash(one: &str, other: &str) -> String {
     sign::hex(sign::sha256(format!("{}|{one}|{other}", one.len()).as_bytes()))
         .chars()
         .take(40)

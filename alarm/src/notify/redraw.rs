@@ -4,21 +4,22 @@
 use std::time::Duration;
 
 use channels::handle::HANDLE_CHARS;
+use channels::next::unreachable;
 use channels::redraw::Held;
-use channels::{Language, Message, Request};
+use channels::{Answer, Language, Message, Request};
 use daemon::error_chain;
 use db::DbError;
 use db::messages::Stage;
-use reqwest::Client;
 use tokio::sync::mpsc;
 
 use super::buttons::Handled;
 use super::desk::Body;
+use super::messages::{Metrics, Redraw};
 use super::office::{Bot, Office};
 use super::transport::exchange;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Requests that wait at most. What does not fit is left as it is: whoever pressed has got an answer.
+/// Strokes that wait at most. What does not fit is left as it is, and counted: whoever pressed has got an answer.
 const WAITING_MAX: usize = 256;
 /// Messages about an alert among which the pressed one is looked for.
 const MESSAGES_MAX: u32 = 100;
@@ -30,30 +31,89 @@ pub(crate) struct Drawn {
     pub(crate) bot: Bot,
 }
 
-/// Where requests are put.
-pub(crate) type Easel = mpsc::Sender<Request>;
+/// What is to be sent after a press.
+#[derive(Debug)]
+pub(crate) enum Stroke {
+    /// This request.
+    Ready(Request),
+    /// The new form of a message, to the place that came with the press.
+    Message(Box<Drawn>, String),
+}
+
+/// Where strokes are put.
+#[derive(Debug, Clone)]
+pub(crate) struct Easel {
+    strokes: mpsc::Sender<Stroke>,
+    metrics: Metrics,
+}
+
+impl Easel {
+    /// Puts a stroke behind the others; too many are counted and left out.
+    pub(crate) fn put(&self, stroke: Stroke) {
+        if self.strokes.try_send(stroke).is_err() {
+            self.metrics.redrawn(Redraw::Dropped);
+            tracing::warn!("too many messages are to be drawn anew; one stays as it is");
+        }
+    }
+}
 
 /// The way in and the way out.
-pub(crate) fn open() -> (Easel, mpsc::Receiver<Request>) {
-    mpsc::channel(WAITING_MAX)
+pub(crate) fn open(metrics: &Metrics) -> (Easel, mpsc::Receiver<Stroke>) {
+    let (strokes, waiting) = mpsc::channel(WAITING_MAX);
+    (Easel { strokes, metrics: metrics.clone() }, waiting)
 }
 
 /// Makes the requests, one after the other, as long as the process runs.
-pub(crate) async fn run(http: Client, mut requests: mpsc::Receiver<Request>) {
-    while let Some(request) = requests.recv().await {
-        match exchange(&http, request, TIMEOUT).await {
-            Ok(returned) if returned.reply().status < 300 => {}
-            Ok(returned) => {
-                let status = returned.reply().status;
-                tracing::warn!(status, "a message was not drawn anew");
+pub(crate) async fn run(office: Office, mut strokes: mpsc::Receiver<Stroke>) {
+    while let Some(stroke) = strokes.recv().await {
+        let result = match stroke {
+            Stroke::Ready(request) => office.answer_press(request).await,
+            Stroke::Message(drawn, place) => office.redraw(&drawn, &place).await,
+        };
+        match result {
+            Ok(true) => office.metrics.redrawn(Redraw::Drawn),
+            // Its platform took the new form with the answer, or takes none.
+            Ok(false) => {}
+            // The answer of a platform has no secret in it.
+            Err(answer) => {
+                office.metrics.redrawn(Redraw::Failed);
+                tracing::warn!(?answer, "a message was not drawn anew");
             }
-            // The answer of a platform that gave none has no secret in it.
-            Err(answer) => tracing::warn!(?answer, "a message was not drawn anew"),
         }
     }
 }
 
 impl Office {
+    async fn answer_press(&self, request: Request) -> Result<bool, Answer> {
+        let returned = exchange(&self.http, request, TIMEOUT).await?;
+        match returned.reply().status {
+            200..=299 => Ok(true),
+            status => Err(unreachable(false, &format!("status {status}"))),
+        }
+    }
+
+    /// Draws a message anew where its platform wants a request for that; answers whether it does.
+    async fn redraw(&self, drawn: &Drawn, place: &str) -> Result<bool, Answer> {
+        let Drawn { message, bot } = drawn;
+        let channel = bot.spec.channel();
+        let mut answer = None;
+        // A token that the platform forgot is asked for once more.
+        for _ in 0..2 {
+            let token = self.access(bot, TIMEOUT).await?;
+            let Some(request) = channel.redraw(message, place, &token) else { return Ok(false) };
+            let returned = exchange(&self.http, request, TIMEOUT).await?;
+            match channel.read(&returned.reply()) {
+                Answer::Sent { .. } => return Ok(true),
+                login @ Answer::Login { .. } => {
+                    self.keep_token(&bot.account, None, self.common.clock.now());
+                    answer = Some(login);
+                }
+                other => return Err(other),
+            }
+        }
+        Err(answer.unwrap_or_else(|| unreachable(false, "no access token")))
+    }
+
     /// The message whose button was pressed, with what holds now; none if it is not there any more, or went out in
     /// another form. Failures are logged: what was pressed is done all the same.
     pub(crate) async fn drawn(
@@ -98,5 +158,30 @@ impl Office {
             bot: bot.clone(),
         };
         Ok(bot.zip(body).map(drawn))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_there_is_no_room_for_is_counted_and_the_rest_goes_on() {
+        let mut registry = Registry::default();
+        let (easel, mut waiting) = open(&Metrics::register(&mut registry));
+        for n in 0..WAITING_MAX + 3 {
+            easel.put(Stroke::Ready(Request::get(format!("http://x/{n}"))));
+        }
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let line = "alarm_redrawn_messages_total{result=\"dropped\"} 3";
+        assert!(text.contains(line), "{text}");
+        let mut left = 0;
+        while let Ok(Stroke::Ready(_)) = waiting.try_recv() {
+            left += 1;
+        }
+        assert_eq!(left, WAITING_MAX);
     }
 }

@@ -7,10 +7,25 @@ use serde_json::{Map, Value, json};
 
 use crate::inhibit::Rule;
 use crate::matchers::matchers_text;
-use crate::route::{GroupBy, Options, Route};
+use crate::plan::Plan;
+use crate::route::{Escalation, GroupBy, Options, Route};
 
 /// The receiver of a root that takes nothing itself: Alertmanager's files name one.
 const NOBODY: &str = "nobody";
+
+impl Plan {
+    /// The tree and the inhibitions as a file has them, with the keys that are ours and not Alertmanager's.
+    pub(crate) fn written(&self) -> (Value, Value) {
+        let rule = |rule_of: &Rule| {
+            let mut written = rule(rule_of);
+            if !rule_of.name.is_empty() {
+                written["name"] = json!(rule_of.name);
+            }
+            written
+        };
+        (route(&self.root, true, true), self.inhibit_rules.iter().map(rule).collect())
+    }
+}
 
 /// The text of a file with these routes.
 pub(super) fn original(root: &Route, receivers: &[String], rules: &[Rule]) -> String {
@@ -23,14 +38,14 @@ pub(super) fn original(root: &Route, receivers: &[String], rules: &[Rule]) -> St
     let mut text = format!(
         "{:#}",
         json!({
-            "route": route(root, true), "receivers": named, "inhibit_rules": rules,
+            "route": route(root, true, false), "receivers": named, "inhibit_rules": rules,
         })
     );
     text.push('\n');
     text
 }
 
-fn route(of: &Route, is_root: bool) -> Value {
+fn route(of: &Route, is_root: bool, has_ours: bool) -> Value {
     let Options { receiver, group_by, group_wait, group_interval, repeat, .. } = &of.options;
     let group_by = match group_by {
         GroupBy::All => vec!["..."],
@@ -55,11 +70,37 @@ fn route(of: &Route, is_root: bool) -> Value {
             add("active_time_intervals", json!(of.active_times));
         }
     }
-    let children: Vec<Value> = of.routes.iter().map(|child| route(child, false)).collect();
+    let children: Vec<Value> =
+        of.routes.iter().map(|child| route(child, false, has_ours)).collect();
     if !children.is_empty() {
         add("routes", json!(children));
     }
+    if has_ours {
+        written.append(&mut ours(of));
+    }
     Value::Object(written)
+}
+
+/// The keys that Alertmanager does not know, where they say something.
+fn ours(of: &Route) -> Map<String, Value> {
+    let Options { repeat, whole_group, .. } = &of.options;
+    let mut written = Map::new();
+    if *whole_group {
+        written.insert("whole_group".to_owned(), json!(true));
+    }
+    if repeat.factor > 1.0 {
+        written.insert("repeat_factor".to_owned(), json!(repeat.factor));
+        if repeat.interval_max < std::time::Duration::MAX {
+            let most = format_duration(repeat.interval_max);
+            written.insert("repeat_interval_max".to_owned(), json!(most));
+        }
+    }
+    if !of.escalations.is_empty() {
+        let step = |step: &Escalation| json!({ "after": format_duration(step.after), "receiver": step.receiver });
+        let steps: Vec<Value> = of.escalations.iter().map(step).collect();
+        written.insert("escalations".to_owned(), json!(steps));
+    }
+    written
 }
 
 fn rule(of: &Rule) -> Value {

@@ -194,6 +194,7 @@ pub(crate) mod tests {
             left_out: 0,
             is_repeat: false,
             is_escalation: false,
+            escalates_after_ms: 0,
             repeat_interval_ms: 1,
             at: Timestamp(1),
             event_at: Timestamp(1),

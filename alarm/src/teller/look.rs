@@ -173,6 +173,7 @@ impl Teller {
             repeat_interval: Duration::from_millis(ticket.repeat_interval_ms),
             repeats_before: ticket.is_repeat.then_some(ticket.at),
             is_escalation: ticket.is_escalation,
+            escalates_after: Duration::from_millis(ticket.escalates_after_ms),
             silences: &silences,
             claims: &claims,
             maintenance: &maintenance,

@@ -9,7 +9,7 @@ use super::{Entry, Markup, Texts};
 use crate::amconfig::{Integration, Kind};
 
 /// The file of the definitions that are there without any file.
-const DEFAULTS: &str = "defaults.tmpl";
+pub(crate) const DEFAULTS: &str = "defaults.tmpl";
 
 /// What is used of the keys of an integration; the others are warned of.
 struct Form {

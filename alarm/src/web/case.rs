@@ -238,6 +238,8 @@ fn step_entry(step: &Step<'_>, page: &Page) -> Entry {
         (Act::RanOut, ClaimKind::Acknowledged) => {
             ("unclaimed", page.fill("claim.ran_out", &values))
         }
+        (Act::Reminded, _) => ("claimed", page.fill("claim.reminded", &values)),
+        (Act::Unreached, _) => ("unclaimed", page.fill("claim.unreached", &values)),
         (Act::RanOut, ClaimKind::Snoozed) => {
             ("unclaimed", page.fill("claim.put_off_ended", &values))
         }

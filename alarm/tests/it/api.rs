@@ -122,3 +122,39 @@ async fn the_status_names_receivers_but_no_secret() {
         alarm.context.http.get(alarm.url("/api/v2/alerts?filter=nonsense")).send().await.unwrap();
     assert_eq!(error.status(), 400);
 }
+
+#[tokio::test]
+async fn a_page_of_another_site_cannot_have_a_browser_change_anything() {
+    let alarm = Alarm::start("").await;
+    let silence = json!({
+        "matchers": [{ "name": "alertname", "value": ".+", "isRegex": true }],
+        "startsAt": alarm.moment(0), "endsAt": alarm.moment(3600), "createdBy": "eve", "comment": "",
+    });
+    let post = async |path: &str, body: &Value, origin: &str| {
+        // What a form or a script may send without the browser asking first.
+        let request = alarm.context.http.post(alarm.url(path)).header("Content-Type", "text/plain");
+        let request = if origin.is_empty() { request } else { request.header("Origin", origin) };
+        request.body(body.to_string()).send().await.unwrap().status().as_u16()
+    };
+    let own = alarm.url("");
+    let alerts = json!([{ "labels": { "alertname": "Loud" } }]);
+    for path in ["/api/v2/silences", "/api/v2/alerts", "/-/reload"] {
+        let body = if path.ends_with("alerts") { &alerts } else { &silence };
+        assert_eq!(post(path, body, "http://evil.example").await, 403, "{path}");
+        assert_eq!(post(path, body, "null").await, 403, "{path}");
+        assert_eq!(post(path, body, &own).await, 200, "{path}");
+        assert_eq!(post(path, body, "").await, 200, "{path}: programs do not say");
+    }
+    assert_eq!(alarm.get_json("/api/v2/silences").await.as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn what_alertmanager_had_before_says_where_to_go() {
+    let alarm = Alarm::start("").await;
+    for path in ["alerts", "silences", "silence/x", "status"] {
+        let url = alarm.url(&format!("/api/v1/{path}"));
+        let answer = alarm.context.http.get(url).send().await.unwrap();
+        assert_eq!(answer.status(), 410, "{path}");
+        assert!(answer.text().await.unwrap().contains("/api/v2"), "{path}");
+    }
+}

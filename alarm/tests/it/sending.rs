@@ -119,7 +119,7 @@ async fn a_storm_reaches_nobody_too_fast_loses_nothing_and_holds_up_nothing_urge
     let mut fired_at: HashMap<String, Timestamp> = HashMap::new();
     let mut posted = 0;
     for second in 0..60 {
-        let mut names = numbered(posted, if second < 40 { 17 } else { 15 }, "P3");
+        let mut names = numbered(posted, if second < 40 { 17 } else { 16 }, "P3");
         if second % 3 == 0 {
             names[0] = (format!("P0-{second:04}"), "P0");
             fired_at.insert(names[0].0.clone(), world.alarm.context.clock.now());
@@ -132,7 +132,7 @@ async fn a_storm_reaches_nobody_too_fast_loses_nothing_and_holds_up_nothing_urge
         .await;
         world.alarm.advance(SECOND);
     }
-    assert_eq!(posted, 980);
+    assert_eq!(posted, 1_000);
     world.until_later(Stage::Waiting, 0, SECOND).await;
     assert_eq!(world.robots.limited(), 0, "the platform never had to say that it was too much");
     assert_eq!((world.in_stage(Stage::Parked).await, world.in_stage(Stage::Failed).await), (0, 0));

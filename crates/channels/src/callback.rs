@@ -23,8 +23,8 @@ pub struct Click {
     pub user: String,
     /// What was written behind the button.
     pub action: String,
-    /// Where the platform wants to hear what became of the message: an address of Slack's, or chat and message of
-    /// Telegram as in `-100/7`; empty elsewhere.
+    /// Where the platform wants to hear what became of the message: an address of Slack's, chat and message of
+    /// Telegram as in `-100/7`, the code of WeCom that is good for one new card; empty elsewhere.
     pub place: String,
 }
 
@@ -265,7 +265,8 @@ fn wecom(
     }
     let (task, key) = (element(&opened, "TaskId"), element(&opened, "EventKey"));
     let event = format!("{task}/{key}/{}", element(&opened, "CreateTime"));
-    Ok(click("wecom", event, element(&opened, "FromUserName"), key.to_owned()))
+    let pressed = click("wecom", event, element(&opened, "FromUserName"), key.to_owned());
+    Ok(at(pressed, element(&opened, "ResponseCode").to_owned()))
 }
 
 /// The text of an element, out of its CDATA. The messages are flat, so this is all of XML that is needed.
@@ -398,7 +399,8 @@ mod tests {
 
     fn wecom_posted() -> Posted {
         let xml = "<xml><FromUserName><![CDATA[ann]]></FromUserName><Event>template_card_event</Event>\
-            <TaskId>t1</TaskId><EventKey>AbCdEfGhIjKlh</EventKey><CreateTime>1</CreateTime></xml>";
+            <TaskId>t1</TaskId><EventKey>AbCdEfGhIjKlh</EventKey><CreateTime>1</CreateTime>\
+            <ResponseCode><![CDATA[CODE-1]]></ResponseCode></xml>";
         let encrypted = wecom_seal(AES_KEY, "ww123", [b'R'; 16], xml.as_bytes()).unwrap();
         let body = format!("<xml><Encrypt><![CDATA[{encrypted}]]></Encrypt></xml>").into_bytes();
         let signature = sign::wecom("tok", TIME, "n1", &encrypted);
@@ -483,6 +485,12 @@ mod tests {
             assert_eq!((click.user.as_str(), click.action.as_str()), (user, "AbCdEfGhIjKlh"));
             assert_eq!(posted.spec.kind(), user.split(':').next().unwrap());
         }
+    }
+
+    #[test]
+    fn a_press_in_wecom_brings_the_code_for_the_new_card() {
+        let Ok(Callback::Click(click)) = wecom_posted().read(NOW) else { panic!("no press") };
+        assert_eq!(click.place, "CODE-1");
     }
 
     #[test]

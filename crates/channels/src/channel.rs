@@ -164,8 +164,8 @@ pub trait Channel: fmt::Debug + Send + Sync {
     fn parcel(&self, message: &Message, to: &str, how: How<'_>) -> Result<Parcel, Fault>;
 
     /// The request that draws a message anew after somebody pressed one of its buttons, where the platform wants
-    /// one. `place` is [`crate::callback::Click::place`].
-    fn redraw(&self, _message: &Message, _place: &str) -> Option<Request> {
+    /// one. `place` is [`crate::callback::Click::place`], `token` as in [`How::token`].
+    fn redraw(&self, _message: &Message, _place: &str, _token: &str) -> Option<Request> {
         None
     }
 

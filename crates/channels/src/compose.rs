@@ -93,12 +93,46 @@ pub fn test(frame: Frame<'_>, receiver: &str, external_url: &str, now: Timestamp
     Message { kind: Kind::Test, title, text, facts, ..message(frame, group, Vec::new()) }
 }
 
+/// What somebody is reminded of.
+#[derive(Debug, Clone, Copy)]
+pub struct Claimed<'a> {
+    /// When it ends or ended.
+    pub until: Timestamp,
+    /// Whether it is over.
+    pub has_ended: bool,
+    /// What the person wrote then; may be empty.
+    pub note: &'a str,
+}
+
+/// The message to who took these alerts: that their time is over soon, or is over.
+pub fn reminder(
+    frame: Frame<'_>,
+    group: WebhookMessage,
+    claimed: Claimed<'_>,
+    buttons: Vec<Button>,
+) -> Message {
+    let language = frame.language;
+    let mut reminder = message(frame, group, buttons);
+    let ends = language.your_time_ends(&moment(claimed.until, frame.zone), claimed.has_ended);
+    let note = cut(claimed.note, VALUE_BYTES_MAX);
+    let note = (!note.is_empty()).then(|| (language.word(Word::Note).to_owned(), note));
+    let head = (language.word(Word::Reminder).to_owned(), ends);
+    reminder.facts.splice(0..0, std::iter::once(head).chain(note));
+    reminder.kind = Kind::Reminder;
+    reminder.title =
+        cut(&format!("⏰ {} · {}", language.word(Word::Reminder), reminder.title), 300);
+    if !claimed.has_ended {
+        reminder.text = language.word(Word::KeepIt).to_owned();
+    }
+    reminder
+}
+
 /// One message in place of many: counts by alert name, the first ones by name, a link to all of them. Urgent ones
 /// are all named.
 pub fn digest(messages: &[&Message], now: Timestamp) -> Option<Message> {
     let first = messages.first()?;
     let language = first.language;
-    let firing = messages.iter().filter(|message| message.kind == Kind::Firing).count();
+    let firing = messages.iter().filter(|message| message.kind != Kind::Resolved).count();
     let mut by_name: BTreeMap<&str, usize> = BTreeMap::new();
     for message in messages {
         let name = message.group.common_labels.get("alertname").unwrap_or("?");
@@ -355,6 +389,39 @@ mod tests {
         let named = super::digest(&urgent.iter().collect::<Vec<_>>(), NOW).unwrap();
         assert_eq!(named.text.lines().count(), 30, "urgent ones are all named");
         assert!(super::digest(&[], NOW).is_none());
+    }
+
+    #[test]
+    fn a_reminder_says_when_the_time_ends_and_what_it_is_about() {
+        let zone = TimeZone::UTC;
+        let frame = |language| Frame {
+            key: "k",
+            thread: "t",
+            envelope: "[Saker]",
+            urgency: Urgency::Normal,
+            language,
+            zone: &zone,
+            recipient: "ann",
+        };
+        let fires = || group(&[alert("disk full", "web-03", false)]);
+        let claimed = Claimed { until: NOW, has_ended: false, note: "on it" };
+        let soon = reminder(frame(Language::English), fires(), claimed, Vec::new());
+        let text = soon.plain();
+        for part in [
+            "[Saker] ⏰ reminder · P2 disk full · web-03",
+            "reminder: Your ack ends at 2023-11-14 22:13:20 +00:00",
+            "Note: on it",
+            "Ack it again to keep it",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        assert_eq!(soon.kind, Kind::Reminder);
+        let claimed = Claimed { has_ended: true, note: "", ..claimed };
+        let ended = reminder(frame(Language::Chinese), fires(), claimed, Vec::new()).plain();
+        assert!(ended.contains("到期,告警仍在触发") && !ended.contains("备注"), "{ended}");
+        let many = [soon.clone(), soon];
+        let digest = digest(&many.iter().collect::<Vec<_>>(), NOW).unwrap();
+        assert!(digest.title.contains("2 alerts: 2 firing, 0 recovered"), "{}", digest.title);
     }
 
     #[test]

@@ -16,6 +16,8 @@ use crate::sign;
 const LIMITS: Limits =
     Limits { per_minute: 18, per_second: 0, reserved_per_minute: 6, text_bytes_max: 18_000 };
 
+const TITLE_BYTES_MAX: usize = 500;
+
 pub(crate) const CLASSES: Classes = Classes {
     cool_down: Duration::from_secs(600),
     codes: &[
@@ -51,7 +53,7 @@ impl Channel for DingTalkRobot {
         } else if !called(message).is_empty() {
             let text = cut(&markdown::dingtalk(message), LIMITS.text_bytes_max);
             let text = format!("{text}\n\n{}\n\n{}", links(message), calls(message));
-            json!({ "msgtype": "markdown", "markdown": { "title": message.headline(), "text": text } })
+            json!({ "msgtype": "markdown", "markdown": { "title": title(message), "text": text } })
         } else {
             let buttons: Vec<_> = message
                 .buttons
@@ -60,7 +62,7 @@ impl Channel for DingTalkRobot {
                 .map(|button| json!({ "title": button.label, "actionURL": outside(&button.url) }))
                 .collect();
             let text = cut(&markdown::dingtalk(message), LIMITS.text_bytes_max);
-            let title = message.headline();
+            let title = title(message);
             if buttons.is_empty() {
                 json!({ "msgtype": "markdown", "markdown": { "title": title, "text": text } })
             } else {
@@ -95,6 +97,11 @@ impl DingTalkRobot {
         let joint = if url.contains('?') { '&' } else { '?' };
         format!("{url}{joint}timestamp={timestamp}&sign={sign}")
     }
+}
+
+/// What is shown of the message in a list of chats; it counts towards the size of the body.
+fn title(message: &Message) -> String {
+    cut(&message.headline(), TITLE_BYTES_MAX)
 }
 
 /// Ids and phone numbers of those who are called by name.

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::answer::{Answer, Class, Classes, Fault, Reply, Whose};
 use crate::channel::{Access, Channel, How, Limits, Parcel, Request};
 use crate::feishu_bot::card;
+use crate::markdown;
 use crate::message::Message;
 use crate::secret::Secret;
 use crate::sign;
@@ -68,7 +69,8 @@ impl Channel for FeishuApp {
     fn parcel(&self, message: &Message, to: &str, how: How<'_>) -> Result<Parcel, Fault> {
         let to = if to.is_empty() { &self.chat } else { to };
         let (kind, content) = if how.is_plain {
-            ("text", json!({ "text": message.plain_with_links(LIMITS.text_bytes_max) }))
+            let text = message.escaped_with_links(LIMITS.text_bytes_max, markdown::lark_plain);
+            ("text", json!({ "text": text }))
         } else {
             ("interactive", card(message, true))
         };

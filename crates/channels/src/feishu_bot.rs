@@ -46,7 +46,7 @@ impl Channel for FeishuBot {
 
     fn parcel(&self, message: &Message, _: &str, how: How<'_>) -> Result<Parcel, Fault> {
         let mut body = if how.is_plain {
-            let text = message.plain_with_links(LIMITS.text_bytes_max);
+            let text = message.escaped_with_links(LIMITS.text_bytes_max, markdown::lark_plain);
             json!({ "msg_type": "text", "content": { "text": text } })
         } else {
             json!({ "msg_type": "interactive", "card": card(message, false) })
@@ -63,6 +63,10 @@ impl Channel for FeishuBot {
         // The older form of success has other names.
         if reply.status == 200 && reply.json()["StatusCode"] == 0 {
             return Answer::Sent { id: None };
+        }
+        // The gateway says it too, with a code of its own.
+        if reply.status == 429 {
+            return CLASSES.by_status(reply);
         }
         CLASSES.numbered(reply, "code", "msg")
     }
@@ -94,7 +98,7 @@ pub(crate) fn card(message: &Message, hears: bool) -> Value {
     let colour = match message.kind {
         Kind::Firing => "red",
         Kind::Resolved => "green",
-        Kind::Digest => "orange",
+        Kind::Digest | Kind::Reminder => "orange",
         Kind::Test => "blue",
     };
     let title = json!({ "tag": "plain_text", "content": cut(&message.headline(), 500) });

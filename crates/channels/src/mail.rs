@@ -133,7 +133,7 @@ fn page(message: &Message) -> String {
     let colour = match message.kind {
         Kind::Firing => "#b3261e",
         Kind::Resolved => "#1e6b3a",
-        Kind::Digest => "#8a5a00",
+        Kind::Digest | Kind::Reminder => "#8a5a00",
         Kind::Test => "#1d4f91",
     };
     let links: String = message

@@ -29,6 +29,18 @@ pub(crate) fn lark(message: &Message) -> String {
     lines.join("\n")
 }
 
+/// Texts of Lark, which call people by `<at …>` even where they are plain.
+pub(crate) fn lark_plain(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars().filter(|c| !c.is_control() || *c == '\n') {
+        escaped.push(character);
+        if character == '<' {
+            escaped.push('\u{200b}');
+        }
+    }
+    escaped
+}
+
 /// WeCom's Markdown, which has no lists. Buttons are links in the text.
 pub(crate) fn wecom(message: &Message) -> String {
     let headline = message.headline();
@@ -107,7 +119,8 @@ fn marked(text: &str) -> String {
             }
             // An at sign could call everybody in the group.
             '@' => escaped.extend(['@', '\u{200b}']),
-            '\r' => {}
+            // JSON writes each of them in six bytes, and nobody sees them.
+            other if other.is_control() && other != '\n' => {}
             other => escaped.push(other),
         }
     }

@@ -17,6 +17,8 @@ pub enum Kind {
     Resolved,
     /// Many messages in one.
     Digest,
+    /// Who took something hears that it ends.
+    Reminder,
     /// A test of the receiver.
     Test,
 }
@@ -143,6 +145,17 @@ impl Message {
 
     /// All of it as plain text, the buttons as links, cut to a limit without cutting a link in two.
     pub fn plain_with_links(&self, bytes_max: usize) -> String {
+        self.escaped_with_links(bytes_max, str::to_owned)
+    }
+
+    /// As [`Message::plain_with_links`], for platforms that read markup even in plain texts: what comes from hosts is
+    /// escaped, and the links stay as they are.
+    pub(crate) fn escaped_with_links(
+        &self,
+        bytes_max: usize,
+        escape: fn(&str) -> String,
+    ) -> String {
+        let text = escape(&self.plain());
         let links: String = self
             .buttons
             .iter()
@@ -150,9 +163,9 @@ impl Message {
             .map(|button| format!("\n{}: {}", button.label, button.url))
             .collect();
         if links.len() >= bytes_max {
-            return cut(&self.plain(), bytes_max);
+            return cut(&text, bytes_max);
         }
-        cut(&self.plain(), bytes_max - links.len()) + &links
+        cut(&text, bytes_max - links.len()) + &links
     }
 }
 

@@ -69,6 +69,7 @@ mod tests {
     use crate::message::tests::message;
     use crate::slack::{Slack, whisper};
     use crate::telegram::Telegram;
+    use crate::wecom_app::WeComApp;
 
     fn with_buttons() -> Message {
         let button = |act: Act| Button {
@@ -129,7 +130,7 @@ mod tests {
         let api = "https://api.telegram.org".to_owned();
         let bot = Telegram { api, token: "1:x".into(), chat: String::new() };
         let drawn = with_buttons().redrawn(&muted());
-        let request = bot.redraw(&drawn, "-100/7").unwrap();
+        let request = bot.redraw(&drawn, "-100/7", "").unwrap();
         assert_eq!(request.url, "https://api.telegram.org/bot1:x/editMessageText");
         let body: Value = serde_json::from_slice(&request.body).unwrap();
         assert_eq!((&body["chat_id"], &body["message_id"]), (&json!("-100"), &json!(7)));
@@ -137,7 +138,37 @@ mod tests {
         let first = &body["reply_markup"]["inline_keyboard"][0][0];
         assert_eq!(first["callback_data"], "AbCdEfGhIjKlu");
         for place in ["", "7", "-100/", "-100/x", "/7"] {
-            assert!(bot.redraw(&drawn, place).is_none(), "{place}");
+            assert!(bot.redraw(&drawn, place, "").is_none(), "{place}");
+        }
+    }
+
+    #[test]
+    fn wecom_replaces_the_card_with_the_code_of_the_press() {
+        let app: WeComApp = serde_json::from_value(json!({
+            "corp_id": "ww123", "corp_secret": "s", "agent_id": 7, "to_user": "ann|bob",
+        }))
+        .unwrap();
+        let drawn = with_buttons().redrawn(&muted());
+        let request = app.redraw(&drawn, "CODE-1", "tok").unwrap();
+        let path = "/cgi-bin/message/update_template_card?access_token=tok";
+        assert_eq!(request.url, format!("https://qyapi.weixin.qq.com{path}"));
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        assert_eq!((&body["response_code"], &body["atall"]), (&json!("CODE-1"), &json!(1)));
+        let card = &body["template_card"];
+        assert_eq!(card["card_type"], "button_interaction");
+        assert_eq!(card["button_list"][0]["key"], "AbCdEfGhIjKlu");
+        assert!(card["horizontal_content_list"].to_string().contains("until 15:00"));
+        assert!(card["task_id"].is_null(), "it stays the task that it was");
+        // A card with nothing left to press is one that only tells.
+        let open = drawn.buttons.iter().filter(|button| button.action.is_none()).cloned().collect();
+        let told = Message { buttons: open, ..drawn.clone() };
+        let told = app.redraw(&told, "CODE-1", "tok").unwrap();
+        let told: Value = serde_json::from_slice(&told.body).unwrap();
+        let card = &told["template_card"];
+        assert!(card["card_type"] == "text_notice" && card["button_list"].is_null(), "{card}");
+        assert_eq!(card["card_action"]["url"], "http://a.b/");
+        for place in ["", "a\nb", &"x".repeat(600)] {
+            assert!(app.redraw(&drawn, place, "tok").is_none(), "{place}");
         }
     }
 
@@ -155,9 +186,9 @@ mod tests {
             ("http://hooks.slack.com/", false),
             ("", false),
         ] {
-            assert_eq!(bot.redraw(&drawn, place).is_some(), is_answered, "{place}");
+            assert_eq!(bot.redraw(&drawn, place, "").is_some(), is_answered, "{place}");
         }
-        let request = bot.redraw(&drawn, "https://hooks.slack.com/x").unwrap();
+        let request = bot.redraw(&drawn, "https://hooks.slack.com/x", "").unwrap();
         assert_eq!(request.header("authorization"), None, "the address is the key");
         let body: Value = serde_json::from_slice(&request.body).unwrap();
         assert_eq!(body["replace_original"], true);

@@ -73,7 +73,7 @@ impl Channel for Slack {
         Ok(Parcel::Http(vec![request]))
     }
 
-    fn redraw(&self, message: &Message, place: &str) -> Option<Request> {
+    fn redraw(&self, message: &Message, place: &str, _token: &str) -> Option<Request> {
         let is_own = origin(place).is_some_and(|of| origin(self.url.expose()) == Some(of));
         if !is_own && !is_slack(place) {
             return None;
@@ -87,10 +87,7 @@ impl Channel for Slack {
         let body = reply.json();
         match body["ok"].as_bool() {
             Some(true) => Answer::Sent { id: body["ts"].as_str().map(str::to_owned) },
-            _ if reply.status == 429 => {
-                let fault = Fault::new("429", "rate limited");
-                Answer::Limited { fault, cool_down: reply.wait.unwrap_or(CLASSES.cool_down) }
-            }
+            _ if reply.status == 429 => CLASSES.by_status(reply),
             Some(false) => {
                 CLASSES.answer(body["error"].as_str().unwrap_or("unknown"), "", reply.wait)
             }
@@ -117,7 +114,7 @@ impl Slack {
             "unfurl_links": false, "unfurl_media": false,
         });
         if is_plain {
-            let text = markdown::slack(&message.plain_with_links(LIMITS.text_bytes_max / 2));
+            let text = message.escaped_with_links(LIMITS.text_bytes_max, markdown::slack);
             body["text"] = json!(text);
         } else {
             let hears = !self.token.is_empty();
@@ -151,7 +148,7 @@ fn colour(message: &Message) -> &'static str {
     match message.kind {
         Kind::Firing => "#d64541",
         Kind::Resolved => "#2e8b57",
-        Kind::Digest => "#e08e0b",
+        Kind::Digest | Kind::Reminder => "#e08e0b",
         Kind::Test => "#3a6ea5",
     }
 }
@@ -195,6 +192,7 @@ fn blocks(message: &Message, hears: bool) -> Value {
 mod tests {
     use super::*;
     use crate::channel::tests::{body, how, read, request};
+    use crate::message::Button;
     use crate::message::tests::{mentioning, message};
 
     fn app() -> Slack {
@@ -229,6 +227,22 @@ mod tests {
         let loud = Message { title: "<!channel> *x*".to_owned(), ..message() };
         let sent = body(&app(), &loud, "", how()).to_string();
         assert!(!sent.contains("<!channel>"), "{sent}");
+        let link =
+            Button { url: "http://alarm.example/m/a_b~c".to_owned(), ..loud.buttons[0].clone() };
+        let linked = Message { buttons: vec![link], ..loud };
+        let sent = body(&app(), &linked, "", How { is_plain: true, ..how() });
+        let text = sent["text"].as_str().unwrap();
+        assert!(!text.contains("<!channel>") && text.ends_with("/m/a_b~c"), "{text:?}");
+    }
+
+    #[test]
+    fn nobody_may_ask_for_endless_patience() {
+        let year = Some(Duration::from_secs(365 * 86_400));
+        let answer = app().read(&Reply { status: 429, wait: year, body: b"" });
+        assert!(
+            matches!(answer, Answer::Limited { cool_down, .. } if cool_down.as_secs() == 900),
+            "{answer:?}"
+        );
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Channel for Telegram {
         Ok(Parcel::Http(vec![Request::json(self.method("sendMessage"), &body)]))
     }
 
-    fn redraw(&self, message: &Message, place: &str) -> Option<Request> {
+    fn redraw(&self, message: &Message, place: &str, _token: &str) -> Option<Request> {
         let (chat, id) = place.split_once('/').filter(|(chat, _)| !chat.is_empty())?;
         let mut body = content(message, chat, false);
         body["message_id"] = json!(id.parse::<i64>().ok()?);
@@ -115,9 +115,10 @@ fn content(message: &Message, chat: &str, is_plain: bool) -> Value {
 fn rich(message: &Message) -> String {
     let mut short = message.clone();
     let mut facts_max = 1_500;
-    for (_, value) in &mut short.facts {
+    for (name, value) in &mut short.facts {
+        *name = cut(name, facts_max.min(100));
         *value = cut(value, facts_max.min(400));
-        facts_max = facts_max.saturating_sub(value.len());
+        facts_max = facts_max.saturating_sub(name.len() + value.len());
     }
     let head = match short.headline().as_str() {
         "" => String::new(),

@@ -15,6 +15,8 @@ use crate::sign;
 
 const LIMITS: Limits =
     Limits { per_minute: 180, per_second: 0, reserved_per_minute: 30, text_bytes_max: 2_000 };
+/// The longest code for a new card that is believed to be one.
+const CODE_BYTES_MAX: usize = 512;
 /// The platform takes so many buttons.
 const BUTTONS_MAX: usize = 6;
 
@@ -80,7 +82,9 @@ impl Channel for WeComApp {
         let hears = message.buttons.iter().any(|button| button.action.is_some());
         let (kind, content) = match (how.is_plain, hears) {
             (true, _) => {
-                ("text", json!({ "content": message.plain_with_links(LIMITS.text_bytes_max) }))
+                // In plain texts WeCom reads links, which what hosts say must not become.
+                let text = message.plain_with_links(LIMITS.text_bytes_max - 200).replace('<', "‹");
+                ("text", json!({ "content": cut(&text, LIMITS.text_bytes_max) }))
             }
             (false, false) => {
                 ("markdown", json!({ "content": cut(&markdown::wecom(message), 4_000) }))
@@ -90,6 +94,26 @@ impl Channel for WeComApp {
         body["msgtype"] = json!(kind);
         body[kind] = content;
         Ok(Parcel::Http(vec![Request::json(url, &body)]))
+    }
+
+    fn redraw(&self, message: &Message, place: &str, token: &str) -> Option<Request> {
+        let is_code = (1..=CODE_BYTES_MAX).contains(&place.len())
+            && place.bytes().all(|byte| byte.is_ascii_graphic());
+        let token = sign::percent(token);
+        let url = format!("{}/cgi-bin/message/update_template_card?access_token={token}", self.api);
+        let mut card = card(message);
+        let fields = card.as_object_mut()?;
+        fields.remove("task_id");
+        let is_pressable =
+            fields["button_list"].as_array().is_some_and(|buttons| !buttons.is_empty());
+        if !is_pressable {
+            fields.remove("button_list");
+            fields.insert("card_type".to_owned(), json!("text_notice"));
+        }
+        let body = json!({
+            "atall": 1, "agentid": self.agent_id, "response_code": place, "template_card": card,
+        });
+        is_code.then(|| Request::json(url, &body))
     }
 
     fn read(&self, reply: &Reply<'_>) -> Answer {
@@ -164,6 +188,16 @@ mod tests {
         let other = Message { key: "k2".to_owned(), ..message() };
         assert_ne!(body(&app(), &other, "ann", how())["template_card"]["task_id"], card["task_id"]);
         assert!(request(&app(), &message(), "", how()).url.ends_with("access_token=tok"));
+    }
+
+    #[test]
+    fn what_a_host_says_becomes_no_link_in_plain_text() {
+        let lure =
+            Message { text: "<a href=\"http://evil.example\">log in</a>".repeat(200), ..message() };
+        let sent = body(&app(), &lure, "ann", How { is_plain: true, ..how() });
+        let text = sent["text"]["content"].as_str().unwrap();
+        assert!(!text.contains('<') && text.contains("‹a href"), "{text}");
+        assert!(text.len() <= LIMITS.text_bytes_max, "{}", text.len());
     }
 
     #[test]

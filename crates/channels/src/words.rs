@@ -35,6 +35,9 @@ pub(crate) enum Word {
     Digest,
     Test,
     TestText,
+    Reminder,
+    KeepIt,
+    Note,
     Severity,
 }
 
@@ -83,6 +86,16 @@ impl Language {
         self.word(Word::Open)
     }
 
+    /// That a person's claim ends, or has ended, at a moment.
+    pub(crate) fn your_time_ends(self, at: &str, has_ended: bool) -> String {
+        match (self, has_ended) {
+            (Self::English, false) => format!("Your ack ends at {at}"),
+            (Self::English, true) => format!("Your ack ended at {at}, and it still fires"),
+            (Self::Chinese, false) => format!("您的认领将于 {at} 到期"),
+            (Self::Chinese, true) => format!("您的认领已于 {at} 到期,告警仍在触发"),
+        }
+    }
+
     /// "and 3 more".
     pub fn and_more(self, count: u64) -> String {
         match self {
@@ -123,6 +136,12 @@ const fn both(word: Word) -> (&'static str, &'static str) {
         Word::TestText => {
             ("This is a test of the receiver. Nothing is wrong.", "这是一条测试消息,没有故障。")
         }
+        Word::Reminder => ("reminder", "提醒"),
+        Word::KeepIt => (
+            "Ack it again to keep it; otherwise everybody is told again.",
+            "如需继续处理请再次认领,否则将再次通知所有人。",
+        ),
+        Word::Note => ("Note", "备注"),
         Word::Severity => ("Severity", "级别"),
     }
 }

@@ -1,11 +1,19 @@
 //! Who changed what. An entry is written in the transaction of its change: none without the other.
 
+use std::time::Duration;
+
 use model::Timestamp;
 
 use crate::record::Record;
 use crate::statement::Statement;
 use crate::transaction::{Transaction, in_transaction};
 use crate::{Db, DbError};
+
+/// How long entries are kept, whoever wrote them.
+pub const KEPT: Duration = Duration::from_secs(2 * 366 * 86_400);
+/// How many entries one call of [`Audit::forget_before`] forgets at most; the others wait for the next one.
+pub const FORGOTTEN_MAX: u32 = 100_000;
+const FORGOTTEN_AT_ONCE: u32 = 1_000;
 
 /// An entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,10 +46,30 @@ impl Audit<'_> {
         in_transaction!(self.db, "write the audit", tx => { write(tx, entry).await })
     }
 
-    /// Forgets the entries from before a moment.
+    /// Forgets entries from before a moment, at most [`FORGOTTEN_MAX`] of them; returns how many. Hbs and alarm may
+    /// both do so on one table at a time: they look for the entries first and remove them by their ids, in the same
+    /// order, so that neither waits for a range that the other holds, and what is gone already costs nothing.
     pub async fn forget_before(&self, moment: Timestamp) -> Result<u64, DbError> {
-        let delete = Statement::new("DELETE FROM audit WHERE happened_at < ?");
-        self.db.execute("forget old entries of the audit", delete.bind(moment.millis())).await
+        let mut gone = 0;
+        for _ in 0..FORGOTTEN_MAX / FORGOTTEN_AT_ONCE {
+            let query =
+                Statement::new("SELECT id FROM audit WHERE happened_at < ? ORDER BY id LIMIT ?");
+            let query = query.bind(moment.millis()).bind(FORGOTTEN_AT_ONCE);
+            let ids: Vec<String> = self
+                .db
+                .records("look for old entries of the audit", query, |row| row.text("id"))
+                .await?;
+            if ids.is_empty() {
+                break;
+            }
+            let mut delete = Statement::new("DELETE FROM audit WHERE id IN ");
+            delete.push_list(ids.iter().map(String::as_str));
+            gone += self.db.execute("forget old entries of the audit", delete).await?;
+            if ids.len() < FORGOTTEN_AT_ONCE as usize {
+                break;
+            }
+        }
+        Ok(gone)
     }
 
     /// Up to `max` entries, the latest first, from those before the entry `before` on; all when it is

@@ -3,7 +3,7 @@
 use model::{Fingerprint, Timestamp};
 
 use crate::record::Record;
-use crate::statement::Statement;
+use crate::statement::{Statement, Value};
 use crate::transaction::in_transaction;
 use crate::upsert::insert_rows;
 use crate::{Db, DbError};
@@ -56,19 +56,32 @@ pub enum ClaimAct {
     Made,
     /// It was taken back before its end.
     TakenBack,
+    /// Its owner was reminded of its end.
+    Reminded,
+    /// Its owner was to be reminded of its end, and nothing reaches them.
+    Unreached,
 }
 
 impl ClaimAct {
+    const ALL: [Self; 4] = [Self::Made, Self::TakenBack, Self::Reminded, Self::Unreached];
+
     /// The word in the store and in answers.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Made => "made",
             Self::TakenBack => "taken_back",
+            Self::Reminded => "reminded",
+            Self::Unreached => "unreached",
         }
     }
 
+    /// Whether it is about the end of a claim that stays as it is.
+    pub const fn is_reminder(self) -> bool {
+        matches!(self, Self::Reminded | Self::Unreached)
+    }
+
     fn parse(word: &str) -> Option<Self> {
-        [Self::Made, Self::TakenBack].into_iter().find(|act| act.as_str() == word)
+        Self::ALL.into_iter().find(|act| act.as_str() == word)
     }
 }
 
@@ -104,25 +117,8 @@ impl Claims<'_> {
         (act, by, at): (ClaimAct, &str, Timestamp),
     ) -> Result<(), DbError> {
         in_transaction!(self.db, "store claims", tx => {
-            let mut rows: Vec<(String, &ClaimRow)> = claims
-                .iter()
-                .map(|claim| (format!("{}-{}", claim.fingerprint, claim.kind.as_str()), claim))
-                .collect();
-            rows.sort_unstable_by(|(id, _), (other, _)| id.cmp(other));
-            let steps = rows.iter().map(|(id, claim)| {
-                vec![
-                    format!("{id}-{}-{}", at.0, act.as_str()).into(),
-                    claim.fingerprint.to_string().into(),
-                    claim.kind.as_str().into(),
-                    act.as_str().into(),
-                    by.into(),
-                    at.0.into(),
-                    claim.owner.as_str().into(),
-                    claim.note.as_str().into(),
-                    claim.made_at.0.into(),
-                    claim.until.0.into(),
-                ]
-            });
+            let rows = by_id(claims);
+            let steps = rows.iter().map(|(id, claim)| step_values(id, claim, act, by, at));
             insert_rows(tx, "REPLACE", "claim_step", STEP_COLUMNS, steps.collect()).await?;
             let rows = rows.into_iter().map(|(id, claim)| {
                 vec![
@@ -139,6 +135,19 @@ impl Claims<'_> {
         })
     }
 
+    /// Notes what was done about claims that stay as they are; all or none.
+    pub async fn note(
+        &self,
+        claims: &[ClaimRow],
+        (act, by, at): (ClaimAct, &str, Timestamp),
+    ) -> Result<(), DbError> {
+        in_transaction!(self.db, "note what was done about claims", tx => {
+            let rows = by_id(claims);
+            let steps = rows.iter().map(|(id, claim)| step_values(id, claim, act, by, at));
+            insert_rows(tx, "REPLACE", "claim_step", STEP_COLUMNS, steps.collect()).await
+        })
+    }
+
     /// What was done with the claims on an alert, the latest first, at most `max`.
     pub async fn steps(
         &self,
@@ -150,6 +159,20 @@ impl Claims<'_> {
         );
         let query = query.bind(fingerprint.to_string()).bind(max);
         self.db.records("list what was done with an alert", query, read_step).await
+    }
+
+    /// The claims that were taken back since a moment: alert, kind, and the end that they have since.
+    pub async fn taken_back_since(
+        &self,
+        since: Timestamp,
+    ) -> Result<Vec<(Fingerprint, ClaimKind, Timestamp)>, DbError> {
+        let query = Statement::new("SELECT * FROM claim_step WHERE done_at >= ? AND act = ?");
+        let query = query.bind(since.0).bind(ClaimAct::TakenBack.as_str());
+        let read = |row: &Record| {
+            let claim = read_claim(row)?;
+            Ok((claim.fingerprint, claim.kind, claim.until))
+        };
+        self.db.records("list claims that were taken back", query, read).await
     }
 
     /// Forgets what was done before `before`; returns how many steps.
@@ -183,6 +206,30 @@ impl Claims<'_> {
         let statement = Statement::new("DELETE FROM alert_claim WHERE until < ?").bind(before.0);
         self.db.execute("forget old claims", statement).await
     }
+}
+
+/// Claims with their ids, in the order of these: two who store the same ones never wait for each other in a ring.
+fn by_id(claims: &[ClaimRow]) -> Vec<(String, &ClaimRow)> {
+    let id = |claim: &ClaimRow| format!("{}-{}", claim.fingerprint, claim.kind.as_str());
+    let mut rows: Vec<(String, &ClaimRow)> =
+        claims.iter().map(|claim| (id(claim), claim)).collect();
+    rows.sort_unstable_by(|(id, _), (other, _)| id.cmp(other));
+    rows
+}
+
+fn step_values(id: &str, claim: &ClaimRow, act: ClaimAct, by: &str, at: Timestamp) -> Vec<Value> {
+    vec![
+        format!("{id}-{}-{}", at.0, act.as_str()).into(),
+        claim.fingerprint.to_string().into(),
+        claim.kind.as_str().into(),
+        act.as_str().into(),
+        by.into(),
+        at.0.into(),
+        claim.owner.as_str().into(),
+        claim.note.as_str().into(),
+        claim.made_at.0.into(),
+        claim.until.0.into(),
+    ]
 }
 
 fn read_claim(row: &Record) -> Result<ClaimRow, sqlx::Error> {

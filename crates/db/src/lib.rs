@@ -8,7 +8,7 @@
 //! UPDATE`, which locks too much (MySQL bug 58637).
 
 pub mod alerts;
-mod audit;
+pub mod audit;
 mod bundles;
 mod circles;
 pub mod claims;
@@ -26,6 +26,7 @@ pub mod noise;
 mod pool;
 mod portal;
 mod record;
+mod routing;
 mod rules;
 mod silences;
 mod state;
@@ -52,6 +53,7 @@ pub use messages::Messages;
 pub use mutes::{MuteRow, Mutes};
 pub use pool::Db;
 pub use portal::{Portal, PortalRow};
+pub use routing::{Routing, RoutingChange, RoutingRow};
 pub use rules::{
     EditOutcome, ExpectedVersion, RULE_GROUP_VERSIONS_MAX, RuleGroupEdit, RuleGroupRow,
     RuleGroupVersion, RuleGroups,

@@ -11,7 +11,7 @@ const OPERATION: &str = "bring the schema up to date";
 // Long enough for another process to change large tables.
 const LOCK_SECONDS: i64 = 300;
 
-const SCRIPTS: [(i64, &str, &str); 17] = [
+const SCRIPTS: [(i64, &str, &str); 18] = [
     (1, "hosts", include_str!("../../../sql/0001_hosts.sql")),
     (2, "rules", include_str!("../../../sql/0002_rules.sql")),
     (3, "alerts", include_str!("../../../sql/0003_alerts.sql")),
@@ -29,6 +29,7 @@ const SCRIPTS: [(i64, &str, &str); 17] = [
     (15, "noise", include_str!("../../../sql/0015_noise.sql")),
     (16, "data centres", include_str!("../../../sql/0016_data_centres.sql")),
     (17, "claim steps", include_str!("../../../sql/0017_claim_steps.sql")),
+    (18, "routing", include_str!("../../../sql/0018_routing.sql")),
 ];
 
 /// Brings an SQLite file up to date. Processes that open it at once wait for each other at the

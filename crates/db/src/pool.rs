@@ -19,8 +19,8 @@ use crate::statement::Statement;
 use crate::transaction::{Counters, Transaction, Tries, in_time};
 use crate::{
     Alerts, Audit, Bundles, Circles, DataCentres, DbConfig, DbError, Directory, Groups, Hosts,
-    Maintenances, Messages, Mutes, RuleGroups, Silences, StateTables, Statistics, Upgrades,
-    migrate,
+    Maintenances, Messages, Mutes, Routing, RuleGroups, Silences, StateTables, Statistics,
+    Upgrades, migrate,
 };
 
 // One writer at a time is SQLite's nature; the other connections let reads go on beside it.
@@ -194,6 +194,11 @@ impl Db {
     /// Users, teams and stand-ins.
     pub fn directory(&self) -> Directory<'_> {
         Directory { db: self }
+    }
+
+    /// Routes, receivers, inhibitions, time intervals and templates that were set by API.
+    pub fn routing(&self) -> Routing<'_> {
+        Routing { db: self }
     }
 
     /// Data centres that were set by API.

@@ -1,6 +1,6 @@
 //! Templates and the definitions that they share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -86,6 +86,21 @@ impl Library {
     /// The name of the text that a definition is in.
     pub fn origin(&self, name: &str) -> Option<&str> {
         self.definitions.get(name).map(|definition| definition.source.name.as_str())
+    }
+
+    /// The names of the definitions of a text, sorted.
+    pub fn names_in(&self, text_name: &str) -> Vec<&str> {
+        let is_in = |definition: &Definition| definition.source.name == text_name;
+        let found = self.definitions.iter().filter(|(_, definition)| is_in(definition));
+        let mut names: Vec<&str> = found.map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The texts that definitions come from, by name, each with what it says.
+    pub fn texts(&self) -> BTreeMap<&str, &str> {
+        let sources = self.definitions.values().map(|definition| &definition.source);
+        sources.map(|source| (source.name.as_str(), source.text.as_str())).collect()
     }
 
     /// Calls of definitions that are not there, in the order of their places.

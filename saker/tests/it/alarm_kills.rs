@@ -7,12 +7,15 @@ use std::time::Duration;
 use daemon::{Clock, Context};
 use serde_json::{Value, json};
 use testkit::eventually;
+use tokio::time::Instant;
 
 use crate::alarm_process::{Alarm, Platforms, Taken, post};
 
 /// Long enough for a kill to fall between the arrival of a message and its answer.
 const ANSWERS_AFTER: Duration = Duration::from_millis(120);
 const SOON: Duration = Duration::from_secs(240);
+/// Within which an urgent alert is with somebody, whatever else there is to tell.
+const URGENT_WITHIN: Duration = Duration::from_secs(30);
 
 /// A storm and what happens meanwhile.
 struct Storm {
@@ -27,6 +30,13 @@ struct Storm {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_with_kills_in_the_midst_is_told_completely_and_hardly_anything_twice() {
     check(&Storm { alerts: 200, seconds: 12, batches: 8, kills: 6, urgent: 4 }).await;
+}
+
+/// Two minutes; run by hand. The same with a clock that is moved by hand runs always, in alarm.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes; alarm's own test of the storm runs always"]
+async fn a_thousand_alerts_in_a_minute_are_told_and_the_urgent_ones_soon() {
+    check(&Storm { alerts: 1_000, seconds: 60, batches: 240, kills: 0, urgent: 20 }).await;
 }
 
 /// Three minutes; run by hand.
@@ -57,8 +67,8 @@ async fn check(storm: &Storm) {
     let folder = tempfile::tempdir().unwrap();
     let mut alarm = Alarm::start(folder.path(), "info", &settings(&platforms), "").await;
     let (url, http) = (alarm.url.clone(), alarm.http.clone());
-    let began = tokio::time::Instant::now();
-    tokio::join!(
+    let began = Instant::now();
+    let (posted, ()) = tokio::join!(
         post_all(&http, &url, storm),
         kill_at_random(&mut alarm, &platforms, storm, Random(seed)),
     );
@@ -103,18 +113,32 @@ async fn check(storm: &Storm) {
     );
     assert!(twice <= storm.kills, "{twice} messages were sent twice in {} kills", storm.kills);
     assert_eq!(platforms.limited(), 0, "a kill must not make the next process send too fast");
-    for n in (0..storm.alerts).filter(|n| is_urgent(storm, *n)) {
-        let (name, text) = (name(storm, n), |taken: &Taken| taken.body.to_string());
-        assert!(robots.iter().any(|taken| text(taken).contains(&name)), "{name} was not told");
-    }
+    let latest = slowest_urgent(&robots, &posted);
+    println!(
+        "the slowest urgent alert was with a robot {:.1} s after alarm had it",
+        latest.as_secs_f64()
+    );
+    // What a kill repeats takes the place of another message: the robots' limits are what they are.
+    assert!(storm.kills > 0 || latest <= URGENT_WITHIN, "an urgent alert took {latest:?}");
 }
 
-/// One message at a time, so that one kill can repeat one message.
+/// How long the slowest urgent alert took from its acknowledgement to a robot.
+fn slowest_urgent(robots: &[Taken], posted: &BTreeMap<String, Instant>) -> Duration {
+    let urgent = posted.iter().filter(|(name, _)| name.starts_with("urgent"));
+    let took = urgent.map(|(name, at)| {
+        let mut told = robots.iter().filter(|taken| taken.body.to_string().contains(name));
+        let first = told.next().unwrap_or_else(|| panic!("{name} was not told"));
+        first.when.saturating_duration_since(*at)
+    });
+    took.max().unwrap_or_default()
+}
+
+/// The robots are as they come, without a setting of how many messages are under way.
 fn settings(platforms: &Platforms) -> String {
     let url = platforms.url();
     let mut text = format!(
         "[[alarm.receivers]]\nname = \"hook\"\nwebhook_url = \"{url}/hook\"\ntimeout = \"2s\"\n\
-         [[alarm.receivers]]\nname = \"ops\"\ntimeout = \"10s\"\nconcurrency = 1\n"
+         [[alarm.receivers]]\nname = \"ops\"\ntimeout = \"10s\"\n"
     );
     for robot in ["a", "b"] {
         text.push_str(&format!(
@@ -134,8 +158,9 @@ fn name(storm: &Storm, number: usize) -> String {
     format!("{kind}-{number:04}")
 }
 
-/// Posts as Prometheus does: again until it is acknowledged.
-async fn post_all(http: &reqwest::Client, alarm: &str, storm: &Storm) {
+/// Posts as Prometheus does: again until it is acknowledged; gives back when each alert was.
+async fn post_all(http: &reqwest::Client, alarm: &str, storm: &Storm) -> BTreeMap<String, Instant> {
+    let mut posted = BTreeMap::new();
     let size = storm.alerts.div_ceil(storm.batches);
     let pause = Duration::from_secs(storm.seconds).div_f64(storm.batches as f64);
     let numbers: Vec<usize> = (0..storm.alerts).collect();
@@ -152,8 +177,10 @@ async fn post_all(http: &reqwest::Client, alarm: &str, storm: &Storm) {
             post(http, alarm, &alerts).await.then_some(())
         })
         .await;
+        posted.extend(batch.iter().map(|n| (name(storm, *n), Instant::now())));
         tokio::time::sleep(pause).await;
     }
+    posted
 }
 
 /// Every other kill falls between a message and its answer, the others fall anywhere.
@@ -163,7 +190,7 @@ async fn kill_at_random(
     storm: &Storm,
     mut random: Random,
 ) {
-    let pause = storm.seconds * 1000 / u64::try_from(storm.kills).unwrap();
+    let pause = storm.seconds * 1000 / u64::try_from(storm.kills.max(1)).unwrap();
     for kill in 0..storm.kills {
         let is_aimed = kill.is_multiple_of(2);
         if is_aimed && platforms.next_arrival(Duration::from_millis(pause)).await {

@@ -106,6 +106,8 @@ pub(crate) struct Taken {
     pub(crate) body: Value,
     /// The `Idempotency-Key`, if there was one.
     pub(crate) key: String,
+    /// When it came.
+    pub(crate) when: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -173,7 +175,7 @@ async fn robot(
         let fault = json!({ "errcode": 130_101, "errmsg": "send too fast" });
         return Json(fault).into_response();
     }
-    let taken = Taken { at: name, body, key: String::new() };
+    let taken = Taken { at: name, body, key: String::new(), when: Instant::now() };
     shared.desk.lock().unwrap().taken.push(taken);
     shared.arrived.notify_waiters();
     tokio::time::sleep(shared.answers_after).await;
@@ -189,7 +191,8 @@ async fn anything(
     let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()).unwrap_or("");
     let key = key.to_owned();
     let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
-    shared.desk.lock().unwrap().taken.push(Taken { at: path, body, key });
+    let taken = Taken { at: path, body, key, when: Instant::now() };
+    shared.desk.lock().unwrap().taken.push(taken);
     Json(json!({ "ok": true, "result": { "message_id": 1 } })).into_response()
 }
 

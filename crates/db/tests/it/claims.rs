@@ -40,3 +40,26 @@ pub(crate) async fn a_claim_takes_the_place_of_the_one_before_and_is_forgotten(d
     assert_eq!(db.claims().prune_steps(Timestamp(3)).await.unwrap(), 2);
     assert_eq!(db.claims().steps(Fingerprint(7), 9).await.unwrap().len(), 2);
 }
+
+pub(crate) async fn a_note_about_a_claim_leaves_the_claim_as_it_is(db: &Db) {
+    let claim = ClaimRow {
+        fingerprint: Fingerprint(9),
+        kind: ClaimKind::Acknowledged,
+        owner: "ann".to_owned(),
+        note: String::new(),
+        made_at: Timestamp(1),
+        until: Timestamp(50),
+    };
+    db.claims().store(&[claim.clone()], (ClaimAct::Made, "ann", Timestamp(1))).await.unwrap();
+    let stamp = db.claims().stamp().await.unwrap();
+    for act in [ClaimAct::Reminded, ClaimAct::Unreached] {
+        let note = (act, "", Timestamp(40));
+        db.claims().note(std::slice::from_ref(&claim), note).await.unwrap();
+        db.claims().note(std::slice::from_ref(&claim), note).await.unwrap();
+    }
+    assert_eq!(db.claims().stamp().await.unwrap(), stamp);
+    let acts: Vec<_> = db.claims().steps(Fingerprint(9), 9).await.unwrap();
+    let acts: Vec<_> = acts.into_iter().map(|step| (step.act, step.at.0)).collect();
+    let expected = [(ClaimAct::Unreached, 40), (ClaimAct::Reminded, 40), (ClaimAct::Made, 1)];
+    assert_eq!(acts, expected, "noted twice it is one step");
+}

@@ -1,8 +1,9 @@
 //! Chains of operators that group to the left, planned link by link: a chain may be much longer than
 //! the stack is deep.
 
+use super::invariant::is_pinned;
 use super::shared::{self, Shared};
-use super::{BinaryNode, Grid, Node, NodeKind, Planner, pinned};
+use super::{BinaryNode, Grid, Node, NodeKind, Planner};
 use crate::ast::{Binary, Chain, Expr};
 use crate::error::PlanError;
 use crate::eval::scalar_operation;
@@ -65,13 +66,13 @@ fn described<'a>(
     shared: &Shared<'_>,
 ) -> Vec<Link<'a>> {
     let mut hash = if shared.is_enabled() { shared::fingerprint(first) } else { 0 };
-    let (mut selects, mut still) = (shared::selects(first), pinned(first));
+    let (mut selects, mut still) = (shared::selects(first), is_pinned(first));
     let describe = |(expr, binary): (&'a Expr, &'a Binary)| {
         if shared.is_enabled() {
             hash = shared::fingerprint_behind(hash, binary);
         }
         selects |= shared::selects(&binary.rhs);
-        still &= pinned(&binary.rhs);
+        still &= is_pinned(&binary.rhs);
         let invariant = selects && still;
         Link { expr, binary, hash, selects, invariant, grid, slot: None, repeated: false }
     };
