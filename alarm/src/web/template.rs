@@ -174,7 +174,13 @@ async fn define(
         let call = format!("{{{{ template {name:?} . }}}}");
         let html = (typed.kind == "mail").then(|| call.to_owned());
         Asked {
-            texts: TextConfig { text: Some(call), html, ..TextConfig::default() },
+            // The built-in title would stand above what the definition says.
+            texts: TextConfig {
+                title: Some(String::new()),
+                text: Some(call),
+                html,
+                ..TextConfig::default()
+            },
             kind: typed.kind.to_owned(),
             alerts: alerts.to_vec(),
             ..Asked::default()
