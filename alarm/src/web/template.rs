@@ -1,5 +1,5 @@
-//! `/templates/{name}`: a text with what it makes of an alert, by channel and language. One of the database is changed
-//! here; nothing is stored before its preview was looked at.
+//! `/templates/{name}`: a text with what it makes of an alert, by channel and language. One of the
+//! database is changed here; nothing is stored before its preview was looked at.
 
 use std::sync::Arc;
 

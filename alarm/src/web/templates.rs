@@ -1,4 +1,5 @@
-//! `/templates`: which texts there are, where they come from, and what a receiver's messages look like with them.
+//! `/templates`: which texts there are, where they come from, and what a receiver's messages look like
+//! with them.
 
 use std::sync::Arc;
 
