@@ -102,12 +102,12 @@ impl Plan {
     }
 
     fn add_template(&self, library: &mut Library, row: &RoutingRow) -> Result<(), String> {
-        let mut alone = template::alertmanager::library();
+        let mut with = library.clone();
         let told = |faults: Vec<template::Fault>| {
             faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
         };
-        alone.add(&row.name, &row.body).map_err(told)?;
-        let names = alone.names_in(&row.name);
+        with.add(&row.name, &row.body).map_err(told)?;
+        let names = with.names_in(&row.name);
         if names.is_empty() {
             return Err("it defines nothing; write {{ define \"name\" }}…{{ end }}".to_owned());
         }
@@ -116,7 +116,8 @@ impl Plan {
                 return Err(format!("{name:?} is defined in {origin} already; take another name"));
             }
         }
-        library.add(&row.name, &row.body).map_err(told)
+        *library = with;
+        Ok(())
     }
 }
 
