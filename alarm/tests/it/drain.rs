@@ -214,7 +214,10 @@ async fn what_is_urgent_overtakes_a_backlog_before_a_slow_receiver() {
         let before = hook.count();
         line.bring_urgent(host, is_posted).await;
         let (at, _) = hook.until(host).await;
-        assert!(at - before < SOME / 4, "{host}: {before} were told before it came, {at} before it");
+        assert!(
+            at - before < SOME / 4,
+            "{host}: {before} were told before it came, {at} before it"
+        );
     }
     line.context.stop().await;
 }

@@ -14,6 +14,8 @@ mod harness;
 mod maintenance;
 mod muting;
 mod noise;
+mod objects;
+mod objects_followed;
 mod people;
 mod phones;
 mod reminders;
