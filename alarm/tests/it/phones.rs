@@ -22,6 +22,8 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Calls {
     /// What was said, and to which number.
     said: Vec<(String, String)>,
+    /// Text messages, to which number and what.
+    texts: Vec<(String, String)>,
     /// Where it is to be told what became of each call.
     statuses: Vec<String>,
     /// So many calls more do not get through.
@@ -39,6 +41,10 @@ async fn call(State(shared): State<Shared>, body: String) -> Response {
     let fields: Vec<(String, String)> =
         form_urlencoded::parse(body.as_bytes()).into_owned().collect();
     let field = |name: &str| fields.iter().find(|(known, _)| known == name).unwrap().1.to_owned();
+    if let Some((_, text)) = fields.iter().find(|(known, _)| known == "Body") {
+        calls.texts.push((field("To"), text.to_owned()));
+        return (StatusCode::CREATED, Json(json!({ "sid": "SM1" }))).into_response();
+    }
     let status = fields.iter().find(|(known, _)| known == "StatusCallback");
     calls.statuses.extend(status.map(|(_, url)| url.to_owned()));
     calls.said.push((field("To"), field("Twiml")));
@@ -173,4 +179,25 @@ async fn nobody_is_called_again_for_what_somebody_has_taken() {
     alarm.fire("LoadHigh", "critical").await;
     let said = until(&alarm, &shared, 2, SECOND).await;
     assert!(said.contains("LoadHigh") && !said.contains("more"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_never_rings_for_an_end_and_a_text_message_tells_it() {
+    let (alarm, settings, shared, _context) = start().await;
+    let voice = settings.split("[[receivers.bots]]").nth(1).unwrap();
+    let text = voice.replace("name = \"voice\"", "name = \"text\"").replace("call", "sms");
+    let settings = format!("{settings}[[receivers.bots]]{text}");
+    let alarm = alarm.restart(&settings, SECOND).await;
+    alarm.fire("DiskFull", "critical").await;
+    until(&alarm, &shared, 1, SECOND / 10).await;
+    in_stage(&alarm, Stage::Sent).await;
+    alarm.resolve("DiskFull", "critical").await;
+    eventually("the end is told", PATIENCE, async || {
+        alarm.advance(SECOND);
+        let texts = &shared.lock().unwrap().texts;
+        texts.first().is_some_and(|(_, text)| text.contains("recovered")).then_some(())
+    })
+    .await;
+    let calls = shared.lock().unwrap();
+    assert_eq!((calls.said.len(), calls.texts.len()), (1, 1));
 }
