@@ -175,9 +175,12 @@ impl Spec {
     /// Whether it hears when a button is pressed; elsewhere buttons are signed links.
     pub fn hears(&self) -> bool {
         match self {
-            Self::DingTalkApp(_) | Self::FeishuApp(_) | Self::WeComApp(_) | Self::Telegram(_) => {
-                true
-            }
+            Self::DingTalkApp(_)
+            | Self::FeishuApp(_)
+            | Self::WeComApp(_)
+            | Self::Telegram(_)
+            // Whoever serves it reports presses as the callback of kind `signed`.
+            | Self::SignedHttp(_) => true,
             Self::Slack(slack) => !slack.token.is_empty(),
             Self::Twilio(twilio) => twilio.hears(),
             _ => false,
