@@ -45,6 +45,16 @@ impl Answer {
         matches!(self, Self::Accepted { .. } | Self::Noted)
     }
 
+    /// Without words that repeat what the address keeps secret.
+    fn without(mut self, url: &Url) -> Self {
+        if let Self::Temporary { code, detail, .. } | Self::Refused { code, detail } = &mut self
+            && channels::repeats(detail, url.as_str())
+        {
+            *detail = format!("HTTP {code} (repeats a secret)");
+        }
+        self
+    }
+
     pub(crate) fn code(&self) -> u16 {
         match self {
             Self::Noted => 0,
@@ -82,7 +92,7 @@ pub(super) async fn send(
         .header("Idempotency-Key", notification.key.as_str())
         .body(body);
     match request.send().await {
-        Ok(response) => classify(response).await,
+        Ok(response) => classify(response).await.without(url),
         // The address may hold a token.
         Err(error) => no_answer(&error.without_url()),
     }

@@ -232,6 +232,12 @@ impl Spec {
         }
     }
 
+    /// Its secrets as they are, to look for in what comes back. Those in files must have been read.
+    pub fn exposed(&self) -> Vec<String> {
+        let mut own = self.clone();
+        own.secrets_mut().into_iter().map(|secret| secret.expose().to_owned()).collect()
+    }
+
     /// What is wrong with it, with the field.
     pub fn faults(&self) -> Vec<(&'static str, String)> {
         let mut faults = Vec::new();
