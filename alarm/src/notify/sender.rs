@@ -395,6 +395,7 @@ impl Sender {
         let Tried { ids, bot, answer, began_at, took } = tried;
         let (team, view) = (self.team(), &self.views[bot]);
         let account = &view.account;
+        let answer = self.without_secrets(bot, answer, now);
         self.office.metrics.attempted(&team.receiver, &team.bots[bot].name, &answer);
         match &answer {
             Answer::Limited { cool_down, .. } => self.office.with_windows(|windows| {
@@ -425,6 +426,16 @@ impl Sender {
             items.push(item);
         }
         self.store(desk, items, &attempts).await;
+    }
+
+    /// An answer may repeat the address it was asked at, and it is stored, logged and shown.
+    fn without_secrets(&self, bot: usize, answer: Answer, now: Timestamp) -> Answer {
+        if answer.fault().is_none() {
+            return answer;
+        }
+        let mut secrets = self.team().bots[bot].spec.exposed();
+        secrets.extend(self.office.token(&self.views[bot].account, now));
+        answer.without(&secrets.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// Writes down how far messages have come; what is still open goes back on the desk.

@@ -47,6 +47,16 @@ impl Answer {
         matches!(self, Self::Accepted { .. } | Self::Noted)
     }
 
+    /// Without words that repeat what the address keeps secret.
+    fn without(mut self, address: &str) -> Self {
+        if let Self::Temporary { code, detail, .. } | Self::Refused { code, detail } = &mut self
+            && channels::repeats(detail, address)
+        {
+            *detail = format!("HTTP {code} (repeats a secret)");
+        }
+        self
+    }
+
     pub(crate) fn code(&self) -> u16 {
         match self {
             Self::Noted => 0,
@@ -83,7 +93,7 @@ pub(super) async fn send(
         Err(error) => return Answer::Refused { code: 0, detail: error.to_string() },
     };
     match poster.post(target, &key, body, timeout).await {
-        Ok(answered) => classify(&answered),
+        Ok(answered) => classify(&answered).without(target.address()),
         Err(error @ PostError::Unsendable(_)) => {
             Answer::Refused { code: 0, detail: error.to_string() }
         }

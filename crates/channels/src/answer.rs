@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::secret::repeats;
+
 /// How much of an error text is kept, in characters.
 const TEXT_CHARS_MAX: usize = 160;
 /// A platform that asks for more patience than this is asked again sooner.
@@ -114,6 +116,26 @@ impl Answer {
             | Self::Plainer { fault }
             | Self::Refused { fault, .. } => Some(fault),
         }
+    }
+
+    /// The answer without a text that repeats one of these secrets: it would be stored, logged and shown.
+    #[must_use]
+    pub fn without(mut self, secrets: &[&str]) -> Self {
+        let (Self::Later { fault, .. }
+        | Self::Limited { fault, .. }
+        | Self::Login { fault }
+        | Self::Plainer { fault }
+        | Self::Refused { fault, .. }) = &mut self
+        else {
+            return self;
+        };
+        // The code comes from the platform too.
+        for text in [&mut fault.code, &mut fault.text] {
+            if secrets.iter().any(|secret| repeats(text, secret)) {
+                "(repeats a secret)".clone_into(text);
+            }
+        }
+        self
     }
 
     /// A short word for metrics.

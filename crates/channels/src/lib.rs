@@ -41,6 +41,6 @@ mod words;
 pub use answer::{Answer, Fault, Reply, Whose};
 pub use channel::{Access, Channel, How, Limits, Parcel, Request};
 pub use message::{Button, Kind, Mention, Message, Own, Urgency};
-pub use secret::Secret;
+pub use secret::{Secret, repeats};
 pub use spec::{FAMILIES, Spec};
 pub use words::Language;

@@ -7,6 +7,8 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize, Serializer};
 
 const HIDDEN: &str = "(hidden)";
+/// Shorter texts stand in answers by chance.
+const TELLING_BYTES: usize = 8;
 
 /// A secret, or the file that holds it. `Debug` and `Serialize` show that there is one and nothing else.
 ///
@@ -74,6 +76,30 @@ impl Serialize for Secret {
     }
 }
 
+/// Whether a text repeats a secret, as an answer does that names the address it was asked at: the secret itself, or
+/// of an address what may be a key in it.
+pub fn repeats(text: &str, secret: &str) -> bool {
+    // Texts are cut, perhaps in the midst of it.
+    let begins_at_end = |part: &str| {
+        let mut beginnings = (TELLING_BYTES..part.len()).filter_map(|bytes| part.get(..bytes));
+        beginnings.any(|beginning| text.ends_with(beginning))
+    };
+    let is_in =
+        |part: &str| part.len() >= TELLING_BYTES && (text.contains(part) || begins_at_end(part));
+    if is_in(secret) {
+        return true;
+    }
+    let Some((_, rest)) = secret.split_once("://") else { return false };
+    let (place, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let login = place.rsplit_once('@').map_or("", |(login, _)| login);
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let values = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
+    // Words of an API have no digits, keys hardly ever have none.
+    let is_key = |part: &str| part.contains(|c: char| c.is_ascii_digit());
+    let mut parts = path.split('/').chain(values).chain(login.split(':'));
+    parts.any(|part| is_key(part) && is_in(part))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,5 +124,25 @@ mod tests {
         fs::remove_file(&file).unwrap();
         let mut gone = Secret::File { file };
         assert!(gone.read().is_err());
+    }
+
+    #[test]
+    fn an_answer_that_names_the_address_repeats_the_key_in_it() {
+        let address = "https://ann:passw0rd1@oapi.example/robot/send?access_token=a1b2c3d4e5&x=1";
+        for text in [
+            "Cannot POST /robot/send?access_token=a1b2c3d4e5",
+            "no token a1b2c3d4e5",
+            "user ann, password passw0rd1",
+            address,
+        ] {
+            assert!(repeats(text, address), "{text}");
+        }
+        for text in ["send: robot is disabled", "access_token is wrong", "x=1", ""] {
+            assert!(!repeats(text, address), "{text}");
+        }
+        assert!(repeats("Unauthorized: xoxb-hidden", "xoxb-hidden"));
+        assert!(!repeats("a b c", "b"), "too short to tell");
+        assert!(repeats("no token a1b2c3d4", address), "cut");
+        assert!(!repeats("anything", ""));
     }
 }

@@ -40,6 +40,7 @@ impl Channel for SignedHttp {
             "id": message.key, "to": to, "text": short(message, LIMITS.text_bytes_max),
             "spoken": spoken(message), "lang": message.language.tag(),
             "urgency": message.urgency, "case": message.thread, "kind": message.kind,
+            "buttons": message.buttons,
         });
         let request = Request::json(self.url.expose(), &body);
         let timestamp = how.now.seconds().to_string();
@@ -84,6 +85,14 @@ mod tests {
         assert_eq!(sent.header("X-Saker-Timestamp"), Some("1700000000"));
         let expected = sign::saker("k", "1700000000", &sent.body);
         assert_eq!(sent.header("X-Saker-Signature"), Some(expected.as_str()));
+    }
+
+    #[test]
+    fn a_provider_knows_what_to_report_when_a_key_is_pressed() {
+        let body: serde_json::Value =
+            serde_json::from_slice(&request(&provider(), &message(), "", how()).body).unwrap();
+        assert_eq!(body["buttons"][0]["action"], "AbCdEfGhIjKl1");
+        assert!(crate::Spec::SignedHttp(provider()).hears());
     }
 
     #[test]

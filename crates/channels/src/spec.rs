@@ -170,9 +170,12 @@ impl Spec {
     /// Whether it hears when a button is pressed; elsewhere buttons are signed links.
     pub fn hears(&self) -> bool {
         match self {
-            Self::DingTalkApp(_) | Self::FeishuApp(_) | Self::WeComApp(_) | Self::Telegram(_) => {
-                true
-            }
+            Self::DingTalkApp(_)
+            | Self::FeishuApp(_)
+            | Self::WeComApp(_)
+            | Self::Telegram(_)
+            // Whoever serves it reports presses as the callback of kind `signed`.
+            | Self::SignedHttp(_) => true,
             Self::Slack(slack) => !slack.token.is_empty(),
             Self::Twilio(twilio) => twilio.hears(),
             _ => false,
@@ -222,6 +225,12 @@ impl Spec {
             Self::PagerDuty(c) => vec![&mut c.routing_key],
             Self::Exec(_) => Vec::new(),
         }
+    }
+
+    /// Its secrets as they are, to look for in what comes back. Those in files must have been read.
+    pub fn exposed(&self) -> Vec<String> {
+        let mut own = self.clone();
+        own.secrets_mut().into_iter().map(|secret| secret.expose().to_owned()).collect()
     }
 
     /// What is wrong with it, with the field.

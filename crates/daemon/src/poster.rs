@@ -48,6 +48,8 @@ type Connector = MapFuture<HttpsConnector<HttpConnector>, fn(Connecting) -> Conn
 /// Where messages go: an address made ready once for all of them.
 #[derive(Clone)]
 pub struct Target {
+    /// With name and password.
+    address: Box<str>,
     uri: Uri,
     headers: HeaderMap,
 }
@@ -70,6 +72,7 @@ impl Target {
         if let Some(authorization) = basic(&url)? {
             headers.insert(AUTHORIZATION, authorization);
         }
+        let address = url.as_str().into();
         let is_plain = url.set_username("").is_ok() && url.set_password(None).is_ok();
         anyhow::ensure!(
             is_plain && matches!(url.scheme(), "http" | "https"),
@@ -78,7 +81,12 @@ impl Target {
         url.set_fragment(None);
         // The cause would show the address.
         let uri = url.as_str().parse().ok().context("not an address of HTTP")?;
-        Ok(Self { uri, headers })
+        Ok(Self { address, uri, headers })
+    }
+
+    /// The address as it was given, secrets and all: to be compared with, never to be shown.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 }
 

@@ -7,6 +7,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode, Uri};
 use daemon::{Clock, Context};
 use serde_json::json;
 use testkit::{Redis, eventually};
@@ -83,13 +85,29 @@ fn converse(mut stream: TcpStream) -> Option<()> {
     Some(())
 }
 
-/// Each kind as a receiver of two bots: a platform that answers something, and one that is away.
-fn receivers(platforms: &Platforms, relay: u16) -> String {
+/// A platform that does not know the way, and says which: with all that it was asked.
+async fn echo(context: &Context) -> String {
+    let answer = async |uri: Uri, headers: HeaderMap, body: String| {
+        let said = headers.iter().map(|(name, value)| format!("{name}: {value:?}"));
+        let said: Vec<String> = said.filter(|line| line.contains(SECRET)).collect();
+        let body = if body.contains(SECRET) { body.as_str() } else { "" };
+        (StatusCode::NOT_FOUND, format!("Cannot POST {uri} {said:?} {body}"))
+    };
+    let routes = Router::new().fallback(answer);
+    let address = context.listen(([127, 0, 0, 1], 0).into(), routes).await.unwrap();
+    format!("http://{address}")
+}
+
+/// Each kind as a receiver of three bots: a platform that repeats what it was asked, one that is away, and one that
+/// answers something.
+fn receivers(platforms: &Platforms, relay: u16, echo: &str) -> String {
     let mut text = "[[alarm.receivers]]\nname = \"hook\"\nwebhook_url = \"http://u:hunter2-w@127.0.0.1:9/?t=hunter2-x\"\n".to_owned();
+    let url = echo.replace("http://", "http://u:hunter2-y@") + "/hooks/hunter2-z";
+    text.push_str(&format!("[[alarm.receivers]]\nname = \"echo\"\nwebhook_url = {url:?}\n"));
     for (number, kind) in KINDS.iter().enumerate() {
         let (here, away) = (platforms.url(), "http://127.0.0.1:9".to_owned());
         text.push_str(&format!("[[alarm.receivers]]\nname = \"r{number}\"\ntimeout = \"2s\"\n"));
-        for (name, at) in [("away", away), ("here", here)] {
+        for (name, at) in [("echo", echo.to_owned()), ("away", away), ("here", here)] {
             text.push_str("[[alarm.receivers.bots]]\n");
             let port = if name == "here" { relay } else { 9 };
             let kind = kind.replace("{at}", &at).replace("{relay}", &port.to_string());
@@ -108,7 +126,7 @@ async fn no_secret_of_any_receiver_is_logged_at_any_level_or_shown() {
     let folder = tempfile::tempdir().unwrap();
     let redis_url = redis.url().replace("redis://", &format!("redis://:{password}@"));
     let stores = format!("[state]\nredis_url = {redis_url:?}\n");
-    let settings = MUTES.to_owned() + &receivers(&platforms, relay());
+    let settings = MUTES.to_owned() + &receivers(&platforms, relay(), &echo(&context).await);
     let alarm = Alarm::start(folder.path(), "trace", &settings, &stores).await;
     let alert =
         json!([{ "labels": { "alertname": "Leak", "severity": "P0", "endpoint": "web-03" } }]);
