@@ -110,7 +110,7 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
         ("silences", Followed::Silences(common.silences.clone())),
         ("claims", Followed::Claims(common.claims.clone())),
         ("users and teams", Followed::Directory(common.directory.clone())),
-        ("routes and receivers", Followed::Routing(common.routing.clone())),
+        ("routes and receivers", Followed::Routing(Box::new(common.routing.clone()))),
     ] {
         ctx.spawn(name, copy.follow(ctx.clock.clone()));
     }

@@ -32,10 +32,10 @@ pub(crate) struct ClaimEnds {
     pub(crate) common: Common,
     pub(crate) dispatcher: Dispatcher,
     pub(crate) office: Office,
-    /// Ends that were offered of late; `None` before the first round.
-    pub(crate) offered: Option<HashSet<Ended>>,
-    /// Steps of escalations that would have come before this moment have been offered.
-    pub(crate) escalated_until: Timestamp,
+    /// When the round before this one was; `None` before the first.
+    pub(crate) looked_at: Option<Timestamp>,
+    /// Ends that were offered of late.
+    pub(crate) offered: HashSet<Ended>,
     /// Reminders that need not be looked at again.
     pub(crate) said: HashSet<Name>,
 }
@@ -43,8 +43,8 @@ pub(crate) struct ClaimEnds {
 impl ClaimEnds {
     /// Ready for its first round.
     pub(crate) fn new(common: Common, dispatcher: Dispatcher, office: Office) -> Self {
-        let (offered, said) = (None, HashSet::new());
-        Self { common, dispatcher, office, offered, escalated_until: Timestamp::MIN, said }
+        let (offered, said) = (HashSet::new(), HashSet::new());
+        Self { common, dispatcher, office, looked_at: None, offered, said }
     }
 
     /// Works for as long as the process runs.
@@ -57,7 +57,7 @@ impl ClaimEnds {
                 let reminded = self.remind(now).await;
                 self.report("remind who took alerts", reminded);
             } else {
-                self.offered = None;
+                self.looked_at = None;
                 self.said.clear();
             }
             self.common.clock.sleep(INTERVAL).await;
@@ -74,15 +74,13 @@ impl ClaimEnds {
     /// Offers the receivers what was claimed and is no more.
     async fn offer(&mut self, now: Timestamp) -> anyhow::Result<()> {
         let claims = self.common.claims.known();
-        let learned = now.minus(LEARNED_WITHIN);
-        let is_new = |claim: &&ClaimRow| {
-            self.offered.as_ref().is_none_or(|offered| !offered.contains(&ended_of(claim)))
-        };
-        let ended: Vec<&ClaimRow> = claims.ended(learned, now).filter(is_new).collect();
-        let earlier: Vec<&ClaimRow> = match self.offered {
+        let since = self.looked_at.unwrap_or(now).minus(LEARNED_WITHIN);
+        let is_new = |claim: &&ClaimRow| !self.offered.contains(&ended_of(claim));
+        let ended: Vec<&ClaimRow> = claims.ended(since, now).filter(is_new).collect();
+        let earlier: Vec<&ClaimRow> = match self.looked_at {
             Some(_) => Vec::new(),
             // What ended while nobody looked.
-            None => claims.ended(now.minus(KEPT_FOR), learned).collect(),
+            None => claims.ended(now.minus(KEPT_FOR), since).collect(),
         };
         let first = ended.iter().chain(&earlier).map(|claim| claim.until).min();
         if let Some(first) = first {
@@ -99,10 +97,10 @@ impl ClaimEnds {
             self.tell(back.map(|claim| claim.fingerprint).collect(), false).await;
             offer_held_back(&self.common, &self.dispatcher, Reason::Snoozed).await?;
         }
-        let offered = self.offered.get_or_insert_default();
-        offered.extend(ended.into_iter().map(ended_of));
-        offered.retain(|(.., until)| *until >= learned);
-        self.escalate(now).await;
+        self.offered.extend(ended.into_iter().map(ended_of));
+        self.offered.retain(|(.., until)| *until >= since);
+        self.escalate(since, now).await;
+        self.looked_at = Some(now);
         Ok(())
     }
 
@@ -118,14 +116,14 @@ impl ClaimEnds {
 
     /// A step of an escalation comes so long after the end of a claim as it would after the start of the alert. It was
     /// looked at before and refused, so it is offered when its time has come.
-    async fn escalate(&mut self, now: Timestamp) {
-        let since = self.escalated_until.max(now.minus(LEARNED_WITHIN));
+    async fn escalate(&self, since: Timestamp, now: Timestamp) {
         let claims = self.common.claims.known();
         let mut due = Vec::new();
         for after in self.common.plans.borrow().escalates_after() {
-            due.extend(claims.ended(since.minus(after), now.minus(after)).map(|c| c.fingerprint));
+            let ended = claims.ended(since.minus(after), now.minus(after));
+            let acks = ended.filter(|claim| claim.kind == ClaimKind::Acknowledged);
+            due.extend(acks.map(|claim| claim.fingerprint));
         }
-        self.escalated_until = now;
         self.tell(due, false).await;
     }
 

@@ -23,7 +23,7 @@ pub(crate) enum Followed {
     Silences(Silences),
     Claims(ClaimStore),
     Directory(DirectoryStore),
-    Routing(RoutingStore),
+    Routing(Box<RoutingStore>),
 }
 
 impl Followed {

@@ -203,6 +203,29 @@ mod tests {
         assert!(book.known().live(NOW).is_empty(), "an empty list is news too");
     }
 
+    /// Fault of the original: a key that could not be read counted as one that is gone, and the mute was deleted.
+    #[tokio::test]
+    async fn a_store_that_does_not_answer_changes_nothing() {
+        let Some(mut server) = testkit::Redis::start().await else { return };
+        let config = state::RedisConfig::new(server.url());
+        let book = MuteBook::new(State::redis(&config).unwrap());
+        let subject = on("web-03", "cpu");
+        let wish = || Wish::about("ann", &subject, 3600, "ann".to_owned());
+        book.mute(wish(), NOW).await.unwrap();
+        server.kill();
+        assert!(book.load(NOW).await.is_err());
+        assert!(book.known().holding("ann", &subject, NOW).is_some(), "the last known one holds");
+        let other = on("web-04", "cpu");
+        let refused = book.mute(Wish::about("ann", &other, 3600, String::new()), NOW).await;
+        assert!(matches!(refused, Err(MuteFault::Store(_))));
+        assert!(
+            book.known().holding("ann", &other, NOW).is_none(),
+            "what is not stored is no mute"
+        );
+        assert!(book.unmute(wish(), NOW).await.is_err());
+        assert!(book.known().holding("ann", &subject, NOW).is_some());
+    }
+
     #[tokio::test]
     async fn two_subjects_that_join_to_one_name_are_muted_apart() {
         let (book, _, _folder) = book().await;

@@ -371,6 +371,16 @@ pub(crate) mod tests {
         assert_eq!(reason(alert.clone(), &news), None, "the first message goes out");
         let called = Round { is_escalation: true, ..round(&receiver, 5_000, &claims) };
         assert_eq!(reason(alert.clone(), &called), Some(Reason::Acknowledged));
+        let escalates_after = Duration::from_secs(2);
+        let called =
+            |now| Round { is_escalation: true, escalates_after, ..round(&receiver, now, &claims) };
+        let late = Some(Reason::Acknowledged);
+        assert_eq!(
+            reason(alert.clone(), &called(11_000)),
+            late,
+            "time for the next one to take it"
+        );
+        assert_eq!(reason(alert.clone(), &called(11_001)), None, "and nobody did");
         let told = candidate(AlertStatus::Firing, 0, Some((AlertStatus::Firing, 0, 1)));
         let repeat =
             Round { repeats_before: Some(Timestamp(5_000)), ..round(&receiver, 5_000, &claims) };

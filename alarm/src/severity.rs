@@ -18,14 +18,25 @@ pub(crate) enum Severity {
     Warning,
     /// Worth a look: `minor`, `P3`.
     Minor,
-    /// For the record: `info`, `P4` and below.
+    /// For the record: `info`, `P4`.
     Info,
+    /// Less than that: `trivial`, `P5`.
+    Trivial,
+    /// Least of all: `debug`, `none`, `P6` and below.
+    Debug,
 }
 
 impl Severity {
     /// All of them, most urgent first.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Critical, Self::Error, Self::Warning, Self::Minor, Self::Info];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Critical,
+        Self::Error,
+        Self::Warning,
+        Self::Minor,
+        Self::Info,
+        Self::Trivial,
+        Self::Debug,
+    ];
 
     /// The severity of an alert with these labels.
     pub(crate) fn of(labels: &Labels) -> Self {
@@ -36,9 +47,9 @@ impl Severity {
             }
             "error" | "err" | "major" | "high" | "p1" => Self::Error,
             "minor" | "low" | "notice" | "p3" => Self::Minor,
-            "info" | "information" | "none" | "debug" | "p4" | "p5" | "p6" | "p7" | "p8" => {
-                Self::Info
-            }
+            "info" | "information" | "p4" => Self::Info,
+            "trivial" | "p5" => Self::Trivial,
+            "debug" | "none" | "p6" | "p7" | "p8" => Self::Debug,
             _ => Self::Warning,
         }
     }
@@ -50,7 +61,7 @@ impl Severity {
 
     /// The severity with this rank; a rank beyond the last is the last.
     pub(crate) fn from_rank(rank: u8) -> Self {
-        Self::ALL.get(usize::from(rank)).copied().unwrap_or(Self::Info)
+        Self::ALL.get(usize::from(rank)).copied().unwrap_or(Self::Debug)
     }
 
     /// The word in addresses, metrics, style sheets and catalogues.
@@ -61,6 +72,16 @@ impl Severity {
             Self::Warning => "warning",
             Self::Minor => "minor",
             Self::Info => "info",
+            Self::Trivial => "trivial",
+            Self::Debug => "debug",
+        }
+    }
+
+    /// The word of its colour and shape: what is for the record looks alike.
+    pub(crate) const fn tone(self) -> &'static str {
+        match self {
+            Self::Trivial | Self::Debug => Self::Info.as_str(),
+            other => other.as_str(),
         }
     }
 
@@ -83,7 +104,14 @@ mod tests {
         assert_eq!(of("critical"), of("P0"));
         assert_eq!(of("P9"), Severity::Critical);
         assert_eq!(of("Warning"), of("p2"));
-        assert_eq!(of("P6"), Severity::Info);
+        assert_eq!((of("none"), of("p8")), (Severity::Debug, Severity::Debug));
+    }
+
+    #[test]
+    fn each_level_of_open_falcon_has_a_rank_of_its_own() {
+        let ranks: Vec<u8> = (0..=6).map(|level| of(&format!("P{level}")).rank()).collect();
+        assert_eq!(ranks, [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(of("P9").rank(), 0, "the level that rings");
     }
 
     #[test]
@@ -98,7 +126,7 @@ mod tests {
             assert_eq!(Severity::parse(severity.as_str()), Some(severity));
             assert_eq!(Severity::from_rank(severity.rank()), severity);
         }
-        assert_eq!(Severity::from_rank(200), Severity::Info);
+        assert_eq!(Severity::from_rank(200), Severity::Debug);
         assert_eq!(Severity::parse("Critical"), None);
     }
 }

@@ -12,6 +12,8 @@ mod routing;
 mod silence;
 mod silence_form;
 mod silences;
+mod template;
+mod templates;
 pub(crate) mod text;
 
 use std::sync::Arc;
@@ -35,6 +37,7 @@ const MENU: &[(&str, &str)] = &[
     ("/people", "app.people"),
     ("/noise", "app.noise"),
     ("/routing", "app.routing"),
+    ("/templates", "app.templates"),
 ];
 
 /// What the pages need.
@@ -58,6 +61,8 @@ pub(crate) fn routes(web: Arc<Web>, frame: &Frame) -> Router {
         .route("/alerts/{fingerprint}", get(case::page))
         .route("/noise", get(noise::page))
         .route("/routing", get(routing::page))
+        .route("/templates", get(templates::page))
+        .route("/templates/{name}", get(template::page).post(template::save))
         .route("/alerts/{fingerprint}/claims", post(claim::change))
         .route("/silences", get(silences::page))
         .route("/silences/new", get(silence::new_page))

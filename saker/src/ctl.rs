@@ -3,6 +3,7 @@
 mod alarm;
 mod hosts;
 mod import;
+mod routing;
 mod rules;
 mod templates;
 
@@ -51,6 +52,9 @@ pub(crate) enum Command {
     /// Check, test and format rule files; run a rule over the past.
     #[command(subcommand)]
     Rules(RulesCommand),
+    /// Routes, receivers and the like that alarm keeps in its database.
+    #[command(subcommand)]
+    Routing(routing::RoutingCommand),
     /// Check and try templates of messages.
     #[command(subcommand)]
     Templates(templates::TemplatesCommand),
@@ -102,6 +106,7 @@ pub(crate) fn run(common: &CommonArgs, command: Command) -> ExitCode {
                 Command::Upgrade(command) => ctl_upgrade::run(&http, command).await,
                 Command::Import(command) => import::run(&http, command).await,
                 Command::Templates(command) => templates::run(&command),
+                Command::Routing(command) => routing::run(&http, &command).await,
             };
             say(&text?);
             Ok(ExitReason::Clean.into())

@@ -117,6 +117,13 @@ impl Item {
 pub(crate) struct BotView {
     pub(crate) account: String,
     pub(crate) limits: Limits,
+    /// Whether it makes phones ring: those of one person only so often, and then for all there is.
+    pub(crate) rings: bool,
+}
+
+/// The name of the window of a person whose phone rings. No account has such a name.
+pub(crate) fn phone_of(recipient: &str) -> String {
+    format!("phone/{recipient}")
 }
 
 /// What to do next.
@@ -193,19 +200,13 @@ impl Desk {
             groups.entry((item.urgency(), item.body.address.as_str())).or_default().push(item);
         }
         for ((urgency, _), due) in groups {
-            let ready: Vec<Timestamp> = bots
-                .iter()
-                .map(|bot| {
-                    let window = windows.get(&bot.account);
-                    window.map_or(Timestamp::MIN, |window| window.ready_at(bot.limits, urgency))
-                })
-                .collect();
+            let ready = ready(bots, windows, urgency, &due);
             // One that waits for the end of its round must not hold up those behind it.
             for (position, head) in due.iter().enumerate() {
                 match head.progress.choose(&ready, now) {
                     Choice::Try(bot) => {
                         let behind = &due[position..];
-                        let ids = if merges(behind, bots, windows, now) {
+                        let ids = if bots[bot].rings || merges(behind, bots, windows, now) {
                             digest(behind, bot)
                         } else {
                             vec![head.row.id.clone()]
@@ -219,6 +220,23 @@ impl Desk {
         }
         Action::Wait(soonest)
     }
+}
+
+/// When each bot may send the first of these.
+fn ready(
+    bots: &[BotView],
+    windows: &HashMap<String, Window>,
+    urgency: Urgency,
+    due: &[&Item],
+) -> Vec<Timestamp> {
+    let phone = due.first().and_then(|item| windows.get(&phone_of(&item.row.recipient)));
+    let may_ring = phone.map_or(Timestamp::MIN, |window| window.calls.ready_at());
+    let ready = |bot: &BotView| {
+        let window = windows.get(&bot.account);
+        let at = window.map_or(Timestamp::MIN, |window| window.ready_at(bot.limits, urgency));
+        if bot.rings { at.max(may_ring) } else { at }
+    };
+    bots.iter().map(ready).collect()
 }
 
 /// Whether messages go as one: when the bots cannot take them one by one within a minute, and urgent ones when
@@ -296,7 +314,8 @@ pub(crate) mod tests {
     }
 
     fn bots(limits: Limits) -> Vec<BotView> {
-        ["a", "b"].map(|account| BotView { account: account.to_owned(), limits }).to_vec()
+        let view = |account: &str| BotView { account: account.to_owned(), limits, rings: false };
+        ["a", "b"].map(view).to_vec()
     }
 
     fn desk(count: usize, urgency: Urgency) -> Desk {
@@ -314,6 +333,49 @@ pub(crate) mod tests {
         let now = NOW.plus(Duration::from_secs(1));
         let action = desk.next(&bots(Limits::none(1)), &HashMap::new(), now);
         assert_eq!(action, Action::Send { bot: 0, ids: vec!["p0".to_owned()] });
+    }
+
+    #[test]
+    fn of_messages_that_are_not_urgent_the_higher_priority_goes_first_whoever_came_first() {
+        let mut desk = Desk::default();
+        let bots = bots(Limits::none(1));
+        for priority in (1..=6).rev() {
+            let at = NOW.plus(Duration::from_secs(6 - u64::from(priority)));
+            let mut item = item(&format!("p{priority}"), Urgency::Normal, "", at);
+            item.row.urgency = priority;
+            desk.add(item);
+        }
+        let now = NOW.plus(Duration::from_secs(9));
+        let mut order = Vec::new();
+        while let Action::Send { ids, .. } = desk.next(&bots, &HashMap::new(), now) {
+            desk.mark_busy(&ids);
+            order.extend(ids);
+        }
+        assert_eq!(order, ["p1", "p2", "p3", "p4", "p5", "p6"]);
+    }
+
+    #[test]
+    fn a_phone_rings_every_three_minutes_at_most_and_then_for_all_there_is() {
+        let rings = [BotView { rings: true, ..bots(Limits::none(1)).remove(0) }];
+        let mut desk = Desk::default();
+        for (id, person) in [("1", "ann"), ("2", "ann"), ("3", "ann"), ("4", "bob")] {
+            desk.add(item(id, Urgency::Urgent, person, NOW));
+        }
+        let mut windows: HashMap<String, Window> = HashMap::new();
+        windows.entry(phone_of("ann")).or_default().calls.note(NOW);
+        let send = |ids: &[&str]| Action::Send {
+            bot: 0,
+            ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        };
+        assert_eq!(desk.next(&rings, &windows, NOW), send(&["4"]), "nobody waits for another");
+        desk.mark_busy(&["4".to_owned()]);
+        let free = NOW.plus(Duration::from_secs(180));
+        assert_eq!(desk.next(&rings, &windows, NOW), Action::Wait(free));
+        assert_eq!(desk.next(&rings, &windows, free), send(&["1", "2", "3"]));
+        // A bot that does not ring steps in meanwhile.
+        let both = [rings[0].clone(), bots(Limits::none(1)).remove(1)];
+        let stepped_in = Action::Send { bot: 1, ids: vec!["1".to_owned()] };
+        assert_eq!(desk.next(&both, &windows, NOW), stepped_in);
     }
 
     #[test]

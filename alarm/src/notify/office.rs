@@ -328,7 +328,8 @@ impl Office {
             let written = self.written(team, &group, &to, notification.at);
             attempts.extend(failed_templates(&key, &written, notification.at));
             let message = compose::message(frame, group.clone(), buttons);
-            rows.push(row(team, to, (message, written), subject.clone(), notification.at)?);
+            let place = (notification.priority, notification.at);
+            rows.push(row(team, to, (message, written), subject.clone(), place)?);
         }
         self.common.db.messages().add(&rows, &alerts).await?;
         self.note_failed_templates(&attempts).await;
@@ -352,7 +353,7 @@ impl Office {
                 *title = format!("{word} {title}").trim_end().to_owned();
             }
             attempts.extend(failed_templates(&key, &written, now));
-            rows.push(row(team, to, (message, written), None, now)?);
+            rows.push(row(team, to, (message, written), None, (0, now))?);
         }
         self.common.db.messages().add(&rows, &[]).await?;
         self.note_failed_templates(&attempts).await;
@@ -398,12 +399,11 @@ pub(super) fn row(
     to: Addressee,
     (mut message, written): (Message, Vec<Written>),
     subject: Option<Subject>,
-    now: Timestamp,
+    (priority, now): (u8, Timestamp),
 ) -> anyhow::Result<MessageRow> {
     let kind = serde_json::to_value(message.kind)?;
     message.mentions = to.mentions;
     let (id, thread) = (message.key.clone(), message.thread.clone());
-    let urgency = u8::from(message.urgency == Urgency::Normal);
     let body = Body { message, address: to.address, addresses: to.addresses, subject, written };
     Ok(MessageRow {
         id,
@@ -411,7 +411,7 @@ pub(super) fn row(
         recipient: to.user,
         thread,
         kind: kind.as_str().unwrap_or("").to_owned(),
-        urgency,
+        urgency: priority,
         stage: Stage::Waiting,
         next_at: now,
         created_at: now,

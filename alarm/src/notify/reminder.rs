@@ -36,8 +36,8 @@ impl Office {
         for stored in &mut alerts {
             stored.alert.ends_at = stored.alert.ends_at.max(Timestamp(at.0 + 1));
         }
-        let is_urgent = alerts.iter().any(|stored| stored.priority == 0);
-        let urgency = if is_urgent { Urgency::Urgent } else { Urgency::Normal };
+        let priority = alerts.iter().map(|stored| stored.priority).min().unwrap_or(u8::MAX);
+        let urgency = if priority == 0 { Urgency::Urgent } else { Urgency::Normal };
         let fingerprints: Vec<Fingerprint> =
             alerts.iter().map(|stored| stored.alert.fingerprint()).collect();
         let alerts: Vec<model::Alert> = alerts.into_iter().map(|stored| stored.alert).collect();
@@ -55,7 +55,7 @@ impl Office {
         let frame = frame(&team, &to, (&key, &thread), urgency);
         let message = compose::reminder(frame, group, claimed, buttons);
         debug_assert_eq!(message.kind, Kind::Reminder, "no beginning of anything");
-        let row = row(&team, to, (message, Vec::new()), subject, at)?;
+        let row = row(&team, to, (message, Vec::new()), subject, (priority, at))?;
         self.common.db.messages().add(&[row], &fingerprints).await?;
         self.employ(&team).notify_one();
         Ok(true)

@@ -1,8 +1,10 @@
 //! Sends the messages of a receiver. Of all instances one does so at a time, since the limits of a platform are
 //! counted in one place.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use channels::calls::Calls;
 use channels::next::{Plan, Step};
 use channels::{Answer, How, Kind, Message, Whose, compose};
 use daemon::{Context, Stop};
@@ -13,7 +15,7 @@ use futures_util::{FutureExt, StreamExt};
 use model::Timestamp;
 use tokio::sync::mpsc;
 
-use super::desk::{Action, BotView, Desk, Item};
+use super::desk::{Action, BotView, Desk, Item, phone_of};
 use super::office::{Bot, Desked, Office, Team};
 use super::transport;
 
@@ -26,6 +28,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const ITEMS_MAX: u32 = 5_000;
 /// What an account sent within this time counts.
 const LOOK_BACK: Duration = Duration::from_secs(61);
+/// Calls to a person within this time count.
+const CALLS_LOOK_BACK: Duration = Duration::from_secs(3_600);
 
 /// The result of an attempt whose answer did not come yet, or never came because the process was killed.
 const BEGUN: &str = "begun";
@@ -62,6 +66,7 @@ impl Sender {
         let view = |bot: &Bot| BotView {
             account: bot.account.clone(),
             limits: bot.spec.channel().limits(),
+            rings: bot.spec.rings(),
         };
         let views = desked.team.bots.iter().map(view).collect();
         let lease = format!("alarm.send.{}", desked.team.receiver);
@@ -157,6 +162,7 @@ impl Sender {
 
     /// What the accounts sent before this instance took over counts as well.
     async fn look_back(&self, now: Timestamp) {
+        self.look_back_at_calls(now).await;
         for view in &self.views {
             if view.limits.per_minute == 0 {
                 continue;
@@ -176,6 +182,34 @@ impl Sender {
                 }
             }
         }
+    }
+
+    /// Whom a process before this one, or another instance, called within the hour.
+    async fn look_back_at_calls(&self, now: Timestamp) {
+        for view in self.views.iter().filter(|view| view.rings) {
+            let messages = self.office.common.db.messages();
+            match messages.reached_by(&view.account, now.minus(CALLS_LOOK_BACK)).await {
+                Ok(called) => self.office.with_windows(|windows| {
+                    for (recipient, at) in called {
+                        windows.entry(phone_of(&recipient)).or_default().calls.note(at);
+                    }
+                }),
+                Err(error) => {
+                    self.store_failed("read recent calls", &daemon::error_chain(&error));
+                }
+            }
+        }
+    }
+
+    /// Works on the calls to those whom messages are for.
+    fn with_phones(&self, desk: &Desk, ids: &[String], work: impl Fn(&mut Calls)) {
+        let recipients = ids.iter().filter_map(|id| desk.get(id)).map(|item| &item.row.recipient);
+        let phones: BTreeSet<String> = recipients.map(|name| phone_of(name)).collect();
+        self.office.with_windows(|windows| {
+            for phone in phones {
+                work(&mut windows.entry(phone).or_default().calls);
+            }
+        });
     }
 
     async fn load(&self, desk: &mut Desk) {
@@ -262,6 +296,9 @@ impl Sender {
                         let window = windows.entry(view.account.clone()).or_default();
                         window.take(view.limits, now);
                     });
+                    if view.rings {
+                        self.with_phones(desk, &ids, |calls| calls.note(now));
+                    }
                     self.note_beginning(bot, &ids, now).await;
                     desk.mark_busy(&ids);
                     let items: Vec<&Item> = ids.iter().filter_map(|id| desk.get(id)).collect();
@@ -366,6 +403,9 @@ impl Sender {
             }),
             Answer::Login { .. } => self.office.keep_token(account, None, now),
             _ => {}
+        }
+        if view.rings && !matches!(answer, Answer::Sent { .. }) {
+            self.with_phones(desk, &ids, |calls| calls.take_back(began_at));
         }
         let is_digest = ids.len() > 1;
         let (mut items, mut attempts) = (Vec::new(), Vec::new());

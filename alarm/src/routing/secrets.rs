@@ -81,7 +81,7 @@ fn hide_in(value: &mut Value, is_secret: bool) {
                 let key = key.as_str();
                 // Keys of `global` begin with the kind, as `slack_api_url`.
                 let own = |secret: &&str| key.strip_suffix(*secret).is_some_and(ends_a_word);
-                let is_key = SECRET_KEYS.iter().any(|secret| own(secret));
+                let is_key = SECRET_KEYS.iter().any(own);
                 hide_in(field, is_secret || is_key || (is_bot && SECRET_MAPS.contains(&key)));
             }
         }

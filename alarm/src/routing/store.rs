@@ -167,6 +167,11 @@ impl RoutingStore {
         Err(ChangeFault::Busy)
     }
 
+    /// What these wishes would come to by what is known here.
+    pub(crate) fn trial(&self, wishes: Vec<Wish>) -> Result<Edited, EditFault> {
+        edit(&self.base(), &self.rows(), wishes)
+    }
+
     fn row_change(&self, caller: &Caller, change: &Change, now: Timestamp) -> RoutingChange {
         let verb = if change.body.is_some() { "put" } else { "remove" };
         let kind = change.kind.as_str();

@@ -51,21 +51,35 @@ struct Posted {
     alerts: Vec<PostableAlert>,
 }
 
+/// A preview that is asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// Whose templates; or those below.
+    pub(crate) receiver: String,
+    pub(crate) texts: TextConfig,
+    /// The kind of channel whose markup the text is in.
+    pub(crate) kind: String,
+    /// One language instead of all.
+    pub(crate) language: Option<Language>,
+    /// None: a sample.
+    pub(crate) alerts: Vec<Alert>,
+}
+
 /// A message as it would be.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Shown {
-    integration: String,
-    kind: String,
-    language: Language,
-    title: String,
+pub(crate) struct Shown {
+    pub(crate) integration: String,
+    pub(crate) kind: String,
+    pub(crate) language: Language,
+    pub(crate) title: String,
     /// Facts and text.
-    text: String,
+    pub(crate) text: String,
     /// The page of a mail, where a template makes it.
     #[serde(skip_serializing_if = "String::is_empty")]
-    html: String,
+    pub(crate) html: String,
     /// Why built-in words stand where a template should.
     #[serde(skip_serializing_if = "String::is_empty")]
-    fault: String,
+    pub(crate) fault: String,
 }
 
 async fn answer(State(api): State<Arc<Api>>, body: Bytes) -> Response {
@@ -91,19 +105,32 @@ async fn answer(State(api): State<Arc<Api>>, body: Bytes) -> Response {
     }
 }
 
-/// The messages, or what is wrong with the templates. Pure.
+/// The messages, or what is wrong with what was posted. Pure.
 fn preview(
     plan: &Plan,
     posted: Posted,
-    (url, zone): (&str, &TimeZone),
+    at: (&str, &TimeZone),
     now: Timestamp,
 ) -> Result<Vec<Shown>, (StatusCode, Vec<String>)> {
-    let bad = |faults: Vec<String>| (StatusCode::BAD_REQUEST, faults);
     let mut alerts = Vec::with_capacity(posted.alerts.len());
     for alert in posted.alerts {
         let taken = alert.accept(now, RESOLVE_TIMEOUT);
-        alerts.push(taken.map_err(|fault| bad(vec![fault.to_string()]))?.alert);
+        let bad = |fault| (StatusCode::BAD_REQUEST, vec![format!("{fault}")]);
+        alerts.push(taken.map_err(bad)?.alert);
     }
+    let Posted { receiver, title, text, html, kind, language, .. } = posted;
+    let texts = TextConfig { title, text, html, ..TextConfig::default() };
+    shown(plan, Asked { receiver, texts, kind, language, alerts }, at, now)
+}
+
+/// The messages, or what is wrong with the templates. Pure.
+pub(crate) fn shown(
+    plan: &Plan,
+    asked: Asked,
+    (url, zone): (&str, &TimeZone),
+    now: Timestamp,
+) -> Result<Vec<Shown>, (StatusCode, Vec<String>)> {
+    let Asked { receiver, texts, kind, language, mut alerts } = asked;
     if alerts.is_empty() {
         alerts.push(sample(now));
     }
@@ -115,32 +142,29 @@ fn preview(
     let mut show = |key: &str, kinds: &[&str], texts: &Texts, envelope: &str, receiver: &str| {
         let group = about(receiver);
         let both = [Language::English, Language::Chinese];
-        let languages = both.into_iter().filter(|one| posted.language.is_none_or(|it| it == *one));
-        for language in languages {
+        for language in both.into_iter().filter(|one| language.is_none_or(|it| it == *one)) {
             for kind in kinds {
                 let place = (key, *kind, envelope);
                 shown.push(one(place, texts, &group, (language, zone, now)));
             }
         }
     };
-    if posted.receiver.is_empty() {
-        let Posted { title, text, html, kind, .. } = posted;
-        let config = TextConfig { title, text, html, ..TextConfig::default() };
-        let texts = Texts::from_config("preview", &[config], &plan.library).map_err(bad)?;
+    if receiver.is_empty() {
+        let texts = Texts::from_config("preview", &[texts], &plan.library);
+        let texts = texts.map_err(|faults| (StatusCode::BAD_REQUEST, faults))?;
         show("", &[kind.as_str()], &texts, "", "preview");
         return Ok(shown);
     }
-    let named: Vec<_> = plan.integrations_of(&posted.receiver).collect();
+    let named: Vec<_> = plan.integrations_of(&receiver).collect();
     if named.is_empty() {
-        let fault = format!("there is no receiver {:?} that tells somebody", posted.receiver);
+        let fault = format!("there is no receiver {receiver:?} that tells somebody");
         return Err((StatusCode::NOT_FOUND, vec![fault]));
     }
     for integration in named {
         let Way::Bots(team) = &integration.way else { continue };
         let mut kinds: Vec<&str> = team.bots.iter().map(|bot| bot.spec.kind()).collect();
         kinds.dedup();
-        let name = posted.receiver.as_str();
-        show(&integration.name, &kinds, &team.texts, &team.envelope, name);
+        show(&integration.name, &kinds, &team.texts, &team.envelope, &receiver);
     }
     Ok(shown)
 }
@@ -176,7 +200,7 @@ fn one(
 }
 
 /// An alert for previews.
-fn sample(now: Timestamp) -> Alert {
+pub(crate) fn sample(now: Timestamp) -> Alert {
     let labels = [
         ("alertname", "DiskFull"),
         ("endpoint", "web-03"),

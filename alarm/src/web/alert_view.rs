@@ -38,7 +38,7 @@ impl SeverityView {
         } else {
             severity_word(severity, words).to_owned()
         };
-        Self { class: severity.as_str(), word }
+        Self { class: severity.tone(), word }
     }
 }
 
@@ -49,6 +49,8 @@ pub(crate) fn severity_word(severity: Severity, words: Words) -> &'static str {
         Severity::Warning => words.text("severity.warning"),
         Severity::Minor => words.text("severity.minor"),
         Severity::Info => words.text("severity.info"),
+        Severity::Trivial => words.text("severity.trivial"),
+        Severity::Debug => words.text("severity.debug"),
     }
 }
 

@@ -204,7 +204,7 @@ fn tile(severity: Severity, found: &Found, filter: &Filter, page: &Page) -> Tile
     let takes =
         |count: &AlertCount| filter.takes_status(count.status) && count.priority == severity.rank();
     Tile {
-        class: severity.as_str(),
+        class: severity.tone(),
         word: severity_word(severity, page.words),
         alerts: sum(&found.with_text, takes),
         href: filter.toggled(severity).address(),

@@ -34,7 +34,7 @@ const PAGE_NAMES_MAX: usize = 2_000;
 /// A form as it was sent.
 pub(super) type Fields = Vec<(String, String)>;
 
-fn field<'a>(fields: &'a Fields, name: &str) -> &'a str {
+pub(super) fn field<'a>(fields: &'a Fields, name: &str) -> &'a str {
     fields.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value.trim())
 }
 
@@ -46,9 +46,9 @@ fn names(text: &str) -> Vec<String> {
 
 /// Why a form was not taken.
 #[derive(Debug, Default)]
-struct Refusals {
-    status: StatusCode,
-    faults: Vec<String>,
+pub(super) struct Refusals {
+    pub(super) status: StatusCode,
+    pub(super) faults: Vec<String>,
 }
 
 impl From<ChangeFault> for Refusals {
@@ -70,7 +70,7 @@ impl From<ChangeFault> for Refusals {
 }
 
 impl Web {
-    fn admit(
+    pub(super) fn admit(
         &self,
         PeerAddr(peer): PeerAddr,
         headers: &HeaderMap,
@@ -81,7 +81,7 @@ impl Web {
             token => self.door.admit_token(peer, token),
         };
         admitted.map_err(|why| {
-            tracing::warn!(%peer, why, "a change of users or teams by form was refused");
+            tracing::warn!(%peer, why, "a change by form was refused");
             Refusals { status: StatusCode::FORBIDDEN, faults: vec![why] }
         })
     }

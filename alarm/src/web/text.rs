@@ -15,6 +15,7 @@ mod tests {
 
     use super::*;
     use crate::pipeline::Reason;
+    use crate::routing::ObjectKind;
     use crate::severity::Severity;
 
     fn sources() -> String {
@@ -26,7 +27,7 @@ mod tests {
 
     #[test]
     fn the_languages_say_the_same_and_all_that_is_asked_for() {
-        assert_eq!(WORDS.faults(&sources(), &[]), Vec::<String>::new());
+        assert_eq!(WORDS.faults(&sources(), &["routing.kind."]), Vec::<String>::new());
     }
 
     #[test]
@@ -36,6 +37,9 @@ mod tests {
         }
         for reason in Reason::ALL {
             assert!(WORDS.has(&format!("reason.{}", reason.as_str())));
+        }
+        for kind in ObjectKind::ALL {
+            assert!(WORDS.has(&format!("routing.kind.{}", kind.as_str())));
         }
     }
 }

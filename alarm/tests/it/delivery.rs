@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::eventually;
 
 use crate::harness::{Alarm, PATIENCE, START, receiver, result, told, webhook};
@@ -167,6 +167,28 @@ async fn a_busy_webhook_is_asked_again_until_it_answers() {
         alarm.until_later("it arrives", "DiskFull", SECOND, |case| result(case) == "sent").await;
     assert_eq!(case["told"][0]["attempts"], 2);
     assert_eq!(webhook.bodies().len(), 2);
+}
+
+#[tokio::test]
+async fn a_webhook_that_never_answers_is_given_its_time_and_no_more() {
+    let (good, _context) = webhook().await;
+    // It takes connections, and that is all it does.
+    let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let settings = format!(
+        "[[receivers]]\nname = \"deaf\"\nwebhook_url = \"http://{}/\"\ntimeout = \"1s\"\n",
+        deaf.local_addr().unwrap()
+    );
+    let alarm = Alarm::start(&(settings + &receiver("good", &good))).await;
+    alarm.fire("DiskFull", "critical").await;
+    told(&good, 1).await;
+    let of = |case: &Value, name: &str| {
+        let all = case["told"].as_array().unwrap();
+        all.iter().find(|one| one["receiver"] == name).cloned().unwrap_or_default()
+    };
+    let is_retried = |case: &Value| of(case, "deaf")["result"] == "retrying";
+    let case = alarm.until_case("it is asked again later", "DiskFull", is_retried).await;
+    assert_eq!(of(&case, "deaf")["code"], 0, "{case}");
+    assert_eq!(of(&case, "good")["result"], "sent");
 }
 
 #[tokio::test]

@@ -21,9 +21,13 @@ struct Instance {
 
 impl Instance {
     async fn start(name: &str, database: &str, redis: &Redis, webhook: &Webhook) -> Self {
+        Self::start_with(name, database, redis, &receiver("ops", webhook)).await
+    }
+
+    async fn start_with(name: &str, database: &str, redis: &Redis, settings: &str) -> Self {
         let context = Context::new("alarm", Clock::System).unwrap();
         let text = format!("listen = \"127.0.0.1:0\"\ninstance = \"{name}\"\n");
-        let config: Config = toml::from_str(&(text + &receiver("ops", webhook))).unwrap();
+        let config: Config = toml::from_str(&(text + settings)).unwrap();
         let db = Db::connect(&DbConfig::new(database)).await.unwrap();
         let deps = Deps { db, state: State::redis(&RedisConfig::new(redis.url())).unwrap() };
         let address = alarm::start(config, deps, &context).await.unwrap();
@@ -75,5 +79,46 @@ async fn each_alert_is_told_once_whoever_takes_it_in_and_another_one_goes_on() {
     let mut once = names.clone();
     once.dedup();
     assert_eq!((names.len(), once.len()), (100, 100), "and nothing is repeated by who takes over");
+    second.context.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_instances_one_reminds_and_the_other_goes_on_when_it_is_gone() {
+    let Some(redis) = Redis::start().await else { return };
+    let Some(server) = MariaDb::start().await else { return };
+    let database = server.create_database("several");
+    let (webhook, _context) = webhook().await;
+    webhook.answer_body(json!({ "ok": true, "result": { "message_id": 1 } }));
+    let settings = format!(
+        "ack_reminder_before = \"12s\"\nusers = [{{ name = \"ann\", addresses = {{ telegram = \"101\" }} }}]\n\
+         [[receivers]]\nname = \"ops\"\nrecipients = [\"user:ann\"]\n\
+         [[receivers.bots]]\nname = \"main\"\nkind = \"telegram\"\ntoken = \"tg\"\napi = \"{}\"\n",
+        webhook.url()
+    );
+    let first = Instance::start_with("first", &database, &redis, &settings).await;
+    let second = Instance::start_with("second", &database, &redis, &settings).await;
+    first.fire(std::iter::once("Burning".to_owned())).await;
+    let said = |what: &str| {
+        let has_it = |body: &&Value| body["text"].as_str().unwrap_or("").contains(what);
+        webhook.bodies().iter().filter(has_it).count()
+    };
+    let until = async |what: &str, count: usize| {
+        let is_said = async || (said(what) >= count).then_some(());
+        eventually(what, 2 * PATIENCE, is_said).await;
+    };
+    until("Burning", 1).await;
+    let listed = first.context.http.get(format!("{}/api/v2/alerts", first.url)).send();
+    let listed: Value = listed.await.unwrap().json().await.unwrap();
+    let id = listed[0]["fingerprint"].as_str().unwrap();
+    let address = format!("{}/api/v1/alerts/{id}/ack", second.url);
+    let claim = json!({ "owner": "ann", "duration": "24s" });
+    let answer = second.context.http.put(address).json(&claim).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    until("Your ack ends at", 1).await;
+    first.context.stop().await;
+    until("Your ack ended at", 1).await;
+    // The first message, both reminders, and the repeat for all.
+    until("Burning", 4).await;
+    assert_eq!((said("Your ack ends at"), said("Your ack ended at"), said("Burning")), (1, 1, 4));
     second.context.stop().await;
 }

@@ -4,6 +4,7 @@
 pub mod alibaba;
 pub mod answer;
 pub mod callback;
+pub mod calls;
 pub mod channel;
 pub mod compose;
 pub mod crypt;

@@ -20,7 +20,7 @@ use crate::signed_http::SignedHttp;
 use crate::slack::Slack;
 use crate::telegram::Telegram;
 use crate::tencent::Tencent;
-use crate::twilio::Twilio;
+use crate::twilio::{PhoneUse, Twilio};
 use crate::webhook::Webhook;
 use crate::wecom_app::WeComApp;
 use crate::wecom_webhook::WeComWebhook;
@@ -159,6 +159,17 @@ impl Spec {
     /// Whether it reaches phones: those ring for problems only, never for their end.
     pub const fn is_phone(&self) -> bool {
         matches!(self, Self::Twilio(_) | Self::Alibaba(_) | Self::Tencent(_))
+    }
+
+    /// Whether phones ring; those that show a text do not.
+    pub fn rings(&self) -> bool {
+        let way = match self {
+            Self::Twilio(channel) => channel.way,
+            Self::Alibaba(channel) => channel.way,
+            Self::Tencent(channel) => channel.way,
+            _ => return false,
+        };
+        way == PhoneUse::Call
     }
 
     /// Whether it hears when a button is pressed; elsewhere buttons are signed links.

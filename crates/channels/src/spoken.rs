@@ -1,14 +1,21 @@
 //! Messages for phones: what is read out, and what fits into a text message.
 
-use crate::message::{Message, cut};
+use crate::message::{Kind, Message, cut};
 
 // Twenty seconds of speech.
 const SPOKEN_BYTES_MAX: usize = 300;
 
-/// What is read out. Names of hosts are spelt with pauses.
+/// What is read out. Names of hosts are spelt with pauses; of many messages in one the first is read.
 pub(crate) fn spoken(message: &Message) -> String {
-    let text: String = message
-        .title
+    let title = match (message.kind, message.text.lines().next()) {
+        (Kind::Digest, Some(first)) => {
+            let others = message.group.alerts.len().saturating_sub(1);
+            let others = u64::try_from(others).unwrap_or(u64::MAX);
+            format!("{first}, {}", message.language.and_more(others))
+        }
+        _ => message.title.to_owned(),
+    };
+    let text: String = title
         .chars()
         .map(|c| if "·-_/.".contains(c) { ' ' } else { c })
         .filter(|c| !c.is_control())
@@ -34,6 +41,14 @@ mod tests {
         assert_eq!(spoken(&message()), "P0 disk full web 03");
         let long = Message { title: "x".repeat(2_000), ..message() };
         assert!(spoken(&long).len() <= 300);
+    }
+
+    #[test]
+    fn of_many_the_first_is_read_and_the_others_are_counted() {
+        let many = [message(), message(), message()];
+        let now = crate::message::tests::NOW;
+        let digest = crate::compose::digest(&many.iter().collect::<Vec<_>>(), now).unwrap();
+        assert_eq!(spoken(&digest), "P0 disk full web 03, and 2 more");
     }
 
     #[test]

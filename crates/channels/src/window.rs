@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use model::Timestamp;
 
+use crate::calls::Calls;
 use crate::channel::Limits;
 use crate::message::Urgency;
 
@@ -16,6 +17,8 @@ const SECOND: Duration = Duration::from_millis(1_050);
 /// What a bot sent of late, and until when it must rest.
 #[derive(Debug, Clone, Default)]
 pub struct Window {
+    /// Calls to a person, in the window that is the person's.
+    pub calls: Calls,
     sent: VecDeque<Timestamp>,
     rests_until: Timestamp,
 }

@@ -109,7 +109,7 @@ fn parse_all<T: DeserializeOwned>(text: &str, faults: &mut Faults) -> Option<T> 
         let is_last = is_syntax || source.is_empty() || by_line.len() + 1 >= FAULTS_MAX;
         by_line.push((
             number,
-            format!("line {number}: {} (in `{source}`)", one_line(error.message())),
+            format!("line {number}: {}{}", one_line(error.message()), place(source)),
         ));
         if is_last {
             break None;
@@ -126,6 +126,18 @@ fn line_around(text: &str, span: Range<usize>) -> Range<usize> {
     let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
     let end = text[at..].find('\n').map_or(text.len(), |newline| at + newline);
     start..end
+}
+
+/// What stands on a line, up to the value: that may be a secret, and faults are logged.
+fn place(source: &str) -> String {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "_-.:\"' ".contains(c);
+    match source.split_once('=') {
+        Some((name, _)) if name.chars().all(is_name) => format!(" (in `{}`)", name.trim_end()),
+        None if source.starts_with('[') && source.ends_with(']') && !source.contains('"') => {
+            format!(" (in `{source}`)")
+        }
+        _ => String::new(),
+    }
 }
 
 fn one_line(message: &str) -> String {
@@ -185,6 +197,20 @@ mod tests {
             "{faults:?}"
         );
         assert_eq!(faults[3], "port: must not be 0");
+    }
+
+    #[test]
+    fn no_value_is_repeated_in_a_fault() {
+        for text in [
+            "[inner]\nkeys = [{ id = 1, key = \"hunter2\" }]",
+            "key = \"hunter2",
+            "keys = [\n  \"hunter2\",\n  x\n]",
+            "  { a = 1, key = \"hunter2\" }",
+        ] {
+            let faults = faults(text).join("\n");
+            assert!(!faults.contains("hunter2"), "{faults}");
+        }
+        assert!(faults("name = 7")[0].ends_with("(in `name`)"));
     }
 
     #[test]

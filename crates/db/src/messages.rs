@@ -66,7 +66,7 @@ pub struct MessageRow {
     pub thread: String,
     /// Firing, resolved, test.
     pub kind: String,
-    /// 0 goes first.
+    /// The priority of the most urgent alert: 0 goes first, 6 last.
     pub urgency: u8,
     /// How far it has come.
     pub stage: Stage,
@@ -228,6 +228,23 @@ impl Messages<'_> {
         );
         let query = query.bind(from.0).bind(account);
         self.db.records("count recent messages", query, |row| row.timestamp("tried_at")).await
+    }
+
+    /// Whom an account reached after `from`, and when, the oldest first; what was begun and not answered counts.
+    pub async fn reached_by(
+        &self,
+        account: &str,
+        from: Timestamp,
+    ) -> Result<Vec<(String, Timestamp)>, DbError> {
+        let query = Statement::new(
+            "SELECT DISTINCT message.recipient AS recipient, message_attempt.tried_at AS tried_at \
+             FROM message_attempt JOIN message ON message.id = message_attempt.message_id \
+             WHERE message_attempt.tried_at > ? AND message_attempt.account = ? \
+             AND message_attempt.result IN ('sent', 'begun') ORDER BY message_attempt.tried_at",
+        );
+        let read = |row: &Record| Ok((row.text("recipient")?, row.timestamp("tried_at")?));
+        let query = query.bind(from.0).bind(account);
+        self.db.records("look for who was reached", query, read).await
     }
 
     /// Whether this recipient was told the beginning that `thread` is about.

@@ -1,7 +1,9 @@
-//! What must not get out of alarm: secrets into logs and pages, at the most talkative level and with every kind of
-//! receiver failing; and what must not get in: programs and addresses that an alert names.
+//! What must not get out of alarm: secrets into logs, pages and answers, at the most talkative level and with every
+//! kind of receiver failing; and what must not get in: programs and addresses that an alert names.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ use crate::alarm_process::{Alarm, Platforms, post};
 const SOON: Duration = Duration::from_secs(120);
 /// Part of every secret in these settings.
 const SECRET: &str = "hunter2";
+/// The same as logins and signatures carry it: Base64 of it at each of the three places it may stand.
+const WRAPPED: [&str; 3] = ["aHVudGVy", "bnRlcjI", "dW50ZXIy"];
 
 /// Every kind of bot; `{at}` is where its platform is.
 const KINDS: [&str; 16] = [
@@ -26,7 +30,7 @@ const KINDS: [&str; 16] = [
     "kind = \"wecom_app\"\ncorp_id = \"ww1\"\ncorp_secret = \"hunter2-h\"\nagent_id = 7\nto_user = \"ann\"\napi = \"{at}\"",
     "kind = \"slack\"\nurl = \"{at}/services/hunter2-i\"\ntoken = \"hunter2-j\"\nchannel = \"#ops\"",
     "kind = \"telegram\"\ntoken = \"hunter2-k\"\nchat = \"1\"\napi = \"{at}\"",
-    "kind = \"mail\"\nhost = \"127.0.0.1\"\nport = 9\ntls = \"none\"\nuser = \"u\"\npassword = \"hunter2-l\"\n\
+    "kind = \"mail\"\nhost = \"127.0.0.1\"\nport = {relay}\ntls = \"none\"\nuser = \"u\"\npassword = \"hunter2-l\"\n\
      from = \"saker@example.com\"\nto = [\"ops@example.com\"]",
     "kind = \"twilio\"\nway = \"call\"\naccount = \"AC1\"\nauth_token = \"hunter2-m\"\nfrom = \"+1\"\nto = \"+2\"\napi = \"{at}\"",
     "kind = \"alibaba\"\nway = \"sms\"\naccess_key_id = \"ak\"\naccess_key_secret = \"hunter2-n\"\ntemplate = \"SMS_1\"\n\
@@ -47,22 +51,56 @@ const MUTES: &str = "[alarm.mutes]\ntoken = \"hunter2-token\"\n\
     { kind = \"dingtalk\", app_secret = \"hunter2-6\" }, { kind = \"twilio\", auth_token = \"hunter2-7\" },\n\
     { kind = \"signed\", key = \"hunter2-8\" }]\n";
 
+/// A relay that asks for a login and takes whatever comes; its port.
+fn relay() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            std::thread::spawn(move || converse(stream));
+        }
+    });
+    port
+}
+
+fn converse(mut stream: TcpStream) -> Option<()> {
+    stream.write_all(b"220 relay\r\n").ok()?;
+    let mut is_text = false;
+    for line in BufReader::new(stream.try_clone().ok()?).lines() {
+        let line = line.ok()?;
+        let answer = match line.split(' ').next()? {
+            "." => "250 taken",
+            _ if is_text => continue,
+            "EHLO" => "250-relay\r\n250 AUTH PLAIN LOGIN",
+            "AUTH" => "235 welcome",
+            "DATA" => "354 go on",
+            _ => "250 fine",
+        };
+        is_text = answer.starts_with("354");
+        stream.write_all(format!("{answer}\r\n").as_bytes()).ok()?;
+    }
+    Some(())
+}
+
 /// Each kind as a receiver of two bots: a platform that answers something, and one that is away.
-fn receivers(platforms: &Platforms) -> String {
+fn receivers(platforms: &Platforms, relay: u16) -> String {
     let mut text = "[[alarm.receivers]]\nname = \"hook\"\nwebhook_url = \"http://u:hunter2-w@127.0.0.1:9/?t=hunter2-x\"\n".to_owned();
     for (number, kind) in KINDS.iter().enumerate() {
         let (here, away) = (platforms.url(), "http://127.0.0.1:9".to_owned());
         text.push_str(&format!("[[alarm.receivers]]\nname = \"r{number}\"\ntimeout = \"2s\"\n"));
         for (name, at) in [("away", away), ("here", here)] {
             text.push_str("[[alarm.receivers.bots]]\n");
-            text.push_str(&format!("name = \"{name}\"\n{}\n", kind.replace("{at}", &at)));
+            let port = if name == "here" { relay } else { 9 };
+            let kind = kind.replace("{at}", &at).replace("{relay}", &port.to_string());
+            text.push_str(&format!("name = \"{name}\"\n{kind}\n"));
         }
     }
     text
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_of_any_receiver_is_logged_at_debug_level_or_shown() {
+async fn no_secret_of_any_receiver_is_logged_at_any_level_or_shown() {
     let password = "hunter2-redis";
     let Some(redis) = Redis::start_with(&["--requirepass", password]).await else { return };
     let context = Context::new("e2e", Clock::System).unwrap();
@@ -70,8 +108,8 @@ async fn no_secret_of_any_receiver_is_logged_at_debug_level_or_shown() {
     let folder = tempfile::tempdir().unwrap();
     let redis_url = redis.url().replace("redis://", &format!("redis://:{password}@"));
     let stores = format!("[state]\nredis_url = {redis_url:?}\n");
-    let settings = MUTES.to_owned() + &receivers(&platforms);
-    let alarm = Alarm::start(folder.path(), "debug", &settings, &stores).await;
+    let settings = MUTES.to_owned() + &receivers(&platforms, relay());
+    let alarm = Alarm::start(folder.path(), "trace", &settings, &stores).await;
     let alert =
         json!([{ "labels": { "alertname": "Leak", "severity": "P0", "endpoint": "web-03" } }]);
     assert!(post(&alarm.http, &alarm.url, &alert).await);
@@ -99,17 +137,49 @@ async fn no_secret_of_any_receiver_is_logged_at_debug_level_or_shown() {
         (messages.len() == KINDS.len() && messages.iter().all(has_an_end)).then_some(delivery)
     })
     .await;
-    let mut texts =
-        vec![("the delivery record", delivery.to_string()), ("the log", alarm.output())];
-    for path in
-        ["/metrics", "/api/v2/status", "/api/v1/messages?stage=parked", "/alerts", "/version"]
-    {
+    let mail = delivery["messages"].as_array().unwrap().iter().find(|message| {
+        message["attempts"].as_array().unwrap().iter().any(|one| one["channel"] == "mail")
+    });
+    assert_eq!(mail.unwrap()["stage"], "sent", "the relay was given the password: {delivery}");
+    let listed = alarm.get("/api/v2/alerts?filter=alertname=Leak").await;
+    let page = format!("/alerts/{}", listed[0]["fingerprint"].as_str().unwrap());
+    let mut texts = vec![("the delivery record".to_owned(), delivery.to_string())];
+    for path in [
+        "/metrics",
+        "/api/v2/status",
+        "/api/v2/receivers",
+        "/api/v1/messages?stage=parked",
+        "/api/v1/messages?stage=failed",
+        "/api/v1/messages?stage=sent",
+        "/api/v1/mutes",
+        "/api/v1/users",
+        "/api/v1/routing/preview",
+        "/getblockmonitors",
+        "/alerts",
+        "/alerts.json",
+        "/routing",
+        "/people",
+        "/noise",
+        "/silences",
+        "/version",
+        "/-/ready",
+        "/hooks/wecom?echostr=x",
+        "/m/hunter.x",
+        &page,
+    ] {
         let answer = alarm.http.get(alarm.address(path)).send().await.unwrap();
-        texts.push((path, answer.text().await.unwrap()));
+        texts.push((path.to_owned(), answer.text().await.unwrap()));
     }
-    assert!(texts[1].1.contains("DEBUG"), "the log is as talkative as it can be");
+    for path in ["/api/v1/receivers/r0/test", "/api/v1/receivers/hook/test", "/-/reload"] {
+        let answer = alarm.http.post(alarm.address(path)).send().await.unwrap();
+        texts.push((path.to_owned(), answer.text().await.unwrap()));
+    }
+    texts.push(("the log".to_owned(), alarm.output()));
+    assert!(alarm.output().contains("TRACE"), "the log is as talkative as it can be");
     for (what, text) in texts {
-        let line = text.lines().find(|line| line.contains(SECRET));
+        let holds =
+            |line: &&str| [&[SECRET], &WRAPPED[..]].concat().iter().any(|s| line.contains(s));
+        let line = text.lines().find(holds);
         assert_eq!(line, None, "{what} holds a secret");
     }
 }

@@ -7,6 +7,7 @@ mod stack;
 mod alarm_kills;
 mod alarm_mutes;
 mod alarm_secrets;
+mod alertmanager;
 mod amtool;
 mod bad_input;
 mod borders;

@@ -76,6 +76,13 @@ pub(crate) async fn what_failed_is_counted_and_listed_until_it_is_forgotten(db: 
     assert_eq!(listed.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ["b", "a"]);
     assert_eq!(messages.sent_by("acc", Timestamp(49)).await.unwrap(), [Timestamp(50)]);
     assert_eq!(messages.sent_by("acc", Timestamp(50)).await.unwrap(), []);
+    assert_eq!(messages.reached_by("acc", Timestamp(0)).await.unwrap(), [], "it failed");
+    let reached = AttemptRow { result: "sent".to_owned(), ..attempt("b", 60) };
+    let begun = AttemptRow { result: "begun".to_owned(), ..attempt("b", 61) };
+    messages.settle(&[], &[reached, begun]).await.unwrap();
+    let expected = [60, 61].map(|at| ("安".to_owned(), Timestamp(at)));
+    assert_eq!(messages.reached_by("acc", Timestamp(59)).await.unwrap(), expected);
+    assert_eq!(messages.reached_by("other", Timestamp(59)).await.unwrap(), []);
     assert_eq!(messages.prune(Timestamp(60)).await.unwrap(), 1);
     assert_eq!(messages.open_ids("ops", 10).await.unwrap(), ["c"], "what is open stays");
     assert!(messages.attempts(&["a".to_owned()]).await.unwrap().is_empty());

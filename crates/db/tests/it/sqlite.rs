@@ -45,3 +45,10 @@ async fn a_missing_directory_is_named() {
     let error = Db::open(Path::new("/nonexistent/saker.db")).await.expect_err("no such directory");
     assert!(error.to_string().contains("/nonexistent/saker.db"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_of_the_audit_than_goes_at_once_is_forgotten_in_one_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(&folder.path().join("saker.db")).await.unwrap();
+    crate::groups::forgets_each_once(&db, 1_200).await;
+}

@@ -33,6 +33,7 @@ for _, id in ipairs(oldest) do
   if is_oldest[id] then ids[#ids + 1] = id end
 end
 local answer = { {}, {}, {}, {} }
+local came_back = redis.call('EXISTS', KEYS[5]) == 1
 -- No more values than a call may have.
 for first = 1, #ids, 1000 do
   local part, taken = {}, {}
@@ -45,7 +46,8 @@ for first = 1, #ids, 1000 do
   redis.call('ZREM', KEYS[6], unpack(part))
   redis.call('ZADD', KEYS[2], unpack(taken))
   local ranks = redis.call('HMGET', KEYS[4], unpack(part))
-  local attempts = redis.call('HMGET', KEYS[5], unpack(part))
+  local attempts = {}
+  if came_back then attempts = redis.call('HMGET', KEYS[5], unpack(part)) end
   local bodies = redis.call('HMGET', KEYS[3], unpack(part))
   for n = 1, #part do
     local at = #answer[1] + 1

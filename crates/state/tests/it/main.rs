@@ -11,6 +11,7 @@ mod inbox;
 mod leases;
 mod mutes;
 mod redis;
+mod redis_mutes;
 mod upgrades;
 mod world;
 
