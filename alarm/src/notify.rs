@@ -8,6 +8,7 @@ pub(crate) mod failed;
 pub(crate) mod messages;
 pub(crate) mod office;
 mod own_words;
+mod recall;
 pub(crate) mod redraw;
 pub(crate) mod reminder;
 pub(crate) mod sender;
