@@ -23,12 +23,22 @@ pub struct WebhookBody<'a> {
     pub receiver: &'a str,
     /// The labels that the group is grouped by.
     pub group_labels: &'a Labels,
-    common_labels: BTreeMap<&'a str, &'a str>,
-    common_annotations: BTreeMap<&'a str, &'a str>,
+    common_labels: Common<'a>,
+    common_annotations: Common<'a>,
     /// Address of the web view.
     #[serde(rename = "externalURL")]
     pub external_url: &'a str,
     alerts: Alerts<'a>,
+}
+
+/// Names and values in the order of the names.
+#[derive(Debug, Default)]
+struct Common<'a>(Vec<(&'a str, &'a str)>);
+
+impl Serialize for Common<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().copied())
+    }
 }
 
 /// Alerts as they stand at a moment.
@@ -58,17 +68,14 @@ impl<'a> WebhookBody<'a> {
     /// About alerts as they stand at `now`, of a group without name, labels and receiver; those are fields.
     pub fn about(alerts: &'a [Alert], group_labels: &'a Labels, now: Timestamp) -> Self {
         let fires = alerts.iter().any(|alert| !alert.is_resolved_at(now));
-        let (mut common_labels, mut common_annotations) = (BTreeMap::new(), BTreeMap::new());
+        let (mut common_labels, mut common_annotations) = (Common::default(), Common::default());
         if let Some((first, rest)) = alerts.split_first() {
-            common_labels = first.labels.iter().collect();
-            common_annotations = first
-                .annotations
-                .iter()
-                .map(|(name, text)| (name.as_str(), text.as_str()))
-                .collect();
+            let annotations = first.annotations.iter();
+            common_labels.0.extend(first.labels.iter());
+            common_annotations.0.extend(annotations.map(|(name, text)| (&**name, &**text)));
             for alert in rest {
-                common_labels.retain(|name, value| alert.labels.get(name) == Some(*value));
-                common_annotations.retain(|name, text| {
+                common_labels.0.retain(|(name, value)| alert.labels.get(name) == Some(*value));
+                common_annotations.0.retain(|(name, text)| {
                     alert.annotations.get(*name).is_some_and(|own| own == text)
                 });
             }
