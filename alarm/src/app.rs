@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use channels::link::LinkKeys;
-use daemon::{Clock, Context, Door};
+use daemon::{Clock, Context, Door, Poster};
 use db::Db;
 use model::Timestamp;
 use state::State;
@@ -198,6 +198,7 @@ async fn open_office(
     let opening = Opening {
         common: common.clone(),
         http: ctx.http.clone(),
+        poster: Poster::new()?,
         mutes,
         links: LinkKeys { keys },
         metrics: MessageMetrics::register(&mut ctx.registry()),
@@ -246,7 +247,6 @@ impl Tellers {
                 queue: self.common.queues.of(&key),
                 key,
                 owner: uuid::Uuid::new_v4().to_string(),
-                http: self.context.http.clone(),
                 office: self.office.clone(),
             };
             self.context.spawn_graceful("notify", move |stop| teller.run(stop));

@@ -208,7 +208,7 @@ impl People {
         let now = self.now();
         let url = &self.office.common.config.external_url;
         let notification = Notification::test(plan.receiver_of(name).unwrap_or(name), url, now);
-        let answer = receiver.send(&self.office, &self.office.http, &notification).await;
+        let answer = receiver.send(&self.office, notification).await;
         let is_sent = matches!(answer, Answer::Accepted { .. });
         Some(json!({
             "messages": [],

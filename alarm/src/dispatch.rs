@@ -30,8 +30,8 @@ const ROUND_INTERVAL: Duration = Duration::from_secs(1);
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 const EVENTS_PER_ROUND: u32 = 5_000;
 const UNTOLD_ENDS_MAX: u32 = 1_000_000;
-/// Batches of news that wait here; intake waits when there are more.
-const BATCHES_WAITING_MAX: usize = 64;
+/// Batches of news that wait here; intake waits when there are more, so that what is urgent finds few before it.
+const BATCHES_WAITING_MAX: usize = 8;
 
 /// What the dispatcher is told by the other parts of this process.
 #[derive(Debug)]

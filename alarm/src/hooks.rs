@@ -11,7 +11,7 @@ use axum::extract::{OriginalUri, Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use channels::callback::{Callback, CallbackSpec, Click, Incoming};
+use channels::callback::{Callback, CallbackSpec, Click, Incoming, Unanswered};
 use channels::handle::{self, Act};
 use channels::redraw::Held;
 use channels::{Language, slack};
@@ -59,6 +59,16 @@ async fn take(
     match spec.read(incoming, people.now()) {
         Ok(Callback::Challenge(text)) => challenge(spec, text),
         Ok(Callback::Other) => StatusCode::OK.into_response(),
+        Ok(Callback::Unanswered(call)) => match people.rang_in_vain(&call).await {
+            Ok(()) => StatusCode::OK.into_response(),
+            Err(fault) => {
+                tracing::error!(
+                    error = format!("{fault:#}"),
+                    "cannot note that nobody took a call"
+                );
+                StatusCode::SERVICE_UNAVAILABLE.into_response()
+            }
+        },
         Ok(Callback::Click(click)) => {
             let said = match people.pressed(&click).await {
                 Ok(said) => said,
@@ -188,6 +198,20 @@ impl People {
         Ok(self.said(handle, &pressed).await)
     }
 
+    /// Nobody took a call. What is reported twice counts once.
+    async fn rang_in_vain(&self, call: &Unanswered) -> anyhow::Result<()> {
+        let (name, until) = (named(&call.event), self.now().plus(EVENT_LIFE));
+        let mutes = self.office.common.db.mutes();
+        if !mutes.claim(&name, until, "").await? {
+            return Ok(());
+        }
+        let done = self.office.rang_in_vain(&call.message, &call.status).await;
+        if done.is_err() {
+            mutes.release(&name).await?;
+        }
+        done
+    }
+
     async fn said(&self, handle: &str, pressed: &Pressed) -> Said {
         let drawn = self
             .office
@@ -307,6 +331,10 @@ impl Pressed {
 
 /// Names of events come from outside and may be long.
 fn event_name(click: &Click) -> String {
-    let hash = channels::sign::hex(channels::sign::sha256(click.event.as_bytes()));
+    named(&click.event)
+}
+
+fn named(event: &str) -> String {
+    let hash = channels::sign::hex(channels::sign::sha256(event.as_bytes()));
     format!("event:{hash}")
 }

@@ -8,6 +8,7 @@ pub(crate) mod failed;
 pub(crate) mod messages;
 pub(crate) mod office;
 mod own_words;
+mod recall;
 pub(crate) mod redraw;
 pub(crate) mod reminder;
 pub(crate) mod sender;
@@ -19,7 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use reqwest::{Client, Url};
+use daemon::Target;
+use reqwest::Url;
 use serde_json::Value;
 use template::Library;
 
@@ -45,7 +47,7 @@ const CONCURRENCY: usize = 8;
 #[derive(Debug, Clone)]
 pub(crate) enum Way {
     /// A webhook, which is told as part of the attempt.
-    Webhook(Url),
+    Webhook(Target),
     /// Bots: the message is stored and sent by their sender.
     Bots(Arc<Team>),
     /// Nobody: what would be told is noted.
@@ -73,10 +75,11 @@ impl Receiver {
         let name = config.name.clone();
         let way = match config.bots.as_slice() {
             _ if config.dry_run => Way::DryRun,
-            [] => Way::Webhook(
-                Url::parse(&config.webhook_url.0)
-                    .with_context(|| format!("webhook_url of receiver {name}"))?,
-            ),
+            [] => {
+                let what = || format!("webhook_url of receiver {name}");
+                let url = Url::parse(&config.webhook_url.0).with_context(what)?;
+                Way::Webhook(webhook::target(url).with_context(what)?)
+            }
             _ => Way::Bots(Arc::new(Team::from_config(config, library)?)),
         };
         let ReceiverConfig { send_resolved, timeout, retry_for, concurrency, .. } = *config;
@@ -107,15 +110,12 @@ impl Receiver {
     }
 
     /// Makes one attempt. What goes to bots is accepted once it is in the store; its sender does the rest.
-    pub(crate) async fn send(
-        &self,
-        office: &Office,
-        http: &Client,
-        notification: &Notification,
-    ) -> Answer {
+    pub(crate) async fn send(&self, office: &Office, notification: Notification) -> Answer {
         match &self.way {
-            Way::Webhook(url) => webhook::send(http, url, self.timeout, notification).await,
-            Way::Bots(team) => match office.submit(team, notification).await {
+            Way::Webhook(target) => {
+                webhook::send(&office.poster, target, self.timeout, notification).await
+            }
+            Way::Bots(team) => match office.submit(team, &notification).await {
                 Ok(()) => Answer::Accepted { code: QUEUED },
                 Err(error) => {
                     let detail = format!("{error:#}");

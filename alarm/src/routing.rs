@@ -1,5 +1,5 @@
-//! Routes, receivers, inhibitions, time intervals and templates as objects of the database: changed by API, without a
-//! file and without a restart, and followed by all instances.
+//! Routes, receivers, inhibitions, time intervals and templates as objects of the database: changed by
+//! API, without a file and without a restart, and followed by all instances.
 
 pub(crate) mod document;
 pub(crate) mod edit;

@@ -38,7 +38,6 @@ pub(crate) struct Teller {
     pub(crate) queue: Queue,
     /// The name that groups are leased under.
     pub(crate) owner: String,
-    pub(crate) http: reqwest::Client,
     pub(crate) office: Office,
 }
 

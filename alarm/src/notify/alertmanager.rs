@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use template::Library;
 
 use super::office::{Bot, Team};
-use super::{CONCURRENCY, Way};
+use super::{CONCURRENCY, Way, webhook};
 use crate::amconfig::{Integration, Kind};
 use crate::config::is_web_address;
 use crate::texts::texts_of;
@@ -103,7 +103,9 @@ impl Settings<'_> {
         if !is_web_address(url.expose()) {
             return Err("url is not an http or https URL".to_owned());
         }
-        Ok(Way::Webhook(Url::parse(url.expose()).map_err(|error| error.to_string())?))
+        let url = Url::parse(url.expose()).map_err(|error| error.to_string())?;
+        let target = webhook::target(url).map_err(|error| format!("url: {error:#}"))?;
+        Ok(Way::Webhook(target))
     }
 
     fn mail(&self) -> Result<Mail, String> {

@@ -74,6 +74,8 @@ pub(crate) struct Metrics {
     redraws: Family<ResultLabel, Counter>,
     /// Mutes that hold.
     pub(crate) mutes: Gauge,
+    /// Calls that nobody took.
+    pub(crate) unanswered_calls: Counter,
     /// Mute links that were refused.
     pub(crate) refused_links: Counter,
     /// Recipients of receivers that the directory does not have, and gaps in rotations.
@@ -129,6 +131,11 @@ impl Metrics {
             drop(metrics.redraws.get_or_create(&ResultLabel { result: redraw.as_str() }));
         }
         registry.register("alarm_mutes", "Mutes of persons that hold", metrics.mutes.clone());
+        registry.register(
+            "alarm_unanswered_calls",
+            "Calls of which the platform said that nobody took them",
+            metrics.unanswered_calls.clone(),
+        );
         registry.register(
             "alarm_refused_mute_links",
             "Mute links, and links to take alerts, that were not accepted",

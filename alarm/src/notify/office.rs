@@ -8,8 +8,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use channels::link::LinkKeys;
 use channels::mute::Subject;
+use channels::next::Progress;
 use channels::window::Window;
-use channels::{Access, Answer, Language, Message, Spec, Urgency, compose, sign};
+use channels::{Access, Answer, Kind, Language, Message, Spec, Urgency, compose, sign};
+use daemon::Poster;
 use db::messages::{MessageRow, Stage};
 use jiff::tz::TimeZone;
 use model::{Fingerprint, Timestamp};
@@ -125,6 +127,8 @@ pub(crate) struct Desked {
 pub(crate) struct Office {
     pub(crate) common: Common,
     pub(crate) http: Client,
+    /// For webhooks.
+    pub(crate) poster: Poster,
     pub(crate) mutes: MuteBook,
     pub(crate) links: Arc<LinkKeys>,
     pub(crate) metrics: Metrics,
@@ -140,6 +144,7 @@ pub(crate) struct Office {
 pub(crate) struct Opening {
     pub(crate) common: Common,
     pub(crate) http: Client,
+    pub(crate) poster: Poster,
     pub(crate) mutes: MuteBook,
     pub(crate) links: LinkKeys,
     pub(crate) metrics: Metrics,
@@ -150,11 +155,12 @@ impl Office {
     /// The office, and the teams that are to be given a sender.
     pub(crate) fn open(opening: Opening) -> (Self, mpsc::Receiver<Desked>) {
         let (hire, hired) = mpsc::channel(TEAMS_MAX);
-        let Opening { common, http, mutes, links, metrics, zone } = opening;
+        let Opening { common, http, poster, mutes, links, metrics, zone } = opening;
         let links = Arc::new(links);
         let office = Self {
             common,
             http,
+            poster,
             mutes,
             links,
             metrics,
@@ -309,7 +315,7 @@ impl Office {
         let subject = compose::subject(&group);
         // A phone rings for problems only.
         let is_end = group.status == wire::alert::FiringStatus::Resolved;
-        if is_end && team.bots.iter().all(|bot| bot.spec.is_phone()) {
+        if is_end && team.bots.iter().all(|bot| bot.spec.rings()) {
             return Ok(());
         }
         let about = About { thread: &thread, subject: subject.as_ref(), firing: &firing };
@@ -397,6 +403,11 @@ pub(super) fn row(
     (priority, now): (u8, Timestamp),
 ) -> anyhow::Result<MessageRow> {
     let kind = serde_json::to_value(message.kind)?;
+    let mut progress = Progress::default();
+    if message.kind == Kind::Resolved {
+        // It goes by the others.
+        progress.gone = (0..team.bots.len()).filter(|at| team.bots[*at].spec.rings()).collect();
+    }
     message.mentions = to.mentions;
     let (id, thread) = (message.key.clone(), message.thread.clone());
     let body = Body { message, address: to.address, addresses: to.addresses, subject, written };
@@ -413,7 +424,7 @@ pub(super) fn row(
         done_at: Timestamp(0),
         code: String::new(),
         detail: String::new(),
-        progress: "{}".to_owned(),
+        progress: serde_json::to_string(&progress)?,
         body: serde_json::to_string(&body)?,
     })
 }

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode, Url};
+use daemon::{Answered, PostError, Poster, Target};
+use reqwest::{StatusCode, Url};
 use wire::alert_body::WebhookBody;
 
 use crate::notification::Notification;
 
 /// How much of an error answer is kept, in characters.
 const BODY_CHARS_MAX: usize = 120;
+/// What an alert takes in a message, more or less.
+const ALERT_BYTES: usize = 512;
 
 /// What a receiver answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,9 +48,9 @@ impl Answer {
     }
 
     /// Without words that repeat what the address keeps secret.
-    fn without(mut self, url: &Url) -> Self {
+    fn without(mut self, target: &Target) -> Self {
         if let Self::Temporary { code, detail, .. } | Self::Refused { code, detail } = &mut self
-            && channels::repeats(detail, url.as_str())
+            && target.secrets().iter().any(|secret| channels::repeats(detail, secret))
         {
             *detail = format!("HTTP {code} (repeats a secret)");
         }
@@ -73,29 +75,37 @@ impl Answer {
     }
 }
 
+/// Where a webhook is.
+pub(super) fn target(url: Url) -> anyhow::Result<Target> {
+    Target::new(url, "application/json")
+}
+
 /// Makes one attempt. The key of the notification is the same for every attempt to tell the same thing, so a
 /// receiver can tell repeats apart after a crash between its answer and our note of it.
 pub(super) async fn send(
-    http: &Client,
-    url: &Url,
+    poster: &Poster,
+    target: &Target,
     timeout: Duration,
-    notification: &Notification,
+    notification: Notification,
 ) -> Answer {
-    let body = match serde_json::to_vec(&message(notification)) {
-        Ok(body) => body,
+    let (key, body) = match written(notification) {
+        Ok(written) => written,
         Err(error) => return Answer::Refused { code: 0, detail: error.to_string() },
     };
-    let request = http
-        .post(url.clone())
-        .timeout(timeout)
-        .header(CONTENT_TYPE, "application/json")
-        .header("Idempotency-Key", notification.key.as_str())
-        .body(body);
-    match request.send().await {
-        Ok(response) => classify(response).await.without(url),
-        // The address may hold a token.
-        Err(error) => no_answer(&error.without_url()),
+    match poster.post(target, &key, body, timeout).await {
+        Ok(answered) => classify(&answered).without(target),
+        Err(error @ PostError::Unsendable(_)) => {
+            Answer::Refused { code: 0, detail: error.to_string() }
+        }
+        Err(error) => Answer::Temporary { code: 0, detail: error.to_string(), retry_after: None },
     }
+}
+
+/// Its key and the body. The alerts of a storm need not lie in memory twice while the receiver reads.
+fn written(notification: Notification) -> serde_json::Result<(String, Vec<u8>)> {
+    let mut body = Vec::with_capacity(ALERT_BYTES * (notification.alerts.len() + 1));
+    serde_json::to_writer(&mut body, &message(&notification))?;
+    Ok((notification.key, body))
 }
 
 fn message(notification: &Notification) -> WebhookBody<'_> {
@@ -109,16 +119,16 @@ fn message(notification: &Notification) -> WebhookBody<'_> {
     body
 }
 
-async fn classify(response: Response) -> Answer {
-    let status = response.status();
+fn classify(answered: &Answered) -> Answer {
+    let status = answered.status;
     let code = status.as_u16();
     if status.is_success() {
         return Answer::Accepted { code };
     }
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let retry_after = answered.retry_after.as_ref().and_then(|value| value.to_str().ok());
     let retry_after =
         retry_after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
-    let detail = format!("HTTP {code} {}", first_words(response).await).trim_end().to_owned();
+    let detail = format!("HTTP {code} {}", first_words(answered)).trim_end().to_owned();
     if is_temporary(status) {
         Answer::Temporary { code, detail, retry_after }
     } else {
@@ -135,34 +145,14 @@ fn is_temporary(status: StatusCode) -> bool {
 }
 
 /// The first words of an answer on one line. The markup at the beginning of a web page helps nobody.
-async fn first_words(mut response: Response) -> String {
-    let content_type =
-        response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    if content_type.starts_with("text/html") {
+fn first_words(answered: &Answered) -> String {
+    let content_type = answered.content_type.as_ref().and_then(|value| value.to_str().ok());
+    if content_type.is_some_and(|text| text.starts_with("text/html")) {
         return String::new();
     }
-    let Ok(Some(chunk)) = response.chunk().await else { return String::new() };
-    let text = String::from_utf8_lossy(&chunk[..chunk.len().min(4 * BODY_CHARS_MAX)]).into_owned();
+    let piece = &answered.beginning;
+    let text = String::from_utf8_lossy(&piece[..piece.len().min(4 * BODY_CHARS_MAX)]).into_owned();
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(BODY_CHARS_MAX).collect()
-}
-
-fn no_answer(error: &reqwest::Error) -> Answer {
-    let what = if error.is_timeout() {
-        "no answer in time".to_owned()
-    } else if error.is_connect() {
-        format!("cannot connect: {}", innermost(error))
-    } else {
-        format!("the connection broke: {}", innermost(error))
-    };
-    Answer::Temporary { code: 0, detail: what, retry_after: None }
-}
-
-fn innermost(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
-//! A plan with what the database holds beside the settings or the file. The rule: **what the settings and the file say
-//! stands by itself; what the database says may build on it, never the other way round.** So nothing in the
-//! database can keep alarm from starting, and an object that cannot be used is left out alone.
+//! A plan with what the database holds beside the settings or the file. The rule: **what the settings and
+//! the file say stands by itself; what the database says may build on it, never the other way round.** So
+//! nothing in the database can keep alarm from starting, and an object that cannot be used is left out
+//! alone.
 //!
-//! Names are unique over both. Routes of the database stand before those of the file, so that a new one has effect.
+//! Names are unique over both. Routes of the database stand before those of the file, so that a new one
+//! has effect.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,8 +75,8 @@ impl Plan {
         names.into_iter().zip(self.integrations.iter().cloned()).collect()
     }
 
-    /// The definitions with those of the database. A text that calls what is not there is left out, and so in turn
-    /// is who calls its definitions.
+    /// The definitions with those of the database. A text that calls what is not there is left out, and so
+    /// in turn is who calls its definitions.
     fn join_templates(&self, rows: &[RoutingRow], faults: &mut [Option<String>]) -> Library {
         loop {
             let mut library = (*self.library).clone();
@@ -100,12 +102,12 @@ impl Plan {
     }
 
     fn add_template(&self, library: &mut Library, row: &RoutingRow) -> Result<(), String> {
-        let mut alone = template::alertmanager::library();
+        let mut with = library.clone();
         let told = |faults: Vec<template::Fault>| {
             faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
         };
-        alone.add(&row.name, &row.body).map_err(told)?;
-        let names = alone.names_in(&row.name);
+        with.add(&row.name, &row.body).map_err(told)?;
+        let names = with.names_in(&row.name);
         if names.is_empty() {
             return Err("it defines nothing; write {{ define \"name\" }}…{{ end }}".to_owned());
         }
@@ -114,7 +116,8 @@ impl Plan {
                 return Err(format!("{name:?} is defined in {origin} already; take another name"));
             }
         }
-        library.add(&row.name, &row.body).map_err(told)
+        *library = with;
+        Ok(())
     }
 }
 

@@ -1,5 +1,5 @@
-//! All objects as one document in the form of Alertmanager's configuration file: what holds, what the database holds,
-//! and objects read from such a file. Pure.
+//! All objects as one document in the form of Alertmanager's configuration file: what holds, what the
+//! database holds, and objects read from such a file. Pure.
 //!
 //! Beside Alertmanager's keys a route has `name` and `position`, and templates stand in `template_texts`.
 
@@ -134,7 +134,8 @@ pub(crate) fn import(text: &str) -> Result<Import, String> {
     })?;
     if let Some(pattern) = document.templates.iter().flatten().next() {
         return Err(format!(
-            "templates: {pattern:?} is a file of some host; send what it says in `template_texts: [{{name, text}}]`"
+            "templates: {pattern:?} is a file of some host; send what it says in \
+             `template_texts: [{{name, text}}]`"
         ));
     }
     let mut import = Import { wishes: Vec::new(), warnings: Vec::new() };

@@ -1,7 +1,7 @@
 //! What becomes of a wish to change objects: which rows there are then, or why it is refused. Pure.
 //!
-//! All is checked as a whole, the way it will be used: **what was good must stay good.** So a receiver that a route
-//! names cannot be removed, nor a template that a receiver calls, whatever the kinds.
+//! All is checked as a whole, the way it will be used: **what was good must stay good.** So a receiver
+//! that a route names cannot be removed, nor a template that a receiver calls, whatever the kinds.
 
 use db::{ExpectedVersion, RoutingRow};
 use model::Timestamp;

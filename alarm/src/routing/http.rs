@@ -1,6 +1,6 @@
-//! Routes, receivers, inhibitions, time intervals and templates over HTTP. Everybody who reaches the port may read which
-//! there are; what receivers say, which names people, is shown and changes are taken only from programs on this
-//! machine and with a token of `alarm.token_file`.
+//! Routes, receivers, inhibitions, time intervals and templates over HTTP. Everybody who reaches the port
+//! may read which there are; what receivers say, which names people, is shown and changes are taken only
+//! from programs on this machine and with a token of `alarm.token_file`.
 
 use std::sync::Arc;
 

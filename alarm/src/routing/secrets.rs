@@ -93,7 +93,8 @@ fn ends_a_word(before: &str) -> bool {
     before.is_empty() || before.ends_with('_')
 }
 
-/// Refuses what would let a caller read files of this host or run programs on it: the settings may, an API never.
+/// Refuses what would let a caller read files of this host or run programs on it: the settings may, an API
+/// never.
 pub(crate) fn check(receiver: &Map<String, Value>) -> Result<(), String> {
     check_in(receiver, false, "")
 }
@@ -104,7 +105,8 @@ fn check_in(fields: &Map<String, Value>, is_free: bool, path: &str) -> Result<()
         let names_a_file = key == "file" || key.ends_with("_file") || key == "files";
         if !is_free && names_a_file && value.as_str() != Some("") {
             return Err(format!(
-                "{path}: files of alarm's host are for its settings and its own file; write the value itself"
+                "{path}: files of alarm's host are for its settings and its own file; write the value \
+                 itself"
             ));
         }
         if key == "kind" && value == "exec" {
@@ -129,8 +131,8 @@ fn check_in(fields: &Map<String, Value>, is_free: bool, path: &str) -> Result<()
     Ok(())
 }
 
-/// Puts the stored secrets in place of every [`HIDDEN`]. A secret is kept only for the place that it was given for,
-/// so that nobody who may change a receiver can have its secret sent to a host of their own.
+/// Puts the stored secrets in place of every [`HIDDEN`]. A secret is kept only for the place that it was
+/// given for, so that nobody who may change a receiver can have its secret sent to a host of their own.
 pub(crate) fn keep(
     receiver: &mut Map<String, Value>,
     old: Option<&Map<String, Value>>,
@@ -170,7 +172,8 @@ fn restore(value: &mut Value, old: Option<&Value>, path: &str) -> Result<bool, S
             }
             _ => {
                 return Err(format!(
-                    "{path}: {HIDDEN} keeps a secret that is stored, and it is not sure which; write it again"
+                    "{path}: {HIDDEN} keeps a secret that is stored, and it is not sure which; write it \
+                     again"
                 ));
             }
         },

@@ -1,4 +1,5 @@
-//! Who is told what, as it changes: what the settings or the file say, and the objects of the database beside it.
+//! Who is told what, as it changes: what the settings or the file say, and the objects of the database
+//! beside it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -104,7 +105,8 @@ impl RoutingStore {
         Ok(())
     }
 
-    /// Reads the settings' receivers or the file again. All or nothing: with a fault everything stays as it was.
+    /// Reads the settings' receivers or the file again. All or nothing: with a fault everything stays as
+    /// it was.
     pub(crate) fn reload(&self, now: Timestamp) -> anyhow::Result<()> {
         let loaded = Plan::load(&self.config);
         self.metrics.reloaded(loaded.is_ok(), now);
@@ -145,7 +147,8 @@ impl RoutingStore {
         now: Timestamp,
     ) -> Result<Outcome, ChangeFault> {
         for _ in 0..TRIES_MAX {
-            // Checked against what is stored at this moment: another instance may have removed a receiver just now.
+            // Checked against what is stored at this moment: another instance may have removed a receiver
+            // just now.
             let (revision, rows) = self.db.routing().all().await?;
             let Edited { changes, plan } = edit(&self.base(), &rows, wishes.to_vec())?;
             if is_dry_run || changes.is_empty() {

@@ -26,9 +26,9 @@ impl Teller {
             common.annotations = notification.common_annotations().len(),
             "sending"
         );
-        let began_at = self.common.clock.now();
+        let (began_at, event_at) = (self.common.clock.now(), notification.event_at);
         let stopwatch = tokio::time::Instant::now();
-        let answer = receiver.send(&self.office, &self.http, &notification).await;
+        let answer = receiver.send(&self.office, notification).await;
         let took = stopwatch.elapsed();
         let mut settled = Settled { told: noted, ..Settled::of(errand, None) };
         let mut results = HashSet::new();
@@ -46,7 +46,7 @@ impl Teller {
             self.common.metrics.attempted(&self.key, result, took.as_secs_f64());
         }
         if answer.is_final_success() {
-            let delay = self.common.clock.now().since(notification.event_at);
+            let delay = self.common.clock.now().since(event_at);
             self.common.metrics.delivered_after(&self.key, delay.as_secs_f64());
             self.common.metrics.told_alerts(&self.key, settled.deliveries.len() as u64);
         }

@@ -13,6 +13,7 @@ use crate::plan::Stored;
 use crate::preview::{Preview, preview, read_labels};
 use crate::routing::ObjectKind;
 use crate::routing::document::base_objects;
+use crate::texts::DEFAULTS;
 
 /// The page.
 #[derive(Debug, Template)]
@@ -69,8 +70,11 @@ pub(super) fn objects(web: &Web, kinds: &[ObjectKind], page: &Page) -> Vec<Objec
     let of_base = kinds.iter().flat_map(|kind| {
         base_objects(&base, *kind).into_iter().map(|(name, object)| ObjectView {
             kind: word(kind.as_str()),
+            origin: match name == DEFAULTS && *kind == ObjectKind::Template {
+                true => page.text("routing.origin.built_in").to_owned(),
+                false => base.origin.to_owned(),
+            },
             name: if name.is_empty() { matchers_of(&object) } else { name },
-            origin: base.origin.to_owned(),
             changed: String::new(),
             fault: String::new(),
         })

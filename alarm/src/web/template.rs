@@ -1,5 +1,5 @@
-//! `/templates/{name}`: a text with what it makes of an alert, by channel and language. One of the database is changed
-//! here; nothing is stored before its preview was looked at.
+//! `/templates/{name}`: a text with what it makes of an alert, by channel and language. One of the
+//! database is changed here; nothing is stored before its preview was looked at.
 
 use std::sync::Arc;
 
@@ -174,7 +174,13 @@ async fn define(
         let call = format!("{{{{ template {name:?} . }}}}");
         let html = (typed.kind == "mail").then(|| call.to_owned());
         Asked {
-            texts: TextConfig { text: Some(call), html, ..TextConfig::default() },
+            // The built-in title would stand above what the definition says.
+            texts: TextConfig {
+                title: Some(String::new()),
+                text: Some(call),
+                html,
+                ..TextConfig::default()
+            },
             kind: typed.kind.to_owned(),
             alerts: alerts.to_vec(),
             ..Asked::default()

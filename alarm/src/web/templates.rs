@@ -1,4 +1,5 @@
-//! `/templates`: which texts there are, where they come from, and what a receiver's messages look like with them.
+//! `/templates`: which texts there are, where they come from, and what a receiver's messages look like
+//! with them.
 
 use std::sync::Arc;
 
@@ -14,6 +15,9 @@ use crate::plan::Plan;
 use crate::preview::read_labels;
 use crate::routing::ObjectKind;
 use crate::texts::preview::{Asked, Shown, sample, shown};
+
+/// Names of definitions on the list.
+const NAMES_SHOWN: usize = 8;
 
 /// A template on the list.
 #[derive(Debug)]
@@ -37,6 +41,12 @@ struct TemplatesPage {
     page: Page,
 }
 
+/// The first names of a long list.
+fn listed(names: &[&str]) -> String {
+    let shown = names.iter().take(NAMES_SHOWN).copied().collect::<Vec<_>>().join(", ");
+    if names.len() > NAMES_SHOWN { format!("{shown}, …") } else { shown }
+}
+
 /// The page of a template.
 pub(super) fn href(name: &str) -> String {
     let name: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
@@ -47,7 +57,7 @@ pub(super) async fn page(State(web): State<Arc<Web>>, page: Page) -> Response {
     let plan = web.common.plans.borrow().clone();
     let row = |object: ObjectView| Row {
         href: href(&object.name),
-        defines: plan.library.names_in(&object.name).join(", "),
+        defines: listed(&plan.library.names_in(&object.name)),
         object,
     };
     let rows = objects(&web, &[ObjectKind::Template], &page).into_iter().map(row).collect();

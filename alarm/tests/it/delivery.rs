@@ -1,8 +1,12 @@
 //! Who is told, when, and what is seen of it.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use testkit::eventually;
 
 use crate::harness::{Alarm, PATIENCE, START, receiver, result, told, webhook};
 
@@ -285,4 +289,59 @@ async fn an_alert_without_news_is_stale_and_never_told_as_resolved() {
     alarm.resolve("DiskFull", "critical").await;
     let bodies = told(&webhook, 2).await;
     assert_eq!(bodies[1]["status"], "resolved", "an end that a sender told is told on");
+}
+
+/// A webhook that takes one message a connection and hangs up without a word; what it answered 200 to.
+fn rude_webhook() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&heard);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
+            let body = loop {
+                match stream.read(&mut piece) {
+                    Ok(0) | Err(_) => break None,
+                    Ok(length) => bytes.extend_from_slice(&piece[..length]),
+                }
+                let text = String::from_utf8_lossy(&bytes);
+                let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+                let length = head.split("content-length: ").nth(1).unwrap();
+                let length: usize = length.lines().next().unwrap().parse().unwrap();
+                if body.len() >= length {
+                    break Some(body.to_owned());
+                }
+            };
+            let Some(body) = body else { continue };
+            told.lock().unwrap().push(body);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+        }
+    });
+    (url, heard)
+}
+
+#[tokio::test]
+async fn a_webhook_that_hangs_up_without_a_word_hears_of_everything_once() {
+    let (url, heard) = rude_webhook();
+    let settings = format!("[[receivers]]\nname = \"ops\"\nwebhook_url = \"{url}\"\n");
+    let alarm = Alarm::start(&settings).await;
+    let names: Vec<String> = (0..20).map(|number| format!("Disk{number:02}")).collect();
+    for name in &names {
+        alarm.fire(name, "critical").await;
+        eventually("it is noted as sent", PATIENCE, async || {
+            let case = alarm.case(name).await;
+            if result(&case) == "retrying" {
+                // It left while the connection ended.
+                alarm.advance(2 * SECOND);
+            }
+            Some(()).filter(|()| result(&case) == "sent")
+        })
+        .await;
+    }
+    let heard = heard.lock().unwrap();
+    for name in &names {
+        assert_eq!(heard.iter().filter(|body| body.contains(name.as_str())).count(), 1, "{name}");
+    }
 }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::harness::{Alarm, receiver, result, told, webhook};
+use db::AuditEntry;
+use model::Timestamp;
+use testkit::eventually;
+
+use crate::harness::{Alarm, PATIENCE, START, receiver, result, told, webhook};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -62,4 +66,28 @@ async fn leases_that_ran_out_while_alarm_was_away_get_time_for_their_renewal() {
     alarm.advance(Duration::from_secs(301));
     alarm.fire("Another", "info").await;
     assert_eq!(alarm.case("DiskFull").await["status"], "firing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alarm_that_runs_alone_forgets_old_entries_of_the_audit() {
+    let (webhook, _context) = webhook().await;
+    let alarm = Alarm::telling(&webhook).await;
+    let entry = |id: &str, at| AuditEntry {
+        id: id.to_owned(),
+        at,
+        actor: "ann".to_owned(),
+        peer: String::new(),
+        action: "silence.put".to_owned(),
+        target: "silence/1".to_owned(),
+        detail: String::new(),
+    };
+    for (id, at) in [("0-old", Timestamp(0)), ("1-new", START)] {
+        alarm.db().audit().add(&entry(id, at)).await.unwrap();
+    }
+    eventually("the old one is forgotten", PATIENCE, async || {
+        alarm.advance(600 * SECOND);
+        let left = alarm.db().audit().page("", "", 9).await.unwrap();
+        (left.len() == 1 && left[0].id == "1-new").then_some(())
+    })
+    .await;
 }

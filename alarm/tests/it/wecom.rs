@@ -166,7 +166,7 @@ async fn a_pressed_card_is_replaced_with_the_code_of_its_press() {
         let is_there = |count: &&str| {
             metrics.contains(&format!("alarm_redrawn_messages_total{{result=\"{count}"))
         };
-        counts.iter().all(|count| is_there(count)).then_some(())
+        counts.iter().all(is_there).then_some(())
     })
     .await;
 }

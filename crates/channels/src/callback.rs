@@ -28,11 +28,24 @@ pub struct Click {
     pub place: String,
 }
 
+/// A call that nobody took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unanswered {
+    /// Names the event, so that a repeated one is noticed.
+    pub event: String,
+    /// The key of the message, see [`crate::Message::key`].
+    pub message: String,
+    /// What the platform says became of the call.
+    pub status: String,
+}
+
 /// What a callback asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Callback {
     /// A button was pressed.
     Click(Click),
+    /// A phone rang and nobody took it.
+    Unanswered(Unanswered),
     /// The platform checks the address: answer with this.
     Challenge(String),
     /// Something that does not concern us.
@@ -330,6 +343,14 @@ fn twilio(incoming: Incoming<'_>, auth_token: &str) -> Result<Callback, Refused>
     let signature = incoming.header("X-Twilio-Signature");
     check(&sign::twilio(auth_token, incoming.url, &fields), signature)?;
     let (call, digit) = (find(&fields, |n| n == "CallSid"), find(&fields, |n| n == "Digits"));
+    let (message, status) = (incoming.query("message"), find(&fields, |n| n == "CallStatus"));
+    if !message.is_empty() {
+        let is_unanswered = matches!(status, "no-answer" | "busy" | "failed" | "canceled");
+        let event = format!("twilio:{call}/{status}");
+        let (message, status) = (message.to_owned(), status.to_owned());
+        let unanswered = Callback::Unanswered(Unanswered { event, message, status });
+        return Ok(if is_unanswered && !call.is_empty() { unanswered } else { Callback::Other });
+    }
     let letter = match digit {
         "1" => 'a',
         "3" => 'h',
@@ -485,6 +506,32 @@ mod tests {
             assert_eq!((click.user.as_str(), click.action.as_str()), (user, "AbCdEfGhIjKlh"));
             assert_eq!(posted.spec.kind(), user.split(':').next().unwrap());
         }
+    }
+
+    #[test]
+    fn a_call_that_nobody_took_names_its_message_and_one_that_was_taken_is_nothing() {
+        const URL: &str = "https://alarm.example/hooks/twilio?message=k1";
+        let read = |status: &str, signed: &str| {
+            let fields = pairs(&[("CallSid", "CA1"), ("CallStatus", status)]);
+            let body = format!("CallSid=CA1&CallStatus={status}").into_bytes();
+            let signature = sign::twilio("tok", signed, &fields);
+            let headers = pairs(&[("X-Twilio-Signature", &signature)]);
+            let query = pairs(&[("message", "k1")]);
+            let incoming = Incoming { headers: &headers, query: &query, body: &body, url: URL };
+            CallbackSpec::Twilio { auth_token: "tok".into() }.read(incoming, NOW)
+        };
+        let unanswered = |status: &str| {
+            Callback::Unanswered(Unanswered {
+                event: format!("twilio:CA1/{status}"),
+                message: "k1".to_owned(),
+                status: status.to_owned(),
+            })
+        };
+        for status in ["no-answer", "busy", "failed", "canceled"] {
+            assert_eq!(read(status, URL), Ok(unanswered(status)));
+        }
+        assert_eq!(read("completed", URL), Ok(Callback::Other));
+        assert_eq!(read("no-answer", &URL.replace("k1", "k2")), Err(Refused), "of another message");
     }
 
     #[test]

@@ -21,6 +21,10 @@ pub struct Plan {
     pub park: Duration,
     /// How often a message is parked before it has finally failed.
     pub parks: u32,
+    /// How often a phone rings again after a call that nobody took.
+    pub recalls: u32,
+    /// How long after it.
+    pub recall_after: Duration,
 }
 
 impl Default for Plan {
@@ -31,6 +35,8 @@ impl Default for Plan {
             park: Duration::from_secs(600),
             // Twice, so that an outage of a quarter of an hour costs nobody a message.
             parks: 2,
+            recalls: 2,
+            recall_after: Duration::from_secs(120),
         }
     }
 }
@@ -55,6 +61,8 @@ pub struct Progress {
     pub has_logged_in: bool,
     /// Where the recipient moved to.
     pub moved_to: Option<String>,
+    /// Calls by the same bot that nobody took.
+    pub unanswered: u32,
 }
 
 /// What to do with a message now.
@@ -148,6 +156,19 @@ impl Progress {
             return Step::Again(now);
         }
         self.end_round(plan, now)
+    }
+
+    /// Nobody took the call that `bot` made, out of `bots`: the phone rings again, twice, and then another bot tries.
+    pub fn unanswered(&mut self, bot: usize, bots: usize, plan: &Plan, now: Timestamp) -> Step {
+        self.unanswered += 1;
+        if self.unanswered <= plan.recalls {
+            return Step::Again(now.plus(plan.recall_after));
+        }
+        self.unanswered = 0;
+        if !self.gone.contains(&bot) {
+            self.gone.push(bot);
+        }
+        if self.gone.len() >= bots { Step::GiveUp } else { Step::Again(now) }
     }
 
     /// All bots had their turn.
@@ -289,6 +310,20 @@ mod tests {
         assert_eq!(progress.after(0, 1, &moved, &Plan::default(), NOW), Step::Again(NOW));
         assert_eq!(progress.after(0, 1, &moved, &Plan::default(), NOW), Step::GiveUp, "in circles");
         assert_eq!(progress.afresh().moved_to.as_deref(), Some("-1"));
+    }
+
+    #[test]
+    fn a_phone_that_nobody_takes_rings_twice_more_and_then_the_next_bot_tries() {
+        let (mut progress, plan) = (Progress::default(), Plan::default());
+        let again = Step::Again(NOW.plus(Duration::from_secs(120)));
+        assert_eq!(progress.unanswered(0, 2, &plan, NOW), again);
+        assert_eq!(progress.unanswered(0, 2, &plan, NOW), again);
+        assert_eq!(progress.unanswered(0, 2, &plan, NOW), Step::Again(NOW));
+        assert_eq!(progress.choose(&[NOW, NOW], NOW), Choice::Try(1));
+        for _ in 0..2 {
+            assert_eq!(progress.unanswered(1, 2, &plan, NOW), again, "as often as the first");
+        }
+        assert_eq!(progress.unanswered(1, 2, &plan, NOW), Step::GiveUp);
     }
 
     fn any_answer() -> impl Strategy<Value = Answer> {

@@ -156,12 +156,7 @@ impl Spec {
         }
     }
 
-    /// Whether it reaches phones: those ring for problems only, never for their end.
-    pub const fn is_phone(&self) -> bool {
-        matches!(self, Self::Twilio(_) | Self::Alibaba(_) | Self::Tencent(_))
-    }
-
-    /// Whether phones ring; those that show a text do not.
+    /// Whether phones ring: they do for problems only, never for their end. Those that show a text do not ring.
     pub fn rings(&self) -> bool {
         let way = match self {
             Self::Twilio(channel) => channel.way,

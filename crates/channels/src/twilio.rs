@@ -8,7 +8,7 @@ use crate::answer::{Answer, Class, Classes, Fault, Reply, Whose};
 use crate::channel::{Channel, How, Limits, Parcel, Request};
 use crate::handle;
 use crate::markdown::html;
-use crate::message::Message;
+use crate::message::{Kind, Message};
 use crate::secret::Secret;
 use crate::sign;
 use crate::spoken::{short, spoken};
@@ -87,7 +87,13 @@ impl Channel for Twilio {
             }
             PhoneUse::Call => {
                 let twiml = self.twiml(message, how.is_plain);
-                let fields = [("To", to), ("From", self.from.as_str()), ("Twiml", twiml.as_str())];
+                let status = format!("{}message={}", self.joined(), sign::percent(&message.key));
+                let mut fields =
+                    vec![("To", to), ("From", self.from.as_str()), ("Twiml", twiml.as_str())];
+                // Of many messages in one none would be called again for.
+                if self.hears() && !how.is_plain && message.kind != Kind::Digest {
+                    fields.push(("StatusCallback", status.as_str()));
+                }
                 Request::form(format!("{account}/Calls.json"), &fields)
             }
         };
@@ -114,6 +120,12 @@ impl Twilio {
         self.way == PhoneUse::Call && !self.keys_url.is_empty()
     }
 
+    /// The address for reports, up to where a field is added.
+    fn joined(&self) -> String {
+        let joint = if self.keys_url.contains('?') { '&' } else { '?' };
+        format!("{}{joint}", self.keys_url)
+    }
+
     /// The call's program is sent along: a page of a third party would read the alert.
     fn twiml(&self, message: &Message, is_plain: bool) -> String {
         let (language, keys) = match message.language {
@@ -127,8 +139,7 @@ impl Twilio {
         let Some(handle) = handle.filter(|_| !is_plain && self.hears()) else {
             return format!("<Response>{text}{text}</Response>");
         };
-        let joint = if self.keys_url.contains('?') { '&' } else { '?' };
-        let url = html(&format!("{}{joint}handle={handle}", self.keys_url));
+        let url = html(&format!("{}handle={handle}", self.joined()));
         format!(
             "<Response><Gather numDigits=\"1\" action=\"{url}\">{text}{}{text}</Gather></Response>",
             say(keys)

@@ -1,4 +1,4 @@
-//! The one way to build an HTTP client.
+//! The one way to build an HTTP client. Who posts very many small messages has [`Poster`](crate::Poster) besides.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -10,7 +10,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const USER_AGENT: &str = concat!("saker/", env!("CARGO_PKG_VERSION"));
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A client with rustls on ring, gzip, a connect timeout of 5 s and a request timeout of 30 s, without proxies from
@@ -19,15 +20,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The host's CA certificates are read when the first HTTPS server is met; without any, that server is refused and
 /// plain HTTP goes on.
 pub fn http_client() -> anyhow::Result<reqwest::Client> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    // For whoever else asks rustls for its default; a second install fails and is harmless.
-    let _ = CryptoProvider::install_default((*provider).clone());
-    let tls = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .context("choose the TLS versions")?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(HostRoots::new(provider)))
-        .with_no_client_auth();
     reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(REQUEST_TIMEOUT)
@@ -35,10 +27,23 @@ pub fn http_client() -> anyhow::Result<reqwest::Client> {
         .redirect(reqwest::redirect::Policy::none())
         // HTTP/1 has no refusals that a client may repeat unasked; by default every request is copied for them.
         .retry(reqwest::retry::never().max_retries_per_request(0))
-        .user_agent(concat!("saker/", env!("CARGO_PKG_VERSION")))
-        .tls_backend_preconfigured(tls)
+        .user_agent(USER_AGENT)
+        .tls_backend_preconfigured(tls()?)
         .build()
         .context("build the HTTP client")
+}
+
+/// How HTTPS servers are spoken to.
+pub(crate) fn tls() -> anyhow::Result<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    // For whoever else asks rustls for its default; a second install fails and is harmless.
+    let _ = CryptoProvider::install_default((*provider).clone());
+    Ok(ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .context("choose the TLS versions")?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(HostRoots::new(provider)))
+        .with_no_client_auth())
 }
 
 /// Trusts what the host trusts. Reading its certificates costs 300 KiB and some milliseconds, which most agents,

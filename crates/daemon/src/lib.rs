@@ -17,6 +17,7 @@ mod notify;
 mod open_files;
 #[cfg(feature = "pages")]
 pub mod page;
+mod poster;
 mod run;
 mod server;
 mod shared_metric;
@@ -31,6 +32,7 @@ pub use exit::{ExitReason, StartError, error_chain};
 pub use http_client::http_client;
 pub use listener::Connection;
 pub use log::init_log;
+pub use poster::{Answered, PostError, Poster, Target};
 pub use run::{RuntimeKind, run};
 pub use server::PeerAddr;
 pub use shared_metric::share_metric;
