@@ -48,9 +48,9 @@ impl Answer {
     }
 
     /// Without words that repeat what the address keeps secret.
-    fn without(mut self, address: &str) -> Self {
+    fn without(mut self, target: &Target) -> Self {
         if let Self::Temporary { code, detail, .. } | Self::Refused { code, detail } = &mut self
-            && channels::repeats(detail, address)
+            && target.secrets().iter().any(|secret| channels::repeats(detail, secret))
         {
             *detail = format!("HTTP {code} (repeats a secret)");
         }
@@ -93,7 +93,7 @@ pub(super) async fn send(
         Err(error) => return Answer::Refused { code: 0, detail: error.to_string() },
     };
     match poster.post(target, &key, body, timeout).await {
-        Ok(answered) => classify(&answered).without(target.address()),
+        Ok(answered) => classify(&answered).without(target),
         Err(error @ PostError::Unsendable(_)) => {
             Answer::Refused { code: 0, detail: error.to_string() }
         }

@@ -1,8 +1,8 @@
 //! Posts many small messages to few places.
 //!
 //! Under [`http_client`](crate::http_client) lies the client of hyper-util, which this is without reqwest's layers: they
-//! parse and copy the address of every message again and look for redirects, cookies and packed answers. A message
-//! costs 14 µs of CPU instead of 20.
+//! parse and copy the address of every message again and look for redirects, cookies and packed answers. A storm of
+//! 50,000 messages cost a third more with them.
 
 use std::fmt;
 use std::time::Duration;
@@ -48,8 +48,6 @@ type Connector = MapFuture<HttpsConnector<HttpConnector>, fn(Connecting) -> Conn
 /// Where messages go: an address made ready once for all of them.
 #[derive(Clone)]
 pub struct Target {
-    /// With name and password.
-    address: Box<str>,
     uri: Uri,
     headers: HeaderMap,
 }
@@ -72,7 +70,6 @@ impl Target {
         if let Some(authorization) = basic(&url)? {
             headers.insert(AUTHORIZATION, authorization);
         }
-        let address = url.as_str().into();
         let is_plain = url.set_username("").is_ok() && url.set_password(None).is_ok();
         anyhow::ensure!(
             is_plain && matches!(url.scheme(), "http" | "https"),
@@ -81,12 +78,14 @@ impl Target {
         url.set_fragment(None);
         // The cause would show the address.
         let uri = url.as_str().parse().ok().context("not an address of HTTP")?;
-        Ok(Self { address, uri, headers })
+        Ok(Self { uri, headers })
     }
 
-    /// The address as it was given, secrets and all: to be compared with, never to be shown.
-    pub fn address(&self) -> &str {
-        &self.address
+    /// What must not be repeated: the address, which may hold a token, and the login. Not for logs.
+    pub fn secrets(&self) -> Vec<String> {
+        let login = self.headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
+        let login = login.map(|login| login.rsplit(' ').next().unwrap_or(login).to_owned());
+        [self.uri.to_string()].into_iter().chain(login).collect()
     }
 }
 
