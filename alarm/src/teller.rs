@@ -119,7 +119,7 @@ impl Teller {
             }
             Step::Looked(ready, settled, alerts) => {
                 desk.looking -= alerts;
-                desk.ready.extend(ready);
+                desk.line_up(ready);
                 desk.settled.extend(settled);
             }
             Step::Sent(settled) => {

@@ -30,7 +30,7 @@ pub(super) struct Desk {
     pub(super) begin: VecDeque<Errand>,
     /// Alerts that are being looked at.
     pub(super) looking: usize,
-    /// Looked at and to be sent.
+    /// Looked at and to be sent, the most urgent first.
     pub(super) ready: VecDeque<Ready>,
     pub(super) sending: usize,
     /// To be written down.
@@ -81,7 +81,8 @@ impl Reach {
     const WINDOW: Duration = Duration::from_millis(100);
     /// To begin with, for every message that may be sent at once.
     const FIRST_PER_SENDER: usize = 16;
-    const MOST: usize = 1_024;
+    /// More than a look, so that the next are taken while those before are written down.
+    const MOST: usize = 2_048;
 
     pub(super) fn new(now: Instant) -> Self {
         Self { most: 0, since: now, worked_off: 0, was_full: false }
@@ -130,6 +131,16 @@ impl Desk {
         }
         self.looking += alerts;
         errands
+    }
+
+    /// Puts messages behind all that are as urgent or more. Those at hand are few, and what is not urgent has had its
+    /// share when the tickets were taken.
+    pub(super) fn line_up(&mut self, messages: Vec<Ready>) {
+        for message in messages {
+            let priority = message.notification.priority;
+            let place = self.ready.partition_point(|other| other.notification.priority <= priority);
+            self.ready.insert(place, message);
+        }
     }
 
     /// Takes tickets; answers with the errands that can start now.
@@ -224,6 +235,24 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn an_urgent_message_leaves_before_those_that_were_looked_at_earlier() {
+        let message = |group: u64, priority: u8| Ready {
+            errand: Errand { ticket: ticket(group, &[group]), ids: Vec::new() },
+            subjects: Vec::new(),
+            notification: Notification {
+                priority,
+                ..Notification::test("ops", "http://x", Timestamp(1))
+            },
+            noted: Vec::new(),
+        };
+        let mut desk = Desk::default();
+        desk.line_up(vec![message(1, 6), message(2, 3), message(3, 6)]);
+        desk.line_up(vec![message(4, 0), message(5, 3)]);
+        let groups: Vec<u64> = desk.ready.iter().map(|ready| ready.errand.ticket.group).collect();
+        assert_eq!(groups, [4, 2, 5, 1, 3]);
+    }
+
+    #[test]
     fn no_more_alerts_are_in_memory_than_can_be_sent_soon() {
         let mut desk = Desk::default();
         let many: Vec<u64> = (0..600).collect();
@@ -259,6 +288,6 @@ pub(crate) mod tests {
             let most = reach.room(0, 8);
             work(&mut reach, most, 100);
         }
-        assert_eq!(reach.room(0, 8), 1_024, "and there is a most");
+        assert_eq!(reach.room(0, 8), 2_048, "and there is a most");
     }
 }
