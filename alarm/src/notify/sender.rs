@@ -88,7 +88,9 @@ impl Sender {
         let stop_requested = stop.clone().requested();
         tokio::pin!(stop_requested);
         loop {
-            let is_leaving = stop.is_requested() || !self.office.employs(&self.desked.team);
+            // Asked once a round: a stop that comes in the midst of it must still wake the wait below.
+            let is_stopping = stop.is_requested();
+            let is_leaving = is_stopping || !self.office.employs(&self.desked.team);
             if is_leaving && under_way.is_empty() {
                 break;
             }
@@ -113,7 +115,7 @@ impl Sender {
                 }
                 () = self.desked.bell.notified() => is_news = true,
                 () = self.office.common.clock.sleep(wait) => is_news = true,
-                () = &mut stop_requested, if !stop.is_requested() => {}
+                () = &mut stop_requested, if !is_stopping => {}
             }
         }
         if let Err(error) = self.office.common.state.release_lease(&self.lease, &self.owner).await {
