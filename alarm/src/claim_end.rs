@@ -20,6 +20,8 @@ use crate::upkeep::offer_held_back;
 const INTERVAL: Duration = Duration::from_secs(5);
 /// By then another instance's change of a claim is known here.
 const LEARNED_WITHIN: Duration = Duration::from_secs(10);
+/// For so long a step that has come is offered again: an offer may meet a dispatcher that is behind the time.
+const STEP_OFFERED_FOR: Duration = Duration::from_secs(120);
 /// Steps of one alert that are looked through for a reminder that was said already.
 const STEPS_MAX: u32 = 100;
 
@@ -34,6 +36,8 @@ pub(crate) struct ClaimEnds {
     pub(crate) office: Office,
     /// When the round before this one was; `None` before the first.
     pub(crate) looked_at: Option<Timestamp>,
+    /// Since when it is for this instance to look: what falls due before the first round is not missed.
+    pub(crate) looks_since: Timestamp,
     /// Ends that were offered of late.
     pub(crate) offered: HashSet<Ended>,
     /// Reminders that need not be looked at again.
@@ -44,7 +48,8 @@ impl ClaimEnds {
     /// Ready for its first round.
     pub(crate) fn new(common: Common, dispatcher: Dispatcher, office: Office) -> Self {
         let (offered, said) = (HashSet::new(), HashSet::new());
-        Self { common, dispatcher, office, looked_at: None, offered, said }
+        let looks_since = common.clock.now();
+        Self { common, dispatcher, office, looked_at: None, looks_since, offered, said }
     }
 
     /// Works for as long as the process runs.
@@ -57,7 +62,7 @@ impl ClaimEnds {
                 let reminded = self.remind(now).await;
                 self.report("remind who took alerts", reminded);
             } else {
-                self.looked_at = None;
+                (self.looked_at, self.looks_since) = (None, now);
                 self.said.clear();
             }
             self.common.clock.sleep(INTERVAL).await;
@@ -74,7 +79,7 @@ impl ClaimEnds {
     /// Offers the receivers what was claimed and is no more.
     async fn offer(&mut self, now: Timestamp) -> anyhow::Result<()> {
         let claims = self.common.claims.known();
-        let since = self.looked_at.unwrap_or(now).minus(LEARNED_WITHIN);
+        let since = self.looked_at.unwrap_or(self.looks_since).minus(LEARNED_WITHIN);
         let is_new = |claim: &&ClaimRow| !self.offered.contains(&ended_of(claim));
         let ended: Vec<&ClaimRow> = claims.ended(since, now).filter(is_new).collect();
         let earlier: Vec<&ClaimRow> = match self.looked_at {
@@ -99,7 +104,7 @@ impl ClaimEnds {
         }
         self.offered.extend(ended.into_iter().map(ended_of));
         self.offered.retain(|(.., until)| *until >= since);
-        self.escalate(since, now).await;
+        self.escalate(since.minus(STEP_OFFERED_FOR), now).await;
         self.looked_at = Some(now);
         Ok(())
     }

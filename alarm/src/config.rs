@@ -240,7 +240,7 @@ pub struct ReceiverConfig {
     /// How long failed attempts are repeated before the notification is given up (and shown as failed).
     #[serde(default = "one_hour", with = "duration_text")]
     pub retry_for: Duration,
-    /// The most requests under way at once; of bots that take a message a second at most, one each.
+    /// The most requests under way at once; where all bots take a message a second at most, one in all.
     #[serde(default = "eight")]
     pub concurrency: usize,
     /// Whether nobody is told: what would be told is noted as told, and nothing is sent. For routes that are tried

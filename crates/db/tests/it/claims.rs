@@ -50,7 +50,10 @@ pub(crate) async fn a_note_about_a_claim_leaves_the_claim_as_it_is(db: &Db) {
         made_at: Timestamp(1),
         until: Timestamp(50),
     };
-    db.claims().store(&[claim.clone()], (ClaimAct::Made, "ann", Timestamp(1))).await.unwrap();
+    db.claims()
+        .store(std::slice::from_ref(&claim), (ClaimAct::Made, "ann", Timestamp(1)))
+        .await
+        .unwrap();
     let stamp = db.claims().stamp().await.unwrap();
     for act in [ClaimAct::Reminded, ClaimAct::Unreached] {
         let note = (act, "", Timestamp(40));
