@@ -42,6 +42,13 @@ impl Redis {
         Some(server)
     }
 
+    /// [`Redis::start`] as the one node of a cluster. The port of its bus is a free one too: Redis would take its own plus
+    /// 10,000, which may be an outgoing connection's.
+    pub async fn start_as_cluster() -> Option<Self> {
+        let bus = free_port().to_string();
+        Self::start_with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await
+    }
+
     /// Its address.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/0", self.port)

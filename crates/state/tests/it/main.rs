@@ -113,7 +113,7 @@ async fn every_case_holds_embedded_in_mariadb() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_case_holds_on_a_cluster_where_keys_of_two_nodes_cannot_be_mixed() {
-    let Some(server) = Redis::start_with(&["--cluster-enabled", "yes"]).await else { return };
+    let Some(server) = Redis::start_as_cluster().await else { return };
     redis::own_all_slots(&server).await;
     every_case(async |case| World::redis(&server, &format!("case{case}"))).await;
 }

@@ -182,7 +182,7 @@ fn asks(host: &str) -> Admission<'_> {
 
 #[tokio::test]
 async fn who_is_upgraded_is_the_set_that_runbooks_read() {
-    let Some(server) = Redis::start_with(&["--cluster-enabled", "yes"]).await else { return };
+    let Some(server) = Redis::start_as_cluster().await else { return };
     own_all_slots(&server).await;
     let (state, mut connection) = (state(&server), connection(&server).await);
     assert!(state.save_upgrade_plan(0, "r1", b"plan").await.unwrap());

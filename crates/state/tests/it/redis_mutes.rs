@@ -38,7 +38,7 @@ async fn a_mute_is_a_key_with_its_seconds_as_value_and_end_and_a_name_in_the_set
 
 #[tokio::test]
 async fn what_lies_together_is_in_one_slot_of_a_cluster() {
-    let Some(server) = Redis::start_with(&["--cluster-enabled", "yes"]).await else { return };
+    let Some(server) = Redis::start_as_cluster().await else { return };
     crate::redis::own_all_slots(&server).await;
     let client = redis::Client::open(server.url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
