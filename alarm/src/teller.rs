@@ -44,7 +44,7 @@ pub(crate) struct Teller {
 /// What a teller waits for.
 enum Step {
     /// Tickets came from the queue.
-    Took(Vec<(String, Ticket)>),
+    Took(Vec<(String, Arc<Ticket>)>),
     /// Errands about so many alerts were looked at.
     Looked(Vec<Ready>, Vec<Settled>, usize),
     /// A message was sent, or not.
@@ -66,6 +66,8 @@ impl Teller {
         let (mut is_taking, mut may_take) = (false, true);
         let stop_requested = stop.clone().requested();
         tokio::pin!(stop_requested);
+        let poll = self.common.clock.sleep(POLL_INTERVAL);
+        tokio::pin!(poll);
         loop {
             let plan = self.common.plans.borrow().clone();
             let receiver = plan.integration(&self.key);
@@ -76,7 +78,7 @@ impl Teller {
                 under_way.push(self.take(free, plan.clone()).boxed());
             }
             while desk.sending < concurrency
-                && let Some(ready) = desk.ready.pop_front()
+                && let Some(ready) = desk.next_ready()
             {
                 desk.sending += 1;
                 under_way.push(self.send(ready, plan.clone()).boxed());
@@ -101,7 +103,10 @@ impl Teller {
                     self.follow(step, &mut desk, &mut is_taking, &mut may_take);
                 }
                 () = self.queue.rung() => may_take = true,
-                () = self.common.clock.sleep(POLL_INTERVAL) => may_take = true,
+                () = &mut poll => {
+                    poll.set(self.common.clock.sleep(POLL_INTERVAL));
+                    may_take = true;
+                }
                 () = &mut stop_requested, if under_way.is_empty() => return,
             }
         }
