@@ -38,6 +38,8 @@ const IDLE_FOR: Duration = Duration::from_secs(90);
 const PROBED_AFTER: Duration = Duration::from_secs(15);
 const PROBES: u32 = 3;
 const UNACKNOWLEDGED_FOR: Duration = Duration::from_secs(30);
+/// For so long the text of a refusal is waited for.
+const TEXT_WITHIN: Duration = Duration::from_secs(1);
 /// `IDEMPOTENCY-KEY` of an IETF draft: the same for every attempt to tell the same thing.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -164,7 +166,7 @@ impl Poster {
         Ok(Self { client })
     }
 
-    /// Posts a message and waits for the answer for so long at most.
+    /// Posts a message and waits for the answer for so long at most; for the text of a refusal a second more.
     pub async fn post(
         &self,
         target: &Target,
@@ -179,20 +181,15 @@ impl Poster {
         *request.uri_mut() = target.uri.clone();
         request.headers_mut().clone_from(&target.headers);
         request.headers_mut().insert(IDEMPOTENCY_KEY, key);
-        match tokio::time::timeout(timeout, self.exchange(request)).await {
-            Ok(answered) => answered,
-            Err(_) => Err(PostError::TimedOut),
-        }
-    }
-
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answered, PostError> {
-        let response = self.client.request(request).await.map_err(no_answer)?;
+        let answer = tokio::time::timeout(timeout, self.client.request(request)).await;
+        let response = answer.map_err(|_| PostError::TimedOut)?.map_err(no_answer)?;
         let (mut head, mut body) = response.into_parts();
         let beginning = if head.status.is_success() {
             Bytes::new()
         } else {
-            let piece = body.frame().await.and_then(Result::ok);
-            piece.and_then(|piece| piece.into_data().ok()).unwrap_or_default()
+            // A refusal is one without its text too, and who waits for the text sends nothing else meanwhile.
+            let piece = tokio::time::timeout(TEXT_WITHIN, body.frame()).await.ok().flatten();
+            piece.and_then(|piece| piece.ok()?.into_data().ok()).unwrap_or_default()
         };
         Ok(Answered {
             status: head.status,
@@ -332,6 +329,15 @@ mod tests {
             post(&poster, &url, &number.to_string()).await.unwrap();
         }
         assert_eq!(heard.lock().unwrap().len(), 20);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_whose_text_never_comes_is_a_refusal_all_the_same() {
+        let cut = "HTTP/1.1 429 Too Many\r\nRetry-After: 77\r\nContent-Length: 9\r\n\r\n";
+        let (url, _) = server(cut, 1_000);
+        let answered = post(&Poster::new().unwrap(), &url, "x").await.expect("there is an answer");
+        assert_eq!((answered.status, answered.beginning.len()), (StatusCode::TOO_MANY_REQUESTS, 0));
+        assert_eq!(answered.retry_after.unwrap(), "77");
     }
 
     #[tokio::test]
