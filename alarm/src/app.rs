@@ -122,13 +122,7 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     tellers.start_new(&mut HashSet::new());
     ctx.spawn("tellers", tellers.follow());
     let (owner, to_dispatch) = (config.owner(), dispatcher.clone());
-    let dispatch = Dispatch {
-        common: common.clone(),
-        owner,
-        messages,
-        dispatcher: to_dispatch,
-        has_rebuilt: false,
-    };
+    let dispatch = Dispatch { common: common.clone(), owner, messages, dispatcher: to_dispatch };
     ctx.spawn("dispatch", dispatch.run());
     let (to_upkeep, freed_until) = (dispatcher.clone(), None);
     let upkeep = Upkeep {

@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use db::alerts::{AlertSearch, AlertStatus, StoredAlert, Told};
-use model::{Fingerprint, Timestamp};
+use model::{Fingerprint, FingerprintSet, Timestamp};
 use tokio::sync::mpsc;
 
 use crate::app::Common;
 use crate::group::{Due, Flush, Groups, Held, News};
 use crate::pipeline::{Candidate, Reason};
 use crate::plan::Plan;
-use crate::queue::{NewTicket, Ticket};
+use crate::queue::{NewTicket, SET_BACK, Ticket};
 use crate::route::group_key;
 use crate::told::after_refusal;
 
@@ -70,8 +70,6 @@ pub(crate) struct Dispatch {
     pub(crate) owner: String,
     pub(crate) messages: mpsc::Receiver<Message>,
     pub(crate) dispatcher: Dispatcher,
-    /// Whether the groups were built before in this process.
-    pub(crate) has_rebuilt: bool,
 }
 
 /// A way to the dispatcher and what it reads from.
@@ -123,8 +121,15 @@ impl Dispatch {
         let mut groups = self.rebuild(plan.clone()).await?;
         tracing::debug!(groups = groups.len(), "dispatching");
         let mut next_round = self.common.clock.now();
+        let mut latest = next_round;
         loop {
             let now = self.common.clock.now();
+            if now.plus(SET_BACK) < latest {
+                // No timer would ring before the old time comes again.
+                tracing::warn!("the clock was set back: the timers of groups are set anew");
+                return Ok(());
+            }
+            latest = now;
             if now >= next_round {
                 next_round = now.plus(ROUND_INTERVAL);
                 if !self.common.is_alone {
@@ -183,7 +188,7 @@ impl Dispatch {
         }
     }
 
-    async fn rebuild(&mut self, plan: Arc<Plan>) -> anyhow::Result<Groups> {
+    async fn rebuild(&self, plan: Arc<Plan>) -> anyhow::Result<Groups> {
         let table = self.common.db.alerts();
         let unresolved = AlertSearch {
             statuses: vec![AlertStatus::Firing, AlertStatus::Stale],
@@ -195,10 +200,17 @@ impl Dispatch {
         let fingerprints: Vec<Fingerprint> =
             alerts.iter().map(|stored| stored.alert.fingerprint()).collect();
         let told = table.told(&fingerprints).await?;
-        // Those in the memory of this process are gone with the one before it.
-        let has_tickets = self.common.queues.outlive_us() || self.has_rebuilt;
-        self.has_rebuilt = true;
-        Ok(Groups::rebuild(plan, &alerts, &told, has_tickets))
+        // Looked at after the log: what was told in between is offered once more, and not forgotten.
+        let here: HashMap<&str, FingerprintSet> = plan
+            .integrations
+            .iter()
+            .filter_map(|one| Some((one.name.as_str(), self.common.queues.of(&one.name).alerts()?)))
+            .collect();
+        // On shared queues tickets outlive the process that made them.
+        let has_ticket =
+            |key: &str, alert| here.get(key).is_none_or(|alerts| alerts.contains(&alert));
+        let now = self.common.clock.now();
+        Ok(Groups::rebuild(Arc::clone(&plan), &alerts, &told, has_ticket, now))
     }
 
     /// What other instances took in, in the order of urgency.

@@ -116,8 +116,12 @@ impl Places {
         ids.iter().copied()
     }
 
-    fn remove(&mut self, id: usize) {
-        *self = Self::new(self.iter().filter(|other| *other != id).collect());
+    fn keep(&mut self, is_kept: impl Fn(usize) -> bool) {
+        *self = Self::new(self.iter().filter(|id| is_kept(*id)).collect());
+    }
+
+    fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
     }
 }
 
@@ -250,8 +254,13 @@ impl Groups {
             let plan = self.plan.clone();
             let leaves = plan.tree.leaves_of(&news.labels);
             let groups = leaves.into_iter().map(|leaf| self.group_of(leaf, &news.labels)).collect();
+            let groups = Places::new(groups);
+            if groups.is_empty() {
+                // Its end would be told to nobody either, and nothing else makes room.
+                return;
+            }
             let news = News { labels: Labels::empty(), ..news };
-            self.alerts.insert(fingerprint, Known { news, groups: Places::new(groups) });
+            self.alerts.insert(fingerprint, Known { news, groups });
         }
         let Some(known) = self.alerts.get_mut(&fingerprint) else { return };
         let is_over = news.status == AlertStatus::Resolved;

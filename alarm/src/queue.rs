@@ -12,10 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use model::{Fingerprint, Labels, Timestamp};
+use model::{Fingerprint, FingerprintSet, Labels, Timestamp};
 use serde::{Deserialize, Serialize};
 use state::{Event, NewEvent, PLACES_PER_OLDEST, State};
 use tokio::sync::Notify;
+
+/// A clock that shows so much less than before was set back.
+pub(crate) const SET_BACK: Duration = Duration::from_secs(10);
 
 /// What lies on a queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,6 +138,14 @@ impl Queue {
         }
     }
 
+    /// The alerts that its tickets are about, those being worked on included; `None` where others have it too.
+    pub(crate) fn alerts(&self) -> Option<FingerprintSet> {
+        match &self.place {
+            Place::Here(tray) => Some(locked(tray).alerts()),
+            Place::Shared { .. } => None,
+        }
+    }
+
     /// Resolves when there may be something to take.
     pub(crate) async fn rung(&self) {
         self.bell.notified().await;
@@ -155,6 +166,8 @@ struct Tray {
     taken: BTreeSet<(Timestamp, u64)>,
     pushed: u64,
     handed_out: u64,
+    /// When tickets were taken last.
+    looked_at: Timestamp,
 }
 
 #[derive(Debug)]
@@ -181,8 +194,12 @@ impl Tray {
     }
 
     fn take(&mut self, max: usize, until: Timestamp, now: Timestamp) -> Vec<(String, Arc<Ticket>)> {
+        // By a clock that was set back nothing comes back in time, so all of it does now. What is being worked on
+        // is told from that by who works on it.
+        let is_set_back = now.plus(SET_BACK) < self.looked_at;
+        self.looked_at = now;
         while let Some((at, number)) = self.taken.first().copied()
-            && at <= now
+            && (at <= now || is_set_back)
         {
             self.taken.pop_first();
             if let Some(slip) = self.slips.get_mut(&number) {
@@ -237,6 +254,10 @@ impl Tray {
         self.taken.insert((until, number));
     }
 
+    fn alerts(&self) -> FingerprintSet {
+        self.slips.values().flat_map(|slip| &slip.ticket.alerts).copied().collect()
+    }
+
     fn list(&mut self, priority: u8, number: u64) {
         self.waiting.insert((priority, number));
         self.ages.insert(number);
@@ -264,11 +285,6 @@ impl Queues {
     /// On this state if others share it.
     pub(crate) fn new(state: &State) -> Self {
         Self { shared: state.is_shared().then(|| state.clone()), known: Arc::default() }
-    }
-
-    /// Whether tickets are still there after the end of this process.
-    pub(crate) fn outlive_us(&self) -> bool {
-        self.shared.is_some()
     }
 
     /// The queue of the integration with this key.
@@ -334,6 +350,17 @@ mod tests {
         assert_eq!(taken.last().map(String::as_str), Some("old-0"), "last of those it came with");
         assert_eq!(take(&queue, 99, 0).await.len(), 33);
         assert_eq!(queue.length().await.unwrap(), 43);
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_back_keeps_no_ticket_away() {
+        let (queue, noon) = (here(), 43_200_000);
+        push(&queue, [("a".to_owned(), 1), ("b".to_owned(), 1)]).await;
+        assert_eq!(take(&queue, 9, noon).await, ["a", "b"]);
+        queue.put_back("a", Timestamp(noon + 5_000)).await.unwrap();
+        assert!(take(&queue, 9, noon - 9_000).await.is_empty(), "a few seconds are waited out");
+        assert_eq!(take(&queue, 9, noon - 3_600_000).await, ["a", "b"]);
+        assert!(take(&queue, 9, noon - 3_599_000).await.is_empty(), "by the new time as ever");
     }
 
     #[tokio::test]

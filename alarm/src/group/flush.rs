@@ -64,8 +64,8 @@ impl Groups {
         for fingerprint in told {
             let Some(known) = self.alerts.get_mut(fingerprint) else { continue };
             if known.news.status == AlertStatus::Resolved {
-                known.groups.remove(id);
-                if known.groups.iter().next().is_none() {
+                known.groups.keep(|other| other != id);
+                if known.groups.is_empty() {
                     self.alerts.remove(fingerprint);
                 }
             }

@@ -20,7 +20,7 @@ struct Desk {
 
 impl Desk {
     fn new(text: &str) -> Self {
-        let groups = Groups::rebuild(Arc::new(plan(text)), &[], &[], true);
+        let groups = Groups::rebuild(Arc::new(plan(text)), &[], &[], |_, _| true, Timestamp(START));
         Self { groups, now: 0, names: HashMap::new() }
     }
 
@@ -391,7 +391,8 @@ fn told(stored: &StoredAlert, status: AlertStatus, at: i64) -> Told {
 }
 
 fn rebuilt(alerts: &[StoredAlert], log: &[Told], now: i64) -> Desk {
-    let groups = Groups::rebuild(Arc::new(plan(GROUPED)), alerts, log, true);
+    let groups =
+        Groups::rebuild(Arc::new(plan(GROUPED)), alerts, log, |_, _| true, Desk::moment(now));
     let name = |alert: &StoredAlert| alert.alert.labels.get("alertname").unwrap().to_owned();
     let names = alerts.iter().map(|alert| (alert.alert.fingerprint(), name(alert)));
     Desk { groups, now, names: names.collect() }
@@ -407,7 +408,13 @@ fn a_message_whose_ticket_was_lost_with_the_process_is_told_after_the_restart() 
     };
     for (has_tickets, flushes) in [(true, 0), (false, 1)] {
         let (alerts, log) = (std::slice::from_ref(&untold), std::slice::from_ref(&entry));
-        let mut groups = Groups::rebuild(Arc::new(plan(GROUPED)), alerts, log, has_tickets);
+        let mut groups = Groups::rebuild(
+            Arc::new(plan(GROUPED)),
+            alerts,
+            log,
+            |_, _| has_tickets,
+            Desk::moment(120),
+        );
         assert_eq!(groups.due(Desk::moment(120)).flushes.len(), flushes);
     }
 }
@@ -455,6 +462,42 @@ fn a_restart_leaves_a_message_that_is_being_retried_to_its_ticket() {
     };
     let again = 30 + 4 * 3600;
     assert_eq!(rebuilt(&[alert], &[failed], 60).run(again), [at(again, &["a"])]);
+}
+
+#[test]
+fn what_was_over_at_a_restart_is_told_when_it_fires_again_and_by_its_own_group() {
+    let over = stored("a", AlertStatus::Resolved, 0);
+    let mut retrying = told(&over, AlertStatus::Firing, 30);
+    retrying.result = DeliveryResult::Retrying;
+    let mut of_another = told(&over, AlertStatus::Firing, 30);
+    of_another.receiver = "removed".to_owned();
+    for entry in [retrying, of_another] {
+        for other in [None, Some("another group")] {
+            let mut desk = rebuilt(std::slice::from_ref(&over), std::slice::from_ref(&entry), 400);
+            let kept = (desk.groups.len(), desk.groups.alerts.len());
+            if let Some(group) = other {
+                desk.news(Desk::labels("b", group), AlertStatus::Firing, 400);
+            }
+            desk.fire("a");
+            let due = desk.groups.due(Desk::moment(430));
+            let flush = due.flushes.iter().find(|flush| desk.names(flush) == ["a"]);
+            let flush = flush.unwrap_or_else(|| panic!("a is not told by itself: {due:?}"));
+            assert_eq!(flush.labels.get("group"), Some("g"));
+            assert_eq!(kept, (0, 0), "there was nothing to tell");
+        }
+    }
+}
+
+#[test]
+fn an_alert_that_no_way_takes_is_forgotten_with_its_end() {
+    let config =
+        "receivers = [{ name = 'db', webhook_url = 'http://127.0.0.1:1/', matchers = ['a=b'] }]";
+    let plan = Plan::load(&toml::from_str(config).unwrap()).unwrap();
+    let groups = Groups::rebuild(Arc::new(plan), &[], &[], |_, _| true, Timestamp(START));
+    let mut desk = Desk { groups, now: 0, names: HashMap::new() };
+    desk.fire("unrouted");
+    desk.resolve("unrouted");
+    assert_eq!((desk.groups.len(), desk.groups.alerts.len()), (0, 0));
 }
 
 #[test]
@@ -515,7 +558,7 @@ proptest! {
 fn beyond_the_most_groups_what_is_new_shares_one_and_is_counted() {
     let mut plan = plan(GROUPED);
     plan.groups_max = 2;
-    let groups = Groups::rebuild(Arc::new(plan), &[], &[], true);
+    let groups = Groups::rebuild(Arc::new(plan), &[], &[], |_, _| true, Timestamp(START));
     let mut desk = Desk { groups, now: 0, names: HashMap::new() };
     for group in ["a", "b", "c", "d", "a"] {
         let labels = Desk::labels(&format!("in-{group}"), group);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use daemon::Clock;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::{Webhook, eventually};
@@ -194,6 +195,60 @@ async fn a_reload_is_all_or_nothing_and_tells_nobody_again() {
     assert_eq!(alarm.get_json("/api/v2/receivers").await, json!([{ "name": "fresh" }]));
     let metrics = alarm.get("/metrics").await;
     assert!(metrics.contains("alarm_config_reloads_total{result=\"failed\"} 1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn what_one_target_is_still_to_be_told_outlives_a_restart_and_a_reload_after_it() {
+    let ((good, _good), (bad, _bad)) = (webhook().await, webhook().await);
+    let file = File::new(&format!(
+        "route: {{receiver: ops, group_by: [team], group_wait: 0s, group_interval: 5m, repeat_interval: 4h}}\n\
+         receivers: [{{name: ops, webhook_configs: [{{url: '{}'}}, {{url: '{}'}}]}}]\n",
+        good.url(),
+        bad.url()
+    ));
+    bad.answer_with(500);
+    let alarm = Alarm::start(&file.settings()).await;
+    fire(&alarm, "DiskFull", &[("team", "db")]).await;
+    let is = |case: &Value, wanted: &str| {
+        let all = case["told"].as_array().unwrap();
+        all.iter().filter(|told| told["result"] == wanted).count()
+    };
+    let one_each = |case: &Value| is(case, "sent") == 1 && is(case, "retrying") == 1;
+    alarm.until_case("one is told and one is not", "DiskFull", one_each).await;
+
+    let alarm = alarm.restart(&file.settings(), SECOND).await;
+    eventually("the groups are there again", PATIENCE, async || {
+        alarm.get("/metrics").await.contains("\nalarm_groups 1\n").then_some(())
+    })
+    .await;
+    let reload = alarm.context.http.post(alarm.url("/-/reload")).send().await.unwrap();
+    assert_eq!(reload.status(), 200);
+    bad.answer_with(200);
+    // Only news: repeats come after four hours.
+    for _ in 0..12 {
+        alarm.advance(MINUTE);
+        tokio::task::yield_now().await;
+    }
+    alarm.until_case("both are told", "DiskFull", |case| is(case, "sent") == 2).await;
+    assert_eq!(good.bodies().len(), 1, "who was told is not told again");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_by_hours_holds_no_news_up() {
+    let (webhook, _context) = webhook().await;
+    let file = File::new(&grouped(&webhook));
+    let alarm = Alarm::start(&file.settings()).await;
+    fire(&alarm, "First", &[("team", "db")]).await;
+    told_later(&alarm, &webhook, 1, 10 * SECOND).await;
+    alarm.until_case("it is noted", "First", |case| result(case) == "sent").await;
+    let Clock::Manual(hands) = &alarm.context.clock else { unreachable!() };
+    hands.send_modify(|now| *now = now.minus(3 * 60 * MINUTE));
+    fire(&alarm, "Second", &[("team", "db")]).await;
+    let set_back_at = alarm.context.clock.now();
+    let bodies = told_later(&alarm, &webhook, 2, 10 * SECOND).await;
+    assert_eq!(names(&bodies[1]), ["Second"]);
+    let waited = alarm.context.clock.now().since(set_back_at);
+    assert!(waited < 60 * MINUTE, "group_interval is five minutes: {waited:?}");
 }
 
 #[tokio::test]
