@@ -5,7 +5,7 @@
 //! and the notification log and goes on; a ticket that was pushed by both is one ticket, and what it would tell
 //! twice the log knows to be told.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -266,20 +266,21 @@ impl Dispatch {
             .into_iter()
             .map(|told| ((told.fingerprint, told.receiver.clone()), told))
             .collect();
-        let mut noted = HashMap::new();
+        let (mut seen, mut noted) = (HashSet::new(), Vec::new());
         for Held { leaf, fingerprint, reason } in held {
             let Some(alert) = alerts.get(&fingerprint) else { continue };
             for integration in plan.integrations_of(&plan.tree.leaves()[leaf].receiver) {
                 let key = &integration.name;
                 self.common.metrics.suppressed(key, reason, 1);
                 let place = (fingerprint, key.clone());
-                let candidate = Candidate { alert: alert.clone(), told: told.remove(&place) };
-                if let Some(entry) = held_entry(candidate, key, reason, now) {
-                    noted.insert(place, entry);
+                let told = told.remove(&place);
+                // A second way to the same receiver must not make it forgotten what that was told.
+                if seen.insert(place) {
+                    let candidate = Candidate { alert: alert.clone(), told };
+                    noted.extend(held_entry(candidate, key, reason, now));
                 }
             }
         }
-        let noted: Vec<Told> = noted.into_values().collect();
         Ok(table.record(&noted, &[]).await?)
     }
 }

@@ -1,6 +1,6 @@
 //! A look at the alerts of errands as they are now: what is there to be told?
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,9 +111,12 @@ impl Teller {
     async fn load(&self, errands: &[Errand]) -> anyhow::Result<Known> {
         let fingerprints: Vec<Fingerprint> =
             errands.iter().flat_map(|errand| &errand.ticket.alerts).copied().collect();
+        // What two groups ask for is loaded once: a second copy would find its log entry taken, and look untold.
+        let asked: Vec<Fingerprint> =
+            fingerprints.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
         let table = self.common.db.alerts();
-        let alerts = table.load(&fingerprints).await?;
-        let told = table.told_by(&self.key, &fingerprints).await?;
+        let alerts = table.load(&asked).await?;
+        let told = table.told_by(&self.key, &asked).await?;
         let told_often = self.told_often(&alerts, &told).await?;
         let mut told: HashMap<Fingerprint, Told> =
             told.into_iter().map(|told| (told.fingerprint, told)).collect();

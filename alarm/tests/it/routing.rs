@@ -234,6 +234,56 @@ async fn what_one_target_is_still_to_be_told_outlives_a_restart_and_a_reload_aft
 }
 
 #[tokio::test]
+async fn who_is_reached_by_two_ways_that_are_both_held_back_still_hears_of_the_end() {
+    let (webhook, _context) = webhook().await;
+    let file = File::new(&two_ways(&webhook));
+    let alarm = Alarm::start(&file.settings()).await;
+    fire(&alarm, "Target", &[("team", "db")]).await;
+    alarm.until_case("it is told", "Target", |case| result(case) == "sent").await;
+    fire(&alarm, "Source", &[]).await;
+    alarm.until_case("it is told", "Source", |case| result(case) == "sent").await;
+    // The repeats of both ways come, and are held back.
+    let detail = |case: &Value| case["told"][0]["detail"].as_str().unwrap_or("").to_owned();
+    let is_held = |case: &Value| detail(case) == "inhibited";
+    let case = alarm.until_later("it is held back", "Target", 10 * MINUTE, is_held).await;
+    assert!(case["told"][0]["sentAt"].is_string(), "it was told before: {case:#}");
+    ends(&alarm, &webhook, "Target").await;
+}
+
+/// Ends an alert of the databases and waits until the webhook knows.
+async fn ends(alarm: &Alarm, webhook: &Webhook, name: &str) {
+    post(alarm, name, &[("team", "db")], 0).await;
+    eventually("the end is told", PATIENCE, async || {
+        alarm.advance(10 * SECOND);
+        let is_end = |body: &Value| names(body) == [name] && body["status"] == "resolved";
+        webhook.bodies().iter().any(is_end).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_reached_by_two_ways_hears_of_the_end() {
+    let (webhook, _context) = webhook().await;
+    let file = File::new(&two_ways(&webhook));
+    let alarm = Alarm::start(&file.settings()).await;
+    fire(&alarm, "DiskFull", &[("team", "db")]).await;
+    alarm.until_case("it is told", "DiskFull", |case| result(case) == "sent").await;
+    ends(&alarm, &webhook, "DiskFull").await;
+}
+
+/// Two ways to one receiver, and `Source` keeps `Target` quiet.
+fn two_ways(webhook: &Webhook) -> String {
+    format!(
+        "route:\n  receiver: ops\n  group_by: [team]\n  group_wait: 0s\n  repeat_interval: 1h\n  routes:\n\
+         \x20 - {{matchers: [team=db], receiver: ops, continue: true}}\n\
+         \x20 - {{matchers: [alertname=~\".+\"], receiver: ops, group_by: [alertname]}}\n\
+         receivers: [{{name: ops, webhook_configs: [{{url: '{}'}}]}}]\n\
+         inhibit_rules: [{{source_matchers: [alertname=Source], target_matchers: [alertname=Target]}}]\n",
+        webhook.url()
+    )
+}
+
+#[tokio::test]
 async fn a_clock_that_is_set_back_by_hours_holds_no_news_up() {
     let (webhook, _context) = webhook().await;
     let file = File::new(&grouped(&webhook));
