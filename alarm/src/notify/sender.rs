@@ -135,8 +135,8 @@ impl Sender {
             return true;
         }
         let was_ours = *holds_until > now;
-        if !self.office.common.state.is_shared() {
-            // Nobody else has this store: the lease of a killed process is not waited for.
+        if self.office.common.is_alone {
+            // Nobody else can send: the lease of a killed process is not waited for.
             self.look_back(now).await;
             (*holds_until, *is_news) = (Timestamp::MAX, true);
             return true;
