@@ -5,6 +5,7 @@ mod alerts;
 mod case;
 mod claim;
 mod filter;
+mod mute;
 mod noise;
 mod person;
 mod roster;
@@ -29,6 +30,7 @@ use jiff::tz::TimeZone;
 
 use crate::app::Common;
 use crate::claiming::Claimer;
+use crate::mutes::MuteBook;
 use text::WORDS;
 
 const MENU: &[(&str, &str)] = &[
@@ -46,6 +48,7 @@ pub(crate) struct Web {
     pub(crate) common: Common,
     pub(crate) door: Arc<Door>,
     pub(crate) claimer: Claimer,
+    pub(crate) mutes: MuteBook,
 }
 
 /// What all pages of alarm have around them.
@@ -64,6 +67,7 @@ pub(crate) fn routes(web: Arc<Web>, frame: &Frame) -> Router {
         .route("/templates", get(templates::page))
         .route("/templates/{name}", get(template::page).post(template::save))
         .route("/alerts/{fingerprint}/claims", post(claim::change))
+        .route("/alerts/{fingerprint}/mutes", post(mute::change))
         .route("/silences", get(silences::page))
         .route("/silences/new", get(silence::new_page))
         .route("/silences/save", post(silence::save))
