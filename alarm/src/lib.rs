@@ -45,6 +45,7 @@ mod recipients;
 mod reminder;
 mod rotation;
 mod route;
+mod route_labels;
 mod routing;
 mod silence;
 mod silence_end;

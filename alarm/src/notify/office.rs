@@ -363,7 +363,8 @@ impl Office {
     }
 }
 
-fn group(notification: &Notification) -> WebhookMessage {
+/// A notification as webhooks and templates have it.
+pub(crate) fn group(notification: &Notification) -> WebhookMessage {
     let mut group = WebhookMessage::new(
         &notification.receiver,
         &notification.group_key,
@@ -373,6 +374,8 @@ fn group(notification: &Notification) -> WebhookMessage {
         notification.at,
     );
     group.truncated_alerts = notification.left_out;
+    group.notification_reason = Some(notification.reason);
+    group.route_labels = notification.route_labels.clone();
     // What is told counts here: a message with ends only is an end, also while others of the group fire.
     group
 }
