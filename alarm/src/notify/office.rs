@@ -23,6 +23,7 @@ use wire::alert::WebhookMessage;
 use super::addressees::Addressee;
 use super::buttons::About;
 use super::desk::Body;
+use super::gather::Clerk;
 use super::messages::Metrics;
 use super::own_words::failed_templates;
 use super::transport;
@@ -72,6 +73,8 @@ pub(crate) struct Team {
     pub(crate) envelope: String,
     pub(crate) timeout: Duration,
     pub(crate) concurrency: usize,
+    /// How long what is of low priority gathers; nothing for not at all.
+    pub(crate) merge_low_for: Duration,
     /// Operators' templates.
     pub(crate) texts: Texts,
 }
@@ -105,6 +108,7 @@ impl Team {
             envelope: config.envelope.clone(),
             timeout: config.timeout,
             concurrency: at_once(config),
+            merge_low_for: config.merge_low_for(),
             texts,
         })
     }
@@ -322,6 +326,8 @@ impl Office {
         let urgency = if notification.priority == 0 { Urgency::Urgent } else { Urgency::Normal };
         let (mut rows, mut attempts) = (Vec::new(), Vec::new());
         let to = self.addressees(team, Some((notification, &thread)), notification.at).await?;
+        let directory = self.common.directory.known();
+        let clerk = Clerk { directory: &directory, zone: &self.zone, now: notification.at };
         for to in to {
             let buttons = self.buttons(team, &to, about).await?;
             let key = short_hash(&notification.key, &format!("{}|{}", team.receiver, to.user));
@@ -330,7 +336,14 @@ impl Office {
             attempts.extend(failed_templates(&key, &written, notification.at));
             let message = compose::message(frame, group.clone(), buttons);
             let place = (notification.priority, notification.at);
-            rows.push(row(team, to, (message, written), subject.clone(), place)?);
+            let address = to.address.to_owned();
+            let mut row = row(team, to, (message, written), subject.clone(), place)?;
+            let wait = clerk.new_message(&row, &address, &group.common_labels, team.merge_low_for);
+            if let Some(wait) = wait {
+                self.metrics.held(Some(&wait));
+                wait.hold(&mut row);
+            }
+            rows.push(row);
         }
         self.common.db.messages().add(&rows, &alerts).await?;
         self.note_failed_templates(&attempts).await;

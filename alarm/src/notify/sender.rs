@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use channels::calls::Calls;
 use channels::next::{Plan, Step};
-use channels::{Answer, How, Kind, Message, Whose, compose};
+use channels::{Answer, How, Kind, Message, Whose};
 use daemon::{Context, Stop};
 use db::messages::{AttemptRow, Stage};
 use futures_util::future::BoxFuture;
@@ -16,6 +16,7 @@ use model::Timestamp;
 use tokio::sync::mpsc;
 
 use super::desk::{Action, BotView, Desk, Item, phone_of};
+use super::gather::{self, Clerk};
 use super::office::{Bot, Desked, Office, Team};
 use super::transport;
 
@@ -106,6 +107,7 @@ impl Sender {
                     is_news = false;
                 }
                 self.leave_out_muted(&mut desk).await;
+                self.hold_back(&mut desk).await;
                 let next_at = self.start(&mut desk, &mut under_way).await;
                 wait = wait.min(next_at.since(self.now())).max(Duration::from_millis(5));
             }
@@ -272,6 +274,22 @@ impl Sender {
         }
     }
 
+    /// What is not urgent waits for the end of quiet hours, also if the message was built before they were made.
+    async fn hold_back(&self, desk: &mut Desk) {
+        let (directory, now) = (self.office.common.directory.known(), self.now());
+        let clerk = Clerk { directory: &directory, zone: &self.office.zone, now };
+        let mut items = Vec::new();
+        for (id, wait) in clerk.changes(desk) {
+            let Some(mut item) = desk.take(&id) else { continue };
+            self.office.metrics.held(wait.as_ref());
+            item.wait(wait, now);
+            items.push(item);
+        }
+        if !items.is_empty() {
+            self.store(desk, items, &[]).await;
+        }
+    }
+
     /// Starts what can be started; answers when there may be more.
     async fn start<'a>(
         &'a self,
@@ -305,6 +323,9 @@ impl Sender {
                     desk.mark_busy(&ids);
                     let items: Vec<&Item> = ids.iter().filter_map(|id| desk.get(id)).collect();
                     let parcel = self.parceled(&self.team().bots[bot], &items, now);
+                    if let Ok(parcel) = &parcel {
+                        self.office.keep_list(&parcel.message, now).await;
+                    }
                     under_way.push(self.attempt(bot, ids, parcel, now).boxed());
                 }
             }
@@ -378,7 +399,10 @@ impl Sender {
         }
         let message = match messages.len() {
             1 => messages.pop(),
-            _ => compose::digest(&messages.iter().collect::<Vec<_>>(), now),
+            _ => {
+                let messages: Vec<&Message> = messages.iter().collect();
+                gather::digest(first, &messages, bot.spec.kind(), now)
+            }
         };
         let address = match &first.progress.moved_to {
             Some(moved) => moved.clone(),

@@ -8,8 +8,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use daemon::page::{Page, rendered};
-use db::DbError;
 use db::alerts::{AlertCount, AlertSearch, AlertStatus, StoredAlert, Told};
+use db::{AlertList, DbError};
 use model::{Fingerprint, Timestamp};
 use serde_json::{Map, Value, json};
 
@@ -67,6 +67,8 @@ struct AlertsPage {
     states: Vec<StateLink>,
     rows: Vec<AlertView>,
     pager: Pager,
+    /// What the list is of, where a message leads here.
+    of_message: Option<String>,
     empty: Option<Empty>,
     last_intake: Option<MomentView>,
     stale: u64,
@@ -86,24 +88,33 @@ struct Found {
     with_text: Vec<AlertCount>,
     last_update: Option<Timestamp>,
     undelivered: u64,
+    /// The alerts of a message, where the address names it; the inner one is `None` when they are not known any more.
+    list: Option<Option<AlertList>>,
 }
 
 impl Found {
     async fn look_up(web: &Web, filter: &Filter, now: Timestamp) -> Result<Self, DbError> {
         let alerts_table = web.common.db.alerts();
         let offset = (filter.page - 1) * ROWS_PER_PAGE;
-        let alerts = alerts_table.search(&filter.search(), offset, ROWS_PER_PAGE).await?;
+        let list = match &filter.list {
+            Some(name) => Some(web.common.db.messages().list(name).await?),
+            None => None,
+        };
+        let among = list
+            .as_ref()
+            .map(|list| list.as_ref().map(|list| list.alerts.to_owned()).unwrap_or_default());
+        let search = AlertSearch { among, ..filter.search() };
+        let alerts = alerts_table.search(&search, offset, ROWS_PER_PAGE).await?;
         let fingerprints: Vec<Fingerprint> =
             alerts.iter().map(|stored| stored.alert.fingerprint()).collect();
         let told = alerts_table.told(&fingerprints).await?;
         let told = web.common.plans.borrow().with_unrouted(&alerts, told);
         let all = alerts_table.counts(&AlertSearch::default()).await?;
-        let any_of_text =
-            AlertSearch { statuses: Vec::new(), priorities: Vec::new(), ..filter.search() };
+        let any_of_text = AlertSearch { statuses: Vec::new(), priorities: Vec::new(), ..search };
         let with_text = alerts_table.counts(&any_of_text).await?;
         let last_update = alerts_table.last_update().await?;
         let undelivered = alerts_table.failed_since(now.minus(UNDELIVERED_FOR)).await?;
-        Ok(Self { alerts, told, all, with_text, last_update, undelivered })
+        Ok(Self { alerts, told, all, with_text, last_update, undelivered, list })
     }
 
     fn total(&self, filter: &Filter) -> u64 {
@@ -188,6 +199,7 @@ fn compose(
             .into_iter()
             .map(|state| state_link(state, &found, &filter, &page))
             .collect(),
+        of_message: found.list.as_ref().map(|list| of_message(list.as_ref(), &page)),
         pager: pager(&filter, found.total(&filter), rows.len(), &page),
         empty: rows.is_empty().then(|| empty(&filter, &found, &page)),
         rows,
@@ -198,6 +210,12 @@ fn compose(
         filter,
         page,
     }
+}
+
+fn of_message(list: Option<&AlertList>, page: &Page) -> String {
+    let Some(list) = list else { return page.text("alerts.list.gone").to_owned() };
+    let (count, time) = (list.alerts.len().to_string(), page.absolute(list.created_at));
+    page.fill("alerts.list", &[("n", &count), ("time", &time)])
 }
 
 fn tile(severity: Severity, found: &Found, filter: &Filter, page: &Page) -> Tile {

@@ -27,6 +27,7 @@ mod several;
 mod silence_pages;
 mod silences;
 mod templates;
+mod together;
 mod watchdogs;
 mod web;
 mod wecom;

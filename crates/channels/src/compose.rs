@@ -12,6 +12,10 @@ use crate::words::{Language, Word};
 
 /// Alerts that a message lists one by one; the rest is counted.
 const LISTED_MAX: usize = 10;
+/// Characters of the name of a list.
+const LIST_CHARS: usize = 16;
+/// What was gathered is told in so many bytes at most; the link leads to all of it.
+const GATHERED_BYTES_MAX: usize = 64 << 10;
 const VALUE_BYTES_MAX: usize = 1_000;
 
 /// What a message is made of besides the alerts.
@@ -157,8 +161,9 @@ pub fn digest(messages: &[&Message], now: Timestamp) -> Option<Message> {
         lines.push(language.and_more(more));
     }
     let keys: String = messages.iter().map(|message| message.key.as_str()).collect();
+    let key = crate::sign::hex(crate::sign::sha256(keys.as_bytes()));
     let external_url = &first.group.external_url;
-    let url = format!("{external_url}/alerts");
+    let url = format!("{external_url}/alerts?list={}", list_of(&key));
     let button = Button { label: language.open().to_owned(), url, action: None };
     let counted = language.counted(firing, messages.len() - firing);
     let alerts: Vec<WebhookAlert> =
@@ -174,7 +179,7 @@ pub fn digest(messages: &[&Message], now: Timestamp) -> Option<Message> {
     group.alerts = alerts;
     group.status = if firing > 0 { FiringStatus::Firing } else { FiringStatus::Resolved };
     Some(Message {
-        key: crate::sign::hex(crate::sign::sha256(keys.as_bytes())),
+        key,
         thread: format!("digest-{}", first.group.receiver),
         kind: Kind::Digest,
         urgency: first.urgency,
@@ -188,6 +193,47 @@ pub fn digest(messages: &[&Message], now: Timestamp) -> Option<Message> {
         group,
         own: None,
     })
+}
+
+/// The name of the list of alerts that the link of a digest with this key leads to. It is short, as it stands in text
+/// messages.
+pub fn list_of(key: &str) -> &str {
+    key.get(..LIST_CHARS).unwrap_or(key)
+}
+
+/// What was gathered for somebody of one priority, one kind and one name: how many, what, and one place for all. On a
+/// channel with room for it (`is_roomy`) the messages follow as they are.
+pub fn gathered(
+    messages: &[&Message],
+    priority: u8,
+    is_roomy: bool,
+    now: Timestamp,
+) -> Option<Message> {
+    let first = messages.first()?;
+    let mut gathered = digest(messages, now)?;
+    let alerts = &gathered.group.alerts;
+    let name = first.group.common_labels.get("alertname");
+    let name = name.or(first.group.group_labels.get("alertname")).unwrap_or("");
+    let labels = alerts.first().map(|alert| &alert.labels);
+    let place = labels.and_then(|labels| labels.get("endpoint").or(labels.get("instance")));
+    // The words of Open-Falcon, which people have rules for.
+    let kind = if first.kind == Kind::Resolved { "OK" } else { "PROBLEM" };
+    let what = first.language.so_many(alerts.len(), name, place.unwrap_or(""));
+    gathered.title = cut(&format!("[P{priority}][{kind}] {what}"), 300);
+    if is_roomy {
+        let texts: Vec<String> = messages.iter().map(|message| message.plain()).collect();
+        gathered.facts.clear();
+        gathered.text = cut(&texts.join("\n\n"), GATHERED_BYTES_MAX);
+    }
+    Some(gathered)
+}
+
+/// The digest of what waited for the end of quiet hours.
+pub fn after_quiet_hours(messages: &[&Message], now: Timestamp) -> Option<Message> {
+    let mut digest = digest(messages, now)?;
+    let words = digest.language.word(Word::QuietHours);
+    digest.title = format!("{words} · {}", digest.title);
+    Some(digest)
 }
 
 /// Everybody whom one of the messages mentions, once.
