@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use daemon::page::{Page, rendered};
+use daemon::page::Page;
 use db::alerts::{AlertCount, AlertSearch, AlertStatus, StoredAlert, Told};
 use db::{AlertList, DbError};
 use model::{Fingerprint, Timestamp};
@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::alert_view::{AlertView, MomentView, severity_word, to_json};
 use super::filter::{Filter, StateChoice};
+use super::several::{Choice, with};
 use super::{Web, store_away};
 use crate::claims::Claims;
 use crate::severity::Severity;
@@ -61,7 +62,7 @@ struct Pager {
 /// The page.
 #[derive(Debug, Template)]
 #[template(path = "alerts.html")]
-struct AlertsPage {
+pub(super) struct AlertsPage {
     title: String,
     tiles: Vec<Tile>,
     states: Vec<StateLink>,
@@ -74,8 +75,21 @@ struct AlertsPage {
     stale: u64,
     undelivered: u64,
     has_receivers: bool,
+    /// How many alerts the form before this was done for.
+    done: Option<String>,
+    /// The same list with boxes to choose from.
+    select_href: String,
+    /// What the form says while alerts are chosen.
+    choice: Option<Choice>,
     filter: Filter,
     page: Page,
+}
+
+impl AlertsPage {
+    /// With boxes to choose from, if somebody wants to choose.
+    pub(super) fn with(self, choice: Option<Choice>) -> Self {
+        Self { choice, ..self }
+    }
 }
 
 /// What the store knows for one page.
@@ -126,16 +140,16 @@ fn sum(counts: &[AlertCount], takes: impl Fn(&AlertCount) -> bool) -> u64 {
     counts.iter().filter(|count| takes(count)).map(|count| count.alerts).sum()
 }
 
-pub(super) async fn page(State(web): State<Arc<Web>>, page: Page) -> Response {
-    let filter = Filter::read(page.query());
-    match Found::look_up(&web, &filter, page.now).await {
+/// The page without boxes, or the answer in its place.
+pub(super) async fn shown(web: &Web, filter: Filter, page: Page) -> Result<AlertsPage, Response> {
+    match Found::look_up(web, &filter, page.now).await {
         Ok(found) => {
             let (claims, silences) = (web.common.claims.known(), web.common.silences.known());
             let held = (&*claims, silences.as_slice());
             let receivers = web.common.plans.borrow().keys();
-            rendered(&compose(found, filter, &receivers, held, page))
+            Ok(compose(found, filter, &receivers, held, page))
         }
-        Err(error) => store_away(page, &error),
+        Err(error) => Err(store_away(page, &error)),
     }
 }
 
@@ -207,6 +221,12 @@ fn compose(
         stale: sum(&found.all, |count| count.status == AlertStatus::Stale),
         undelivered: found.undelivered,
         has_receivers: !receivers.is_empty(),
+        done: page
+            .parameter("done")
+            .and_then(|n| n.parse::<u32>().ok())
+            .map(|n| page.fill("several.done", &[("n", &n.to_string())])),
+        select_href: with(&filter.address(), "select=1"),
+        choice: None,
         filter,
         page,
     }
