@@ -8,7 +8,7 @@ use template::alertmanager::{LIMITS, Reader, data, own};
 use template::{Library, Template};
 
 use crate::notification::Notification;
-use crate::notify::office;
+use crate::notify::office::drafts;
 use crate::route::Route;
 
 /// What a template may make of a value; the rest is cut off.
@@ -37,7 +37,7 @@ pub(crate) fn fill_in(notification: &mut Notification, library: &Arc<Library>) {
     if templates(&notification.route_labels).next().is_none() {
         return;
     }
-    let data = data(&office::group(notification), Reader::default());
+    let data = data(&drafts::group(notification), Reader::default());
     let mut filled = notification.route_labels.edit();
     for (name, value) in templates(&notification.route_labels) {
         let written = parsed(name, value, library)

@@ -5,6 +5,7 @@ mod alerts;
 mod case;
 mod claim;
 mod filter;
+mod mute;
 mod noise;
 mod person;
 mod roster;
@@ -68,6 +69,7 @@ pub(crate) fn routes(web: Arc<Web>, frame: &Frame) -> Router {
         .route("/templates", get(templates::page))
         .route("/templates/{name}", get(template::page).post(template::save))
         .route("/alerts/{fingerprint}/claims", post(claim::change))
+        .route("/alerts/{fingerprint}/mutes", post(mute::change))
         .route("/silences", get(silences::page))
         .route("/silences/new", get(silence::new_page))
         .route("/silences/save", post(silence::save))

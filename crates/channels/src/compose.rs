@@ -39,7 +39,11 @@ pub struct Frame<'a> {
 
 /// What a group of alerts is about, for mutes: its endpoint and metric, if all of its alerts share them.
 pub fn subject(group: &WebhookMessage) -> Option<Subject> {
-    let labels = &group.common_labels;
+    subject_of(&group.common_labels)
+}
+
+/// What an alert with these labels is about, for mutes.
+pub fn subject_of(labels: &Labels) -> Option<Subject> {
     let metric = labels.get("metric").or(labels.get("alertname"))?.to_owned();
     let endpoint = labels.get("endpoint").or(labels.get("instance")).map(str::to_owned);
     Some(Subject { endpoint, metric })
