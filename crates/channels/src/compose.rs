@@ -224,9 +224,10 @@ pub fn gathered(
     let kind = if first.kind == Kind::Resolved { "OK" } else { "PROBLEM" };
     let what = first.language.so_many(alerts.len(), name, place.unwrap_or(""));
     gathered.title = cut(&format!("[P{priority}][{kind}] {what}"), 300);
+    gathered.facts.clear();
+    gathered.text.clear();
     if is_roomy {
         let texts: Vec<String> = messages.iter().map(|message| message.plain()).collect();
-        gathered.facts.clear();
         gathered.text = cut(&texts.join("\n\n"), GATHERED_BYTES_MAX);
     }
     Some(gathered)
@@ -439,6 +440,35 @@ mod tests {
         let named = super::digest(&urgent.iter().collect::<Vec<_>>(), NOW).unwrap();
         assert_eq!(named.text.lines().count(), 30, "urgent ones are all named");
         assert!(super::digest(&[], NOW).is_none());
+    }
+
+    #[test]
+    fn what_was_gathered_is_one_line_and_a_link_and_by_mail_all_of_it() {
+        let many: Vec<Message> = (0..12)
+            .map(|n| told(Language::English, &[alert("disk full", &format!("web-{n:02}"), false)]))
+            .collect();
+        let many: Vec<&Message> = many.iter().collect();
+        let short = gathered(&many, 3, false, NOW).unwrap();
+        let list = list_of(&short.key).to_owned();
+        assert_eq!(list.len(), 16);
+        let expected = format!(
+            "[Saker] [P3][PROBLEM] 12 disk full e.g. web-00\nOpen: http://alarm.example/alerts?list={list}"
+        );
+        assert_eq!(short.plain_with_links(4_000), expected);
+        assert_eq!((short.kind, short.group.alerts.len()), (Kind::Digest, 12));
+        let mail = gathered(&many, 3, true, NOW).unwrap();
+        assert_eq!(mail.title, short.title);
+        assert_eq!(mail.text.matches("Value: 97.2").count(), 12, "{}", mail.text);
+        let over = told(Language::Chinese, &[alert("disk full", "web-01", true)]);
+        let over = gathered(&[&over, &over], 4, false, NOW).unwrap();
+        assert_eq!(over.title, "[P4][OK] 2 disk full 例如 web-01");
+        assert_eq!(gathered(&[], 3, false, NOW), None);
+        let quiet = after_quiet_hours(&many, NOW).unwrap();
+        assert!(
+            quiet.title.starts_with("after your quiet hours · digest · 12 alerts"),
+            "{}",
+            quiet.title
+        );
     }
 
     #[test]
