@@ -18,7 +18,7 @@ use crate::app::Common;
 use crate::group::{Due, Flush, Groups, Held, News};
 use crate::pipeline::{Candidate, Reason};
 use crate::plan::Plan;
-use crate::queue::Ticket;
+use crate::queue::{NewTicket, Ticket};
 use crate::route::group_key;
 use crate::told::after_refusal;
 
@@ -220,13 +220,13 @@ impl Dispatch {
     }
 
     async fn carry_out(&self, due: Due, plan: &Plan, now: Timestamp) -> anyhow::Result<()> {
-        let mut of_queue: HashMap<&str, Vec<(String, u8, Ticket)>> = HashMap::new();
+        let mut of_queue: HashMap<&str, Vec<NewTicket>> = HashMap::new();
         for flush in due.flushes {
             let leaf = &plan.tree.leaves()[flush.leaf];
             let (id, priority, ticket) = ticket_of(flush, plan, now);
             for integration in plan.integrations_of(&leaf.receiver) {
                 let tickets = of_queue.entry(integration.name.as_str()).or_default();
-                tickets.push((id.clone(), priority, ticket.clone()));
+                tickets.push((id.clone(), priority, Arc::clone(&ticket)));
             }
         }
         for (key, tickets) in of_queue {
@@ -279,7 +279,7 @@ fn held_entry(candidate: Candidate, key: &str, reason: Reason, now: Timestamp) -
     after_refusal(candidate, key, reason, now)
 }
 
-fn ticket_of(flush: Flush, plan: &Plan, now: Timestamp) -> (String, u8, Ticket) {
+fn ticket_of(flush: Flush, plan: &Plan, now: Timestamp) -> NewTicket {
     let leaf = &plan.tree.leaves()[flush.leaf];
     let Flush { labels, alerts, left_out, is_repeat, priority, event_at, mark, .. } = flush;
     let group_key = group_key(leaf, &labels);
@@ -299,7 +299,7 @@ fn ticket_of(flush: Flush, plan: &Plan, now: Timestamp) -> (String, u8, Ticket) 
         at: now,
         event_at,
     };
-    (format!("{group:016x}-{mark:016x}"), priority, ticket)
+    (format!("{group:016x}-{mark:016x}"), priority, Arc::new(ticket))
 }
 
 fn millis(span: Duration) -> u64 {

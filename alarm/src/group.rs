@@ -97,16 +97,15 @@ struct Known {
 #[derive(Debug, Clone)]
 enum Places {
     One(usize),
-    Several(Vec<usize>),
+    Several(Box<[usize]>),
 }
 
 impl Places {
-    fn new(mut ids: Vec<usize>) -> Self {
-        if let [id] = ids.as_slice() {
-            return Self::One(*id);
+    fn new(ids: Vec<usize>) -> Self {
+        match ids.as_slice() {
+            [id] => Self::One(*id),
+            _ => Self::Several(ids.into_boxed_slice()),
         }
-        ids.shrink_to_fit();
-        Self::Several(ids)
     }
 
     fn iter(&self) -> impl Iterator<Item = usize> {
@@ -273,7 +272,7 @@ impl Groups {
 
     fn groups_of(&self, fingerprint: Fingerprint) -> Places {
         let known = self.alerts.get(&fingerprint);
-        known.map_or_else(|| Places::Several(Vec::new()), |known| known.groups.clone())
+        known.map_or_else(|| Places::Several(Box::default()), |known| known.groups.clone())
     }
 
     fn group_of(&mut self, leaf: usize, alert: &Labels) -> usize {

@@ -48,6 +48,9 @@ pub(crate) struct Ticket {
     pub(crate) event_at: Timestamp,
 }
 
+/// A ticket with its id and priority, before it lies on a queue.
+pub(crate) type NewTicket = (String, u8, Arc<Ticket>);
+
 /// The queue of one integration; clones are the same queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Queue {
@@ -65,18 +68,14 @@ enum Place {
 
 impl Queue {
     /// Puts tickets with their ids on the queue; one with the same id that is still there is kept instead.
-    pub(crate) async fn push(
-        &self,
-        tickets: Vec<(String, u8, Ticket)>,
-        now: Timestamp,
-    ) -> anyhow::Result<()> {
+    pub(crate) async fn push(&self, tickets: Vec<NewTicket>, now: Timestamp) -> anyhow::Result<()> {
         match &self.place {
             Place::Here(tray) => locked(tray).push(tickets),
             Place::Shared { name, state } => {
                 let events: Vec<NewEvent> = tickets
                     .into_iter()
                     .map(|(id, priority, ticket)| {
-                        let body = serde_json::to_vec(&ticket).context("write a ticket")?;
+                        let body = serde_json::to_vec(&*ticket).context("write a ticket")?;
                         Ok(NewEvent { id, priority, body })
                     })
                     .collect::<anyhow::Result<_>>()?;
@@ -94,7 +93,7 @@ impl Queue {
         max: usize,
         lease: Duration,
         now: Timestamp,
-    ) -> anyhow::Result<Vec<(String, Ticket)>> {
+    ) -> anyhow::Result<Vec<(String, Arc<Ticket>)>> {
         let (name, state) = match &self.place {
             Place::Here(tray) => return Ok(locked(tray).take(max, now.plus(lease), now)),
             Place::Shared { name, state } => (name, state),
@@ -102,7 +101,7 @@ impl Queue {
         let mut tickets = Vec::new();
         for Event { id, body, .. } in state.take_events(name, max, lease, now).await? {
             match serde_json::from_slice(&body) {
-                Ok(ticket) => tickets.push((id, ticket)),
+                Ok(ticket) => tickets.push((id, Arc::new(ticket))),
                 Err(error) => {
                     let queue = name;
                     tracing::error!(queue, event.id = id, %error, "threw away an unreadable ticket");
@@ -165,12 +164,13 @@ struct Tray {
 struct Slip {
     id: String,
     priority: u8,
-    ticket: Ticket,
+    ticket: Arc<Ticket>,
+    /// When it comes back, if it is taken.
     hidden_until: Option<Timestamp>,
 }
 
 impl Tray {
-    fn push(&mut self, tickets: Vec<(String, u8, Ticket)>) {
+    fn push(&mut self, tickets: Vec<NewTicket>) {
         for (id, priority, ticket) in tickets {
             if self.numbers.contains_key(&id) {
                 continue;
@@ -179,41 +179,47 @@ impl Tray {
             let number = self.pushed;
             self.numbers.insert(id.clone(), number);
             self.slips.insert(number, Slip { id, priority, ticket, hidden_until: None });
-            self.waiting.insert((priority, number));
-            self.ages.insert(number);
+            self.list(priority, number);
         }
     }
 
-    fn take(&mut self, max: usize, until: Timestamp, now: Timestamp) -> Vec<(String, Ticket)> {
+    fn take(&mut self, max: usize, until: Timestamp, now: Timestamp) -> Vec<(String, Arc<Ticket>)> {
         while let Some((at, number)) = self.taken.first().copied()
             && at <= now
         {
-            self.show(number);
+            self.taken.pop_first();
+            if let Some(slip) = self.slips.get_mut(&number) {
+                slip.hidden_until = None;
+                let priority = slip.priority;
+                self.list(priority, number);
+            }
         }
-        let mut numbers = Vec::new();
-        while numbers.len() < max {
+        let mut taken = Vec::new();
+        while taken.len() < max {
             let is_turn_of_oldest = (self.handed_out + 1).is_multiple_of(PLACES_PER_OLDEST);
             let oldest = if is_turn_of_oldest { self.ages.first().copied() } else { None };
             let most_urgent = || self.waiting.first().map(|(_, number)| *number);
             let Some(number) = oldest.or_else(most_urgent) else { break };
             self.handed_out += 1;
             self.hide(number, until);
-            numbers.push(number);
+            if let Some(slip) = self.slips.get(&number) {
+                taken.push((slip.priority, number, (slip.id.clone(), Arc::clone(&slip.ticket))));
+            }
         }
-        numbers.sort_unstable_by_key(|number| {
-            (self.slips.get(number).map(|slip| slip.priority), *number)
-        });
-        let slips = numbers.iter().filter_map(|number| self.slips.get(number));
-        slips.map(|slip| (slip.id.clone(), slip.ticket.clone())).collect()
+        taken.sort_unstable_by_key(|(priority, number, _)| (*priority, *number));
+        taken.into_iter().map(|(_, _, named)| named).collect()
     }
 
     fn done(&mut self, ids: &[String]) {
         for id in ids {
-            let Some(number) = self.numbers.remove(id) else { continue };
-            self.show(number);
-            if let Some(slip) = self.slips.remove(&number) {
-                self.waiting.remove(&(slip.priority, number));
-                self.ages.remove(&number);
+            let number = self.numbers.remove(id);
+            let Some((number, slip)) = number.and_then(|n| Some((n, self.slips.remove(&n)?)))
+            else {
+                continue;
+            };
+            match slip.hidden_until {
+                Some(until) => drop(self.taken.remove(&(until, number))),
+                None => self.unlist(slip.priority, number),
             }
         }
     }
@@ -225,22 +231,23 @@ impl Tray {
     }
 
     fn hide(&mut self, number: u64, until: Timestamp) {
-        self.show(number);
-        if let Some(slip) = self.slips.get_mut(&number) {
-            slip.hidden_until = Some(until);
-            self.waiting.remove(&(slip.priority, number));
-            self.ages.remove(&number);
-            self.taken.insert((until, number));
+        let Some(slip) = self.slips.get_mut(&number) else { return };
+        let priority = slip.priority;
+        match slip.hidden_until.replace(until) {
+            Some(before) => drop(self.taken.remove(&(before, number))),
+            None => self.unlist(priority, number),
         }
+        self.taken.insert((until, number));
     }
 
-    fn show(&mut self, number: u64) {
-        let Some(slip) = self.slips.get_mut(&number) else { return };
-        if let Some(until) = slip.hidden_until.take() {
-            self.taken.remove(&(until, number));
-            self.waiting.insert((slip.priority, number));
-            self.ages.insert(number);
-        }
+    fn list(&mut self, priority: u8, number: u64) {
+        self.waiting.insert((priority, number));
+        self.ages.insert(number);
+    }
+
+    fn unlist(&mut self, priority: u8, number: u64) {
+        self.waiting.remove(&(priority, number));
+        self.ages.remove(&number);
     }
 }
 
@@ -311,7 +318,7 @@ mod tests {
     }
 
     async fn push(queue: &Queue, tickets: impl IntoIterator<Item = (String, u8)>) {
-        let tickets = tickets.into_iter().map(|(id, priority)| (id, priority, ticket()));
+        let tickets = tickets.into_iter().map(|(id, priority)| (id, priority, Arc::new(ticket())));
         queue.push(tickets.collect(), Timestamp(0)).await.unwrap();
     }
 

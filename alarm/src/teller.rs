@@ -46,7 +46,7 @@ pub(crate) struct Teller {
 /// What a teller waits for.
 enum Step {
     /// Tickets came from the queue.
-    Took(Vec<(String, Ticket)>),
+    Took(Vec<(String, Arc<Ticket>)>),
     /// Errands about so many alerts were looked at.
     Looked(Vec<Ready>, Vec<Settled>, usize),
     /// A message was sent, or not.
@@ -68,6 +68,8 @@ impl Teller {
         let (mut is_taking, mut may_take) = (false, true);
         let stop_requested = stop.clone().requested();
         tokio::pin!(stop_requested);
+        let poll = self.common.clock.sleep(POLL_INTERVAL);
+        tokio::pin!(poll);
         loop {
             let plan = self.common.plans.borrow().clone();
             let receiver = plan.integration(&self.key);
@@ -99,7 +101,10 @@ impl Teller {
                 }
                 () = sleep_until(held_until.unwrap_or_else(Instant::now)), if held_until.is_some() => {}
                 () = self.queue.rung() => may_take = true,
-                () = self.common.clock.sleep(POLL_INTERVAL) => may_take = true,
+                () = &mut poll => {
+                    poll.set(self.common.clock.sleep(POLL_INTERVAL));
+                    may_take = true;
+                }
                 () = &mut stop_requested, if under_way.is_empty() => return,
             }
         }
@@ -118,7 +123,7 @@ impl Teller {
         let is_repeat_heard = receiver.is_some_and(|one| matches!(one.way, Way::Webhook(_)));
         loop {
             match desk.next_turn(concurrency, is_repeat_heard, Instant::now()) {
-                Turn::Send(ready) => under_way.push(self.send(*ready, Arc::clone(plan)).boxed()),
+                Turn::Send(ready) => under_way.push(self.send(ready, Arc::clone(plan)).boxed()),
                 Turn::Wait(until) => return Some(until),
                 Turn::Idle => return None,
             }

@@ -1,6 +1,7 @@
 //! What a teller has at hand, and in which order. Pure.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use db::alerts::{Delivery, Told};
@@ -19,7 +20,7 @@ const ALERTS_PER_LOOK: usize = 1_000;
 /// All tickets at hand about one group: one look at its alerts serves them all.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Errand {
-    pub(super) ticket: Ticket,
+    pub(super) ticket: Arc<Ticket>,
     pub(super) ids: Vec<String>,
 }
 
@@ -33,7 +34,9 @@ pub(super) struct Desk {
     /// Alerts that are being looked at.
     pub(super) looking: usize,
     /// Looked at and to be sent, the most urgent first.
-    pub(super) ready: VecDeque<Ready>,
+    ready: VecDeque<Box<Ready>>,
+    /// The alerts that those are about.
+    ready_alerts: usize,
     pub(super) sending: usize,
     /// When the last one was sent.
     sent_at: Option<Instant>,
@@ -132,8 +135,7 @@ impl Reach {
 impl Desk {
     /// The errands to look at next, if not enough alerts wait to be sent.
     pub(super) fn next_look(&mut self) -> Vec<Errand> {
-        let waiting: usize = self.ready.iter().map(|ready| ready.subjects.len()).sum();
-        if waiting + self.looking >= ALERTS_PER_LOOK {
+        if self.ready_alerts + self.looking >= ALERTS_PER_LOOK {
             return Vec::new();
         }
         let mut errands = Vec::new();
@@ -163,9 +165,9 @@ impl Desk {
         {
             return Turn::Wait(next_at);
         }
-        let Some(ready) = self.ready.pop_front() else { return Turn::Idle };
+        let Some(ready) = self.next_ready() else { return Turn::Idle };
         (self.sending, self.sent_at) = (self.sending + 1, Some(now));
-        Turn::Send(Box::new(ready))
+        Turn::Send(ready)
     }
 
     /// Puts messages behind all that are as urgent or more. Those at hand are few, and what is not urgent has had its
@@ -174,20 +176,35 @@ impl Desk {
         for message in messages {
             let priority = message.notification.priority;
             let place = self.ready.partition_point(|other| other.notification.priority <= priority);
-            self.ready.insert(place, message);
+            self.ready_alerts += message.subjects.len();
+            // Those behind it move up by a pointer each.
+            self.ready.insert(place, Box::new(message));
         }
     }
 
+    fn next_ready(&mut self) -> Option<Box<Ready>> {
+        let ready = self.ready.pop_front()?;
+        self.ready_alerts -= ready.subjects.len();
+        Some(ready)
+    }
+
     /// Takes tickets; answers with the errands that can start now.
-    pub(super) fn admit(&mut self, tickets: Vec<(String, Ticket)>) -> Vec<Errand> {
+    pub(super) fn admit(&mut self, tickets: Vec<(String, Arc<Ticket>)>) -> Vec<Errand> {
         let mut ready: Vec<Errand> = Vec::new();
+        let mut places = HashMap::new();
         for (id, ticket) in tickets {
-            let is_running = self.running.contains(&ticket.group);
-            let waiting = if is_running { &mut self.held } else { &mut ready };
-            match waiting.iter_mut().find(|errand| errand.ticket.group == ticket.group) {
+            let group = ticket.group;
+            let (waiting, place) = if self.running.contains(&group) {
+                let place = self.held.iter().position(|errand| errand.ticket.group == group);
+                (&mut self.held, place.unwrap_or(usize::MAX))
+            } else {
+                let place = *places.entry(group).or_insert(ready.len());
+                (&mut ready, place)
+            };
+            match waiting.get_mut(place) {
                 Some(errand) => {
                     errand.ids.push(id);
-                    merge(&mut errand.ticket, ticket);
+                    merge(Arc::make_mut(&mut errand.ticket), &ticket);
                 }
                 None => waiting.push(Errand { ticket, ids: vec![id] }),
             }
@@ -216,9 +233,9 @@ impl Desk {
 }
 
 /// The later ticket adds its alerts.
-fn merge(ticket: &mut Ticket, later: Ticket) {
+fn merge(ticket: &mut Ticket, later: &Ticket) {
     let known: HashSet<Fingerprint> = ticket.alerts.iter().copied().collect();
-    ticket.alerts.extend(later.alerts.into_iter().filter(|alert| !known.contains(alert)));
+    ticket.alerts.extend(later.alerts.iter().filter(|alert| !known.contains(alert)));
     ticket.left_out = later.left_out;
     ticket.is_repeat |= later.is_repeat;
     ticket.at = ticket.at.max(later.at);
@@ -231,8 +248,8 @@ pub(crate) mod tests {
 
     use super::*;
 
-    pub(crate) fn ticket(group: u64, alerts: &[u64]) -> Ticket {
-        Ticket {
+    pub(crate) fn ticket(group: u64, alerts: &[u64]) -> Arc<Ticket> {
+        Arc::new(Ticket {
             group,
             group_key: String::new(),
             labels: Labels::empty(),
@@ -245,10 +262,10 @@ pub(crate) mod tests {
             repeat_interval_ms: 1,
             at: Timestamp(1),
             event_at: Timestamp(1),
-        }
+        })
     }
 
-    fn named(id: &str, group: u64, alerts: &[u64]) -> (String, Ticket) {
+    fn named(id: &str, group: u64, alerts: &[u64]) -> (String, Arc<Ticket>) {
         (id.to_owned(), ticket(group, alerts))
     }
 

@@ -280,7 +280,7 @@ mod tests {
     fn a_group_is_resolved_when_nothing_in_it_fires() {
         let told = composed(&ticket(1, &[1]), AlertStatus::Resolved, 9_999);
         assert_eq!((told.status, told.resolved().count()), (FiringStatus::Resolved, 1));
-        let some_fire = Ticket { left_out: 1, ..ticket(1, &[1]) };
+        let some_fire = Ticket { left_out: 1, ..(*ticket(1, &[1])).clone() };
         let told = composed(&some_fire, AlertStatus::Resolved, 9_999);
         assert_eq!((told.status, told.resolved().count()), (FiringStatus::Firing, 1));
     }

@@ -12,8 +12,8 @@ use crate::plan::Plan;
 use crate::told::after_attempt;
 
 impl Teller {
-    pub(super) async fn send(&self, ready: Ready, plan: Arc<Plan>) -> Step {
-        let Ready { errand, subjects, notification, noted } = ready;
+    pub(super) async fn send(&self, ready: Box<Ready>, plan: Arc<Plan>) -> Step {
+        let Ready { errand, subjects, notification, noted } = *ready;
         let Some(receiver) = plan.integration(&self.key) else {
             return Step::Sent(Settled::of(errand, None));
         };

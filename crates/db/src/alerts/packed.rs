@@ -1,8 +1,9 @@
 //! Alerts, events and notifications as bytes of the journal.
 //!
-//! An entry is a version and items behind each other: a kind, a length, and fields in a fixed order. Lengths are in
-//! front, so that an item is passed over without a look inside. A text that was written in the entry before is the
-//! place where it stands: alerts of a storm have most of their texts in common.
+//! An entry is a version, a time, and items behind each other: a kind, a length, and fields in a fixed order. Lengths
+//! are in front, so that an item is passed over without a look inside. A text that was written in the entry before is
+//! the place where it stands, and times are told from the one in front: alerts of a storm have most of this in common.
+//! What waits is kept in memory as it is here, so a byte less an alert is a byte less of memory.
 
 use std::collections::BTreeMap;
 
@@ -13,16 +14,19 @@ use super::{
     AlertEvent, AlertStatus, Delivery, DeliveryResult, EventKind, Sent, StoredAlert, Told,
 };
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const ALERT: u8 = 1;
 const EVENT: u8 = 2;
 const TOLD: u8 = 3;
 const DELIVERY: u8 = 4;
+/// Version, and the time from which the others are told.
+const FRONT_BYTES: usize = 9;
 /// Kind and length of an item.
-const HEAD_BYTES: usize = 5;
+const HEAD_BYTES: usize = 4;
 
-/// Texts of an entry that are remembered while it is written.
-const REMEMBERED: usize = 256;
+/// Texts of an entry that are remembered while it is written: many more than one alert has, so that those of its own
+/// seldom take the place of what it has in common with the next.
+const REMEMBERED: usize = 1024;
 /// A place takes up to three bytes; what is shorter is written again.
 const REMEMBERED_BYTES_MIN: usize = 4;
 
@@ -30,17 +34,21 @@ const REMEMBERED_BYTES_MIN: usize = 4;
 #[derive(Debug)]
 pub(super) struct Packer<'a> {
     bytes: Vec<u8>,
+    /// The time from which the others are told.
+    base: Option<Timestamp>,
     /// Texts and their places, each in the slot of its hash; a later one takes the place of another there.
     texts: Vec<(&'a str, usize)>,
 }
 
 impl<'a> Packer<'a> {
     pub(super) fn new() -> Self {
-        Self { bytes: vec![VERSION], texts: vec![("", 0); REMEMBERED] }
+        let mut bytes = vec![0; FRONT_BYTES];
+        bytes[0] = VERSION;
+        Self { bytes, base: None, texts: vec![("", 0); REMEMBERED] }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.bytes.len() == 1
+        self.bytes.len() == FRONT_BYTES
     }
 
     pub(super) fn finish(self) -> Vec<u8> {
@@ -50,16 +58,15 @@ impl<'a> Packer<'a> {
     pub(super) fn alert(&mut self, fingerprint: Fingerprint, stored: &'a StoredAlert) {
         let alert = &stored.alert;
         self.item(ALERT, |packer| {
-            let bytes = &mut packer.bytes;
-            put_fingerprint(bytes, fingerprint);
-            put_status(bytes, stored.status);
-            bytes.push(stored.priority);
-            put_time(bytes, alert.ends_at);
-            put_time(bytes, stored.updated_at);
-            put_time(bytes, alert.starts_at);
-            bytes.push(u8::from(stored.ends_by_timeout));
+            packer.fingerprint(fingerprint);
+            packer.one_of(&AlertStatus::ALL, stored.status);
+            packer.bytes.push(stored.priority);
+            packer.time(alert.ends_at);
+            packer.time(stored.updated_at);
+            packer.time(alert.starts_at);
+            packer.bytes.push(u8::from(stored.ends_by_timeout));
             packer.text(&alert.generator_url);
-            put_length(&mut packer.bytes, alert.annotations.len());
+            packer.number(alert.annotations.len() as u64);
             for (name, text) in &alert.annotations {
                 packer.text(name);
                 packer.text(text);
@@ -73,59 +80,85 @@ impl<'a> Packer<'a> {
 
     pub(super) fn event(&mut self, event: &'a AlertEvent, is_queued: bool) {
         self.item(EVENT, |packer| {
-            let bytes = &mut packer.bytes;
-            put_fingerprint(bytes, event.fingerprint);
-            put_time(bytes, event.starts_at);
-            bytes.push(code_of(&EventKind::ALL, event.kind));
-            bytes.push(event.priority);
-            put_time(bytes, event.at);
-            bytes.push(u8::from(is_queued));
+            packer.fingerprint(event.fingerprint);
+            packer.time(event.starts_at);
+            packer.one_of(&EventKind::ALL, event.kind);
+            packer.bytes.push(event.priority);
+            packer.time(event.at);
+            packer.bytes.push(u8::from(is_queued));
             packer.text(&event.value);
         });
     }
 
     pub(super) fn told(&mut self, told: &'a Told) {
         self.item(TOLD, |packer| {
-            put_fingerprint(&mut packer.bytes, told.fingerprint);
-            packer.bytes.push(code_of(&DeliveryResult::ALL, told.result));
+            packer.fingerprint(told.fingerprint);
+            packer.one_of(&DeliveryResult::ALL, told.result);
             packer.text(&told.receiver);
-            let bytes = &mut packer.bytes;
-            bytes.push(u8::from(told.sent.is_some()));
+            packer.bytes.push(u8::from(told.sent.is_some()));
             if let Some(sent) = told.sent {
-                put_status(bytes, sent.status);
-                put_time(bytes, sent.starts_at);
-                put_time(bytes, sent.at);
+                packer.one_of(&AlertStatus::ALL, sent.status);
+                packer.time(sent.starts_at);
+                packer.time(sent.at);
             }
-            put_time(bytes, told.tried_at);
-            bytes.extend(told.attempts.to_le_bytes());
-            bytes.extend(told.code.to_le_bytes());
+            packer.time(told.tried_at);
+            packer.number(told.attempts.into());
+            packer.number(told.code.into());
             packer.text(cut(&told.detail));
         });
     }
 
     pub(super) fn delivery(&mut self, delivery: &'a Delivery) {
         self.item(DELIVERY, |packer| {
-            put_fingerprint(&mut packer.bytes, delivery.fingerprint);
+            packer.fingerprint(delivery.fingerprint);
             packer.text(&delivery.receiver);
-            let bytes = &mut packer.bytes;
-            put_status(bytes, delivery.status);
-            put_time(bytes, delivery.at);
-            bytes.push(code_of(&DeliveryResult::ALL, delivery.result));
-            bytes.extend(delivery.attempt.to_le_bytes());
-            bytes.extend(delivery.code.to_le_bytes());
-            bytes.extend(delivery.duration_ms.to_le_bytes());
+            packer.one_of(&AlertStatus::ALL, delivery.status);
+            packer.time(delivery.at);
+            packer.one_of(&DeliveryResult::ALL, delivery.result);
+            packer.number(delivery.attempt.into());
+            packer.number(delivery.code.into());
+            packer.number(delivery.duration_ms.into());
             packer.text(cut(&delivery.detail));
         });
     }
 
     fn item(&mut self, kind: u8, write: impl FnOnce(&mut Self)) {
         let start = self.bytes.len();
-        self.bytes.extend([kind, 0, 0, 0, 0]);
+        self.bytes.extend([kind, 0, 0, 0]);
         write(self);
         let length = self.bytes.len() - start - HEAD_BYTES;
-        // The limits at the door keep an alert far below this.
+        // The limits at the door keep an alert far below the 16 MiB that three bytes can tell.
         let length = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-        self.bytes[start + 1..start + HEAD_BYTES].copy_from_slice(&length);
+        self.bytes[start + 1..start + HEAD_BYTES].copy_from_slice(&length[..HEAD_BYTES - 1]);
+    }
+
+    /// Seven bits a byte, the lowest first.
+    fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.bytes.push((number & 0x7f) as u8 | 0x80);
+            number >>= 7;
+        }
+        self.bytes.push(number as u8);
+    }
+
+    /// How far it is from the first time of the entry; the lowest bit is the sign.
+    fn time(&mut self, at: Timestamp) {
+        let base = *self.base.get_or_insert_with(|| {
+            self.bytes[1..FRONT_BYTES].copy_from_slice(&at.0.to_le_bytes());
+            at
+        });
+        let apart = at.0.wrapping_sub(base.0);
+        self.number((apart << 1 ^ apart >> 63).cast_unsigned());
+    }
+
+    fn fingerprint(&mut self, fingerprint: Fingerprint) {
+        self.bytes.extend(fingerprint.0.to_le_bytes());
+    }
+
+    fn one_of<T: PartialEq>(&mut self, all: &[T], one: T) {
+        let position = all.iter().position(|other| *other == one);
+        self.bytes
+            .push(position.and_then(|position| u8::try_from(position).ok()).unwrap_or(u8::MAX));
     }
 
     /// An even number is twice the length of the text that follows, an odd one is twice the place of such a text, and
@@ -135,12 +168,13 @@ impl<'a> Packer<'a> {
         if text.len() >= REMEMBERED_BYTES_MIN {
             let slot = &mut self.texts[slot_of(text)];
             if slot.0 == text {
-                put_length(&mut self.bytes, slot.1 << 1 | 1);
+                let place = slot.1;
+                self.number((place << 1 | 1) as u64);
                 return;
             }
             *slot = (text, here);
         }
-        put_length(&mut self.bytes, text.len() << 1);
+        self.number((text.len() << 1) as u64);
         self.bytes.extend_from_slice(text.as_bytes());
     }
 }
@@ -151,33 +185,7 @@ fn slot_of(text: &str) -> usize {
     let part = |chunk: Option<&[u8; 4]>| chunk.map_or(0, |chunk| u32::from_le_bytes(*chunk));
     let (first, last) = (part(bytes.first_chunk()), part(bytes.last_chunk()));
     let mixed = (u64::from(first) << 32 | u64::from(last)) ^ (bytes.len() as u64) << 20;
-    (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as usize
-}
-
-fn put_time(bytes: &mut Vec<u8>, at: Timestamp) {
-    bytes.extend(at.0.to_le_bytes());
-}
-
-fn put_fingerprint(bytes: &mut Vec<u8>, fingerprint: Fingerprint) {
-    bytes.extend(fingerprint.0.to_le_bytes());
-}
-
-fn put_status(bytes: &mut Vec<u8>, status: AlertStatus) {
-    bytes.push(code_of(&AlertStatus::ALL, status));
-}
-
-/// Seven bits a byte, the lowest first.
-fn put_length(bytes: &mut Vec<u8>, mut length: usize) {
-    while length >= 0x80 {
-        bytes.push((length & 0x7f) as u8 | 0x80);
-        length >>= 7;
-    }
-    bytes.push(length as u8);
-}
-
-fn code_of<T: PartialEq>(all: &[T], one: T) -> u8 {
-    let position = all.iter().position(|other| *other == one);
-    position.and_then(|position| u8::try_from(position).ok()).unwrap_or(u8::MAX)
+    (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 54) as usize
 }
 
 /// One item of an entry, its fields not yet read but for those that tell what it is about.
@@ -219,8 +227,8 @@ pub(super) struct PackedDelivery<'a>(Reader<'a>);
 
 /// The items of an entry with their places; `None` for what is not one of ours.
 pub(super) fn items(entry: &[u8]) -> impl Iterator<Item = Option<(usize, Item<'_>)>> {
-    let mut at = 1;
-    let mut is_good = entry.first() == Some(&VERSION);
+    let mut at = FRONT_BYTES;
+    let mut is_good = entry.first() == Some(&VERSION) && entry.len() >= FRONT_BYTES;
     let mut is_wrong_from_the_start = !is_good;
     std::iter::from_fn(move || {
         if std::mem::take(&mut is_wrong_from_the_start) {
@@ -242,8 +250,8 @@ pub(super) fn items(entry: &[u8]) -> impl Iterator<Item = Option<(usize, Item<'_
 /// The item at a place that [`items`] told, and the length behind its head.
 pub(super) fn item_at(entry: &[u8], place: usize) -> Option<(Item<'_>, usize)> {
     let mut head = Reader { entry, rest: entry.get(place..)? };
-    let kind = head.byte()?;
-    let length = usize::try_from(u32::from_le_bytes(head.array()?)).ok()?;
+    let [kind, lengths @ ..] = head.array::<HEAD_BYTES>()?;
+    let length = lengths.iter().rev().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
     let mut rest = Reader { entry, rest: head.rest.get(..length)? };
     let item = match kind {
         ALERT => Item::Alert(PackedAlert {
@@ -274,7 +282,7 @@ impl PackedAlert<'_> {
         let ends_by_timeout = rest.byte()? != 0;
         let generator_url = rest.text()?.to_owned();
         let mut annotations = BTreeMap::new();
-        for _ in 0..rest.length()? {
+        for _ in 0..rest.number()? {
             annotations.insert(rest.text()?.to_owned(), rest.text()?.to_owned());
         }
         let labels =
@@ -318,8 +326,8 @@ impl PackedTold<'_> {
             sent,
             result: self.result,
             tried_at: rest.time()?,
-            attempts: u32::from_le_bytes(rest.array()?),
-            code: u16::from_le_bytes(rest.array()?),
+            attempts: rest.small()?,
+            code: rest.small()?,
             detail: rest.text()?.to_owned(),
         })
     }
@@ -334,9 +342,9 @@ impl PackedDelivery<'_> {
             status: rest.one_of(&AlertStatus::ALL)?,
             at: rest.time()?,
             result: rest.one_of(&DeliveryResult::ALL)?,
-            attempt: u32::from_le_bytes(rest.array()?),
-            code: u16::from_le_bytes(rest.array()?),
-            duration_ms: u32::from_le_bytes(rest.array()?),
+            attempt: rest.small()?,
+            code: rest.small()?,
+            duration_ms: rest.small()?,
             detail: rest.text()?.to_owned(),
         })
     }
@@ -360,7 +368,10 @@ impl<'a> Reader<'a> {
     }
 
     fn time(&mut self) -> Option<Timestamp> {
-        self.array().map(|bytes| Timestamp(i64::from_le_bytes(bytes)))
+        let base = i64::from_le_bytes(*self.entry.get(1..)?.first_chunk()?);
+        let number = self.number()?;
+        let apart = (number >> 1).cast_signed() ^ -(number & 1).cast_signed();
+        Some(Timestamp(base.wrapping_add(apart)))
     }
 
     fn fingerprint(&mut self) -> Option<Fingerprint> {
@@ -371,25 +382,29 @@ impl<'a> Reader<'a> {
         all.get(usize::from(self.byte()?)).copied()
     }
 
-    fn length(&mut self) -> Option<usize> {
-        let mut length = 0_usize;
-        for shift in (0..usize::BITS).step_by(7) {
+    fn number(&mut self) -> Option<u64> {
+        let mut number = 0_u64;
+        for shift in (0..u64::BITS).step_by(7) {
             let byte = self.byte()?;
-            length |= usize::from(byte & 0x7f).checked_shl(shift)?;
+            number |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
-                return Some(length);
+                return Some(number);
             }
         }
         None
     }
 
+    fn small<T: TryFrom<u64>>(&mut self) -> Option<T> {
+        T::try_from(self.number()?).ok()
+    }
+
     fn text(&mut self) -> Option<&'a str> {
-        let number = self.length()?;
+        let number: usize = self.small()?;
         if number & 1 == 0 {
             return self.plain_text(number >> 1);
         }
         let mut there = Self { entry: self.entry, rest: self.entry.get(number >> 1..)? };
-        let number = there.length()?;
+        let number: usize = there.small()?;
         // A place of a place is nothing that was written.
         if number & 1 == 0 { there.plain_text(number >> 1) } else { None }
     }
