@@ -18,6 +18,7 @@ use wire::silence::GettableSilence;
 use crate::incident;
 use crate::mute_http::{Refusal, may};
 use crate::notification::Notification;
+use crate::notify::gather::{GATHERED, QUIET_HOURS};
 use crate::notify::{Answer, Receiver, Way};
 use crate::people::People;
 use crate::plan::Plan;
@@ -126,6 +127,10 @@ fn why(row: &MessageRow) -> String {
         Stage::Digested => format!("{who} was told at {when}, as a part of a digest"),
         Stage::Muted => format!("{who} was not told: {}", row.detail),
         Stage::Failed => format!("{who} was not told, it has finally failed at {when} ({reason})"),
+        Stage::Waiting if [QUIET_HOURS, GATHERED].contains(&row.code.as_str()) => {
+            let next = row.next_at.rfc3339();
+            format!("{who} was not told yet: {}; all of it goes as one at {next}", row.detail)
+        }
         Stage::Waiting => format!("{who} is being told ({reason})"),
         Stage::Parked => {
             format!("{who} could not be told yet ({reason}); next at {}", row.next_at.rfc3339())

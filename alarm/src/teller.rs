@@ -4,6 +4,7 @@
 mod desk;
 mod look;
 mod outcome;
+mod reason;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,6 +10,7 @@ mod noise;
 mod person;
 mod roster;
 mod routing;
+mod several;
 mod silence;
 mod silence_form;
 mod silences;
@@ -59,8 +60,9 @@ pub(crate) fn frame(clock: Clock, zone: TimeZone) -> Frame {
 /// The routes of the web view.
 pub(crate) fn routes(web: Arc<Web>, frame: &Frame) -> Router {
     let pages = Router::new()
-        .route("/alerts", get(alerts::page))
+        .route("/alerts", get(several::list))
         .route("/alerts.json", get(alerts::json))
+        .route("/alerts/act", post(several::act))
         .route("/alerts/{fingerprint}", get(case::page))
         .route("/noise", get(noise::page))
         .route("/routing", get(routing::page))

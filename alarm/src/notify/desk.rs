@@ -15,10 +15,11 @@ use db::messages::{MessageRow, Stage};
 use model::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::gather;
 use crate::texts::Written;
 
 /// Messages in one digest.
-const DIGEST_MAX: usize = 500;
+pub(super) const DIGEST_MAX: usize = 500;
 /// An urgent message that waited so long takes its like along.
 const URGENT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -75,6 +76,11 @@ impl Item {
         let body: Body = serde_json::from_str(&row.body).ok()?;
         let progress = serde_json::from_str(&row.progress).ok()?;
         Some(Self { row, body, progress })
+    }
+
+    /// Whether this bot may try it in this round.
+    pub(super) fn takes(&self, bot: usize) -> bool {
+        !self.progress.gone.contains(&bot) && !self.progress.tried.contains(&bot)
     }
 
     fn urgency(&self) -> Urgency {
@@ -186,6 +192,11 @@ impl Desk {
         self.items.values().filter(is_due)
     }
 
+    /// Messages whose time has not come.
+    pub(super) fn waiting(&self, now: Timestamp) -> impl Iterator<Item = &Item> {
+        self.items.values().filter(move |item| item.row.next_at > now)
+    }
+
     /// The next thing to do. Urgent messages come first, and one recipient never waits for another.
     pub(crate) fn next(
         &self,
@@ -213,7 +224,9 @@ impl Desk {
                             continue;
                         }
                         let behind = &due[position..];
-                        let ids = if bots[bot].rings || merges(behind, bots, windows, pace, now) {
+                        let ids = if let Some(ids) = gather::together(head, behind, bot) {
+                            ids
+                        } else if bots[bot].rings || merges(behind, bots, windows, pace, now) {
                             digest(behind, bot)
                         } else {
                             vec![head.row.id.clone()]
@@ -318,9 +331,11 @@ fn merges(
 }
 
 fn digest(due: &[&Item], bot: usize) -> Vec<String> {
-    let takes =
-        |item: &&&Item| !item.progress.gone.contains(&bot) && !item.progress.tried.contains(&bot);
-    due.iter().filter(takes).take(DIGEST_MAX).map(|item| item.row.id.clone()).collect()
+    due.iter()
+        .filter(|item| item.takes(bot))
+        .take(DIGEST_MAX)
+        .map(|item| item.row.id.clone())
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What the senders of all receivers share: who works for which receiver, what each bot sent of late, and how a
 //! notification becomes messages. A message is in the store before [`Office::submit`] answers; the senders do the rest.
 
-pub(super) mod drafts;
+pub(crate) mod drafts;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,6 +65,8 @@ pub(crate) struct Team {
     pub(crate) envelope: String,
     pub(crate) timeout: Duration,
     pub(crate) concurrency: usize,
+    /// How long what is of low priority gathers; nothing for not at all.
+    pub(crate) merge_low_for: Duration,
     /// Operators' templates.
     pub(crate) texts: Texts,
 }
@@ -98,6 +100,7 @@ impl Team {
             envelope: config.envelope.clone(),
             timeout: config.timeout,
             concurrency: at_once(config),
+            merge_low_for: config.merge_low_for(),
             texts,
         })
     }

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use self::attempt::{Tried, attempt_row};
 use super::desk::{Action, BotView, Desk, Item, phone_of};
+use super::gather::Clerk;
 use super::office::{Bot, Desked, Office, Team};
 
 /// A dead instance's work goes on after so long.
@@ -96,6 +97,7 @@ impl Sender {
                     is_news = false;
                 }
                 self.leave_out_muted(&mut desk).await;
+                self.hold_back(&mut desk).await;
                 let next_at = self.start(&mut desk, &mut under_way).await;
                 wait = wait.min(next_at.since(self.now())).max(Duration::from_millis(5));
             }
@@ -262,6 +264,22 @@ impl Sender {
         }
     }
 
+    /// What is not urgent waits for the end of quiet hours, also if the message was built before they were made.
+    async fn hold_back(&self, desk: &mut Desk) {
+        let (directory, now) = (self.office.common.directory.known(), self.now());
+        let clerk = Clerk { directory: &directory, zone: &self.office.zone, now };
+        let mut items = Vec::new();
+        for (id, wait) in clerk.changes(desk) {
+            let Some(mut item) = desk.take(&id) else { continue };
+            self.office.metrics.held(wait.as_ref());
+            item.wait(wait, now);
+            items.push(item);
+        }
+        if !items.is_empty() {
+            self.store(desk, items, &[]).await;
+        }
+    }
+
     /// Starts what can be started; answers when there may be more.
     async fn start<'a>(
         &'a self,
@@ -295,6 +313,9 @@ impl Sender {
                     desk.mark_busy(&ids);
                     let items: Vec<&Item> = ids.iter().filter_map(|id| desk.get(id)).collect();
                     let parcel = self.parceled(&self.team().bots[bot], &items, now);
+                    if let Ok(parcel) = &parcel {
+                        self.office.keep_list(&parcel.message, now).await;
+                    }
                     under_way.push(self.attempt(bot, ids, parcel, now).boxed());
                 }
             }

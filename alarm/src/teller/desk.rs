@@ -253,6 +253,7 @@ pub(crate) mod tests {
             group,
             group_key: String::new(),
             labels: Labels::empty(),
+            route_labels: Labels::empty(),
             alerts: alerts.iter().map(|alert| Fingerprint(*alert)).collect(),
             left_out: 0,
             is_repeat: false,

@@ -13,6 +13,7 @@ use wire::alert::WebhookMessage;
 use super::super::addressees::Addressee;
 use super::super::buttons::About;
 use super::super::desk::Body;
+use super::super::gather::Clerk;
 use super::super::own_words::failed_templates;
 use super::{Office, Team};
 use crate::notification::Notification;
@@ -42,6 +43,8 @@ impl Office {
         let urgency = if notification.priority == 0 { Urgency::Urgent } else { Urgency::Normal };
         let (mut rows, mut attempts) = (Vec::new(), Vec::new());
         let to = self.addressees(team, Some((notification, &thread)), notification.at).await?;
+        let directory = self.common.directory.known();
+        let clerk = Clerk { directory: &directory, zone: &self.zone, now: notification.at };
         for to in to {
             let buttons = self.buttons(team, &to, about).await?;
             let key = short_hash(&notification.key, &format!("{}|{}", team.receiver, to.user));
@@ -50,7 +53,14 @@ impl Office {
             attempts.extend(failed_templates(&key, &written, notification.at));
             let message = compose::message(frame, group.clone(), buttons);
             let place = (notification.priority, notification.at);
-            rows.push(row(team, to, (message, written), subject.clone(), place)?);
+            let address = to.address.to_owned();
+            let mut row = row(team, to, (message, written), subject.clone(), place)?;
+            let wait = clerk.new_message(&row, &address, &group.common_labels, team.merge_low_for);
+            if let Some(wait) = wait {
+                self.metrics.held(Some(&wait));
+                wait.hold(&mut row);
+            }
+            rows.push(row);
         }
         self.common.db.messages().add(&rows, &alerts).await?;
         self.note_failed_templates(&attempts).await;
@@ -83,7 +93,8 @@ impl Office {
     }
 }
 
-fn group(notification: &Notification) -> WebhookMessage {
+/// A notification as webhooks and templates have it.
+pub(crate) fn group(notification: &Notification) -> WebhookMessage {
     let mut group = WebhookMessage::new(
         &notification.receiver,
         &notification.group_key,
@@ -93,6 +104,8 @@ fn group(notification: &Notification) -> WebhookMessage {
         notification.at,
     );
     group.truncated_alerts = notification.left_out;
+    group.notification_reason = Some(notification.reason);
+    group.route_labels = notification.route_labels.clone();
     // What is told counts here: a message with ends only is an end, also while others of the group fire.
     group
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use channels::{Answer, How, Message, Whose, compose};
+use channels::{Answer, How, Message, Whose};
 use db::messages::AttemptRow;
 use model::Timestamp;
 
-use super::super::transport;
+use super::super::{gather, transport};
 use super::{Bot, Item, Sender, Team};
 
 /// The result of an attempt whose answer did not come yet, or never came because the process was killed.
@@ -94,7 +94,10 @@ impl Sender {
         }
         let message = match messages.len() {
             1 => messages.pop(),
-            _ => compose::digest(&messages.iter().collect::<Vec<_>>(), now),
+            _ => {
+                let messages: Vec<&Message> = messages.iter().collect();
+                gather::digest(first, &messages, bot.spec.kind(), now)
+            }
         };
         let address = match &first.progress.moved_to {
             Some(moved) => moved.clone(),
@@ -121,7 +124,7 @@ impl Sender {
 
 /// What an attempt needs of the messages it is about.
 pub(super) struct Parceled {
-    message: Message,
+    pub(super) message: Message,
     address: String,
     is_plain: bool,
     /// Whether another bot would reach the person under another address.
