@@ -155,7 +155,8 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     let desk = Arc::new(desk);
     let desk = directory_http::routes(Arc::clone(&desk)).merge(routing::http::routes(desk));
     let frame = web::frame(ctx.clock.clone(), zone);
-    let web = Web { common: common.clone(), door, claimer: claimer.clone() };
+    let mutes = people.office.mutes.clone();
+    let web = Web { common: common.clone(), door, claimer: claimer.clone(), mutes };
     let web = web::routes(Arc::new(web), &frame);
     let listen = config.listen;
     let started_at = common.clock.now();

@@ -22,6 +22,9 @@ use crate::texts::TextConfig;
 
 /// The longest name of a receiver in bytes; it is part of keys in the store.
 pub(crate) const RECEIVER_NAME_BYTES_MAX: usize = 40;
+/// How long text messages and mails of low priority gather, as in Open-Falcon.
+const MERGE_LOW_FOR: Duration = Duration::from_secs(300);
+const MERGE_LOW_MAX: Duration = Duration::from_secs(3600);
 /// How many receivers there may be.
 pub(crate) const RECEIVERS_MAX: usize = 256;
 /// How many bots a receiver may have.
@@ -250,6 +253,11 @@ pub struct ReceiverConfig {
     /// Templates for the texts of the bots; what has none keeps the built-in words.
     #[serde(default)]
     pub texts: Vec<TextConfig>,
+    /// How long messages of low priority (P3 and below) gather, to go as one by priority, state and name of the alert, as
+    /// `5m`, an hour at most; `0s` for not at all. Empty means 5 minutes where all bots send text messages or mails, and not
+    /// at all elsewhere.
+    #[serde(default)]
+    pub merge_low_for: String,
 }
 
 /// An address that may hold a token: `Debug` and `Serialize` show scheme and host only.
@@ -488,10 +496,28 @@ impl ReceiverConfig {
         if self.timeout.is_zero() || self.timeout > Duration::from_secs(300) {
             add("timeout", "must be between 1ms and 5m".to_owned());
         }
+        match model::parse_duration(&self.merge_low_for) {
+            Err(fault) if !self.merge_low_for.is_empty() => add("merge_low_for", fault.to_string()),
+            Ok(span) if span > MERGE_LOW_MAX => add("merge_low_for", "more than 1h".to_owned()),
+            _ => {}
+        }
         if self.concurrency == 0 || self.concurrency > 256 {
             add("concurrency", "must be between 1 and 256".to_owned());
         }
         faults
+    }
+
+    /// How long messages of low priority gather.
+    pub(crate) fn merge_low_for(&self) -> Duration {
+        let is_slow_reading = |bot: &BotConfig| match bot.spec.family() {
+            "mail" => true,
+            "phone" => !bot.spec.rings(),
+            _ => false,
+        };
+        let is_usual = !self.bots.is_empty() && self.bots.iter().all(is_slow_reading);
+        let usual = if is_usual { MERGE_LOW_FOR } else { Duration::ZERO };
+        // What cannot be read was refused as a fault.
+        model::parse_duration(&self.merge_low_for).unwrap_or(usual)
     }
 }
 

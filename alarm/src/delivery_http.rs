@@ -18,8 +18,10 @@ use wire::silence::GettableSilence;
 use crate::incident;
 use crate::mute_http::{Refusal, may};
 use crate::notification::Notification;
-use crate::notify::Answer;
+use crate::notify::gather::{GATHERED, QUIET_HOURS};
+use crate::notify::{Answer, Receiver, Way};
 use crate::people::People;
+use crate::plan::Plan;
 
 /// Messages in one answer.
 const LISTED_MAX: u32 = 500;
@@ -125,6 +127,10 @@ fn why(row: &MessageRow) -> String {
         Stage::Digested => format!("{who} was told at {when}, as a part of a digest"),
         Stage::Muted => format!("{who} was not told: {}", row.detail),
         Stage::Failed => format!("{who} was not told, it has finally failed at {when} ({reason})"),
+        Stage::Waiting if [QUIET_HOURS, GATHERED].contains(&row.code.as_str()) => {
+            let next = row.next_at.rfc3339();
+            format!("{who} was not told yet: {}; all of it goes as one at {next}", row.detail)
+        }
         Stage::Waiting => format!("{who} is being told ({reason})"),
         Stage::Parked => {
             format!("{who} could not be told yet ({reason}); next at {}", row.next_at.rfc3339())
@@ -201,19 +207,17 @@ impl People {
 }
 
 impl People {
-    /// Posts a test to a webhook once, and tells what came back; `None` when there is no such receiver.
-    async fn test_webhook(&self, name: &str) -> Option<Value> {
-        let plan = self.office.common.plans.borrow().clone();
-        let receiver = plan.integration(name)?;
+    /// Posts a test to a webhook once, and tells what came back.
+    async fn test_webhook(&self, name: &str, plan: &Plan, receiver: &Receiver) -> Value {
         let now = self.now();
         let url = &self.office.common.config.external_url;
         let notification = Notification::test(plan.receiver_of(name).unwrap_or(name), url, now);
         let answer = receiver.send(&self.office, notification).await;
         let is_sent = matches!(answer, Answer::Accepted { .. });
-        Some(json!({
+        json!({
             "messages": [],
             "answer": { "sent": is_sent, "code": answer.code(), "text": answer.detail() },
-        }))
+        })
     }
 }
 
@@ -223,13 +227,16 @@ async fn test(
     headers: HeaderMap,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
     may(&people, &headers)?;
-    let Some(team) = people.office.team(&name) else {
-        let answer = people.test_webhook(&name).await.ok_or_else(|| {
-            Refusal::new(StatusCode::NOT_FOUND, "there is no receiver of that name")
-        })?;
+    // As it is set now: it may have had bots, which still send what was stored for them.
+    let plan = Arc::clone(&people.office.common.plans.borrow());
+    let receiver = plan
+        .integration(&name)
+        .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "there is no receiver of that name"))?;
+    let Way::Bots(team) = &receiver.way else {
+        let answer = people.test_webhook(&name, &plan, receiver).await;
         return Ok((StatusCode::OK, Json(answer)));
     };
-    let ids = people.office.test(&team).await.map_err(|error| {
+    let ids = people.office.test(team).await.map_err(|error| {
         tracing::error!(error = format!("{error:#}"), "cannot test a receiver");
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer; ask again")
     })?;

@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use model::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::quiet::{self, QuietConfig};
 use crate::rotation::{self, Rotation, RotationConfig, Shift, StandIn};
 
 /// How many users there may be.
@@ -40,6 +41,9 @@ pub struct UserConfig {
     /// The time zone of moments in messages, an IANA name; empty for that of alarm.
     #[serde(default)]
     pub time_zone: String,
+    /// When what is not urgent waits for the person, at most twenty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quiet: Vec<QuietConfig>,
 }
 
 /// A team, as the settings and the API write it.
@@ -214,6 +218,21 @@ impl Directory {
         self.accounts.get(&format!("{kind}:{id}"))?.as_deref()
     }
 
+    /// Until when a message of this priority waits for somebody; `None` when it does not. `zone` is for those who have
+    /// none of their own.
+    pub(crate) fn quiet_until(
+        &self,
+        user: &str,
+        priority: u8,
+        zone: &TimeZone,
+        at: Timestamp,
+    ) -> Option<Timestamp> {
+        let config = &self.users.get(user).filter(|user| !user.config.quiet.is_empty())?.config;
+        let own = Some(&config.time_zone).filter(|name| !name.is_empty());
+        let own = own.and_then(|name| TimeZone::get(name).ok());
+        quiet::holds(&config.quiet, priority, own.as_ref().unwrap_or(zone), at)
+    }
+
     /// How many stand-ins there are.
     pub(crate) fn stand_ins(&self) -> usize {
         self.teams.values().map(|team| team.stand_ins.len()).sum()
@@ -262,6 +281,7 @@ impl UserConfig {
             let fault = format!("{:?} is not a time zone of this system", self.time_zone);
             faults.push(("time_zone".to_owned(), fault));
         }
+        faults.extend(quiet::faults(&self.quiet));
         faults
     }
 }
@@ -319,6 +339,7 @@ pub(crate) mod tests {
             addresses: addresses.iter().map(pair).collect(),
             language: None,
             time_zone: String::new(),
+            quiet: Vec::new(),
         }
     }
 

@@ -302,6 +302,7 @@ fn ticket_of(flush: Flush, plan: &Plan, now: Timestamp) -> NewTicket {
         group,
         group_key,
         labels,
+        route_labels: leaf.options.labels.clone(),
         alerts,
         left_out,
         is_repeat,

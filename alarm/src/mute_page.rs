@@ -45,11 +45,12 @@ struct MutePage {
     page: Page,
 }
 
+/// A length that a form offers.
 #[derive(Debug)]
-struct Length {
-    seconds: u64,
-    label: String,
-    is_chosen: bool,
+pub(crate) struct Length {
+    pub(crate) seconds: u64,
+    pub(crate) label: String,
+    pub(crate) is_chosen: bool,
 }
 
 async fn show(
@@ -197,7 +198,8 @@ fn used_name(link: &MuteLink) -> String {
     format!("link:{}", link.id)
 }
 
-fn lengths(page: &Page, chosen: u64) -> Vec<Length> {
+/// The lengths that forms offer, with the one that is chosen to begin with.
+pub(crate) fn lengths(page: &Page, chosen: u64) -> Vec<Length> {
     let length = |seconds| {
         let label = page.span(Duration::from_secs(seconds));
         Length { seconds, label, is_chosen: seconds == chosen }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::{Alert, Labels, Timestamp};
-use wire::alert::FiringStatus;
+use wire::alert::{FiringStatus, NotificationReason};
 
 /// One message to one receiver, decided and complete.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +19,10 @@ pub(crate) struct Notification {
     pub(crate) group_labels: Labels,
     /// Of the whole group: firing while anything in it fires, even if only ends are in `alerts`.
     pub(crate) status: FiringStatus,
+    /// Why it is sent.
+    pub(crate) reason: NotificationReason,
+    /// Labels of the route that the alerts took.
+    pub(crate) route_labels: Labels,
     /// What is told. Firing ones end after `at`.
     pub(crate) alerts: Vec<Alert>,
     /// Alerts of the group that fire, were told before and are not told again in this message.
@@ -50,6 +54,8 @@ impl Notification {
             group_key: "{}:{alertname=\"SakerTest\"}".to_owned(),
             group_labels: alert.labels.only(&["alertname"]),
             status: FiringStatus::Firing,
+            reason: NotificationReason::First,
+            route_labels: Labels::empty(),
             alerts: vec![alert],
             left_out: 0,
             external_url: external_url.to_owned(),
@@ -113,6 +119,8 @@ pub(crate) mod tests {
             group_key: "{}:{}".to_owned(),
             group_labels: Labels::empty(),
             status: FiringStatus::Firing,
+            reason: NotificationReason::First,
+            route_labels: Labels::empty(),
             alerts,
             left_out: 0,
             external_url: "http://alarm".to_owned(),

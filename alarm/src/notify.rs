@@ -5,6 +5,7 @@ mod alertmanager;
 pub(crate) mod buttons;
 mod desk;
 pub(crate) mod failed;
+pub(crate) mod gather;
 pub(crate) mod messages;
 pub(crate) mod office;
 mod own_words;

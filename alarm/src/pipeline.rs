@@ -254,6 +254,7 @@ pub(crate) mod tests {
             concurrency: 1,
             dry_run: false,
             texts: Vec::new(),
+            merge_low_for: String::new(),
         };
         let library = std::sync::Arc::new(template::alertmanager::library());
         Receiver::from_config(&config, &library).unwrap()

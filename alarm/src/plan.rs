@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use db::alerts::{DeliveryResult, StoredAlert, Told};
-use model::{Fingerprint, Timestamp};
+use model::{Fingerprint, Labels, Timestamp};
 use serde_json::{Value, json};
 use template::Library;
 
@@ -23,6 +23,7 @@ use crate::notify::{Receiver, Way};
 use crate::pipeline::Reason;
 use crate::recipients::Recipient;
 use crate::route::{GroupBy, Options, Repeat, Route, Tree};
+use crate::route_labels;
 use crate::routing::secrets;
 use crate::texts::{self, files};
 use crate::times::Interval;
@@ -140,6 +141,7 @@ impl Plan {
                 interval_max: config.repeat_interval,
             },
             whole_group: false,
+            labels: Labels::empty(),
         };
         let route = |matchers, receiver, routes| Route {
             matchers,
@@ -184,6 +186,8 @@ impl Plan {
         }
         warnings.extend(library.missing().iter().map(ToString::to_string));
         let library = Arc::new(library);
+        let wrong = route_labels::faults(&route, &library);
+        faults.extend(wrong.into_iter().map(|message| Fault { line: 0, message }));
         let names: Vec<String> = receivers.iter().map(|receiver| receiver.name.clone()).collect();
         for receiver in receivers {
             warnings.extend(unused_keys(&receiver));

@@ -29,6 +29,9 @@ pub(crate) struct Ticket {
     pub(crate) group_key: String,
     /// The labels of the group.
     pub(crate) labels: Labels,
+    /// The labels of the route; values may be templates.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub(crate) route_labels: Labels,
     /// The alerts to look at.
     pub(crate) alerts: Vec<Fingerprint>,
     /// Alerts of the group that fire and are not among them.
@@ -314,6 +317,7 @@ mod tests {
             group: 1,
             group_key: String::new(),
             labels: Labels::empty(),
+            route_labels: Labels::empty(),
             alerts: Vec::new(),
             left_out: 0,
             is_repeat: false,

@@ -75,6 +75,8 @@ pub(crate) struct Options {
     pub(crate) repeat: Repeat,
     /// Whether every message has all alerts of the group, or only those with news.
     pub(crate) whole_group: bool,
+    /// What messages say beside the labels of the alerts; values may be templates.
+    pub(crate) labels: Labels,
 }
 
 /// Who else is told when nobody took an alert.
@@ -245,6 +247,7 @@ pub(crate) mod tests {
             group_interval: 5 * MINUTE,
             repeat: Repeat { interval: 240 * MINUTE, factor: 1.0, interval_max: 240 * MINUTE },
             whole_group: false,
+            labels: Labels::empty(),
         }
     }
 

@@ -4,6 +4,7 @@
 mod desk;
 mod look;
 mod outcome;
+mod reason;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +13,11 @@ use daemon::Stop;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
-use self::desk::{Desk, Reach, Ready, Settled};
+use self::desk::{Desk, Reach, Ready, Settled, Turn};
 use crate::app::Common;
+use crate::notify::Way;
 use crate::notify::office::Office;
 use crate::plan::Plan;
 use crate::queue::{Queue, Ticket};
@@ -77,12 +79,7 @@ impl Teller {
                 (is_taking, may_take) = (true, false);
                 under_way.push(self.take(free, plan.clone()).boxed());
             }
-            while desk.sending < concurrency
-                && let Some(ready) = desk.next_ready()
-            {
-                desk.sending += 1;
-                under_way.push(self.send(ready, plan.clone()).boxed());
-            }
+            let held_until = self.send_ready(&mut desk, &under_way, &plan);
             let begin = desk.next_look();
             if !begin.is_empty() {
                 under_way.push(self.look(begin, plan.clone()).boxed());
@@ -102,12 +99,33 @@ impl Teller {
                     }
                     self.follow(step, &mut desk, &mut is_taking, &mut may_take);
                 }
+                () = sleep_until(held_until.unwrap_or_else(Instant::now)), if held_until.is_some() => {}
                 () = self.queue.rung() => may_take = true,
                 () = &mut poll => {
                     poll.set(self.common.clock.sleep(POLL_INTERVAL));
                     may_take = true;
                 }
                 () = &mut stop_requested, if under_way.is_empty() => return,
+            }
+        }
+    }
+
+    /// Starts what may leave; answers when more may, if time alone holds it up.
+    fn send_ready<'a>(
+        &'a self,
+        desk: &mut Desk,
+        under_way: &FuturesUnordered<BoxFuture<'a, Step>>,
+        plan: &Arc<Plan>,
+    ) -> Option<Instant> {
+        let receiver = plan.integration(&self.key);
+        let concurrency = receiver.map_or(1, |receiver| receiver.concurrency);
+        // What is stored for bots under its key is the same the second time.
+        let is_repeat_heard = receiver.is_some_and(|one| matches!(one.way, Way::Webhook(_)));
+        loop {
+            match desk.next_turn(concurrency, is_repeat_heard, Instant::now()) {
+                Turn::Send(ready) => under_way.push(self.send(ready, Arc::clone(plan)).boxed()),
+                Turn::Wait(until) => return Some(until),
+                Turn::Idle => return None,
             }
         }
     }

@@ -188,7 +188,7 @@ impl Texts {
             ..Written::default()
         };
         let mut render = |template: &Template, escape: Option<Escape>| {
-            let text = template.render(data, &own(occasion.at), &LIMITS, escape);
+            let text = template.render(data, &own(occasion.at, data), &LIMITS, escape);
             text.map_err(|fault| written.fault = fault.to_string()).ok()
         };
         let title = fitting.iter().find_map(|entry| entry.title.as_ref());

@@ -5,10 +5,12 @@ mod alerts;
 mod case;
 mod claim;
 mod filter;
+mod mute;
 mod noise;
 mod person;
 mod roster;
 mod routing;
+mod several;
 mod silence;
 mod silence_form;
 mod silences;
@@ -29,6 +31,7 @@ use jiff::tz::TimeZone;
 
 use crate::app::Common;
 use crate::claiming::Claimer;
+use crate::mutes::MuteBook;
 use text::WORDS;
 
 const MENU: &[(&str, &str)] = &[
@@ -46,6 +49,7 @@ pub(crate) struct Web {
     pub(crate) common: Common,
     pub(crate) door: Arc<Door>,
     pub(crate) claimer: Claimer,
+    pub(crate) mutes: MuteBook,
 }
 
 /// What all pages of alarm have around them.
@@ -56,14 +60,16 @@ pub(crate) fn frame(clock: Clock, zone: TimeZone) -> Frame {
 /// The routes of the web view.
 pub(crate) fn routes(web: Arc<Web>, frame: &Frame) -> Router {
     let pages = Router::new()
-        .route("/alerts", get(alerts::page))
+        .route("/alerts", get(several::list))
         .route("/alerts.json", get(alerts::json))
+        .route("/alerts/act", post(several::act))
         .route("/alerts/{fingerprint}", get(case::page))
         .route("/noise", get(noise::page))
         .route("/routing", get(routing::page))
         .route("/templates", get(templates::page))
         .route("/templates/{name}", get(template::page).post(template::save))
         .route("/alerts/{fingerprint}/claims", post(claim::change))
+        .route("/alerts/{fingerprint}/mutes", post(mute::change))
         .route("/silences", get(silences::page))
         .route("/silences/new", get(silence::new_page))
         .route("/silences/save", post(silence::save))

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use model::{MatchOp, Matcher};
+use model::{Labels, MatchOp, Matcher};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
@@ -18,6 +18,9 @@ const GROUP_INTERVAL: Duration = Duration::from_secs(300);
 const REPEAT_INTERVAL: Duration = Duration::from_secs(4 * 3600);
 /// Deeper trees are refused: each level is a call deep.
 const DEPTH_MAX: usize = 64;
+/// Labels of a route at most, those of its parents included.
+const LABELS_MAX: usize = 64;
+const LABEL_BYTES_MAX: usize = 4 << 10;
 
 type Texts = BTreeMap<String, String>;
 
@@ -114,6 +117,7 @@ impl Reader {
             group_interval: GROUP_INTERVAL,
             repeat: Repeat { interval: REPEAT_INTERVAL, factor: 1.0, interval_max: Duration::MAX },
             whole_group: false,
+            labels: Labels::empty(),
         };
         self.route(spec, &defaults, known, 0)
     }
@@ -134,9 +138,6 @@ impl Reader {
             ["match", "match_re", "matchers"],
             (spec.equal, spec.match_re, spec.matchers),
         );
-        if spec.labels.is_some() {
-            self.warnings.push(format!("line {line}: labels of a route are read and not used"));
-        }
         let escalations = spec.escalations.unwrap_or_default();
         let escalations = escalations
             .into_iter()
@@ -217,7 +218,29 @@ impl Reader {
             group_interval,
             repeat: Repeat { interval, factor, interval_max: most },
             whole_group: spec.whole_group.unwrap_or(parent.whole_group),
+            labels: self.labels(line, spec.labels.as_ref(), &parent.labels),
         }
+    }
+
+    /// Those of the parent, with what the child says put over them.
+    fn labels(&mut self, line: u64, own: Option<&Texts>, parent: &Labels) -> Labels {
+        let Some(own) = own else { return parent.clone() };
+        let mut labels = parent.edit();
+        for (name, value) in own {
+            if name.is_empty() || value.len() > LABEL_BYTES_MAX {
+                let most = format!("and a value of {LABEL_BYTES_MAX} bytes at most");
+                self.fault(line, format!("labels: {name:?} needs a name {most}"));
+            }
+            labels.set(name, value);
+        }
+        let labels = labels.build();
+        if labels.iter().count() > LABELS_MAX {
+            self.fault(
+                line,
+                format!("labels: more than {LABELS_MAX}, the inherited ones included"),
+            );
+        }
+        labels
     }
 
     fn group_by(&mut self, line: u64, names: Option<&[String]>, parent: &GroupBy) -> GroupBy {

@@ -62,6 +62,8 @@ pub(super) fn way(
         envelope: String::new(),
         timeout,
         concurrency: CONCURRENCY,
+        // How long these wait for each other is for the routes of the file to say.
+        merge_low_for: Duration::ZERO,
         texts,
     })))
 }

@@ -1,20 +1,25 @@
 //! Which messages go out now, by which bot, one by one or as a digest. Pure.
 
+#[cfg(test)]
+mod storms;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use channels::mute::Subject;
 use channels::next::{Choice, Plan, Progress, Step};
+use channels::pace::Pace;
 use channels::window::Window;
 use channels::{Answer, Fault, Limits, Message, Spec, Urgency, Whose};
 use db::messages::{MessageRow, Stage};
 use model::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::gather;
 use crate::texts::Written;
 
 /// Messages in one digest.
-const DIGEST_MAX: usize = 500;
+pub(super) const DIGEST_MAX: usize = 500;
 /// An urgent message that waited so long takes its like along.
 const URGENT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -71,6 +76,11 @@ impl Item {
         let body: Body = serde_json::from_str(&row.body).ok()?;
         let progress = serde_json::from_str(&row.progress).ok()?;
         Some(Self { row, body, progress })
+    }
+
+    /// Whether this bot may try it in this round.
+    pub(super) fn takes(&self, bot: usize) -> bool {
+        !self.progress.gone.contains(&bot) && !self.progress.tried.contains(&bot)
     }
 
     fn urgency(&self) -> Urgency {
@@ -182,6 +192,11 @@ impl Desk {
         self.items.values().filter(is_due)
     }
 
+    /// Messages whose time has not come.
+    pub(super) fn waiting(&self, now: Timestamp) -> impl Iterator<Item = &Item> {
+        self.items.values().filter(move |item| item.row.next_at > now)
+    }
+
     /// The next thing to do. Urgent messages come first, and one recipient never waits for another.
     pub(crate) fn next(
         &self,
@@ -195,18 +210,23 @@ impl Desk {
                 soonest = soonest.min(item.row.next_at);
             }
         }
-        let mut groups: BTreeMap<(Urgency, &str), Vec<&Item>> = BTreeMap::new();
-        for item in self.due(now) {
-            groups.entry((item.urgency(), item.body.address.as_str())).or_default().push(item);
-        }
-        for ((urgency, _), due) in groups {
+        for due in self.groups(now) {
+            let urgency = due[0].urgency();
             let ready = ready(bots, windows, urgency, &due);
+            let mut paces = Paces { bots, windows, now, known: None };
             // One that waits for the end of its round must not hold up those behind it.
             for (position, head) in due.iter().enumerate() {
                 match head.progress.choose(&ready, now) {
                     Choice::Try(bot) => {
+                        let pace = paces.of(head, bot);
+                        if pace.at_once == 0 {
+                            soonest = soonest.min(pace.next_at);
+                            continue;
+                        }
                         let behind = &due[position..];
-                        let ids = if bots[bot].rings || merges(behind, bots, windows, now) {
+                        let ids = if let Some(ids) = gather::together(head, behind, bot) {
+                            ids
+                        } else if bots[bot].rings || merges(behind, bots, windows, pace, now) {
                             digest(behind, bot)
                         } else {
                             vec![head.row.id.clone()]
@@ -219,6 +239,54 @@ impl Desk {
             }
         }
         Action::Wait(soonest)
+    }
+
+    /// What is due to each recipient, urgent messages apart; who waits for the most important one, and for the
+    /// longest, is first.
+    fn groups(&self, now: Timestamp) -> Vec<Vec<&Item>> {
+        let mut places: HashMap<(Urgency, &str), usize> = HashMap::new();
+        let mut groups: Vec<Vec<&Item>> = Vec::new();
+        for item in self.due(now) {
+            let key = (item.urgency(), item.body.address.as_str());
+            let place = *places.entry(key).or_insert(groups.len());
+            match groups.get_mut(place) {
+                Some(group) => group.push(item),
+                None => groups.push(vec![item]),
+            }
+        }
+        groups.sort_by_key(|group| group[0].urgency());
+        groups
+    }
+}
+
+/// At what pace urgent messages go. Asked for each, found once for those to whom the same bots are open.
+struct Paces<'a> {
+    bots: &'a [BotView],
+    windows: &'a HashMap<String, Window>,
+    now: Timestamp,
+    known: Option<(&'a [usize], Pace)>,
+}
+
+impl<'a> Paces<'a> {
+    fn of(&mut self, item: &'a Item, bot: usize) -> Pace {
+        let progress = &item.progress;
+        // One that a bot did not take goes to the next at once, and a phone rings at the pace of its person.
+        if item.urgency() == Urgency::Normal || progress.attempts > 0 || self.bots[bot].rings {
+            return Pace::FREE;
+        }
+        if let Some((gone, pace)) = self.known
+            && gone == progress.gone
+        {
+            return pace;
+        }
+        let none = Window::default();
+        let open = |(at, bot): &(usize, &BotView)| !bot.rings && !progress.gone.contains(at);
+        let open = self.bots.iter().enumerate().filter(open);
+        let windows =
+            open.map(|(_, bot)| (self.windows.get(&bot.account).unwrap_or(&none), bot.limits));
+        let pace = Pace::of(windows, self.now);
+        self.known = Some((&progress.gone, pace));
+        pace
     }
 }
 
@@ -240,11 +308,12 @@ fn ready(
 }
 
 /// Whether messages go as one: when the bots cannot take them one by one within a minute, and urgent ones when
-/// the first of them has waited for long.
+/// the next would have to wait or the first has waited for long.
 fn merges(
     due: &[&Item],
     bots: &[BotView],
     windows: &HashMap<String, Window>,
+    pace: Pace,
     now: Timestamp,
 ) -> bool {
     let Some(first) = due.first().filter(|_| due.len() > 1) else { return false };
@@ -256,14 +325,17 @@ fn merges(
     let room = room.fold(0_usize, usize::saturating_add);
     match urgency {
         Urgency::Normal => due.len() > room,
-        Urgency::Urgent => room < usize::MAX && now.since(first.row.created_at) >= URGENT_PATIENCE,
+        Urgency::Urgent if room == usize::MAX => false,
+        Urgency::Urgent => pace.at_once == 1 || now.since(first.row.created_at) >= URGENT_PATIENCE,
     }
 }
 
 fn digest(due: &[&Item], bot: usize) -> Vec<String> {
-    let takes =
-        |item: &&&Item| !item.progress.gone.contains(&bot) && !item.progress.tried.contains(&bot);
-    due.iter().filter(takes).take(DIGEST_MAX).map(|item| item.row.id.clone()).collect()
+    due.iter()
+        .filter(|item| item.takes(bot))
+        .take(DIGEST_MAX)
+        .map(|item| item.row.id.clone())
+        .collect()
 }
 
 #[cfg(test)]
@@ -397,6 +469,42 @@ pub(crate) mod tests {
         assert!(matches!(first, Action::Send { ids, .. } if ids.len() == 1));
         let later = desk.next(&bots(ROBOT), &HashMap::new(), NOW.plus(URGENT_PATIENCE));
         assert!(matches!(later, Action::Send { ids, .. } if ids.len() == 100));
+    }
+
+    #[test]
+    fn an_urgent_message_that_the_next_would_have_to_wait_behind_takes_it_along() {
+        let (mut desk, bots, mut windows) =
+            (desk(100, Urgency::Urgent), bots(ROBOT), HashMap::new());
+        let mut sizes = Vec::new();
+        while let Action::Send { bot, ids } = desk.next(&bots, &windows, NOW) {
+            desk.mark_busy(&ids);
+            let window: &mut Window = windows.entry(bots[bot].account.clone()).or_default();
+            window.take(ROBOT, NOW);
+            sizes.push(ids.len());
+        }
+        assert_eq!(sizes, [vec![1; 30], vec![70]].concat());
+        desk.add(item("late", Urgency::Urgent, "", NOW));
+        let next_at = NOW.plus(Duration::from_millis(10_167));
+        assert_eq!(desk.next(&bots, &windows, NOW), Action::Wait(next_at));
+        let late = Action::Send { bot: 1, ids: vec!["late".to_owned()] };
+        assert_eq!(desk.next(&bots, &windows, next_at), late);
+        // What a bot failed to send goes to the next one at once.
+        let mut failed = desk.take("late").unwrap();
+        failed.progress.attempts = 1;
+        failed.progress.tried.push(0);
+        desk.add(failed);
+        assert_eq!(desk.next(&bots, &windows, NOW), late);
+    }
+
+    #[test]
+    fn of_urgent_messages_to_several_whoever_waits_for_the_longest_is_first() {
+        let mut desk = Desk::default();
+        for (id, address, after) in [("1", "zoe", 0), ("2", "ann", 1), ("3", "ann", 2)] {
+            desk.add(item(id, Urgency::Urgent, address, NOW.plus(Duration::from_secs(after))));
+        }
+        let now = NOW.plus(Duration::from_secs(2));
+        let action = desk.next(&bots(ROBOT), &HashMap::new(), now);
+        assert_eq!(action, Action::Send { bot: 0, ids: vec!["1".to_owned()] });
     }
 
     #[test]

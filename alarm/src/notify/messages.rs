@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::gather::{GATHERED, QUIET_HOURS, Wait};
 use super::office::Team;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -37,6 +38,11 @@ pub(crate) struct ReceiverLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ResultLabel {
     result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ReasonLabel {
+    reason: &'static str,
 }
 
 /// What became of a message that was to be drawn anew.
@@ -72,6 +78,7 @@ pub(crate) struct Metrics {
     failed_templates: Family<ReceiverLabel, Counter>,
     reminders: Family<ResultLabel, Counter>,
     redraws: Family<ResultLabel, Counter>,
+    held: Family<ReasonLabel, Counter>,
     /// Mutes that hold.
     pub(crate) mutes: Gauge,
     /// Calls that nobody took.
@@ -127,6 +134,14 @@ impl Metrics {
         for act in [ClaimAct::Reminded, ClaimAct::Unreached] {
             drop(metrics.reminders.get_or_create(&ResultLabel { result: act.as_str() }));
         }
+        registry.register(
+            "alarm_held_messages",
+            "Messages that wait for others of low priority, or for the end of somebody's quiet hours",
+            metrics.held.clone(),
+        );
+        for reason in [GATHERED, QUIET_HOURS] {
+            drop(metrics.held.get_or_create(&ReasonLabel { reason }));
+        }
         for redraw in Redraw::ALL {
             drop(metrics.redraws.get_or_create(&ResultLabel { result: redraw.as_str() }));
         }
@@ -175,6 +190,13 @@ impl Metrics {
 
     pub(crate) fn reminded(&self, act: ClaimAct) {
         self.reminders.get_or_create(&ResultLabel { result: act.as_str() }).inc();
+    }
+
+    /// A message waits; `None` for one that need not any more.
+    pub(super) fn held(&self, wait: Option<&Wait>) {
+        if let Some(wait) = wait {
+            self.held.get_or_create(&ReasonLabel { reason: wait.code }).inc();
+        }
     }
 
     pub(crate) fn redrawn(&self, redraw: Redraw) {

@@ -1,5 +1,7 @@
-//! Where notifications become messages to recipients. A message is in the store before [`Office::submit`]
-//! answers; the senders do the rest.
+//! What the senders of all receivers share: who works for which receiver, what each bot sent of late, and how a
+//! notification becomes messages. A message is in the store before [`Office::submit`] answers; the senders do the rest.
+
+pub(crate) mod drafts;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,31 +9,22 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use channels::link::LinkKeys;
-use channels::mute::Subject;
-use channels::next::Progress;
 use channels::window::Window;
-use channels::{Access, Answer, Kind, Language, Message, Spec, Urgency, compose, sign};
+use channels::{Access, Answer, Language, Spec};
 use daemon::Poster;
-use db::messages::{MessageRow, Stage};
 use jiff::tz::TimeZone;
-use model::{Fingerprint, Timestamp};
+use model::Timestamp;
 use reqwest::Client;
 use template::Library;
 use tokio::sync::{Notify, mpsc};
-use wire::alert::WebhookMessage;
 
-use super::addressees::Addressee;
-use super::buttons::About;
-use super::desk::Body;
 use super::messages::Metrics;
-use super::own_words::failed_templates;
 use super::transport;
 use crate::app::Common;
 use crate::config::{BotConfig, ReceiverConfig};
 use crate::mutes::MuteBook;
-use crate::notification::Notification;
 use crate::recipients::Recipient;
-use crate::texts::{Texts, Written};
+use crate::texts::Texts;
 
 const COUNT_INTERVAL: Duration = Duration::from_secs(10);
 const ROUNDS_PER_CLEANING: u32 = 60;
@@ -72,6 +65,8 @@ pub(crate) struct Team {
     pub(crate) envelope: String,
     pub(crate) timeout: Duration,
     pub(crate) concurrency: usize,
+    /// How long what is of low priority gathers; nothing for not at all.
+    pub(crate) merge_low_for: Duration,
     /// Operators' templates.
     pub(crate) texts: Texts,
 }
@@ -105,6 +100,7 @@ impl Team {
             envelope: config.envelope.clone(),
             timeout: config.timeout,
             concurrency: at_once(config),
+            merge_low_for: config.merge_low_for(),
             texts,
         })
     }
@@ -298,142 +294,6 @@ impl Office {
         self.keep_token(&bot.account, Some(access), now);
         Ok(token)
     }
-
-    /// Stores the messages that a notification becomes. When it answers they are in the store, and submitting the
-    /// same notification again changes nothing.
-    pub(crate) async fn submit(
-        &self,
-        team: &Arc<Team>,
-        notification: &Notification,
-    ) -> anyhow::Result<()> {
-        let group = group(notification);
-        let alerts: Vec<Fingerprint> =
-            notification.alerts.iter().map(model::Alert::fingerprint).collect();
-        let firing: Vec<Fingerprint> =
-            notification.firing().map(model::Alert::fingerprint).collect();
-        let thread = short_hash(&notification.group_key, &team.receiver);
-        let subject = compose::subject(&group);
-        // A phone rings for problems only.
-        let is_end = group.status == wire::alert::FiringStatus::Resolved;
-        if is_end && team.bots.iter().all(|bot| bot.spec.rings()) {
-            return Ok(());
-        }
-        let about = About { thread: &thread, subject: subject.as_ref(), firing: &firing };
-        let urgency = if notification.priority == 0 { Urgency::Urgent } else { Urgency::Normal };
-        let (mut rows, mut attempts) = (Vec::new(), Vec::new());
-        let to = self.addressees(team, Some((notification, &thread)), notification.at).await?;
-        for to in to {
-            let buttons = self.buttons(team, &to, about).await?;
-            let key = short_hash(&notification.key, &format!("{}|{}", team.receiver, to.user));
-            let frame = frame(team, &to, (&key, &thread), urgency);
-            let written = self.written(team, &group, &to, notification.at);
-            attempts.extend(failed_templates(&key, &written, notification.at));
-            let message = compose::message(frame, group.clone(), buttons);
-            let place = (notification.priority, notification.at);
-            rows.push(row(team, to, (message, written), subject.clone(), place)?);
-        }
-        self.common.db.messages().add(&rows, &alerts).await?;
-        self.note_failed_templates(&attempts).await;
-        self.employ(team).notify_one();
-        Ok(())
-    }
-
-    /// Stores a test of a receiver; answers with the ids of the messages.
-    pub(crate) async fn test(&self, team: &Arc<Team>) -> anyhow::Result<Vec<String>> {
-        let now = self.common.clock.now();
-        let (mut rows, mut attempts) = (Vec::new(), Vec::new());
-        for to in self.addressees(team, None, now).await? {
-            let key = short_hash(&uuid::Uuid::new_v4().to_string(), "test");
-            let frame = frame(team, &to, (&key, &key), Urgency::Urgent);
-            let message =
-                compose::test(frame, &team.receiver, &self.common.config.external_url, now);
-            let mut written = self.written(team, &message.group, &to, now);
-            // Nobody shall take it for an alert.
-            let word = message.title.as_str();
-            for title in written.iter_mut().filter_map(|written| written.title.as_mut()) {
-                *title = format!("{word} {title}").trim_end().to_owned();
-            }
-            attempts.extend(failed_templates(&key, &written, now));
-            rows.push(row(team, to, (message, written), None, (0, now))?);
-        }
-        self.common.db.messages().add(&rows, &[]).await?;
-        self.note_failed_templates(&attempts).await;
-        self.employ(team).notify_one();
-        Ok(rows.into_iter().map(|row| row.id).collect())
-    }
-}
-
-fn group(notification: &Notification) -> WebhookMessage {
-    let mut group = WebhookMessage::new(
-        &notification.receiver,
-        &notification.group_key,
-        notification.group_labels.clone(),
-        &notification.external_url,
-        &notification.alerts,
-        notification.at,
-    );
-    group.truncated_alerts = notification.left_out;
-    // What is told counts here: a message with ends only is an end, also while others of the group fire.
-    group
-}
-
-/// What a message to somebody is made of besides the alerts.
-pub(super) fn frame<'a>(
-    team: &'a Team,
-    to: &'a Addressee,
-    (key, thread): (&'a str, &'a str),
-    urgency: Urgency,
-) -> compose::Frame<'a> {
-    compose::Frame {
-        key,
-        thread,
-        envelope: &team.envelope,
-        urgency,
-        language: to.language,
-        zone: &to.zone,
-        recipient: &to.user,
-    }
-}
-
-pub(super) fn row(
-    team: &Team,
-    to: Addressee,
-    (mut message, written): (Message, Vec<Written>),
-    subject: Option<Subject>,
-    (priority, now): (u8, Timestamp),
-) -> anyhow::Result<MessageRow> {
-    let kind = serde_json::to_value(message.kind)?;
-    let mut progress = Progress::default();
-    if message.kind == Kind::Resolved {
-        // It goes by the others.
-        progress.gone = (0..team.bots.len()).filter(|at| team.bots[*at].spec.rings()).collect();
-    }
-    message.mentions = to.mentions;
-    let (id, thread) = (message.key.clone(), message.thread.clone());
-    let body = Body { message, address: to.address, addresses: to.addresses, subject, written };
-    Ok(MessageRow {
-        id,
-        receiver: team.receiver.clone(),
-        recipient: to.user,
-        thread,
-        kind: kind.as_str().unwrap_or("").to_owned(),
-        urgency: priority,
-        stage: Stage::Waiting,
-        next_at: now,
-        created_at: now,
-        done_at: Timestamp(0),
-        code: String::new(),
-        detail: String::new(),
-        progress: serde_json::to_string(&progress)?,
-        body: serde_json::to_string(&body)?,
-    })
-}
-
-pub(super) fn short_hash(one: &str, other: &str) -> String {
-    sign::hex(sign::sha256(format!("{}|{one}|{other}", one.len()).as_bytes()))
-        .chars()
-        .take(40)
-        .collect()
 }
 
 /// Messages of a receiver that may be under way at a time. Slow bots take turns, so that a kill in the midst repeats one

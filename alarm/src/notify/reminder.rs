@@ -9,7 +9,8 @@ use wire::alert::WebhookMessage;
 use super::Way;
 use super::addressees::Addressee;
 use super::buttons::About;
-use super::office::{Office, Team, frame, row, short_hash};
+use super::office::drafts::{frame, row, short_hash};
+use super::office::{Office, Team};
 use crate::reminder::{Name, Occasion};
 
 /// Alerts that one reminder is linked to; it names ten and counts the rest.

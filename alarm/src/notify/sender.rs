@@ -1,12 +1,14 @@
 //! Sends the messages of a receiver. Of all instances one does so at a time, since the limits of a platform are
 //! counted in one place.
 
+mod attempt;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use channels::calls::Calls;
 use channels::next::{Plan, Step};
-use channels::{Answer, How, Kind, Message, Whose, compose};
+use channels::{Answer, Kind};
 use daemon::{Context, Stop};
 use db::messages::{AttemptRow, Stage};
 use futures_util::future::BoxFuture;
@@ -15,9 +17,10 @@ use futures_util::{FutureExt, StreamExt};
 use model::Timestamp;
 use tokio::sync::mpsc;
 
+use self::attempt::{Tried, attempt_row};
 use super::desk::{Action, BotView, Desk, Item, phone_of};
+use super::gather::Clerk;
 use super::office::{Bot, Desked, Office, Team};
-use super::transport;
 
 /// A dead instance's work goes on after so long.
 const LEASE: Duration = Duration::from_secs(10);
@@ -30,9 +33,6 @@ const ITEMS_MAX: u32 = 5_000;
 const LOOK_BACK: Duration = Duration::from_secs(61);
 /// Calls to a person within this time count.
 const CALLS_LOOK_BACK: Duration = Duration::from_secs(3_600);
-
-/// The result of an attempt whose answer did not come yet, or never came because the process was killed.
-const BEGUN: &str = "begun";
 
 /// Gives every team a sender, as long as the process runs.
 pub(crate) async fn run(office: Office, mut hired: mpsc::Receiver<Desked>, ctx: Context) {
@@ -50,15 +50,6 @@ struct Sender {
     views: Vec<BotView>,
     lease: String,
     owner: String,
-}
-
-/// What came of an attempt.
-struct Tried {
-    ids: Vec<String>,
-    bot: usize,
-    answer: Answer,
-    began_at: Timestamp,
-    took: Duration,
 }
 
 impl Sender {
@@ -106,6 +97,7 @@ impl Sender {
                     is_news = false;
                 }
                 self.leave_out_muted(&mut desk).await;
+                self.hold_back(&mut desk).await;
                 let next_at = self.start(&mut desk, &mut under_way).await;
                 wait = wait.min(next_at.since(self.now())).max(Duration::from_millis(5));
             }
@@ -135,8 +127,8 @@ impl Sender {
             return true;
         }
         let was_ours = *holds_until > now;
-        if !self.office.common.state.is_shared() {
-            // Nobody else has this store: the lease of a killed process is not waited for.
+        if self.office.common.is_alone {
+            // Nobody else can send: the lease of a killed process is not waited for.
             self.look_back(now).await;
             (*holds_until, *is_news) = (Timestamp::MAX, true);
             return true;
@@ -272,6 +264,22 @@ impl Sender {
         }
     }
 
+    /// What is not urgent waits for the end of quiet hours, also if the message was built before they were made.
+    async fn hold_back(&self, desk: &mut Desk) {
+        let (directory, now) = (self.office.common.directory.known(), self.now());
+        let clerk = Clerk { directory: &directory, zone: &self.office.zone, now };
+        let mut items = Vec::new();
+        for (id, wait) in clerk.changes(desk) {
+            let Some(mut item) = desk.take(&id) else { continue };
+            self.office.metrics.held(wait.as_ref());
+            item.wait(wait, now);
+            items.push(item);
+        }
+        if !items.is_empty() {
+            self.store(desk, items, &[]).await;
+        }
+    }
+
     /// Starts what can be started; answers when there may be more.
     async fn start<'a>(
         &'a self,
@@ -305,91 +313,13 @@ impl Sender {
                     desk.mark_busy(&ids);
                     let items: Vec<&Item> = ids.iter().filter_map(|id| desk.get(id)).collect();
                     let parcel = self.parceled(&self.team().bots[bot], &items, now);
+                    if let Ok(parcel) = &parcel {
+                        self.office.keep_list(&parcel.message, now).await;
+                    }
                     under_way.push(self.attempt(bot, ids, parcel, now).boxed());
                 }
             }
         }
-    }
-
-    /// The platform counts a message from the moment it has it. A process that is killed before the answer must
-    /// count it too, or the next one sends too fast.
-    async fn note_beginning(&self, bot: usize, ids: &[String], now: Timestamp) {
-        let is_limited = self.views[bot].limits.per_minute > 0;
-        let Some(first) = ids.first().filter(|_| is_limited) else { return };
-        let took = Duration::ZERO;
-        let bot = &self.team().bots[bot];
-        let attempt = AttemptRow { result: BEGUN.to_owned(), ..attempt_of(first, bot, now, took) };
-        if let Err(error) = self.office.common.db.messages().settle(&[], &[attempt]).await {
-            self.store_failed("note that a message is being sent", &daemon::error_chain(&error));
-        }
-    }
-
-    async fn attempt(
-        &self,
-        bot: usize,
-        ids: Vec<String>,
-        parcel: Result<Parceled, Answer>,
-        began_at: Timestamp,
-    ) -> Tried {
-        let stopwatch = tokio::time::Instant::now();
-        let answer = match parcel {
-            Ok(parcel) => self.send(&self.team().bots[bot], parcel).await,
-            Err(answer) => answer,
-        };
-        Tried { ids, bot, answer, began_at, took: stopwatch.elapsed() }
-    }
-
-    async fn send(&self, bot: &Bot, parcel: Parceled) -> Answer {
-        let channel = bot.spec.channel();
-        let token = match self.office.access(bot, self.team().timeout).await {
-            Ok(token) => token,
-            Err(answer) => return answer,
-        };
-        let how = How { now: self.now(), token: &token, is_plain: parcel.is_plain };
-        let answer = match channel.parcel(&parcel.message, &parcel.address, how) {
-            Ok(built) => {
-                let timeout = self.team().timeout;
-                transport::deliver(&self.office.http, &bot.spec, built, timeout).await
-            }
-            Err(fault) => Answer::Refused { fault, whose: Whose::Message },
-        };
-        match answer {
-            // The next bot has another address of the same person.
-            Answer::Refused { fault, whose: Whose::Recipient } if parcel.has_more_addresses => {
-                Answer::Refused { fault, whose: Whose::Bot }
-            }
-            answer => answer,
-        }
-    }
-
-    /// What a bot shall send; or what comes of it without an attempt.
-    fn parceled(&self, bot: &Bot, items: &[&Item], now: Timestamp) -> Result<Parceled, Answer> {
-        let Some(first) = items.first() else { return Err(nothing()) };
-        let mutes = self.office.mutes.known();
-        let is_called = |item: &Item, user: &str| match &item.body.subject {
-            Some(subject) => mutes.holding(user, subject, now).is_none(),
-            None => true,
-        };
-        let mut messages: Vec<Message> =
-            items.iter().map(|item| item.body.message_for(bot.spec.kind())).collect();
-        for (message, item) in messages.iter_mut().zip(items) {
-            // Who muted it after it was built is not called by name either.
-            message.mentions.retain(|mention| is_called(item, &mention.user));
-        }
-        let message = match messages.len() {
-            1 => messages.pop(),
-            _ => compose::digest(&messages.iter().collect::<Vec<_>>(), now),
-        };
-        let address = match &first.progress.moved_to {
-            Some(moved) => moved.clone(),
-            None => first.body.address_for(&bot.spec, &first.row.recipient)?,
-        };
-        Ok(Parceled {
-            message: message.ok_or_else(nothing)?,
-            address,
-            is_plain: first.progress.is_plain,
-            has_more_addresses: first.body.addresses.is_some(),
-        })
     }
 
     async fn settle(&self, desk: &mut Desk, tried: Tried) {
@@ -430,16 +360,6 @@ impl Sender {
         self.store(desk, items, &attempts).await;
     }
 
-    /// An answer may repeat the address it was asked at, and it is stored, logged and shown.
-    fn without_secrets(&self, bot: usize, answer: Answer, now: Timestamp) -> Answer {
-        if answer.fault().is_none() {
-            return answer;
-        }
-        let mut secrets = self.team().bots[bot].spec.exposed();
-        secrets.extend(self.office.token(&self.views[bot].account, now));
-        answer.without(&secrets.iter().map(String::as_str).collect::<Vec<_>>())
-    }
-
     /// Writes down how far messages have come; what is still open goes back on the desk.
     async fn store(&self, desk: &mut Desk, items: Vec<Item>, attempts: &[AttemptRow]) {
         let rows: Vec<_> = items.iter().map(|item| item.row.clone()).collect();
@@ -459,50 +379,5 @@ impl Sender {
     fn store_failed(&self, what: &'static str, error: &str) {
         self.office.common.metrics.store_failures.inc();
         tracing::error!(receiver.name = self.team().receiver, error, "cannot {what}");
-    }
-}
-
-/// What an attempt needs of the messages it is about.
-struct Parceled {
-    message: Message,
-    address: String,
-    is_plain: bool,
-    /// Whether another bot would reach the person under another address.
-    has_more_addresses: bool,
-}
-
-fn nothing() -> Answer {
-    channels::next::unreachable(false, "there is nothing to send")
-}
-
-fn attempt_row(
-    id: &str,
-    team: &Team,
-    bot: usize,
-    answer: &Answer,
-    began_at: Timestamp,
-    took: Duration,
-) -> AttemptRow {
-    let fault = answer.fault();
-    AttemptRow {
-        result: answer.word().to_owned(),
-        code: fault.map_or(String::new(), |fault| fault.code.clone()),
-        detail: fault.map_or(String::new(), |fault| fault.text.clone()),
-        ..attempt_of(id, &team.bots[bot], began_at, took)
-    }
-}
-
-/// An attempt of which the answer is not known.
-fn attempt_of(id: &str, bot: &Bot, began_at: Timestamp, took: Duration) -> AttemptRow {
-    AttemptRow {
-        message_id: id.to_owned(),
-        channel: bot.spec.kind().to_owned(),
-        bot: bot.name.clone(),
-        account: bot.account.clone(),
-        tried_at: began_at,
-        duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        result: String::new(),
-        code: String::new(),
-        detail: String::new(),
     }
 }

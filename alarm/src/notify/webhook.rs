@@ -115,6 +115,8 @@ fn message(notification: &Notification) -> WebhookBody<'_> {
     body.truncated_alerts = notification.left_out;
     body.status = notification.status;
     body.receiver = &notification.receiver;
+    body.notification_reason = Some(notification.reason);
+    body.route_labels = notification.route_labels.clone();
     body.external_url = &notification.external_url;
     body
 }
@@ -170,6 +172,8 @@ mod tests {
         assert_eq!((&body["status"], &body["truncatedAlerts"]), (&json!("firing"), &json!(3)));
         assert_eq!(body["alerts"][0]["status"], "resolved");
         assert_eq!(body["alerts"][0]["endsAt"], "1970-01-01T00:00:00.500Z");
+        assert_eq!(body["notification_reason"], "first notification");
+        assert_eq!(body["routeLabels"], json!({}));
         assert_eq!((&body["version"], &body["receiver"]), (&json!("4"), &json!("ops")));
     }
 

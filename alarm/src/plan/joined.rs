@@ -19,6 +19,7 @@ use crate::config::ReceiverConfig;
 use crate::inhibit::Rule;
 use crate::notify::Receiver;
 use crate::route::Route;
+use crate::route_labels;
 use crate::routing::{ObjectKind, ROOT, name_fault, read_body, secrets};
 use crate::texts::DEFAULTS;
 use crate::times::Interval;
@@ -176,6 +177,7 @@ impl Joining<'_> {
                 let is_open = self.base.root.options.receiver.is_none();
                 taken(!is_open)?;
                 let root = objects::root(&text_of(object), &self.known()).map_err(told)?;
+                labels_are_good(&root, library)?;
                 self.root = Some(root);
             }
             ObjectKind::Route => {
@@ -185,6 +187,7 @@ impl Joining<'_> {
                 if route.options.receiver.is_none() {
                     return Err("receiver: there is none, and none to inherit".to_owned());
                 }
+                labels_are_good(&route, library)?;
                 self.routes.push((position, name, route));
             }
             ObjectKind::Template => {}
@@ -248,6 +251,11 @@ impl Joining<'_> {
             ..plan
         }
     }
+}
+
+fn labels_are_good(route: &Route, library: &Arc<Library>) -> Result<(), String> {
+    let faults = route_labels::faults(route, library);
+    if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
 }
 
 /// Whether a receiver is in the words of `[[alarm.receivers]]` and not of Alertmanager.

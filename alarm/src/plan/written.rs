@@ -83,8 +83,13 @@ fn route(of: &Route, is_root: bool, has_ours: bool) -> Value {
 
 /// The keys that Alertmanager does not know, where they say something.
 fn ours(of: &Route) -> Map<String, Value> {
-    let Options { repeat, whole_group, .. } = &of.options;
+    let Options { repeat, whole_group, labels, .. } = &of.options;
     let mut written = Map::new();
+    if !labels.is_empty() {
+        // Alertmanager's own since 0.34; older tools refuse the key.
+        let labels: Map<_, _> = labels.iter().map(|(k, v)| (k.to_owned(), json!(v))).collect();
+        written.insert("labels".to_owned(), Value::Object(labels));
+    }
     if *whole_group {
         written.insert("whole_group".to_owned(), json!(true));
     }

@@ -12,6 +12,8 @@ use crate::notification::Notification;
 use crate::queue::Ticket;
 use crate::told::Subject;
 
+/// For so long a message whose outcome is not written down holds up the next, where there are few.
+const ONE_BY_ONE_FOR: Duration = Duration::from_millis(50);
 /// Alerts that one look has in memory, unless one errand alone brings more.
 const ALERTS_PER_LOOK: usize = 1_000;
 
@@ -36,10 +38,23 @@ pub(super) struct Desk {
     /// The alerts that those are about.
     ready_alerts: usize,
     pub(super) sending: usize,
+    /// When the last one was sent.
+    sent_at: Option<Instant>,
     /// To be written down.
     pub(super) settled: Vec<Settled>,
     /// Whether outcomes are being gathered or written down.
     pub(super) is_recording: bool,
+}
+
+/// What may leave now.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// This message.
+    Send(Box<Ready>),
+    /// Nothing before this moment, unless an outcome is written down earlier.
+    Wait(Instant),
+    /// Nothing before something else happens.
+    Idle,
 }
 
 /// A message that can leave.
@@ -135,6 +150,26 @@ impl Desk {
         errands
     }
 
+    /// The next message to leave, of which so many may be under way. A kill repeats what is sent and not written down;
+    /// so where a repeat would be heard and no more is at hand than may be under way, one goes after the other.
+    pub(super) fn next_turn(&mut self, most: usize, is_repeat_heard: bool, now: Instant) -> Turn {
+        if self.sending >= most || self.ready.is_empty() {
+            return Turn::Idle;
+        }
+        let is_out = self.sending > 0 || !self.settled.is_empty() || self.is_recording;
+        let next_at = self.sent_at.map(|at| at + ONE_BY_ONE_FOR);
+        if let Some(next_at) = next_at.filter(|at| *at > now)
+            && is_out
+            && is_repeat_heard
+            && self.errands() <= most
+        {
+            return Turn::Wait(next_at);
+        }
+        let Some(ready) = self.next_ready() else { return Turn::Idle };
+        (self.sending, self.sent_at) = (self.sending + 1, Some(now));
+        Turn::Send(ready)
+    }
+
     /// Puts messages behind all that are as urgent or more. Those at hand are few, and what is not urgent has had its
     /// share when the tickets were taken.
     pub(super) fn line_up(&mut self, messages: Vec<Ready>) {
@@ -147,8 +182,7 @@ impl Desk {
         }
     }
 
-    /// The next message to send.
-    pub(super) fn next_ready(&mut self) -> Option<Box<Ready>> {
+    fn next_ready(&mut self) -> Option<Box<Ready>> {
         let ready = self.ready.pop_front()?;
         self.ready_alerts -= ready.subjects.len();
         Some(ready)
@@ -219,6 +253,7 @@ pub(crate) mod tests {
             group,
             group_key: String::new(),
             labels: Labels::empty(),
+            route_labels: Labels::empty(),
             alerts: alerts.iter().map(|alert| Fingerprint(*alert)).collect(),
             left_out: 0,
             is_repeat: false,
@@ -252,9 +287,8 @@ pub(crate) mod tests {
         assert_eq!(desk.admit(vec![named("g", 1, &[8])]).len(), 1);
     }
 
-    #[test]
-    fn an_urgent_message_leaves_before_those_that_were_looked_at_earlier() {
-        let message = |group: u64, priority: u8| Ready {
+    fn message(group: u64, priority: u8) -> Ready {
+        Ready {
             errand: Errand { ticket: ticket(group, &[group]), ids: Vec::new() },
             subjects: Vec::new(),
             notification: Notification {
@@ -262,7 +296,50 @@ pub(crate) mod tests {
                 ..Notification::test("ops", "http://x", Timestamp(1))
             },
             noted: Vec::new(),
-        };
+        }
+    }
+
+    /// A desk with so many messages that can leave.
+    fn busy(count: u64) -> Desk {
+        let mut desk = Desk::default();
+        let tickets = (1..=count).map(|group| named(&group.to_string(), group, &[group]));
+        desk.admit(tickets.collect());
+        desk.line_up((1..=count).map(|group| message(group, 3)).collect());
+        desk
+    }
+
+    /// How many leave at once.
+    fn leave(desk: &mut Desk, is_repeat_heard: bool, now: Instant) -> usize {
+        let turns = std::iter::repeat_with(|| desk.next_turn(8, is_repeat_heard, now));
+        turns.take_while(|turn| matches!(turn, Turn::Send(_))).count()
+    }
+
+    #[test]
+    fn few_messages_leave_one_by_one_so_that_a_kill_repeats_one() {
+        let (mut desk, now) = (busy(5), Instant::now());
+        assert_eq!(leave(&mut desk, true, now), 1);
+        desk.sending -= 1;
+        desk.settled.push(Settled::of(message(1, 3).errand, None));
+        assert_eq!(leave(&mut desk, true, now), 0, "it is not written down yet");
+        desk.settled.clear();
+        desk.is_recording = true;
+        assert_eq!(leave(&mut desk, true, now), 0, "nor now");
+        desk.is_recording = false;
+        desk.finish(&[1]);
+        assert_eq!(leave(&mut desk, true, now), 1);
+        let turn = desk.next_turn(8, true, now);
+        assert!(matches!(turn, Turn::Wait(at) if at == now + ONE_BY_ONE_FOR), "{turn:?}");
+        assert_eq!(leave(&mut desk, true, now + ONE_BY_ONE_FOR), 1, "a slow answer holds up none");
+    }
+
+    #[test]
+    fn many_messages_leave_together_and_so_do_those_whose_repeat_nobody_hears() {
+        assert_eq!(leave(&mut busy(9), true, Instant::now()), 8);
+        assert_eq!(leave(&mut busy(5), false, Instant::now()), 5);
+    }
+
+    #[test]
+    fn an_urgent_message_leaves_before_those_that_were_looked_at_earlier() {
         let mut desk = Desk::default();
         desk.line_up(vec![message(1, 6), message(2, 3), message(3, 6)]);
         desk.line_up(vec![message(4, 0), message(5, 3)]);

@@ -9,12 +9,14 @@ use model::{Fingerprint, Timestamp};
 use wire::alert::FiringStatus;
 
 use super::desk::{Errand, Ready, Settled};
+use super::reason::reason_of;
 use super::{LEASE_MARGIN, STORE_RETRY, Step, Teller};
 use crate::notification::Notification;
 use crate::notify::Receiver;
 use crate::pipeline::{self, Candidate, Reason, Round};
 use crate::plan::Plan;
 use crate::queue::Ticket;
+use crate::route_labels;
 use crate::told::{Subject, after_refusal, message_key};
 
 /// Another instance works on a ticket of the same group.
@@ -203,8 +205,9 @@ impl Teller {
             return Err(Settled { told: noted, ..Settled::of(errand, None) });
         }
         let name = plan.receiver_of(&self.key).unwrap_or(&self.key);
-        let (notification, subjects) =
+        let (mut notification, subjects) =
             compose(ticket, outcome.kept, &self.key, name, &self.common.config.external_url, now);
+        route_labels::fill_in(&mut notification, &plan.library);
         Ok(Ready { errand, subjects, notification, noted })
     }
 
@@ -227,6 +230,7 @@ fn compose(
     now: Timestamp,
 ) -> (Notification, Vec<(Subject, Option<Told>)>) {
     let message_key = message_key(ticket.group, key, &kept);
+    let reason = reason_of(&kept, ticket.left_out);
     let priority = kept.iter().map(|candidate| candidate.alert.priority).min().unwrap_or(u8::MAX);
     let mut subjects = Vec::with_capacity(kept.len());
     let mut alerts = Vec::with_capacity(kept.len());
@@ -246,6 +250,8 @@ fn compose(
         group_key: ticket.group_key.clone(),
         group_labels: ticket.labels.clone(),
         status: if fires { FiringStatus::Firing } else { FiringStatus::Resolved },
+        reason,
+        route_labels: ticket.route_labels.clone(),
         alerts,
         left_out: ticket.left_out,
         external_url: external_url.to_owned(),

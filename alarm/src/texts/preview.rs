@@ -251,7 +251,7 @@ pub fn render_template(
     };
     let data = data(&group, Reader { name: &group.receiver, language: "en" });
     let escape = is_html.then_some(channels::markdown::html as template::Escape);
-    let rendered = template.render(&data, &own(now), &LIMITS, escape);
+    let rendered = template.render(&data, &own(now, &data), &LIMITS, escape);
     rendered.map_err(|fault| vec![fault.to_string()])
 }
 

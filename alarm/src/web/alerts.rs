@@ -7,14 +7,15 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use daemon::page::{Page, rendered};
-use db::DbError;
+use daemon::page::Page;
 use db::alerts::{AlertCount, AlertSearch, AlertStatus, StoredAlert, Told};
+use db::{AlertList, DbError};
 use model::{Fingerprint, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::alert_view::{AlertView, MomentView, severity_word, to_json};
 use super::filter::{Filter, StateChoice};
+use super::several::{Choice, with};
 use super::{Web, store_away};
 use crate::claims::Claims;
 use crate::severity::Severity;
@@ -61,19 +62,34 @@ struct Pager {
 /// The page.
 #[derive(Debug, Template)]
 #[template(path = "alerts.html")]
-struct AlertsPage {
+pub(super) struct AlertsPage {
     title: String,
     tiles: Vec<Tile>,
     states: Vec<StateLink>,
     rows: Vec<AlertView>,
     pager: Pager,
+    /// What the list is of, where a message leads here.
+    of_message: Option<String>,
     empty: Option<Empty>,
     last_intake: Option<MomentView>,
     stale: u64,
     undelivered: u64,
     has_receivers: bool,
+    /// How many alerts the form before this was done for.
+    done: Option<String>,
+    /// The same list with boxes to choose from.
+    select_href: String,
+    /// What the form says while alerts are chosen.
+    choice: Option<Choice>,
     filter: Filter,
     page: Page,
+}
+
+impl AlertsPage {
+    /// With boxes to choose from, if somebody wants to choose.
+    pub(super) fn with(self, choice: Option<Choice>) -> Self {
+        Self { choice, ..self }
+    }
 }
 
 /// What the store knows for one page.
@@ -86,24 +102,33 @@ struct Found {
     with_text: Vec<AlertCount>,
     last_update: Option<Timestamp>,
     undelivered: u64,
+    /// The alerts of a message, where the address names it; the inner one is `None` when they are not known any more.
+    list: Option<Option<AlertList>>,
 }
 
 impl Found {
     async fn look_up(web: &Web, filter: &Filter, now: Timestamp) -> Result<Self, DbError> {
         let alerts_table = web.common.db.alerts();
         let offset = (filter.page - 1) * ROWS_PER_PAGE;
-        let alerts = alerts_table.search(&filter.search(), offset, ROWS_PER_PAGE).await?;
+        let list = match &filter.list {
+            Some(name) => Some(web.common.db.messages().list(name).await?),
+            None => None,
+        };
+        let among = list
+            .as_ref()
+            .map(|list| list.as_ref().map(|list| list.alerts.to_owned()).unwrap_or_default());
+        let search = AlertSearch { among, ..filter.search() };
+        let alerts = alerts_table.search(&search, offset, ROWS_PER_PAGE).await?;
         let fingerprints: Vec<Fingerprint> =
             alerts.iter().map(|stored| stored.alert.fingerprint()).collect();
         let told = alerts_table.told(&fingerprints).await?;
         let told = web.common.plans.borrow().with_unrouted(&alerts, told);
         let all = alerts_table.counts(&AlertSearch::default()).await?;
-        let any_of_text =
-            AlertSearch { statuses: Vec::new(), priorities: Vec::new(), ..filter.search() };
+        let any_of_text = AlertSearch { statuses: Vec::new(), priorities: Vec::new(), ..search };
         let with_text = alerts_table.counts(&any_of_text).await?;
         let last_update = alerts_table.last_update().await?;
         let undelivered = alerts_table.failed_since(now.minus(UNDELIVERED_FOR)).await?;
-        Ok(Self { alerts, told, all, with_text, last_update, undelivered })
+        Ok(Self { alerts, told, all, with_text, last_update, undelivered, list })
     }
 
     fn total(&self, filter: &Filter) -> u64 {
@@ -115,16 +140,16 @@ fn sum(counts: &[AlertCount], takes: impl Fn(&AlertCount) -> bool) -> u64 {
     counts.iter().filter(|count| takes(count)).map(|count| count.alerts).sum()
 }
 
-pub(super) async fn page(State(web): State<Arc<Web>>, page: Page) -> Response {
-    let filter = Filter::read(page.query());
-    match Found::look_up(&web, &filter, page.now).await {
+/// The page without boxes, or the answer in its place.
+pub(super) async fn shown(web: &Web, filter: Filter, page: Page) -> Result<AlertsPage, Response> {
+    match Found::look_up(web, &filter, page.now).await {
         Ok(found) => {
             let (claims, silences) = (web.common.claims.known(), web.common.silences.known());
             let held = (&*claims, silences.as_slice());
             let receivers = web.common.plans.borrow().keys();
-            rendered(&compose(found, filter, &receivers, held, page))
+            Ok(compose(found, filter, &receivers, held, page))
         }
-        Err(error) => store_away(page, &error),
+        Err(error) => Err(store_away(page, &error)),
     }
 }
 
@@ -188,6 +213,7 @@ fn compose(
             .into_iter()
             .map(|state| state_link(state, &found, &filter, &page))
             .collect(),
+        of_message: found.list.as_ref().map(|list| of_message(list.as_ref(), &page)),
         pager: pager(&filter, found.total(&filter), rows.len(), &page),
         empty: rows.is_empty().then(|| empty(&filter, &found, &page)),
         rows,
@@ -195,9 +221,21 @@ fn compose(
         stale: sum(&found.all, |count| count.status == AlertStatus::Stale),
         undelivered: found.undelivered,
         has_receivers: !receivers.is_empty(),
+        done: page
+            .parameter("done")
+            .and_then(|n| n.parse::<u32>().ok())
+            .map(|n| page.fill("several.done", &[("n", &n.to_string())])),
+        select_href: with(&filter.address(), "select=1"),
+        choice: None,
         filter,
         page,
     }
+}
+
+fn of_message(list: Option<&AlertList>, page: &Page) -> String {
+    let Some(list) = list else { return page.text("alerts.list.gone").to_owned() };
+    let (count, time) = (list.alerts.len().to_string(), page.absolute(list.created_at));
+    page.fill("alerts.list", &[("n", &count), ("time", &time)])
 }
 
 fn tile(severity: Severity, found: &Found, filter: &Filter, page: &Page) -> Tile {

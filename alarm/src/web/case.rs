@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::alert_view::{AlertView, MomentView, silent_for, status_word, to_json};
 use super::claim::{ClaimsView, owner_of};
+use super::mute::MutesView;
 use super::silences::href as silence_href;
 use super::{Web, not_found, store_away};
 use crate::claim_http::listed;
@@ -58,6 +59,9 @@ struct CasePage {
     silenced: Vec<(String, String, String)>,
     is_over: bool,
     claims: ClaimsView,
+    mutes: Option<MutesView>,
+    /// Whether a form is open, which a renewed page would empty.
+    is_asked: bool,
     page: Page,
 }
 
@@ -119,7 +123,8 @@ pub(super) async fn page(
             let claims = ClaimsView::of(&found.stored, &known, &web, &page, owner_of(&headers));
             let receivers = web.common.plans.borrow().keys();
             let silences = web.common.silences.known();
-            rendered(&compose(found, &receivers, &silences, claims, page))
+            let mutes = MutesView::of(&found.stored, &web, &page);
+            rendered(&compose(found, &receivers, &silences, (claims, mutes), page))
         }
         Ok(None) if as_json => {
             (StatusCode::NOT_FOUND, Json("there is no such alert")).into_response()
@@ -155,9 +160,10 @@ fn compose(
     found: Found,
     receivers: &[String],
     silences: &[Silence],
-    claims: ClaimsView,
+    (claims, mutes): (ClaimsView, Option<MutesView>),
     page: Page,
 ) -> CasePage {
+    let is_asked = claims.is_asked || mutes.as_ref().is_some_and(|mutes| mutes.is_asked);
     let timeline = timeline(&found, silences, &page);
     let Found { stored, told, .. } = found;
     let holding = silences.iter().filter(|silence| silence.holds(&stored.alert.labels, page.now));
@@ -194,6 +200,8 @@ fn compose(
         silenced,
         is_over,
         claims,
+        mutes,
+        is_asked,
         page,
     }
 }

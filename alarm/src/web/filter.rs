@@ -8,6 +8,8 @@ use crate::severity::Severity;
 
 /// The longest search text in characters.
 const TEXT_CHARS_MAX: usize = 200;
+/// The longest name of a list.
+const LIST_CHARS_MAX: usize = 64;
 /// No page lies beyond it; the view says so and asks for a narrower filter.
 const PAGES_MAX: u32 = 100;
 
@@ -63,36 +65,47 @@ pub(crate) struct Filter {
     pub(crate) severities: Vec<Severity>,
     /// Part of a label or text.
     pub(crate) text: String,
+    /// The name of a list of alerts, which a link in a message gave.
+    pub(crate) list: Option<String>,
     /// From 1 on.
     pub(crate) page: u32,
 }
 
 impl Default for Filter {
     fn default() -> Self {
-        Self { state: StateChoice::default(), severities: Vec::new(), text: String::new(), page: 1 }
+        let (severities, text) = (Vec::new(), String::new());
+        Self { state: StateChoice::default(), severities, text, list: None, page: 1 }
     }
 }
 
 impl Filter {
     /// Reads the query part of an address.
     pub(crate) fn read(query: &str) -> Self {
-        let mut filter = Self::default();
+        let (mut filter, mut state) = (Self::default(), None);
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*key {
                 "state" => {
-                    let choice =
-                        StateChoice::ALL.into_iter().find(|choice| choice.as_str() == value);
-                    filter.state = choice.unwrap_or_default();
+                    state = StateChoice::ALL.into_iter().find(|choice| choice.as_str() == value);
                 }
                 "sev" => filter.severities.extend(value.split(',').filter_map(Severity::parse)),
                 "q" => filter.text = value.trim().chars().take(TEXT_CHARS_MAX).collect(),
+                "list" => filter.list = Some(value.into_owned()).filter(|name| is_name(name)),
                 "page" => filter.page = value.parse().unwrap_or(1).clamp(1, PAGES_MAX),
                 _ => {}
             }
         }
+        filter.state = state.unwrap_or(filter.usual_state());
         filter.severities.sort_unstable();
         filter.severities.dedup();
         filter
+    }
+
+    /// What is shown unless it is said: of the alerts of a message all, also those that ended meanwhile.
+    const fn usual_state(&self) -> StateChoice {
+        match self.list {
+            Some(_) => StateChoice::All,
+            None => StateChoice::Active,
+        }
     }
 
     /// Whether nothing but the default is asked for.
@@ -103,7 +116,10 @@ impl Filter {
     /// The address of this list.
     pub(crate) fn address(&self) -> String {
         let mut query = Serializer::new(String::new());
-        if self.state != StateChoice::default() {
+        if let Some(list) = &self.list {
+            query.append_pair("list", list);
+        }
+        if self.state != self.usual_state() {
             query.append_pair("state", self.state.as_str());
         }
         if !self.severities.is_empty() {
@@ -153,6 +169,7 @@ impl Filter {
             statuses: self.state.statuses().to_vec(),
             priorities: self.severities.iter().map(|severity| severity.rank()).collect(),
             text: self.text.clone(),
+            among: None,
         }
     }
 
@@ -170,6 +187,11 @@ impl Filter {
     }
 }
 
+/// Whether it may be the name of a list.
+fn is_name(text: &str) -> bool {
+    (1..=LIST_CHARS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -182,6 +204,19 @@ mod tests {
         assert_eq!(filter.state, StateChoice::Active);
         assert_eq!(filter.severities, [Severity::Critical]);
         assert_eq!((filter.text.as_str(), filter.page), ("disk", 1));
+    }
+
+    #[test]
+    fn of_the_alerts_of_a_message_all_are_shown_unless_it_is_said() {
+        let filter = Filter::read("list=0e7374caefbddd45");
+        assert_eq!(filter.state, StateChoice::All);
+        assert!(!filter.is_default());
+        assert_eq!(filter.address(), "/alerts?list=0e7374caefbddd45");
+        let firing = filter.with_state(StateChoice::Active);
+        assert_eq!(Filter::read(firing.address().split_once('?').unwrap().1), firing);
+        for bad in ["list=", "list=../x", "list=%27%20or", &format!("list={}", "a".repeat(65))] {
+            assert_eq!(Filter::read(bad), Filter::default(), "{bad}");
+        }
     }
 
     #[test]
@@ -204,9 +239,9 @@ mod tests {
         #[test]
         fn an_address_reads_back(
             state in 0usize..5, severities in proptest::sample::subsequence(Severity::ALL.to_vec(), 0..5),
-            text in "[^\\s]{0,30}", page in 1u32..100,
+            text in "[^\\s]{0,30}", list in proptest::option::of("[0-9a-f]{1,64}"), page in 1u32..100,
         ) {
-            let filter = Filter { state: StateChoice::ALL[state], severities, text, page };
+            let filter = Filter { state: StateChoice::ALL[state], severities, text, list, page };
             let address = filter.address();
             let query = address.split_once('?').map_or("", |(_, query)| query);
             prop_assert_eq!(Filter::read(query), filter);

@@ -23,6 +23,7 @@ use super::{Web, not_found};
 use crate::directory::{Source, StandInConfig, Team, TeamConfig, User, UserConfig};
 use crate::directory_http::{expected, masked};
 use crate::directory_store::{ChangeFault, Entry};
+use crate::quiet::QuietConfig;
 use crate::rotation::{AHEAD, Every, RotationConfig, day_after};
 
 /// What stands in the address of the page for a new one; no name has a plus sign.
@@ -100,6 +101,8 @@ struct UserPage {
     addresses: Vec<(&'static str, String)>,
     language: &'static str,
     time_zone: String,
+    /// Quiet hours, one a line.
+    quiet: String,
     is_saved: bool,
     faults: Vec<String>,
     page: Page,
@@ -141,6 +144,9 @@ fn shown_user(user: Option<&User>, is_admitted: bool, page: Page) -> UserPage {
         addresses: FAMILIES.map(|family| (family, address(family))).into(),
         language: language.map_or("", Language::tag),
         time_zone: config.map(|user| user.time_zone.clone()).unwrap_or_default(),
+        quiet: config.map_or_else(String::new, |user| {
+            user.quiet.iter().map(QuietConfig::line).collect::<Vec<_>>().join("\n")
+        }),
         is_saved: page.parameter("saved").is_some(),
         faults: Vec::new(),
         page,
@@ -148,7 +154,7 @@ fn shown_user(user: Option<&User>, is_admitted: bool, page: Page) -> UserPage {
 }
 
 /// The user that a form describes. An address of which only the end was shown stays as it is.
-fn posted_user(name: String, fields: &Fields, old: Option<&User>) -> UserConfig {
+fn posted_user(name: String, fields: &Fields, old: Option<&User>) -> (UserConfig, Vec<String>) {
     let mut addresses = BTreeMap::new();
     for family in FAMILIES {
         let given = field(fields, &format!("address_{family}"));
@@ -164,7 +170,15 @@ fn posted_user(name: String, fields: &Fields, old: Option<&User>) -> UserConfig 
         "zh-CN" => Some(Language::Chinese),
         _ => None,
     };
-    UserConfig { name, addresses, language, time_zone: field(fields, "time_zone").to_owned() }
+    let (mut quiet, mut faults) = (Vec::new(), Vec::new());
+    for line in field(fields, "quiet").lines().filter(|line| !line.trim().is_empty()) {
+        match QuietConfig::from_line(line) {
+            Ok(read) => quiet.push(read),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    let time_zone = field(fields, "time_zone").to_owned();
+    (UserConfig { name, addresses, language, time_zone, quiet }, faults)
 }
 
 /// The name that a form is about: a new one names it itself.
@@ -183,7 +197,7 @@ pub(super) async fn save_user(
     let name = named(name, &fields);
     let known = web.common.directory.known();
     let old = known.users.get(&name);
-    let user = posted_user(name, &fields, old);
+    let (user, faults) = posted_user(name, &fields, old);
     let version = field(&fields, "version").parse().ok();
     let done = async {
         let caller = web.admit(peer, &headers, &fields)?;
@@ -192,6 +206,9 @@ pub(super) async fn save_user(
             let what = (EntryKind::User, user.name.as_str());
             store.remove(&caller, what, expected, page.now).await?;
             return Ok("/people".to_owned());
+        }
+        if !faults.is_empty() {
+            return Err(Refusals { status: StatusCode::BAD_REQUEST, faults });
         }
         store.put(&caller, Entry::User(&user), expected, page.now).await?;
         Ok(format!("{}?saved=1", user_href(&user.name)))
@@ -210,6 +227,7 @@ pub(super) async fn save_user(
                 is_fixed: false,
                 version: version.unwrap_or(0),
                 addresses: typed.into(),
+                quiet: field(&fields, "quiet").to_owned(),
                 faults: refusals.faults,
                 ..shown_user(Some(&edited), false, page)
             };
@@ -458,9 +476,19 @@ mod tests {
         let config = user("ann", &[("phone", "+8613812345678"), ("mail", "ann@x")]);
         let old = User { config, source: Source::Settings };
         let sent = fields(&[("address_phone", "•••678"), ("address_mail", ""), ("language", "en")]);
-        let posted = posted_user("ann".to_owned(), &sent, Some(&old));
+        let (posted, faults) = posted_user("ann".to_owned(), &sent, Some(&old));
+        assert!(faults.is_empty());
         assert_eq!(posted.addresses["phone"], "+8613812345678");
         assert_eq!((posted.addresses.len(), posted.language), (1, Some(Language::English)));
+    }
+
+    #[test]
+    fn quiet_hours_are_read_line_by_line_and_a_line_that_is_none_is_told() {
+        let sent = fields(&[("quiet", "22:00-08:00 mon-fri below P2\r\n\r\nat night\r\n")]);
+        let (posted, faults) = posted_user("ann".to_owned(), &sent, None);
+        assert_eq!(posted.quiet[0].line(), "22:00-08:00 mon-fri below P2");
+        assert_eq!((posted.quiet.len(), faults.len()), (1, 1));
+        assert!(faults[0].contains("at night"), "{faults:?}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod api;
+mod bulk;
 mod callbacks;
 mod claiming;
 mod delivery;
@@ -27,6 +28,7 @@ mod several;
 mod silence_pages;
 mod silences;
 mod templates;
+mod together;
 mod watchdogs;
 mod web;
 mod wecom;

@@ -271,3 +271,51 @@ async fn a_pressed_button_mutes_who_pressed_it_and_nobody_else() {
     let metrics = alarm.get("/metrics").await;
     assert!(metrics.contains("alarm_refused_callbacks_total{platform=\"signed\"} 2"), "{metrics}");
 }
+
+/// Sends the form of the page of an alert; the page that follows, or the one that says what is wrong.
+async fn submit(alarm: &Alarm, fingerprint: &str, form: &str) -> (u16, String) {
+    alarm.submit(&format!("/alerts/{fingerprint}/mutes"), "", form).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_the_page_of_an_alert_a_person_is_muted_and_hears_again() {
+    let (alarm, _webhook, _context) = start().await;
+    alarm.fire("DiskFull", "critical").await;
+    until(&alarm, Stage::Sent, 2).await;
+    let case = alarm.case("DiskFull").await;
+    let fingerprint = case["fingerprint"].as_str().unwrap();
+    let page = alarm.get(&format!("/alerts/{fingerprint}?mute=1")).await;
+    assert!(page.contains("name=\"user\"") && page.contains("name=\"seconds\""), "{page}");
+    assert!(!page.contains("http-equiv=\"refresh\""), "a renewed page would empty the form");
+    let mute = "act=mute&user=ann&seconds=10800";
+    let (status, page) = submit(&alarm, fingerprint, mute).await;
+    assert!(status == 200 && page.contains("<b>ann</b> · Muted until"), "{page}");
+    let held = muted(&alarm).await;
+    assert_eq!((&held[0]["user"], &held[0]["counter"]), (&json!("ann"), &json!("web-03_DiskFull")));
+    assert_eq!((&held[0]["actor"], held.len()), (&json!("local via web"), 1));
+    let (status, page) = submit(&alarm, fingerprint, "act=unmute&user=ann").await;
+    assert!(status == 200 && page.contains("Nobody has muted this"), "{page}");
+    assert!(muted(&alarm).await.is_empty());
+
+    let wish = json!({ "user": "ann", "metric": "DiskFull", "seconds": 7200 });
+    assert_eq!(api(&alarm, "POST", "/api/v1/mutes", wish).await.0, 200);
+    submit(&alarm, fingerprint, "act=unmute&user=ann").await;
+    assert!(muted(&alarm).await.is_empty(), "also what holds for every endpoint");
+    for (form, status, words) in [
+        ("act=mute&user=ann&seconds=59", 400, "59 seconds are not between"),
+        ("act=mute&user=&seconds=3600", 400, "user_name must have"),
+        ("act=mute&user=ann&seconds=x", 400, "0 seconds"),
+        ("act=mute&user=ann&seconds=3600&token=wrong", 403, "Nobody was muted"),
+        ("act=dance&user=ann&seconds=3600", 400, ""),
+    ] {
+        let (found, page) = submit(&alarm, fingerprint, form).await;
+        assert!(found == status && page.contains(words), "{form}: {found} {page}");
+    }
+    let (status, _) = submit(&alarm, "0123456789abcdef", mute).await;
+    assert_eq!(status, 404);
+    let far = alarm.context.http.post(alarm.url(&format!("/alerts/{fingerprint}/mutes")));
+    let far = far.header("Origin", "http://evil.example").body(mute);
+    let far = far.header("Content-Type", "application/x-www-form-urlencoded");
+    assert_eq!(far.send().await.unwrap().status(), 403, "another site makes nobody's browser mute");
+    assert!(muted(&alarm).await.is_empty());
+}

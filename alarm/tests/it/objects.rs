@@ -65,6 +65,27 @@ async fn a_receiver_and_a_route_made_by_api_tell_at_once_and_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_has_a_webhook_instead_of_bots_is_tested_through_it_at_once() {
+    let (webhook, _context) = webhook().await;
+    let alarm = Alarm::start("[mutes]\ntoken = \"api-token\"\n").await;
+    let test = async || {
+        let url = alarm.url("/api/v1/receivers/ops/test");
+        let answer = alarm.context.http.post(url).bearer_auth("api-token").send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let bot = "{bots: [{name: m, kind: telegram, token: t, chat: '1', api: 'http://127.0.0.1:9'}]}";
+    must_put(&alarm, "/receivers/ops", bot).await;
+    let (status, stored) = test().await;
+    assert!(status == 202 && stored["messages"].as_array().unwrap().len() == 1, "{stored}");
+    must_put(&alarm, "/receivers/ops", &hook(&webhook)).await;
+    let (status, sent) = test().await;
+    assert!(status == 200 && sent["answer"]["sent"] == true, "{sent}");
+    told(&webhook, 1).await;
+    assert_eq!(ask(&alarm, "DELETE", "/receivers/ops", "").await.0, 200);
+    assert_eq!(test().await.0, 404, "nor is one tested that is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mute_time_made_by_api_holds_back_at_once_and_its_removal_lets_go() {
     let (webhook, _context) = webhook().await;
     let alarm = Alarm::start("").await;

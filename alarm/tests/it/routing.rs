@@ -39,7 +39,8 @@ impl File {
 /// Groups by `team`, with the webhook as the only receiver.
 fn grouped(webhook: &Webhook) -> String {
     format!(
-        "route: {{receiver: ops, group_by: [team], group_wait: 30s, group_interval: 5m, repeat_interval: 4h}}\n\
+        "route: {{receiver: ops, group_by: [team], group_wait: 30s, group_interval: 5m, repeat_interval: 4h,\n\
+           labels: {{owner: '{{{{ .GroupLabels.team }}}} of eu', tier: '1'}}}}\n\
          receivers: [{{name: ops, webhook_configs: [{{url: '{}'}}]}}]\n",
         webhook.url()
     )
@@ -89,6 +90,8 @@ async fn alerts_of_a_group_are_one_message_and_later_ones_have_only_what_is_new(
     assert_eq!(names(&bodies[0]), ["Alpha", "Bravo"]);
     assert_eq!(bodies[0]["groupKey"], "{}:{team=\"db\"}");
     assert_eq!(bodies[0]["groupLabels"], json!({ "team": "db" }));
+    assert_eq!(bodies[0]["notification_reason"], "first notification");
+    assert_eq!(bodies[0]["routeLabels"], json!({ "owner": "db of eu", "tier": "1" }));
     alarm.until_case("it is noted", "Bravo", |case| result(case) == "sent").await;
     fire(&alarm, "Charlie", &[("team", "db")]).await;
     let bodies = told_later(&alarm, &webhook, 2, 30 * SECOND).await;
@@ -97,11 +100,13 @@ async fn alerts_of_a_group_are_one_message_and_later_ones_have_only_what_is_new(
         (&bodies[1]["truncatedAlerts"], &bodies[1]["status"]),
         (&json!(2), &json!("firing"))
     );
+    assert_eq!(bodies[1]["notification_reason"], "new alerts added");
     alarm.until_case("it is noted", "Charlie", |case| result(case) == "sent").await;
     post(&alarm, "Charlie", &[("team", "db")], 0).await;
     let bodies = told_later(&alarm, &webhook, 3, 30 * SECOND).await;
     assert_eq!(bodies[2]["alerts"][0]["status"], "resolved");
     assert_eq!(bodies[2]["status"], "firing", "others of the group fire");
+    assert_eq!(bodies[2]["notification_reason"], "some alerts resolved");
     let metrics = alarm.get("/metrics").await;
     assert!(metrics.contains("alarm_notified_alerts_total{receiver=\"ops\"} 4"), "{metrics}");
 }

@@ -82,6 +82,32 @@ async fn each_alert_is_told_once_whoever_takes_it_in_and_another_one_goes_on() {
     second.context.stop().await;
 }
 
+/// With alerts in a file of its own no other instance can be there, whoever shares the Redis.
+#[tokio::test(flavor = "multi_thread")]
+async fn alone_with_its_file_an_instance_does_not_wait_for_the_lease_of_a_dead_process() {
+    let Some(redis) = Redis::start().await else { return };
+    let (webhook, _context) = webhook().await;
+    webhook.answer_body(json!({ "ok": true, "result": { "message_id": 1 } }));
+    let state = State::redis(&RedisConfig::new(redis.url())).unwrap();
+    let now = Clock::System.now();
+    let lease = state.take_lease("alarm.send.ops", "dead", 10 * PATIENCE, now).await.unwrap();
+    assert!(lease.is_some());
+    let settings = format!(
+        "listen = \"127.0.0.1:0\"\n[[receivers]]\nname = \"ops\"\n[[receivers.bots]]\nname = \"main\"\n\
+         kind = \"telegram\"\ntoken = \"tg\"\nchat = \"1\"\napi = \"{}\"\n",
+        webhook.url()
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(&folder.path().join("saker.db")).await.unwrap();
+    let context = Context::new("alarm", Clock::System).unwrap();
+    let config: Config = toml::from_str(&settings).unwrap();
+    let address = alarm::start(config, Deps { db, state }, &context).await.unwrap();
+    let alone = Instance { context, url: format!("http://{address}") };
+    alone.fire(std::iter::once("Burning".to_owned())).await;
+    eventually("it is told", PATIENCE, async || (!webhook.bodies().is_empty()).then_some(())).await;
+    alone.context.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_instances_one_reminds_and_the_other_goes_on_when_it_is_gone() {
     let Some(redis) = Redis::start().await else { return };

@@ -105,7 +105,7 @@ pub struct Limits {
     pub per_minute: u32,
     /// Messages of one bot in any second; 0 for no limit.
     pub per_second: u32,
-    /// Of `per_minute`, how many are kept for urgent messages.
+    /// Of `per_minute`, how many are kept for urgent messages; half of it at most counts.
     pub reserved_per_minute: u32,
     /// The longest text in bytes; longer ones are cut.
     pub text_bytes_max: usize,

@@ -12,6 +12,10 @@ use crate::words::{Language, Word};
 
 /// Alerts that a message lists one by one; the rest is counted.
 const LISTED_MAX: usize = 10;
+/// Characters of the name of a list.
+const LIST_CHARS: usize = 16;
+/// What was gathered is told in so many bytes at most; the link leads to all of it.
+const GATHERED_BYTES_MAX: usize = 64 << 10;
 const VALUE_BYTES_MAX: usize = 1_000;
 
 /// What a message is made of besides the alerts.
@@ -35,7 +39,11 @@ pub struct Frame<'a> {
 
 /// What a group of alerts is about, for mutes: its endpoint and metric, if all of its alerts share them.
 pub fn subject(group: &WebhookMessage) -> Option<Subject> {
-    let labels = &group.common_labels;
+    subject_of(&group.common_labels)
+}
+
+/// What an alert with these labels is about, for mutes.
+pub fn subject_of(labels: &Labels) -> Option<Subject> {
     let metric = labels.get("metric").or(labels.get("alertname"))?.to_owned();
     let endpoint = labels.get("endpoint").or(labels.get("instance")).map(str::to_owned);
     Some(Subject { endpoint, metric })
@@ -157,8 +165,9 @@ pub fn digest(messages: &[&Message], now: Timestamp) -> Option<Message> {
         lines.push(language.and_more(more));
     }
     let keys: String = messages.iter().map(|message| message.key.as_str()).collect();
+    let key = crate::sign::hex(crate::sign::sha256(keys.as_bytes()));
     let external_url = &first.group.external_url;
-    let url = format!("{external_url}/alerts");
+    let url = format!("{external_url}/alerts?list={}", list_of(&key));
     let button = Button { label: language.open().to_owned(), url, action: None };
     let counted = language.counted(firing, messages.len() - firing);
     let alerts: Vec<WebhookAlert> =
@@ -174,7 +183,7 @@ pub fn digest(messages: &[&Message], now: Timestamp) -> Option<Message> {
     group.alerts = alerts;
     group.status = if firing > 0 { FiringStatus::Firing } else { FiringStatus::Resolved };
     Some(Message {
-        key: crate::sign::hex(crate::sign::sha256(keys.as_bytes())),
+        key,
         thread: format!("digest-{}", first.group.receiver),
         kind: Kind::Digest,
         urgency: first.urgency,
@@ -188,6 +197,48 @@ pub fn digest(messages: &[&Message], now: Timestamp) -> Option<Message> {
         group,
         own: None,
     })
+}
+
+/// The name of the list of alerts that the link of a digest with this key leads to. It is short, as it stands in text
+/// messages.
+pub fn list_of(key: &str) -> &str {
+    key.get(..LIST_CHARS).unwrap_or(key)
+}
+
+/// What was gathered for somebody of one priority, one kind and one name: how many, what, and one place for all. On a
+/// channel with room for it (`is_roomy`) the messages follow as they are.
+pub fn gathered(
+    messages: &[&Message],
+    priority: u8,
+    is_roomy: bool,
+    now: Timestamp,
+) -> Option<Message> {
+    let first = messages.first()?;
+    let mut gathered = digest(messages, now)?;
+    let alerts = &gathered.group.alerts;
+    let name = first.group.common_labels.get("alertname");
+    let name = name.or(first.group.group_labels.get("alertname")).unwrap_or("");
+    let labels = alerts.first().map(|alert| &alert.labels);
+    let place = labels.and_then(|labels| labels.get("endpoint").or(labels.get("instance")));
+    // The words of Open-Falcon, which people have rules for.
+    let kind = if first.kind == Kind::Resolved { "OK" } else { "PROBLEM" };
+    let what = first.language.so_many(alerts.len(), name, place.unwrap_or(""));
+    gathered.title = cut(&format!("[P{priority}][{kind}] {what}"), 300);
+    gathered.facts.clear();
+    gathered.text.clear();
+    if is_roomy {
+        let texts: Vec<String> = messages.iter().map(|message| message.plain()).collect();
+        gathered.text = cut(&texts.join("\n\n"), GATHERED_BYTES_MAX);
+    }
+    Some(gathered)
+}
+
+/// The digest of what waited for the end of quiet hours.
+pub fn after_quiet_hours(messages: &[&Message], now: Timestamp) -> Option<Message> {
+    let mut digest = digest(messages, now)?;
+    let words = digest.language.word(Word::QuietHours);
+    digest.title = format!("{words} · {}", digest.title);
+    Some(digest)
 }
 
 /// Everybody whom one of the messages mentions, once.
@@ -389,6 +440,35 @@ mod tests {
         let named = super::digest(&urgent.iter().collect::<Vec<_>>(), NOW).unwrap();
         assert_eq!(named.text.lines().count(), 30, "urgent ones are all named");
         assert!(super::digest(&[], NOW).is_none());
+    }
+
+    #[test]
+    fn what_was_gathered_is_one_line_and_a_link_and_by_mail_all_of_it() {
+        let many: Vec<Message> = (0..12)
+            .map(|n| told(Language::English, &[alert("disk full", &format!("web-{n:02}"), false)]))
+            .collect();
+        let many: Vec<&Message> = many.iter().collect();
+        let short = gathered(&many, 3, false, NOW).unwrap();
+        let list = list_of(&short.key).to_owned();
+        assert_eq!(list.len(), 16);
+        let expected = format!(
+            "[Saker] [P3][PROBLEM] 12 disk full e.g. web-00\nOpen: http://alarm.example/alerts?list={list}"
+        );
+        assert_eq!(short.plain_with_links(4_000), expected);
+        assert_eq!((short.kind, short.group.alerts.len()), (Kind::Digest, 12));
+        let mail = gathered(&many, 3, true, NOW).unwrap();
+        assert_eq!(mail.title, short.title);
+        assert_eq!(mail.text.matches("Value: 97.2").count(), 12, "{}", mail.text);
+        let over = told(Language::Chinese, &[alert("disk full", "web-01", true)]);
+        let over = gathered(&[&over, &over], 4, false, NOW).unwrap();
+        assert_eq!(over.title, "[P4][OK] 2 disk full 例如 web-01");
+        assert_eq!(gathered(&[], 3, false, NOW), None);
+        let quiet = after_quiet_hours(&many, NOW).unwrap();
+        assert!(
+            quiet.title.starts_with("after your quiet hours · digest · 12 alerts"),
+            "{}",
+            quiet.title
+        );
     }
 
     #[test]

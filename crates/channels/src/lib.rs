@@ -21,6 +21,7 @@ pub mod markdown;
 pub mod message;
 pub mod mute;
 pub mod next;
+pub mod pace;
 pub mod pagerduty;
 pub mod redraw;
 mod secret;

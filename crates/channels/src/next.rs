@@ -63,6 +63,9 @@ pub struct Progress {
     pub moved_to: Option<String>,
     /// Calls by the same bot that nobody took.
     pub unanswered: u32,
+    /// It goes as one with the others to the same recipient that have the same word here; empty for those that go alone.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub together: String,
 }
 
 /// What to do with a message now.

@@ -1,7 +1,7 @@
 //! How much a bot may send now. A window that slides over the last minute, because a bucket that refills lets
 //! through nearly twice its size in an unlucky minute.
 
-use std::collections::VecDeque;
+use std::collections::{VecDeque, vec_deque};
 use std::time::Duration;
 
 use model::Timestamp;
@@ -11,7 +11,7 @@ use crate::channel::Limits;
 use crate::message::Urgency;
 
 // A little longer than theirs: what we send within a minute may arrive within less.
-const MINUTE: Duration = Duration::from_millis(61_000);
+pub(crate) const MINUTE: Duration = Duration::from_millis(61_000);
 const SECOND: Duration = Duration::from_millis(1_050);
 
 /// What a bot sent of late, and until when it must rest.
@@ -63,6 +63,12 @@ impl Window {
         self.rests_until
     }
 
+    /// When those were sent that count now, the oldest first.
+    pub(crate) fn counting(&self, now: Timestamp) -> vec_deque::Iter<'_, Timestamp> {
+        let over = self.sent.partition_point(|at| at.plus(MINUTE) <= now);
+        self.sent.range(over..)
+    }
+
     fn free_at(&self, most: u32, span: Duration) -> Timestamp {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         if most == 0 || self.sent.len() < most {
@@ -75,8 +81,14 @@ impl Window {
 fn per_minute(limits: Limits, urgency: Urgency) -> u32 {
     match urgency {
         Urgency::Urgent => limits.per_minute,
-        Urgency::Normal => limits.per_minute.saturating_sub(limits.reserved_per_minute),
+        Urgency::Normal => limits.per_minute - reserve(limits),
     }
+}
+
+/// What is kept for urgent messages. Half at most where there are others too, as with text messages: without a share
+/// of their own they would have no limit at all.
+pub(crate) fn reserve(limits: Limits) -> u32 {
+    limits.reserved_per_minute.min(limits.per_minute / 2)
 }
 
 #[cfg(test)]
@@ -102,6 +114,16 @@ mod tests {
             window.take(LIMITS, now);
         }
         assert_eq!(window.ready_at(LIMITS, Urgency::Urgent), now.plus(MINUTE));
+    }
+
+    #[test]
+    fn others_have_a_limit_also_where_all_of_it_is_for_urgent_messages() {
+        let all = Limits { reserved_per_minute: 18, ..LIMITS };
+        let (mut window, now) = (Window::default(), Timestamp(1_000_000));
+        assert_eq!(window.room(all, Urgency::Normal, now), 9);
+        (0..9).for_each(|_| window.take(all, now));
+        assert_eq!(window.ready_at(all, Urgency::Normal), now.plus(MINUTE));
+        assert!(window.ready_at(all, Urgency::Urgent) <= now);
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub(crate) enum Word {
     KeepIt,
     Note,
     Severity,
+    QuietHours,
 }
 
 impl Language {
@@ -104,6 +105,16 @@ impl Language {
         }
     }
 
+    /// "12 disk full e.g. web-03".
+    pub(crate) fn so_many(self, count: usize, name: &str, place: &str) -> String {
+        let what = format!("{count} {name}");
+        match (self, place) {
+            (_, "") => what.trim_end().to_owned(),
+            (Self::English, place) => format!("{what} e.g. {place}"),
+            (Self::Chinese, place) => format!("{what} 例如 {place}"),
+        }
+    }
+
     /// "12 alerts: 10 firing, 2 recovered".
     pub fn counted(self, firing: usize, resolved: usize) -> String {
         let all = firing + resolved;
@@ -143,6 +154,7 @@ const fn both(word: Word) -> (&'static str, &'static str) {
         ),
         Word::Note => ("Note", "备注"),
         Word::Severity => ("Severity", "级别"),
+        Word::QuietHours => ("after your quiet hours", "免打扰时段内的消息"),
     }
 }
 

@@ -7,6 +7,7 @@
 //! one unique key; an insert that hits it is followed by an update, never `ON DUPLICATE KEY
 //! UPDATE`, which locks too much (MySQL bug 58637).
 
+mod alert_lists;
 pub mod alerts;
 pub mod audit;
 mod bundles;
@@ -36,6 +37,7 @@ mod transaction;
 mod upgrades;
 mod upsert;
 
+pub use alert_lists::{AlertList, LISTED_ALERTS_MAX};
 pub use alerts::Alerts;
 pub use audit::{Audit, AuditEntry};
 pub use bundles::{Bundles, FileRow};

@@ -2,6 +2,7 @@
 
 use model::{Fingerprint, Timestamp};
 
+use crate::alert_lists;
 use crate::record::Record;
 use crate::statement::{Statement, Value};
 use crate::transaction::{Transaction, in_transaction};
@@ -327,6 +328,7 @@ impl Messages<'_> {
         ] {
             self.db.execute(operation, Statement::new(text).bind(before.0)).await?;
         }
+        alert_lists::prune(self.db, before).await?;
         Ok(gone)
     }
 }

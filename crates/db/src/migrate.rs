@@ -11,7 +11,7 @@ const OPERATION: &str = "bring the schema up to date";
 // Long enough for another process to change large tables.
 const LOCK_SECONDS: i64 = 300;
 
-const SCRIPTS: [(i64, &str, &str); 18] = [
+const SCRIPTS: [(i64, &str, &str); 19] = [
     (1, "hosts", include_str!("../../../sql/0001_hosts.sql")),
     (2, "rules", include_str!("../../../sql/0002_rules.sql")),
     (3, "alerts", include_str!("../../../sql/0003_alerts.sql")),
@@ -30,6 +30,7 @@ const SCRIPTS: [(i64, &str, &str); 18] = [
     (16, "data centres", include_str!("../../../sql/0016_data_centres.sql")),
     (17, "claim steps", include_str!("../../../sql/0017_claim_steps.sql")),
     (18, "routing", include_str!("../../../sql/0018_routing.sql")),
+    (19, "alert lists", include_str!("../../../sql/0019_alert_lists.sql")),
 ];
 
 /// Brings an SQLite file up to date. Processes that open it at once wait for each other at the

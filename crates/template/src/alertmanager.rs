@@ -21,12 +21,14 @@ pub const LIMITS: Limits = Limits {
     calls_max: 20_000,
 };
 
+const ROUTE_LABELS: &str = "RouteLabels";
+
 /// Definitions of Alertmanager's names that files may call.
 const DEFAULTS: &str = include_str!("../defaults.tmpl");
 
 /// All functions.
 pub static DIALECT: LazyLock<Dialect> = LazyLock::new(|| {
-    let own: [(&'static str, Function); 17] = [
+    let own: [(&'static str, Function); 18] = [
         ("trimSpace", Function::Pure(|args| text(args, |text| text.trim().to_owned()))),
         ("join", Function::Pure(join)),
         ("safeUrl", Function::Pure(safe_url)),
@@ -44,6 +46,7 @@ pub static DIALECT: LazyLock<Dialect> = LazyLock::new(|| {
         ("append", Function::Builder(append)),
         ("dict", Function::Builder(dict)),
         ("now", Function::Own),
+        ("routeLabels", Function::Own),
     ];
     Dialect::go().with(TEXTS).with(NUMBERS).with(own)
 });
@@ -55,9 +58,12 @@ pub fn library() -> Library {
     library
 }
 
-/// The functions that look at the clock.
-pub fn own(now: Timestamp) -> impl Fn(&str, &[Value]) -> Answer {
+/// The functions that look at the clock, and the one that looks at the [`data`] of the whole message wherever the dot is.
+pub fn own(now: Timestamp, data: &Value) -> impl Fn(&str, &[Value]) -> Answer {
     move |name, args| match (name, args) {
+        ("routeLabels", []) => {
+            Ok(data.field(ROUTE_LABELS).unwrap_or_else(|| pairs([].into_iter())))
+        }
         ("since", [Value::Time(time)]) => Ok(moment::since(time, now)),
         ("now", []) => Ok(moment::time_of(now)),
         ("since", _) => Err("since takes a time".to_owned()),
@@ -86,6 +92,11 @@ pub fn data(group: &WebhookMessage, reader: Reader<'_>) -> Value {
             ("GroupLabels", pairs(group.group_labels.iter())),
             ("CommonLabels", pairs(group.common_labels.iter())),
             ("CommonAnnotations", texts_of(&group.common_annotations)),
+            (ROUTE_LABELS, pairs(group.route_labels.iter())),
+            (
+                "NotificationReason",
+                Value::text(group.notification_reason.map_or("", |r| r.as_str())),
+            ),
             ("ExternalURL", Value::text(group.external_url.as_str())),
             ("GroupKey", Value::text(group.group_key.as_str())),
             (

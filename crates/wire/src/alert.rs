@@ -235,6 +235,39 @@ pub enum FiringStatus {
     Resolved,
 }
 
+/// Why a message about a group is sent, in the words of Alertmanager since 0.32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NotificationReason {
+    /// The receiver hears of the group for the first time, or anew after all of it had ended.
+    #[serde(rename = "first notification")]
+    First,
+    /// Alerts of which the receiver did not know joined others.
+    #[serde(rename = "new alerts added")]
+    Added,
+    /// Alerts ended, and others go on.
+    #[serde(rename = "some alerts resolved")]
+    SomeResolved,
+    /// Nothing in the group fires any more.
+    #[serde(rename = "all alerts resolved")]
+    AllResolved,
+    /// Nothing is new: what goes on is told again.
+    #[serde(rename = "repeat interval elapsed")]
+    Repeated,
+}
+
+impl NotificationReason {
+    /// The words in a body and for templates.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first notification",
+            Self::Added => "new alerts added",
+            Self::SomeResolved => "some alerts resolved",
+            Self::AllResolved => "all alerts resolved",
+            Self::Repeated => "repeat interval elapsed",
+        }
+    }
+}
+
 /// The body that a webhook receiver gets, version 4.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -249,12 +282,18 @@ pub struct WebhookMessage {
     pub status: FiringStatus,
     /// Name of the receiver.
     pub receiver: String,
+    /// Why it is sent; not there in bodies of Alertmanager before 0.32.
+    #[serde(rename = "notification_reason", default, skip_serializing_if = "Option::is_none")]
+    pub notification_reason: Option<NotificationReason>,
     /// The labels that the group is grouped by.
     pub group_labels: Labels,
     /// Labels that all alerts have in common.
     pub common_labels: Labels,
     /// Annotations that all alerts have in common.
     pub common_annotations: BTreeMap<String, String>,
+    /// Labels of the route that the alerts took; not there in bodies of Alertmanager before 0.32.
+    #[serde(default)]
+    pub route_labels: Labels,
     /// Address of the web view.
     #[serde(rename = "externalURL")]
     pub external_url: String,
@@ -311,9 +350,11 @@ impl WebhookMessage {
             truncated_alerts: 0,
             status: if firing { FiringStatus::Firing } else { FiringStatus::Resolved },
             receiver: receiver.to_owned(),
+            notification_reason: None,
             group_labels,
             common_labels,
             common_annotations,
+            route_labels: Labels::empty(),
             external_url: external_url.to_owned(),
             alerts,
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::{Alert, Fingerprint, Labels, Timestamp};
 use serde::{Serialize, Serializer};
 
-use crate::alert::{FiringStatus, instant, moment};
+use crate::alert::{FiringStatus, NotificationReason, instant, moment};
 
 /// A [`WebhookMessage`](crate::alert::WebhookMessage) that is only written. What the alerts have in common follows
 /// from them.
@@ -21,10 +21,15 @@ pub struct WebhookBody<'a> {
     pub status: FiringStatus,
     /// Name of the receiver.
     pub receiver: &'a str,
+    /// Why it is sent.
+    #[serde(rename = "notification_reason", skip_serializing_if = "Option::is_none")]
+    pub notification_reason: Option<NotificationReason>,
     /// The labels that the group is grouped by.
     pub group_labels: &'a Labels,
     common_labels: Common<'a>,
     common_annotations: Common<'a>,
+    /// Labels of the route that the alerts took.
+    pub route_labels: Labels,
     /// Address of the web view.
     #[serde(rename = "externalURL")]
     pub external_url: &'a str,
@@ -86,9 +91,11 @@ impl<'a> WebhookBody<'a> {
             truncated_alerts: 0,
             status: if fires { FiringStatus::Firing } else { FiringStatus::Resolved },
             receiver: "",
+            notification_reason: None,
             group_labels,
             common_labels,
             common_annotations,
+            route_labels: Labels::empty(),
             external_url: "",
             alerts: Alerts { alerts, now },
         }
@@ -143,15 +150,21 @@ mod tests {
             let mut message =
                 WebhookMessage::new("ops", "{}:{}", group.clone(), "http://x", &alerts, now);
             message.truncated_alerts = 7;
+            message.notification_reason = Some(NotificationReason::Added);
+            message.route_labels = Labels::from_pairs([("owner", "dba")]);
             let body = WebhookBody {
                 group_key: "{}:{}",
                 truncated_alerts: 7,
+                notification_reason: Some(NotificationReason::Added),
+                route_labels: Labels::from_pairs([("owner", "dba")]),
                 receiver: "ops",
                 external_url: "http://x",
                 ..WebhookBody::about(&alerts, &group, now)
             };
             let text = serde_json::to_string(&body).expect("it is plain");
             assert_eq!(text, serde_json::to_string(&message).expect("it is plain"));
+            assert!(text.contains(r#""notification_reason":"new alerts added""#), "{text}");
+            assert!(text.contains(r#""routeLabels":{"owner":"dba"}"#), "{text}");
         }
     }
 }

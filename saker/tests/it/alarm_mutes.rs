@@ -16,7 +16,9 @@ use crate::alarm_process::{Alarm, post};
 const SOON: Duration = Duration::from_secs(60);
 /// For tests that share a machine; the promise is a second, and the figures are printed.
 const ON_A_BUSY_MACHINE: Duration = Duration::from_secs(10);
-const MUTES: usize = 52;
+const MUTES: usize = 60;
+/// Ways to mute.
+const WAYS: usize = 5;
 /// The shortest mute there is.
 const SHORTEST_SECONDS: u64 = 60;
 const POSTS: usize = 1_000;
@@ -75,7 +77,7 @@ async fn ends(world: &World, short: &[(String, Instant)]) -> Vec<Duration> {
 
 async fn mute_by_every_way(world: &World) {
     let mut messages = Vec::new();
-    for number in 0..MUTES.div_ceil(12) {
+    for number in 0..MUTES.div_ceil(3 * WAYS) {
         messages.push(world.buttons_of(&format!("Alpha-{number}"), "ann").await);
     }
     let (mut held, mut gone) = (Vec::new(), Vec::new());
@@ -130,17 +132,21 @@ enum Way<'a> {
     Legacy(String),
     /// The page behind a signed link.
     Link(&'a Button),
+    /// The form on the page of the alert.
+    Web(&'a Button),
     /// A press of a button that the platform reports.
     Card(&'a [Button], usize),
 }
 
 impl<'a> Way<'a> {
     fn of(number: usize, messages: &'a [Vec<Button>]) -> Self {
-        match number % 4 {
+        let turn = number / WAYS;
+        match number % WAYS {
             0 => Self::Api(format!("api-{number}")),
             1 => Self::Legacy(format!("legacy-{number}")),
             // Each link mutes once; each message has three of them and the one that unmutes.
-            2 => Self::Link(&messages[number / 12][number / 4 % 3]),
+            2 => Self::Link(&messages[turn / 3][turn % 3]),
+            3 => Self::Web(&messages[turn % messages.len()][0]),
             _ => Self::Card(&messages[0], number),
         }
     }
@@ -148,7 +154,7 @@ impl<'a> Way<'a> {
     fn counter(&self) -> &str {
         match self {
             Self::Api(metric) | Self::Legacy(metric) => metric,
-            Self::Link(button) => &button.counter,
+            Self::Link(button) | Self::Web(button) => &button.counter,
             Self::Card(buttons, _) => &buttons[0].counter,
         }
     }
@@ -168,6 +174,7 @@ impl<'a> Way<'a> {
                 let form = "act=mute&seconds=3600";
                 assert_eq!(press(alarm, &button.url, (&cookie, &nonce), form).await, 200);
             }
+            Self::Web(button) => submit(alarm, &button.alert, "act=mute&seconds=3600").await,
             Self::Card(buttons, number) => card(alarm, &buttons[0].action, *number, "m").await,
         }
     }
@@ -186,6 +193,7 @@ impl<'a> Way<'a> {
                 let (cookie, nonce) = open(alarm, &button.url).await;
                 assert_eq!(press(alarm, &button.url, (&cookie, &nonce), "act=unmute").await, 200);
             }
+            Self::Web(button) => submit(alarm, &button.alert, "act=unmute").await,
             Self::Card(buttons, number) => card(alarm, &buttons[3].action, *number, "u").await,
         }
     }
@@ -196,6 +204,8 @@ struct Button {
     url: String,
     action: String,
     counter: String,
+    /// The page of the alert.
+    alert: String,
 }
 
 impl World {
@@ -240,12 +250,14 @@ impl World {
         })
         .await;
         let buttons = message["buttons"].as_array().unwrap();
+        let fingerprint = message["message"]["alerts"][0]["fingerprint"].as_str().unwrap();
         let button = |button: &Value| {
             let url = button["url"].as_str().unwrap();
             Button {
                 url: url[url.find("/m/").unwrap()..].to_owned(),
                 action: button["action"].as_str().unwrap().to_owned(),
                 counter: format!("web-03_{name}"),
+                alert: format!("/alerts/{fingerprint}"),
             }
         };
         buttons[..4].iter().map(button).collect()
@@ -311,6 +323,18 @@ async fn mute_shortly(world: &World) -> Vec<(String, Instant)> {
         made.push((format!("web-03_{metric}"), due));
     }
     made
+}
+
+/// Fills in the form on the page of an alert, for ann.
+async fn submit(alarm: &Alarm, alert: &str, form: &str) {
+    let address = alarm.address(&format!("{alert}?mute=1"));
+    let page = alarm.http.get(address).send().await.unwrap().text().await.unwrap();
+    let action = format!("{alert}/mutes");
+    assert!(page.contains(&format!("method=\"post\" action=\"{action}\"")), "{page}");
+    let request = alarm.http.post(alarm.address(&action)).header("Sec-Fetch-Site", "same-origin");
+    let request = request.header("Content-Type", "application/x-www-form-urlencoded");
+    let answer = request.body(format!("user=ann&token=&{form}")).send().await.unwrap();
+    assert_eq!(answer.status(), 303, "it leads back to the page");
 }
 
 /// What a platform reports when ann presses a button.

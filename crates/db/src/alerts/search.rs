@@ -1,6 +1,6 @@
 //! Lists and counts for the web view and the API.
 
-use model::Timestamp;
+use model::{Fingerprint, Timestamp};
 
 use super::{ALERT_READ_COLUMNS, AlertStatus, Alerts, StoredAlert, read_alert};
 use crate::DbError;
@@ -16,6 +16,8 @@ pub struct AlertSearch {
     pub priorities: Vec<u8>,
     /// A part of the fingerprint, of a label or of a text; letter case does not matter.
     pub text: String,
+    /// Only some of these; `None` does not narrow.
+    pub among: Option<Vec<Fingerprint>>,
 }
 
 /// How many alerts share a state and a priority.
@@ -94,6 +96,9 @@ fn push_conditions(query: &mut Statement, search: &AlertSearch) {
     }
     if !search.priorities.is_empty() {
         query.push(" AND priority IN ").push_list(search.priorities.iter().copied());
+    }
+    if let Some(alerts) = &search.among {
+        query.push(" AND fingerprint IN ").push_list(alerts.iter().map(ToString::to_string));
     }
     if !search.text.is_empty() {
         query

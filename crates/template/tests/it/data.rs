@@ -66,6 +66,16 @@ fn times_have_methods_and_zones() {
 }
 
 #[test]
+fn labels_of_the_route_and_the_reason_are_at_hand_wherever_the_dot_is() {
+    check("{{ .RouteLabels.owner }} {{ .NotificationReason }}", "dba new alerts added");
+    check(
+        "{{ with .Alerts }}{{ (routeLabels).tier }}{{ routeLabels.SortedPairs | len }}{{ end }}",
+        "12",
+    );
+    assert!(render("{{ routeLabels 1 }}").is_err());
+}
+
+#[test]
 fn what_is_not_there_is_a_mistake_in_a_structure_and_nothing_in_labels() {
     check("[{{ .CommonLabels.absent }}{{ .CommonAnnotations.absent }}]", "[]");
     let fault = render("ok\n {{ .Reciever }}").expect_err("there is no such field");
@@ -81,7 +91,7 @@ fn what_comes_from_alerts_is_escaped_and_what_the_template_says_is_not() {
         parse("<b>{{ (index .Alerts 0).Annotations.summary }}</b>{{ safeHtml \"<hr>\" }}").unwrap();
     let data = data(&group(), Reader::default());
     let escape = |text: &str| text.replace('<', "&lt;").replace('>', "&gt;");
-    let text = template.render(&data, &own(NOW), &LIMITS, Some(escape));
+    let text = template.render(&data, &own(NOW, &data), &LIMITS, Some(escape));
     assert_eq!(text.as_deref(), Ok("<b>web-1 &lt;is&gt; full</b><hr>"));
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use model::{Alert, Labels, Timestamp};
 use template::alertmanager::{LIMITS, Reader, data, library, own};
 use template::{Fault, Limits, Template};
-use wire::alert::WebhookMessage;
+use wire::alert::{NotificationReason, WebhookMessage};
 
 /// 2023-11-14 22:13:20 UTC.
 pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -32,7 +32,10 @@ pub(crate) fn group() -> WebhookMessage {
     };
     let by = Labels::from_pairs([("alertname", "DiskFull"), ("team", "db")]);
     let alerts = [alert("web-1", false), alert("web-2", true)];
-    WebhookMessage::new("ops", "{}:{}", by, "http://alarm", &alerts, NOW)
+    let mut group = WebhookMessage::new("ops", "{}:{}", by, "http://alarm", &alerts, NOW);
+    group.route_labels = Labels::from_pairs([("owner", "dba"), ("tier", "1")]);
+    group.notification_reason = Some(NotificationReason::Added);
+    group
 }
 
 pub(crate) fn parse(text: &str) -> Result<Template, Vec<Fault>> {
@@ -42,7 +45,7 @@ pub(crate) fn parse(text: &str) -> Result<Template, Vec<Fault>> {
 pub(crate) fn render_within(text: &str, limits: &Limits) -> Result<String, String> {
     let parsed = parse(text).map_err(|faults| faults[0].to_string())?;
     let data = data(&group(), Reader { name: "ann", language: "en" });
-    parsed.render(&data, &own(NOW), limits, None).map_err(|fault| fault.to_string())
+    parsed.render(&data, &own(NOW, &data), limits, None).map_err(|fault| fault.to_string())
 }
 
 pub(crate) fn render(text: &str) -> Result<String, String> {
