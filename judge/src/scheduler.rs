@@ -1,6 +1,8 @@
 //! Runs every group in its slots: several groups at a time, never two runs of one group, a slow group delays
 //! only itself.
 
+mod seat;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use storage::Arrivals;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
+use self::seat::{Change, Seat, Stand};
 use crate::answer::Part;
 use crate::arrival::{Touched, Turn, Waiting, Wave};
 use crate::group::GroupRun;
@@ -44,30 +47,6 @@ struct Scheduler {
     asking: JoinSet<Answered>,
     /// When the queue of slots was last looked at.
     looked: Timestamp,
-}
-
-/// A group in the scheduler.
-struct Seat {
-    key: Arc<GroupKey>,
-    slots: Slots,
-    /// The last slot that was evaluated, or the one before the group came.
-    evaluated: Timestamp,
-    /// The last slot that another judge began, when that was heard while the group was being evaluated.
-    resumed: Option<Timestamp>,
-    /// The last moment that was looked at, in a slot or when data arrived.
-    seen: Timestamp,
-    /// The place in the queue of slots.
-    queued: Option<Timestamp>,
-    /// The group's state; gone while it is being evaluated.
-    run: Option<GroupRun>,
-    /// A change that came while the group was being evaluated.
-    next: Option<Change>,
-}
-
-/// What becomes of a known group.
-enum Change {
-    Put(Arc<RuleGroup>),
-    Remove,
 }
 
 /// Runs until told to stop; then waits for the running evaluations and gives the groups to other judges.
@@ -387,19 +366,6 @@ impl Scheduler {
     }
 }
 
-/// How a group stands to a wave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stand {
-    /// A slot that came later has seen it all.
-    Passed,
-    /// A look that came later has seen only what it was about.
-    Overtaken,
-    /// It is just being evaluated, or about to be: what came after its slot is not looked at before it, or time would
-    /// go back for its alerts.
-    Busy,
-    Free,
-}
-
 /// What a wave means for the groups.
 #[derive(Debug, Default)]
 struct Concerned {
@@ -423,56 +389,6 @@ impl Concerned {
         });
         turn.rules.insert(rule);
         turn.parts.push(part);
-    }
-}
-
-impl Seat {
-    fn stand(&self, at: Timestamp) -> Stand {
-        match &self.run {
-            _ if self.seen >= at && self.evaluated >= at => Stand::Passed,
-            _ if self.seen >= at => Stand::Overtaken,
-            None => Stand::Busy,
-            Some(_) if self.slots.due(self.evaluated, at).is_some() => Stand::Busy,
-            Some(_) => Stand::Free,
-        }
-    }
-
-    /// Takes the group out of the queue of slots, to look at a moment between them.
-    fn leave(
-        &mut self,
-        at: Timestamp,
-        due: &mut BTreeSet<(Timestamp, Arc<GroupKey>)>,
-    ) -> Option<GroupRun> {
-        let run = self.run.take()?;
-        self.seen = at;
-        if let Some(queued) = self.queued.take() {
-            due.remove(&(queued, Arc::clone(&self.key)));
-        }
-        Some(run)
-    }
-
-    fn is_done(&self) -> bool {
-        self.run.as_ref().is_some_and(GroupRun::is_done)
-    }
-
-    /// Goes on where another judge stopped, unless this one has come further itself: the evaluation that found
-    /// the group here may be done by now, and a slot is begun once.
-    fn resume(&mut self, begun: Timestamp) {
-        let Some(run) = &self.run else {
-            self.resumed = Some(begun);
-            return;
-        };
-        if run.last.is_none_or(|(last, _)| last <= begun) {
-            (self.evaluated, self.seen) = (begun, self.seen.max(begun));
-        }
-    }
-
-    fn change(&mut self, change: Change, now: Timestamp) {
-        match (&mut self.run, change) {
-            (None, change) => self.next = Some(change),
-            (Some(run), Change::Put(group)) => run.adopt(group, now),
-            (Some(run), Change::Remove) => run.retire(now),
-        }
     }
 }
 

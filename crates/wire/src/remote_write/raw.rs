@@ -152,7 +152,8 @@ mod tests {
     use model::{Metadata, Sample, Series};
     use proptest::prelude::*;
 
-    use super::super::{Limits, decode, encode_message, pack};
+    use super::super::encode::encode_message;
+    use super::super::{Limits, decode, pack};
     use super::*;
 
     fn series(value: &str, times: &[i64]) -> Series {
