@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use channels::link::LinkKeys;
 use daemon::{Clock, Context, Door, Poster};
 use db::Db;
+use jiff::tz::TimeZone;
 use model::Timestamp;
 use state::State;
 use tokio::sync::watch;
@@ -23,7 +24,7 @@ use crate::dispatch::{self, Dispatch};
 use crate::falcon_events::FalconEvents;
 use crate::followed::Followed;
 use crate::http::{self, Api};
-use crate::intake;
+use crate::intake::{self, Intake};
 use crate::maintenance::MaintenanceBook;
 use crate::metrics::Metrics;
 use crate::mutes::MuteBook;
@@ -149,6 +150,18 @@ pub async fn start(config: Config, deps: Deps, ctx: &Context) -> anyhow::Result<
     let reloads = follow_reloads(common.routing.clone(), ctx.reloads(), ctx.clock.clone());
     ctx.spawn("route reload", reloads);
 
+    serve(common, claimer, people, (intake, zone), ctx).await
+}
+
+/// Opens the port: API, pages, and what people press.
+async fn serve(
+    common: Common,
+    claimer: Claimer,
+    people: People,
+    (intake, zone): (Intake, TimeZone),
+    ctx: &Context,
+) -> anyhow::Result<SocketAddr> {
+    let config = Arc::clone(&common.config);
     let door = Arc::new(Door::open("alarm.token_file", &config.token_file)?);
     ctx.spawn("tokens", follow_tokens(Arc::clone(&door), ctx.reloads(), Arc::clone(&config)));
     let desk = Desk { common: common.clone(), door: Arc::clone(&door) };

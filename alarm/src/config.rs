@@ -426,6 +426,14 @@ impl MutesConfig {
     }
 
     fn validate(&self, faults: &mut Faults) {
+        let mut copy = self.clone();
+        let keys = copy.link_keys.iter_mut().map(|key| &mut key.key);
+        let callbacks = copy.callbacks.iter_mut().flat_map(CallbackSpec::secrets_mut);
+        for secret in std::iter::once(&mut copy.token).chain(keys).chain(callbacks) {
+            if let Some(fault) = secret.file_fault() {
+                faults.add("alarm.mutes", fault);
+            }
+        }
         for (position, key) in self.link_keys.iter().enumerate() {
             let is_text = matches!(key.key, Secret::Text(_));
             if is_text && key.key.expose().len() < LINK_KEY_BYTES_MIN {
@@ -556,6 +564,27 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_a_secret_that_is_not_there_is_named() {
+        let config = read(
+            r#"
+            [mutes]
+            token = { file = "/nonexistent/token" }
+            [[receivers]]
+            name = "ops"
+            [[receivers.bots]]
+            name = "main"
+            kind = "dingtalk_robot"
+            url = { file = "/nonexistent/url" }
+            "#,
+        );
+        let faults = faults(&config);
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        assert!(faults[0].contains("/nonexistent/token"), "{faults:?}");
+        let bot = "alarm.receivers[0].bots[0].file: the file /nonexistent/url";
+        assert!(faults[1].contains(bot), "{faults:?}");
+    }
+
+    #[test]
     fn all_faults_are_named_at_once_with_their_keys() {
         let config = read(
             r#"
@@ -606,7 +635,7 @@ mod tests {
             [[receivers.bots]]
             name = "backup"
             kind = "dingtalk_robot"
-            url = { file = "/etc/saker/robot" }
+            url = { file = "/dev/null" }
             "#,
         );
         assert!(faults(&config).is_empty(), "{:?}", faults(&config));

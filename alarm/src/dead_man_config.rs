@@ -52,6 +52,9 @@ fn five_minutes() -> Duration {
 
 impl DeadManConfig {
     pub(crate) fn validate(&self, faults: &mut Faults) {
+        if let Some(fault) = self.ping_url.file_fault() {
+            faults.add("alarm.dead_man.ping_url", fault);
+        }
         let is_file = matches!(self.ping_url, Secret::File { .. });
         let url = self.ping_url.expose();
         if !is_file && !url.is_empty() && !is_web_address(url) {

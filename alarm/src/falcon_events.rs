@@ -61,6 +61,9 @@ impl FalconEventsConfig {
         if self.lease < Duration::from_secs(1) {
             faults.add("alarm.falcon_events.lease", "must be at least 1s");
         }
+        if let Some(fault) = self.redis_url.file_fault() {
+            faults.add("alarm.falcon_events.redis_url", fault);
+        }
         // One in a file is read at the start.
         let is_text = matches!(self.redis_url, Secret::Text(_));
         if self.enabled

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -50,6 +50,7 @@ pub(crate) fn routes(api: Arc<Api>) -> Router {
         .route("/api/v1/silences", axum::routing::any(gone))
         .route("/api/v1/silence/{id}", axum::routing::any(gone))
         .route("/api/v1/status", axum::routing::any(gone))
+        .route("/api/v2/{*rest}", axum::routing::any(unknown))
         .route("/-/reload", axum::routing::post(reload))
         .merge(silence_http::routes())
         .merge(claim_http::routes())
@@ -215,6 +216,12 @@ async fn reload(State(api): State<Arc<Api>>) -> Response {
         Ok(()) => StatusCode::OK.into_response(),
         Err(fault) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("{fault:#}")),
     }
+}
+
+/// What the API does not have. Without it a page would answer, which no program can read.
+async fn unknown(uri: Uri) -> Response {
+    let advice = "there are alerts, alerts/groups, receivers, silences, silence/{id} and status";
+    error(StatusCode::NOT_FOUND, &format!("there is no {} here; {advice}", uri.path()))
 }
 
 /// The API that Alertmanager had before 2022.

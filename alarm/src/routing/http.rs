@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use daemon::{Caller, PeerAddr};
 use serde::Deserialize;
@@ -34,6 +34,7 @@ pub(crate) fn routes(desk: Arc<Desk>) -> Router {
         .route("/api/v1/routing/{kind}", get(list))
         .route("/api/v1/routing/{kind}/{name}", get(one).put(put).delete(remove))
         .route("/api/v1/routing/{kind}/{name}/history", get(history))
+        .route("/api/v1/routing/{kind}/{name}/restore", post(restore))
         .with_state(desk)
 }
 
@@ -252,9 +253,42 @@ async fn history(
         json!({
             "at": entry.at.rfc3339(), "actor": entry.actor, "peer": entry.peer,
             "action": entry.action, "before": detail["before"], "after": detail["after"],
+            "version": detail["version"],
         })
     });
     Ok(Json(shown.collect()))
+}
+
+/// Puts back what an object was in a version. What its receivers keep secret is in no history: it is taken from what holds
+/// now, as if `<secret>` were put, and refused where that is for another host.
+async fn restore(
+    State(desk): State<Arc<Desk>>,
+    peer: PeerAddr,
+    Path((kind, name)): Path<(String, String)>,
+    Query(meant): Query<Meant>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Refusal> {
+    let (caller, kind) = (desk.admit_to_routing(peer, &headers)?, kind_of(&kind)?);
+    let Some(version) = meant.version else {
+        let advice = "say which version, as ?version=7; the history has them";
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, advice));
+    };
+    let target = format!("{}/{name}", kind.as_str());
+    let entries = desk.common.db.audit().page("", &target, HISTORY_MAX).await;
+    let entries = entries.map_err(ChangeFault::from)?;
+    let was = entries.iter().find_map(|entry| {
+        let detail: Value = serde_json::from_str(&entry.detail).ok()?;
+        (detail["version"] == version && !detail["after"].is_null())
+            .then(|| detail["after"].to_string())
+    });
+    let Some(was) = was else {
+        let what = called(kind.as_str(), &name);
+        let fault = format!("the history of {what} has no version {version} that can be put back");
+        return Err(Refusal::new(StatusCode::NOT_FOUND, fault));
+    };
+    let body = text_of(kind, Bytes::from(was))?;
+    let wish = Wish { kind, name, body: Some(body), expected: expected(None) };
+    desk.change(&caller, vec![wish], &meant, Vec::new()).await
 }
 
 #[derive(Debug, Default, Deserialize)]

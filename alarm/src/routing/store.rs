@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use daemon::Caller;
 use db::{Db, DbError, RoutingChange, RoutingRow, Trail};
 use model::Timestamp;
+use serde_json::Value;
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -154,8 +155,10 @@ impl RoutingStore {
             if is_dry_run || changes.is_empty() {
                 return Ok(Outcome { version: None, changes, plan });
             }
-            let to_store: Vec<RoutingChange> =
-                changes.iter().map(|change| self.row_change(caller, change, now)).collect();
+            let to_store: Vec<RoutingChange> = changes
+                .iter()
+                .map(|change| self.row_change(caller, change, revision + 1, now))
+                .collect();
             let Some(version) = self.db.routing().change(revision, &to_store).await? else {
                 continue;
             };
@@ -175,13 +178,21 @@ impl RoutingStore {
         edit(&self.base(), &self.rows(), wishes)
     }
 
-    fn row_change(&self, caller: &Caller, change: &Change, now: Timestamp) -> RoutingChange {
+    fn row_change(
+        &self,
+        caller: &Caller,
+        change: &Change,
+        version: i64,
+        now: Timestamp,
+    ) -> RoutingChange {
         let verb = if change.body.is_some() { "put" } else { "remove" };
         let kind = change.kind.as_str();
         let (action, target) = (format!("{kind}.{verb}"), format!("{kind}/{}", change.name));
         let by = (caller.actor.as_str(), &*caller.peer.to_string());
         let mut entry = self.trail.entry(by, &action, &target, now);
-        entry.detail.clone_from(&change.detail);
+        let mut detail: Value = serde_json::from_str(&change.detail).unwrap_or_default();
+        detail["version"] = Value::from(version);
+        entry.detail = detail.to_string();
         RoutingChange { kind, name: change.name.clone(), body: change.body.clone(), entry }
     }
 }

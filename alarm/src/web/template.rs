@@ -200,6 +200,25 @@ impl From<ChangeFault> for Refusals {
     }
 }
 
+/// What a form has in it. Blanks at the ends of a text are its own.
+fn typed_of(path: String, is_new: bool, fields: &Fields) -> Typed {
+    let text = fields.iter().find(|(name, _)| name == "text").map_or("", |(_, text)| text);
+    Typed {
+        name: if is_new { field(fields, "name").to_owned() } else { path },
+        text: plain_lines(text),
+        version: field(fields, "version").parse().unwrap_or(0),
+        kind: field(fields, "kind").to_owned(),
+        labels: field(fields, "labels").to_owned(),
+        alert: field(fields, "alert").to_owned(),
+    }
+}
+
+impl Typed {
+    fn wish(&self, body: Option<String>, expected: ExpectedVersion) -> Wish {
+        Wish { kind: ObjectKind::Template, name: self.name.to_owned(), body, expected }
+    }
+}
+
 pub(super) async fn save(
     State(web): State<Arc<Web>>,
     peer: PeerAddr,
@@ -209,48 +228,44 @@ pub(super) async fn save(
     Form(fields): Form<Fields>,
 ) -> Response {
     let is_new = path == NEW;
-    let typed = Typed {
-        name: if is_new { field(&fields, "name").to_owned() } else { path },
-        // Blanks at the ends of a text are its own.
-        text: plain_lines(
-            fields.iter().find(|(name, _)| name == "text").map_or("", |(_, text)| text),
-        ),
-        version: field(&fields, "version").parse().unwrap_or(0),
-        kind: field(&fields, "kind").to_owned(),
-        labels: field(&fields, "labels").to_owned(),
-        alert: field(&fields, "alert").to_owned(),
-    };
+    let typed = typed_of(path, is_new, &fields);
     let action = field(&fields, "action");
-    let wish = |body: Option<String>, expected: ExpectedVersion| Wish {
-        kind: ObjectKind::Template,
-        name: typed.name.to_owned(),
-        body,
-        expected,
-    };
     let is_looked_at = field(&fields, "seen") == mark(&typed.text);
     let mut refusals = Refusals::default();
     if action == "remove" || (action == "save" && is_looked_at) {
-        let body = (action == "save").then(|| typed.text.to_owned());
+        let is_kept = action == "save";
         let done = async {
             let caller = web.admit(peer, &headers, &fields)?;
-            let wishes = [wish(body, expected(Some(typed.version)))];
+            let body = is_kept.then(|| typed.text.to_owned());
+            let wishes = [typed.wish(body, expected(Some(typed.version)))];
             web.common.routing.change(&caller, &wishes, false, page.now).await?;
             Ok::<(), Refusals>(())
         };
         match done.await {
-            Ok(()) if action == "remove" => return Redirect::to("/templates").into_response(),
-            Ok(()) => {
+            Ok(()) if is_kept => {
                 let address = format!("{}?saved=1", href(&typed.name));
                 return Redirect::to(&address).into_response();
             }
+            Ok(()) => return Redirect::to("/templates").into_response(),
             Err(refused) => refusals = refused,
         }
     }
-    let tried =
-        web.common.routing.trial(vec![wish(Some(typed.text.to_owned()), ExpectedVersion::Any)]);
+    looked_at(&web, typed, is_new, action == "save", refusals, page).await
+}
+
+/// The page with what the typed text would make of the chosen alert, or with what is wrong with it.
+async fn looked_at(
+    web: &Web,
+    typed: Typed,
+    is_new: bool,
+    would_save: bool,
+    mut refusals: Refusals,
+    page: Page,
+) -> Response {
+    let wish = typed.wish(Some(typed.text.to_owned()), ExpectedVersion::Any);
     let mut definitions = Vec::new();
-    match tried {
-        Ok(Edited { plan, .. }) => match define(&web, Arc::new(plan), &typed, &page).await {
+    match web.common.routing.trial(vec![wish]) {
+        Ok(Edited { plan, .. }) => match define(web, Arc::new(plan), &typed, &page).await {
             Ok(found) => definitions = found,
             Err(fault) => refusals.faults.push(fault),
         },
@@ -265,7 +280,7 @@ pub(super) async fn save(
         is_new,
         is_fixed: false,
         is_saved: false,
-        asks_to_look: is_good && action == "save",
+        asks_to_look: is_good && would_save,
         seen,
         faults: refusals.faults,
         definitions,

@@ -33,6 +33,20 @@ async fn posted_alerts_are_listed_with_their_receivers() {
 }
 
 #[tokio::test]
+async fn nothing_is_an_empty_list_and_what_there_is_not_is_told_as_json() {
+    let alarm = Alarm::start("").await;
+    assert_eq!(alarm.post("null").await, (200, String::new()));
+    assert_eq!(alarm.post(" null\n").await.0, 200);
+    assert_eq!(alarm.post("nul").await.0, 400);
+    for path in ["/api/v2/nothing", "/api/v2/silence/x/y", "/api/v2/alerts/0e7374caefbddd45"] {
+        let answer = alarm.context.http.get(alarm.url(path)).send().await.unwrap();
+        assert_eq!(answer.status(), 404, "{path}");
+        let text: Value = answer.json().await.unwrap();
+        assert!(text.as_str().unwrap().contains(path), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_list_is_narrowed_by_matchers_and_receivers() {
     let (webhook, _context) = webhook().await;
     let alarm = Alarm::telling(&webhook).await;

@@ -184,6 +184,47 @@ async fn a_secret_is_shown_nowhere_and_kept_when_it_is_put_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_old_version_of_an_object_is_put_back() {
+    let (webhook, _context) = webhook().await;
+    let alarm = Alarm::start("").await;
+    must_put(&alarm, "/receivers/hook", &hook(&webhook)).await;
+    let first = must_put(&alarm, "/routes/db", "{matchers: [team=db], receiver: hook}").await;
+    must_put(&alarm, "/routes/db", "{matchers: [team=web], receiver: hook}").await;
+    let version = &first["version"];
+    let history = alarm.get_json(&format!("{API}/routes/db/history")).await;
+    assert_eq!(&history[1]["version"], version);
+    let path = format!("/routes/db/restore?version={version}");
+    let (status, dry) = ask(&alarm, "POST", &format!("{path}&dry_run=true"), "").await;
+    assert_eq!((status, &dry["version"], &dry["dryRun"]), (200, &Value::Null, &json!(true)));
+    let (status, done) = ask(&alarm, "POST", &path, "").await;
+    assert_eq!(status, 200, "{done}");
+    let (_, route) = ask(&alarm, "GET", "/routes/db", "").await;
+    assert_eq!(route["object"]["matchers"], json!(["team=db"]));
+    let (_, again) = ask(&alarm, "POST", &path, "").await;
+    assert_eq!(again["changed"], json!([]), "it is so already");
+    for (path, expected) in [
+        ("/routes/db/restore?version=999", 404),
+        ("/routes/gone/restore?version=1", 404),
+        ("/routes/db/restore", 400),
+        ("/weather/db/restore?version=1", 404),
+    ] {
+        assert_eq!(ask(&alarm, "POST", path, "").await.0, expected, "{path}");
+    }
+    // What a receiver keeps secret is in no history: where it was for another place it must be written again.
+    let (_, receiver) = ask(&alarm, "GET", "/receivers/hook", "").await;
+    let old = receiver["version"].as_i64().unwrap();
+    let other = hook(&webhook).replace("\"url\"", "\"max_alerts\":5,\"url\"");
+    must_put(&alarm, "/receivers/hook", &other).await;
+    let path_of_receiver = format!("/receivers/hook/restore?version={old}");
+    let (status, fault) = ask(&alarm, "POST", &path_of_receiver, "").await;
+    assert_eq!(status, 400, "{fault}");
+    assert!(fault["error"].as_str().unwrap().contains("write the secrets again"), "{fault}");
+    let (status, _) = ask(&alarm, "DELETE", "/routes/db", "").await;
+    assert_eq!(status, 200);
+    assert_eq!(ask(&alarm, "POST", &path, "").await.0, 200, "also what was removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_comes_from_elsewhere_changes_nothing_and_sees_no_receiver() {
     let (webhook, _context) = webhook().await;
     let folder = tempfile::tempdir().unwrap();

@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::{fs, io};
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const HIDDEN: &str = "(hidden)";
 /// Shorter texts stand in answers by chance.
@@ -13,8 +14,7 @@ const TELLING_BYTES: usize = 8;
 /// A secret, or the file that holds it. `Debug` and `Serialize` show that there is one and nothing else.
 ///
 /// In settings it is a text, or `{ file = "/etc/saker/token" }`.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Secret {
     /// The secret itself.
     Text(String),
@@ -42,9 +42,58 @@ impl Secret {
         Ok(())
     }
 
+    /// What is wrong with its file, which is named; `None` for a text, and for a file that can be read.
+    pub fn file_fault(&self) -> Option<String> {
+        let Self::File { file } = self else { return None };
+        let fault = fs::read_to_string(file).err()?;
+        Some(format!("the file {} with a secret cannot be read: {fault}", file.display()))
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         matches!(self, Self::Text(text) if text.is_empty())
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SecretVisitor)
+    }
+}
+
+/// Reads either form. What stands beside `file` is refused: whoever wrote it expects something of it.
+struct SecretVisitor;
+
+impl<'de> Visitor<'de> for SecretVisitor {
+    type Value = Secret;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text, or { file = \"/path\" }")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Secret, E> {
+        Ok(Secret::from(text))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Secret, A::Error> {
+        let (mut file, mut others) = (None, Vec::new());
+        while let Some(name) = map.next_key::<String>()? {
+            if name == "file" {
+                file = Some(map.next_value::<PathBuf>()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+                others.push(name);
+            }
+        }
+        match (file, others.is_empty()) {
+            (Some(file), true) => Ok(Secret::File { file }),
+            (Some(file), false) => Err(A::Error::custom(format!(
+                "beside file = {:?} there is {}, which no secret has",
+                file.display().to_string(),
+                others.join(", ")
+            ))),
+            (None, _) => Err(A::Error::missing_field("file")),
+        }
     }
 }
 
@@ -102,6 +151,8 @@ pub fn repeats(text: &str, secret: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -124,6 +175,35 @@ mod tests {
         fs::remove_file(&file).unwrap();
         let mut gone = Secret::File { file };
         assert!(gone.read().is_err());
+        let fault = gone.file_fault().expect("it is gone");
+        assert!(fault.contains("channels-secret-"), "{fault}");
+        assert_eq!(Secret::from("hunter2").file_fault(), None);
+    }
+
+    #[test]
+    fn what_stands_beside_a_file_is_refused_with_the_names_of_both_and_no_values() {
+        let fault = |text: &str| toml::from_str::<toml::Table>(text).unwrap()["s"].clone();
+        let fault = |text: &str| fault(text).try_into::<Secret>().unwrap_err().to_string();
+        for text in [
+            "s = { file = \"/etc/saker/key\", x = \"hunter2\" }",
+            "s = { x = [\"hunter2\"], file = \"/etc/saker/key\" }",
+        ] {
+            let fault = fault(text);
+            assert!(fault.contains("/etc/saker/key") && fault.contains(" x,"), "{fault}");
+            assert!(!fault.contains("hunter2"), "{fault}");
+        }
+        assert!(fault("s = { path = \"/x\" }").contains("file"));
+        assert!(fault("s = 7").contains("a text, or { file"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_is_read_or_refused(name in "[a-z]{0,5}|file", value in "\\PC{0,12}") {
+            let text = Secret::deserialize(serde_json::json!(value)).unwrap();
+            prop_assert_eq!(text.expose(), value.as_str());
+            let table = Secret::deserialize(serde_json::json!({ name.as_str(): value }));
+            prop_assert_eq!(table.is_ok(), name == "file");
+        }
     }
 
     #[test]

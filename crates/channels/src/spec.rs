@@ -256,6 +256,9 @@ impl Spec {
             }
             _ => {}
         }
+        let mut copy = self.clone();
+        let in_files = copy.secrets_mut().into_iter().filter_map(|secret| secret.file_fault());
+        faults.extend(in_files.map(|fault| ("file", fault)));
         faults
     }
 }

@@ -22,6 +22,34 @@ pub(crate) enum RoutingCommand {
     #[command(after_help = "Examples:\n  saker ctl routing import alertmanager.yml --dry-run\n  \
                             saker ctl routing import routing.yml --replace")]
     Import(ImportArgs),
+    /// List the versions of an object: who changed it when.
+    #[command(after_help = "Example:\n  saker ctl routing history routes db")]
+    History(ObjectArgs),
+    /// Put back what an object was in a version.
+    #[command(after_help = "Example:\n  saker ctl routing restore routes db 7 --dry-run")]
+    Restore(RestoreArgs),
+}
+
+/// Which object.
+#[derive(Debug, Args)]
+pub(crate) struct ObjectArgs {
+    /// `routes`, `receivers`, `inhibitions`, `time-intervals` or `templates`.
+    kind: String,
+    /// Its name.
+    name: String,
+    #[command(flatten)]
+    asked: Asked,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    #[command(flatten)]
+    object: ObjectArgs,
+    /// The version, as `history` lists it.
+    version: i64,
+    /// Only say what would change.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Which alarm, and who asks.
@@ -70,6 +98,8 @@ pub(crate) async fn run(
             args.asked.send(http, reqwest::Method::GET, path, String::new()).await
         }
         RoutingCommand::Import(args) => import(http, args).await,
+        RoutingCommand::History(args) => history(http, args).await,
+        RoutingCommand::Restore(args) => restore(http, args).await,
     }
 }
 
@@ -125,6 +155,39 @@ async fn import(http: &reqwest::Client, args: &ImportArgs) -> anyhow::Result<Str
     Ok(told(&serde_json::from_str(&text).context("read the answer")?))
 }
 
+impl ObjectArgs {
+    /// The address below that of the objects. A name may have any characters.
+    fn path(&self, act: &str) -> anyhow::Result<String> {
+        let mut url = reqwest::Url::parse("http://alarm")?;
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.push(&self.kind).push(&self.name).push(act);
+        }
+        Ok(url.path().to_owned())
+    }
+}
+
+async fn history(http: &reqwest::Client, args: &ObjectArgs) -> anyhow::Result<String> {
+    let (get, path) = (reqwest::Method::GET, args.path("history")?);
+    let text = args.asked.send(http, get, &path, String::new()).await?;
+    let entries: Vec<Value> = serde_json::from_str(&text).context("read the answer")?;
+    let rows: Vec<Vec<String>> = entries.iter().map(change_row).collect();
+    Ok(table(&["VERSION", "AT", "BY", "FROM", "ACTION"], &rows))
+}
+
+fn change_row(entry: &Value) -> Vec<String> {
+    let text = |key: &str| entry[key].as_str().unwrap_or("").to_owned();
+    let version = entry["version"].as_i64().map_or_else(String::new, |version| version.to_string());
+    vec![version, text("at"), text("actor"), text("peer"), text("action")]
+}
+
+async fn restore(http: &reqwest::Client, args: &RestoreArgs) -> anyhow::Result<String> {
+    let path = args.object.path("restore")?;
+    let path = format!("{path}?version={}&dry_run={}", args.version, args.dry_run);
+    let post = reqwest::Method::POST;
+    let text = args.object.asked.send(http, post, &path, String::new()).await?;
+    Ok(told(&serde_json::from_str(&text).context("read the answer")?))
+}
+
 /// What an import did, or would do.
 fn told(answer: &Value) -> String {
     let list = |key: &str| answer[key].as_array().into_iter().flatten();
@@ -157,6 +220,16 @@ mod tests {
         let dry = json!({ "version": null, "changed": changed, "warnings": [] });
         assert!(told(&dry).ends_with("1 would change; nothing was stored"));
         assert_eq!(told(&json!({ "changed": [] })), "nothing changes");
+    }
+
+    #[test]
+    fn a_name_cannot_lead_to_another_address() {
+        let asked = Asked { url: String::new(), token_file: None };
+        let (kind, name) = ("routes".to_owned(), "db/../x?y".to_owned());
+        let path = ObjectArgs { kind, name, asked }.path("history").unwrap();
+        assert_eq!(path, "/routes/db%2F..%2Fx%3Fy/history");
+        let entry = json!({ "version": 7, "at": "t", "actor": "ann", "action": "route.put" });
+        assert_eq!(change_row(&entry), ["7", "t", "ann", "", "route.put"]);
     }
 
     #[test]
