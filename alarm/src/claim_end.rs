@@ -40,6 +40,8 @@ pub(crate) struct ClaimEnds {
     pub(crate) looks_since: Timestamp,
     /// Ends that were offered of late.
     pub(crate) offered: HashSet<Ended>,
+    /// Whether what was put off is to be offered still.
+    owes_snoozed: bool,
     /// Reminders that need not be looked at again.
     pub(crate) said: HashSet<Name>,
 }
@@ -49,7 +51,8 @@ impl ClaimEnds {
     pub(crate) fn new(common: Common, dispatcher: Dispatcher, office: Office) -> Self {
         let (offered, said) = (HashSet::new(), HashSet::new());
         let looks_since = common.clock.now();
-        Self { common, dispatcher, office, looked_at: None, looks_since, offered, said }
+        let (looked_at, owes_snoozed) = (None, false);
+        Self { common, dispatcher, office, looked_at, looks_since, offered, owes_snoozed, said }
     }
 
     /// Works for as long as the process runs.
@@ -100,12 +103,17 @@ impl ClaimEnds {
             self.tell(burning, true).await;
             let back = ended.iter().filter(|claim| given_back.contains(&ended_of(claim)));
             self.tell(back.map(|claim| claim.fingerprint).collect(), false).await;
-            offer_held_back(&self.common, &self.dispatcher, Reason::Snoozed).await?;
+            self.owes_snoozed = true;
         }
         self.offered.extend(ended.into_iter().map(ended_of));
         self.offered.retain(|(.., until)| *until >= since);
         self.escalate(since.minus(STEP_OFFERED_FOR), now).await;
         self.looked_at = Some(now);
+        // Last, and noted before: a store that fails here must not have the above said again in every round.
+        if self.owes_snoozed {
+            offer_held_back(&self.common, &self.dispatcher, Reason::Snoozed).await?;
+            self.owes_snoozed = false;
+        }
         Ok(())
     }
 
@@ -147,12 +155,16 @@ impl ClaimEnds {
         let claims = self.common.claims.known();
         let mut due = reminder::due(&claims, times, now);
         due.retain(|name, _| !self.said.contains(name));
+        let mut reminded = Ok(());
         for (name, claims) in due {
-            if self.remind_of(&name, &claims, now).await? {
-                self.said.insert(name);
+            match self.remind_of(&name, &claims, now).await {
+                Ok(true) => drop(self.said.insert(name)),
+                Ok(false) => {}
+                // The others are not to wait for this one.
+                Err(error) => reminded = Err(error),
             }
         }
-        Ok(())
+        reminded
     }
 
     /// Says one reminder; answers whether it need not be looked at again.

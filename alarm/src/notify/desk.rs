@@ -216,7 +216,7 @@ impl Desk {
             let mut paces = Paces { bots, windows, now, known: None };
             // One that waits for the end of its round must not hold up those behind it.
             for (position, head) in due.iter().enumerate() {
-                match head.progress.choose(&ready, now) {
+                match head.progress.choose(&ready, &Plan::default(), now) {
                     Choice::Try(bot) => {
                         let pace = paces.of(head, bot);
                         if pace.at_once == 0 {

@@ -94,10 +94,12 @@ pub enum Step {
 
 /// A bot that rests for longer than this takes no part in a round.
 const ROUND_PATIENCE: Duration = Duration::from_secs(5);
+/// In the last round before a message is parked: a bot that is only full is free again within a minute.
+const LAST_ROUND_PATIENCE: Duration = Duration::from_secs(65);
 
 impl Progress {
     /// The bot for the next attempt. `ready_at` says of each bot when it may send; the main bot is first.
-    pub fn choose(&self, ready_at: &[Timestamp], now: Timestamp) -> Choice {
+    pub fn choose(&self, ready_at: &[Timestamp], plan: &Plan, now: Timestamp) -> Choice {
         let open = || {
             ready_at
                 .iter()
@@ -108,8 +110,10 @@ impl Progress {
             return Choice::Try(bot);
         }
         let soonest = open().map(|(_, ready)| *ready).min();
+        let is_last = self.rounds + 1 >= plan.rounds;
+        let patience = if is_last { LAST_ROUND_PATIENCE } else { ROUND_PATIENCE };
         match soonest {
-            Some(at) if self.tried.is_empty() || at <= now.plus(ROUND_PATIENCE) => Choice::Wait(at),
+            Some(at) if self.tried.is_empty() || at <= now.plus(patience) => Choice::Wait(at),
             _ => Choice::EndRound,
         }
     }
@@ -227,7 +231,7 @@ mod tests {
     fn play(answer: impl Fn(usize, Timestamp) -> Answer) -> (Vec<(usize, u64)>, Step, Progress) {
         let (mut progress, mut now, mut tries) = (Progress::default(), NOW, Vec::new());
         for _ in 0..1_000 {
-            let step = match progress.choose(&[NOW, NOW], now) {
+            let step = match progress.choose(&[NOW, NOW], &Plan::default(), now) {
                 Choice::Try(bot) => {
                     tries.push((bot, now.since(NOW).as_secs()));
                     progress.after(bot, 2, &answer(bot, now), &Plan::default(), now)
@@ -292,10 +296,46 @@ mod tests {
         let step = progress.after(0, 2, &limited(), &Plan::default(), NOW);
         assert_eq!((step, progress.tried.len()), (Step::Again(NOW), 0));
         let rests = NOW.plus(Duration::from_secs(600));
-        assert_eq!(progress.choose(&[rests, NOW], NOW), Choice::Try(1));
-        assert_eq!(progress.choose(&[rests, rests], NOW), Choice::Wait(rests));
+        assert_eq!(progress.choose(&[rests, NOW], &Plan::default(), NOW), Choice::Try(1));
+        assert_eq!(progress.choose(&[rests, rests], &Plan::default(), NOW), Choice::Wait(rests));
         progress.tried.push(1);
-        assert_eq!(progress.choose(&[rests, NOW], NOW), Choice::EndRound, "not for ten minutes");
+        assert_eq!(
+            progress.choose(&[rests, NOW], &Plan::default(), NOW),
+            Choice::EndRound,
+            "not for ten minutes"
+        );
+    }
+
+    #[test]
+    fn a_message_is_not_parked_while_the_backup_is_only_full() {
+        let (mut progress, mut now) = (Progress::default(), NOW);
+        let free = NOW.plus(Duration::from_secs(50));
+        let mut tries = Vec::new();
+        let last = loop {
+            let step = match progress.choose(&[NOW, free], &Plan::default(), now) {
+                Choice::Try(0) => {
+                    tries.push(0);
+                    progress.after(0, 2, &later(), &Plan::default(), now)
+                }
+                Choice::Try(bot) => {
+                    tries.push(bot);
+                    break progress.after(
+                        bot,
+                        2,
+                        &Answer::Sent { id: None },
+                        &Plan::default(),
+                        now,
+                    );
+                }
+                Choice::Wait(at) => Step::Again(at),
+                Choice::EndRound => progress.end_round(&Plan::default(), now),
+            };
+            match step {
+                Step::Again(at) => now = now.max(at),
+                other => break other,
+            }
+        };
+        assert_eq!((tries, last, now), (vec![0, 0, 0, 0, 1], Step::Done, free));
     }
 
     #[test]
@@ -322,7 +362,7 @@ mod tests {
         assert_eq!(progress.unanswered(0, 2, &plan, NOW), again);
         assert_eq!(progress.unanswered(0, 2, &plan, NOW), again);
         assert_eq!(progress.unanswered(0, 2, &plan, NOW), Step::Again(NOW));
-        assert_eq!(progress.choose(&[NOW, NOW], NOW), Choice::Try(1));
+        assert_eq!(progress.choose(&[NOW, NOW], &Plan::default(), NOW), Choice::Try(1));
         for _ in 0..2 {
             assert_eq!(progress.unanswered(1, 2, &plan, NOW), again, "as often as the first");
         }

@@ -485,7 +485,8 @@ impl Found {
 }
 
 fn damaged(id: i64) -> DbError {
-    let text =
-        format!("entry {id} is damaged or written by a newer Saker: start the one that wrote it");
+    let text = format!(
+        "entry {id} is damaged or written by another version of Saker: start that one once"
+    );
     DbError::during(READ)(sqlx::Error::Decode(text.into()))
 }
