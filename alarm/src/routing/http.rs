@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::edit::{EditFault, Wish, called, shown};
+use super::secrets::HIDDEN;
 use super::store::{ChangeFault, Outcome};
 use super::{ObjectKind, document};
 use crate::amconfig::FILE_BYTES_MAX;
@@ -286,9 +287,11 @@ async fn restore(
         let fault = format!("the history of {what} has no version {version} that can be put back");
         return Err(Refusal::new(StatusCode::NOT_FOUND, fault));
     };
+    let kept = "its secrets, addresses among them, stay as they are now: versions do not keep them";
+    let warnings = was.contains(HIDDEN).then(|| kept.to_owned()).into_iter().collect();
     let body = text_of(kind, Bytes::from(was))?;
     let wish = Wish { kind, name, body: Some(body), expected: expected(None) };
-    desk.change(&caller, vec![wish], &meant, Vec::new()).await
+    desk.change(&caller, vec![wish], &meant, warnings).await
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -213,9 +213,12 @@ async fn an_old_version_of_an_object_is_put_back() {
     // What a receiver keeps secret is in no history: where it was for another place it must be written again.
     let (_, receiver) = ask(&alarm, "GET", "/receivers/hook", "").await;
     let old = receiver["version"].as_i64().unwrap();
+    let path_of_receiver = format!("/receivers/hook/restore?version={old}");
+    let (status, kept) = ask(&alarm, "POST", &path_of_receiver, "").await;
+    assert_eq!((status, &kept["changed"]), (200, &json!([])), "{kept}");
+    assert!(kept["warnings"][0].as_str().unwrap().contains("stay as they are now"), "{kept}");
     let other = hook(&webhook).replace("\"url\"", "\"max_alerts\":5,\"url\"");
     must_put(&alarm, "/receivers/hook", &other).await;
-    let path_of_receiver = format!("/receivers/hook/restore?version={old}");
     let (status, fault) = ask(&alarm, "POST", &path_of_receiver, "").await;
     assert_eq!(status, 400, "{fault}");
     assert!(fault["error"].as_str().unwrap().contains("write the secrets again"), "{fault}");
