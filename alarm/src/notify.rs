@@ -116,7 +116,8 @@ impl Receiver {
             Way::Webhook(target) => {
                 webhook::send(&office.poster, target, self.timeout, notification).await
             }
-            Way::Bots(team) => match office.submit(team, &notification).await {
+            // Its ten kilobytes would be moved about for every webhook as well.
+            Way::Bots(team) => match Box::pin(office.submit(team, &notification)).await {
                 Ok(()) => Answer::Accepted { code: QUEUED },
                 Err(error) => {
                     let detail = format!("{error:#}");
