@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use testkit::{MariaDb, eventually, get_text};
 use tokio::time::sleep;
 
-use crate::judge_fleet::{Engine, Fleet, INTERVAL, LEASE};
+use crate::judge_fleet::{Engine, Fleet, INTERVAL, LEASE, PUSH_EVERY};
 
 /// A while in which one of the neighbours is away.
 const MINUTE: Duration = Duration::from_secs(6);
@@ -58,7 +58,7 @@ async fn through_on(
         faults(&mut fleet).await;
         let until = now(&fleet);
         sleep(TELL).await;
-        fleet.check(from, until);
+        fleet.check(from, until, None);
         fleet.check_slots();
         fleet.check_chain(from, until).await;
         assert_eq!(fleet.contradictions().await, 0.0, "nothing was written twice");
@@ -147,17 +147,19 @@ async fn the_store_is_killed_and_no_alert_ends_falsely() {
     let story = async {
         fleet.shared_by(2).await;
         sleep(INTERVAL * 3).await;
+        let killed = now(&fleet);
         fleet.stack.saker().kill();
         sleep(MINUTE * 3).await;
         assert!(fleet.failing().await > 0.0, "the operator is told");
         fleet.stack.start_saker().await;
+        let away = killed..now(&fleet).plus(PUSH_EVERY);
         // From now on nothing is missing.
         sleep(INTERVAL * 3).await;
         let from = now(&fleet);
         sleep(MINUTE * 4).await;
         let until = now(&fleet);
         sleep(TELL).await;
-        fleet.check(from, until);
+        fleet.check(from, until, Some(&away));
         fleet.check_slots();
     };
     tokio::select! {
